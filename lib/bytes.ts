@@ -1,0 +1,201 @@
+/**
+ * Byte codecs. All integers are big-endian, so that encoded keys sort as their numbers do.
+ *
+ * `Writer` grows one buffer; `Reader` checks every bound and throws `DecodeError`, which the codec's
+ * outermost function turns into a reason. A codec value has both directions: `{ encode, decode }`.
+ */
+
+/** What a peer, a client or a file said that cannot be decoded. Bad input, not a fault of ours. */
+export class DecodeError extends Error {
+  override readonly name = 'DecodeError';
+}
+
+export const EMPTY: Buffer = Buffer.alloc(0);
+
+export class Writer {
+  #buffer: Buffer;
+  #length = 0;
+
+  constructor(capacity = 256) {
+    this.#buffer = Buffer.allocUnsafe(capacity);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  // Called before `this.#buffer` is read: it may replace the buffer.
+  #reserve(n: number): number {
+    const at = this.#length;
+    const end = at + n;
+    if (end > this.#buffer.length) {
+      const grown = Buffer.allocUnsafe(Math.max(end, this.#buffer.length * 2));
+      this.#buffer.copy(grown, 0, 0, at);
+      this.#buffer = grown;
+    }
+    this.#length = end;
+    return at;
+  }
+
+  u8(n: number): this {
+    const at = this.#reserve(1);
+    this.#buffer.writeUInt8(n, at);
+    return this;
+  }
+  u16(n: number): this {
+    const at = this.#reserve(2);
+    this.#buffer.writeUInt16BE(n, at);
+    return this;
+  }
+  u32(n: number): this {
+    const at = this.#reserve(4);
+    this.#buffer.writeUInt32BE(n, at);
+    return this;
+  }
+  /** 48 bits: op-numbers, session ids, inode numbers. */
+  u48(n: number): this {
+    const at = this.#reserve(6);
+    this.#buffer.writeUIntBE(n, at, 6);
+    return this;
+  }
+  /** A non-negative integer below 2^53, as 8 bytes. */
+  u53(n: number): this {
+    const at = this.#reserve(8);
+    this.#buffer.writeUInt32BE(Math.floor(n / 0x1_0000_0000), at);
+    this.#buffer.writeUInt32BE(n % 0x1_0000_0000, at + 4);
+    return this;
+  }
+  i64(n: bigint): this {
+    const at = this.#reserve(8);
+    this.#buffer.writeBigInt64BE(n, at);
+    return this;
+  }
+  f64(n: number): this {
+    const at = this.#reserve(8);
+    this.#buffer.writeDoubleBE(n, at);
+    return this;
+  }
+  bool(b: boolean): this {
+    return this.u8(b ? 1 : 0);
+  }
+  /** Raw bytes, no length. */
+  raw(b: Uint8Array): this {
+    const at = this.#reserve(b.length);
+    this.#buffer.set(b, at);
+    return this;
+  }
+  /** A latin1 string as raw bytes, no length (digests). */
+  latin1(s: string): this {
+    const at = this.#reserve(s.length);
+    this.#buffer.latin1Write(s, at, s.length);
+    return this;
+  }
+  /** Bytes behind a 16-bit length. */
+  bytes16(b: Uint8Array): this {
+    return this.u16(b.length).raw(b);
+  }
+  /** Bytes behind a 32-bit length. */
+  bytes32(b: Uint8Array): this {
+    return this.u32(b.length).raw(b);
+  }
+  /** UTF-8 text behind a 16-bit length of bytes. */
+  string16(s: string): this {
+    return this.bytes16(Buffer.from(s, 'utf8'));
+  }
+
+  /** The bytes written so far; the writer may not be used afterwards. */
+  finish(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+}
+
+export class Reader {
+  readonly buffer: Buffer;
+  offset: number;
+  readonly end: number;
+
+  constructor(buffer: Buffer, offset = 0, end = buffer.length) {
+    this.buffer = buffer;
+    this.offset = offset;
+    this.end = end;
+  }
+
+  get remaining(): number {
+    return this.end - this.offset;
+  }
+
+  #take(n: number): number {
+    const at = this.offset;
+    if (at + n > this.end) throw new DecodeError(`truncated: ${n} bytes wanted at ${at}, ${this.end - at} left`);
+    this.offset = at + n;
+    return at;
+  }
+
+  u8(): number {
+    return this.buffer.readUInt8(this.#take(1));
+  }
+  u16(): number {
+    return this.buffer.readUInt16BE(this.#take(2));
+  }
+  u32(): number {
+    return this.buffer.readUInt32BE(this.#take(4));
+  }
+  u48(): number {
+    return this.buffer.readUIntBE(this.#take(6), 6);
+  }
+  u53(): number {
+    const at = this.#take(8);
+    const high = this.buffer.readUInt32BE(at);
+    if (high >= 0x20_0000) throw new DecodeError(`integer at ${at} is not below 2^53`);
+    return high * 0x1_0000_0000 + this.buffer.readUInt32BE(at + 4);
+  }
+  i64(): bigint {
+    return this.buffer.readBigInt64BE(this.#take(8));
+  }
+  f64(): number {
+    return this.buffer.readDoubleBE(this.#take(8));
+  }
+  bool(): boolean {
+    const n = this.u8();
+    if (n > 1) throw new DecodeError(`a boolean is 0 or 1, not ${n}`);
+    return n === 1;
+  }
+  /** A view of the next `n` bytes, not a copy. */
+  raw(n: number): Buffer {
+    const at = this.#take(n);
+    return this.buffer.subarray(at, at + n);
+  }
+  latin1(n: number): string {
+    const at = this.#take(n);
+    return this.buffer.latin1Slice(at, at + n);
+  }
+  bytes16(): Buffer {
+    return this.raw(this.u16());
+  }
+  bytes32(): Buffer {
+    return this.raw(this.u32());
+  }
+  string16(): string {
+    return this.bytes16().toString('utf8');
+  }
+  /** Every codec ends with this: bytes behind the value are an error. */
+  done(): void {
+    if (this.offset !== this.end) throw new DecodeError(`${this.end - this.offset} bytes too many`);
+  }
+}
+
+export type Decoded<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly reason: string };
+
+/** Runs a decoder over all of `bytes` and turns a DecodeError into a reason; any other error is ours and passes. */
+export function decodeAll<T>(bytes: Buffer, decode: (r: Reader) => T): Decoded<T> {
+  const reader = new Reader(bytes);
+  try {
+    const value = decode(reader);
+    reader.done();
+    return { ok: true, value };
+  } catch (error) {
+    if (error instanceof DecodeError) return { ok: false, reason: error.message };
+    throw error;
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * A log entry. Its encoded bytes are made once, by the primary, and pass untouched through Prepare, the backups'
+ * journals and NewState. Its hash chains it to its parent: hash = sha256(parent hash, encoded entry), so that equal
+ * hashes at an op-number mean equal logs up to it. The hash is not part of the bytes; each replica computes it.
+ *
+ * Encoded: length u32 (of what follows) | kind u8 | epoch u32 | view u32 | op u48 | time u53 | session u48 | slot u16 | seq u32 | body
+ */
+import { DecodeError, type Reader } from '../lib/bytes.ts';
+import { sha256 } from '../lib/hash.ts';
+import { epoch, opNumber, sessionId, view, type Digest, type Epoch, type OpNumber, type SessionId, type View } from '../lib/ids.ts';
+
+export type EntryKind =
+  /** An operation of the application, from a client's session. */
+  | 'request'
+  /** Registers a session; the body is a RegisterBody (see client_table.ts). */
+  | 'register'
+  /** Ends a session that has been silent: by the primary, body = session id. */
+  | 'expire'
+  /** A step of the application's own house-keeping: by the primary, body = an application operation. */
+  | 'housekeeping'
+  /** Nothing: lets a new primary commit what it inherited. */
+  | 'noop'
+  /** The last entry of its epoch; the body is the new configuration. */
+  | 'reconfiguration';
+
+const KINDS: readonly EntryKind[] = ['request', 'register', 'expire', 'housekeeping', 'noop', 'reconfiguration'];
+
+export const ENTRY_HEADER_BYTES = 4 + 1 + 4 + 4 + 6 + 8 + 6 + 2 + 4;
+/** The longest operation that a client may send, in bytes: a 1 MiB write and its names. */
+export const MAX_BODY_BYTES = (1 << 20) + (64 << 10);
+
+export interface EntryFields {
+  readonly kind: EntryKind;
+  readonly epoch: Epoch;
+  /** The view in which the entry was first proposed; it keeps it when a later view re-proposes it. */
+  readonly view: View;
+  readonly op: OpNumber;
+  /** Predetermined by the primary: microseconds since 1970, larger than every earlier entry's. */
+  readonly time: number;
+  readonly session: SessionId;
+  readonly slot: number;
+  /** The slot's sequence number, from 1. */
+  readonly seq: number;
+  readonly body: Buffer;
+}
+
+export interface Entry extends EntryFields {
+  readonly bytes: Buffer;
+  readonly parent: Digest;
+  readonly hash: Digest;
+}
+
+let scratch = Buffer.allocUnsafe(4096);
+
+/** sha256(parent, bytes). */
+export function chainHash(parent: Digest, bytes: Buffer): Digest {
+  const length = 32 + bytes.length;
+  if (length > scratch.length) scratch = Buffer.allocUnsafe(length * 2);
+  scratch.latin1Write(parent, 0, 32);
+  bytes.copy(scratch, 32);
+  return sha256(scratch.subarray(0, length));
+}
+
+export function makeEntry(fields: EntryFields, parent: Digest): Entry {
+  const { body } = fields;
+  const bytes = Buffer.allocUnsafe(ENTRY_HEADER_BYTES + body.length);
+  bytes.writeUInt32BE(ENTRY_HEADER_BYTES - 4 + body.length, 0);
+  bytes[4] = KINDS.indexOf(fields.kind);
+  bytes.writeUInt32BE(fields.epoch, 5);
+  bytes.writeUInt32BE(fields.view, 9);
+  bytes.writeUIntBE(fields.op, 13, 6);
+  bytes.writeUInt32BE(Math.floor(fields.time / 0x1_0000_0000), 19);
+  bytes.writeUInt32BE(fields.time % 0x1_0000_0000, 23);
+  bytes.writeUIntBE(fields.session, 27, 6);
+  bytes.writeUInt16BE(fields.slot, 33);
+  bytes.writeUInt32BE(fields.seq, 35);
+  body.copy(bytes, ENTRY_HEADER_BYTES);
+  return { ...fields, body: bytes.subarray(ENTRY_HEADER_BYTES), bytes, parent, hash: chainHash(parent, bytes) };
+}
+
+/** Reads one encoded entry; `bytes` and `body` are views of the reader's buffer. */
+export function decodeEntry(r: Reader, parent: Digest): Entry {
+  const start = r.offset;
+  const length = r.u32();
+  if (length < ENTRY_HEADER_BYTES - 4) throw new DecodeError(`an entry of ${length} bytes`);
+  if (length > ENTRY_HEADER_BYTES + MAX_BODY_BYTES) throw new DecodeError(`an entry of ${length} bytes is too long`);
+  const kindCode = r.u8();
+  const kind = KINDS[kindCode];
+  if (kind === undefined) throw new DecodeError(`unknown entry kind ${kindCode}`);
+  const fields = {
+    kind,
+    epoch: epoch(r.u32()),
+    view: view(r.u32()),
+    op: opNumber(r.u48()),
+    time: r.u53(),
+    session: sessionId(r.u48()),
+    slot: r.u16(),
+    seq: r.u32(),
+  };
+  const body = r.raw(length - (ENTRY_HEADER_BYTES - 4));
+  const bytes = r.buffer.subarray(start, r.offset);
+  return { ...fields, body, bytes, parent, hash: chainHash(parent, bytes) };
+}
+
+/** What a view change needs of an entry: its place in the chain, to ask for its bytes by. */
+export interface Header {
+  readonly op: OpNumber;
+  readonly view: View;
+  readonly hash: Digest;
+}

@@ -1,0 +1,115 @@
+/**
+ * Every message of the protocol. Between replicas each carries an envelope: cluster id, epoch, sender and the
+ * sender's incarnation; a frame around it carries the checksum (server/frame.ts). Clients say the cluster id once
+ * per connection (Hello) and then send bare messages. The codecs are in message_codec.ts.
+ */
+import type { Digest, Epoch, MemberId, OpNumber, SessionId, View } from '../lib/ids.ts';
+import type { Configuration } from './configuration.ts';
+import type { Entry, Header } from './entry.ts';
+import type { CheckpointId } from './superblock.ts';
+
+export interface Envelope {
+  readonly epoch: Epoch;
+  readonly sender: MemberId;
+  readonly incarnation: number;
+}
+
+// --- clients -------------------------------------------------------------------------------------------------------
+
+/** First on a client's connection. Answered by Welcome, whoever is primary. */
+export interface Hello { readonly type: 'hello'; readonly clusterId: Buffer }
+export interface Welcome { readonly type: 'welcome'; readonly view: View; readonly configuration: Configuration; readonly self: MemberId }
+
+/** Begins a session, through the log. The nonce (16 random bytes) makes a repeated Register find the same session. */
+export interface Register { readonly type: 'register'; readonly nonce: Buffer; readonly flags: number; readonly name: string }
+/** Session flags. */
+export const SESSION_HOLDS_OPENS = 1;
+export interface Registered { readonly type: 'registered'; readonly nonce: Buffer; readonly session: SessionId; readonly slots: number; readonly timeoutMs: number }
+
+/** An operation, exactly once: slot in [0, slots), seq one more than the slot's last. A repeat gets the stored reply. */
+export interface Request { readonly type: 'request'; readonly session: SessionId; readonly slot: number; readonly seq: number; readonly body: Buffer }
+export interface Reply { readonly type: 'reply'; readonly session: SessionId; readonly slot: number; readonly seq: number; readonly view: View; readonly op: OpNumber; readonly result: Buffer }
+
+/**
+ * A read. 'linearizable' is answered by the primary only; 'causal' by any replica that has executed at least `minOp`
+ * (else Reject 'behind'). `id` is the client's own, echoed.
+ */
+export interface Read { readonly type: 'read'; readonly id: number; readonly consistency: 'linearizable' | 'causal'; readonly minOp: OpNumber; readonly body: Buffer }
+export interface ReadReply { readonly type: 'readReply'; readonly id: number; readonly op: OpNumber; readonly result: Buffer }
+
+/** "I am not the primary": where to go on. Whatever was asked was not done. */
+export interface Redirect { readonly type: 'redirect'; readonly view: View; readonly configuration: Configuration }
+export type RejectCode =
+  /** The log may not grow now; ask again after retryAfterMs. Nothing was done. */
+  | 'busy'
+  /** The session is not (any more) known: register anew. */
+  | 'noSession'
+  /** The replica has not executed minOp yet. */
+  | 'behind'
+  /** Out-of-range slot, sequence number in the past, oversized body: the client is wrong. */
+  | 'invalid';
+export interface Reject {
+  readonly type: 'reject'; readonly code: RejectCode; readonly reason: string; readonly retryAfterMs: number;
+  /** What is rejected: a request by (session, slot, seq), a read by id (session 0), a registration (all 0). */
+  readonly session: SessionId; readonly slot: number; readonly seq: number; readonly id: number;
+}
+
+export type ClientToReplica = Hello | Register | Request | Read;
+export type ReplicaToClient = Welcome | Registered | Reply | ReadReply | Redirect | Reject;
+
+// --- replicas ------------------------------------------------------------------------------------------------------
+
+/** What a log holds above a committed op: headers of the whole window, and as many bodies as fit (the last ones). */
+export interface LogClaim {
+  /** Committed at the sender; the headers start behind it. */
+  readonly base: OpNumber;
+  readonly baseHash: Digest;
+  /** Of ops base+1 .. n, without gaps. */
+  readonly headers: readonly Header[];
+  /** The last entries of that range, without gaps, ending at n; fewer than headers when they would not fit a frame. */
+  readonly entries: readonly Entry[];
+}
+
+/** Entries behind `parent` (at `after`): a batch, in order, without gaps. */
+export interface Prepare {
+  readonly type: 'prepare'; readonly view: View; readonly commit: OpNumber; readonly round: number;
+  readonly after: OpNumber; readonly parent: Digest; readonly entries: readonly Entry[];
+}
+/** Acknowledges everything up to `op`. `round` echoes the newest round of a Prepare or Commit of this view. */
+export interface PrepareOk { readonly type: 'prepareOk'; readonly view: View; readonly op: OpNumber; readonly round: number }
+/** Heart-beat; with the head, so that a backup that lost a Prepare notices. */
+export interface Commit { readonly type: 'commit'; readonly view: View; readonly commit: OpNumber; readonly head: OpNumber; readonly round: number }
+
+/** `left` says that the sender is in status view-change for this view and cannot go back. */
+export interface StartViewChange { readonly type: 'startViewChange'; readonly view: View; readonly left: boolean }
+export interface DoViewChange { readonly type: 'doViewChange'; readonly view: View; readonly logView: View; readonly op: OpNumber; readonly commit: OpNumber; readonly claim: LogClaim }
+export interface StartView { readonly type: 'startView'; readonly view: View; readonly op: OpNumber; readonly commit: OpNumber; readonly claim: LogClaim; /** GetView's nonce, or empty */ readonly nonce: Buffer }
+export interface GetView { readonly type: 'getView'; readonly view: View; readonly nonce: Buffer }
+
+/**
+ * Asks for entries behind `after`, whose chain hash at the asker is `parent`. `view` 'in this view's log': answered
+ * by a normal replica of that view; with `repairHead` set: the entries up to and including the one with that hash, answered in
+ * status view-change too, by whoever has them (row 9).
+ */
+export interface GetState { readonly type: 'getState'; readonly view: View; readonly nonce: Buffer; readonly after: OpNumber; readonly parent: Digest; readonly repairHead: Header | null }
+export type NewState =
+  | { readonly type: 'newState'; readonly kind: 'entries'; readonly view: View; readonly nonce: Buffer; readonly after: OpNumber; readonly parent: Digest; readonly entries: readonly Entry[]; readonly op: OpNumber; readonly commit: OpNumber }
+  /** `after` was collected here, or is not in this log: start from this checkpoint. */
+  | { readonly type: 'newState'; readonly kind: 'checkpoint'; readonly view: View; readonly nonce: Buffer; readonly checkpoint: CheckpointId }
+  /** `parent` at `after` is not what this log holds: ask from a lower op. */
+  | { readonly type: 'newState'; readonly kind: 'mismatch'; readonly view: View; readonly nonce: Buffer; readonly after: OpNumber };
+
+export interface Recovery { readonly type: 'recovery'; readonly nonce: Buffer; readonly checkpoint: OpNumber; readonly floor: View }
+export interface RecoveryResponse {
+  readonly type: 'recoveryResponse'; readonly view: View; readonly nonce: Buffer;
+  /** From the primary only. */
+  readonly state: { readonly op: OpNumber; readonly commit: OpNumber; readonly checkpoint: CheckpointId } | null;
+}
+/** At intervals, to all: the newest durable checkpoint here. Equal op with another root stops the replica that differs from a quorum. */
+export interface CheckpointNotice { readonly type: 'checkpointNotice'; readonly checkpoint: CheckpointId }
+
+export type ReplicaMessage =
+  | Prepare | PrepareOk | Commit | StartViewChange | DoViewChange | StartView | GetView
+  | GetState | NewState | Recovery | RecoveryResponse | CheckpointNotice;
+
+export type Message = ReplicaMessage | ClientToReplica | ReplicaToClient;

@@ -1,0 +1,85 @@
+/**
+ * The few facts that a replica must never forget, kept in two checksummed copies. What has to be in it
+ * before which message may leave: PROTOCOL section 2, and the comments of ports.ts.
+ */
+import { DecodeError, decodeAll, Writer, type Decoded, type Reader } from '../lib/bytes.ts';
+import { memberId, opNumber, digest, view, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { decodeConfiguration, encodeConfiguration, type Configuration } from './configuration.ts';
+
+export const SUPERBLOCK_VERSION = 1;
+
+export interface CheckpointId {
+  /** The op-number of the last operation that the checkpoint includes; 0 is the empty state. */
+  readonly op: OpNumber;
+  /** The Merkle root over all records. */
+  readonly root: Digest;
+  /** The chain hash of the entry at `op`, so that a log can be continued from here. */
+  readonly entryHash: Digest;
+  /** The view of the entry at `op`. */
+  readonly view: View;
+  /** The predetermined time of the entry at `op`, microseconds. */
+  readonly time: number;
+}
+
+export interface Superblock {
+  /** 16 bytes. */
+  readonly clusterId: Buffer;
+  readonly memberId: MemberId;
+  readonly configuration: Configuration;
+  /** Number of boots. Messages of a superseded incarnation are dropped (row 1). */
+  readonly incarnation: number;
+  /** The highest view that the replica said StartViewChange for: the floor of a recovery. */
+  readonly view: View;
+  /** The highest view that it sent a DoViewChange for, or was normal in: it never acts in a lower one. */
+  readonly promisedView: View;
+  /** The last view in which it was normal (v', "log-view"). */
+  readonly logView: View;
+  readonly checkpoint: CheckpointId;
+  /** No longer a member: it may never take part again. */
+  readonly retired: boolean;
+}
+
+export function encodeCheckpointId(w: Writer, c: CheckpointId): void {
+  w.u48(c.op).latin1(c.root).latin1(c.entryHash).u32(c.view).u53(c.time);
+}
+
+export function decodeCheckpointId(r: Reader): CheckpointId {
+  return {
+    op: opNumber(r.u48()),
+    root: digest(r.latin1(32)),
+    entryHash: digest(r.latin1(32)),
+    view: view(r.u32()),
+    time: r.u53(),
+  };
+}
+
+/** Without checksum and sequence number: those belong to the file (server/superblock_file.ts). */
+export function encodeSuperblock(s: Superblock): Buffer {
+  const w = new Writer(512);
+  w.u16(SUPERBLOCK_VERSION).raw(s.clusterId).u32(s.memberId);
+  encodeConfiguration(w, s.configuration);
+  w.u32(s.incarnation).u32(s.view).u32(s.promisedView).u32(s.logView);
+  encodeCheckpointId(w, s.checkpoint);
+  w.bool(s.retired);
+  return w.finish();
+}
+
+export function decodeSuperblock(bytes: Buffer): Decoded<Superblock> {
+  return decodeAll(bytes, (r) => {
+    const version = r.u16();
+    if (version !== SUPERBLOCK_VERSION) {
+      throw new DecodeError(`superblock version ${version}; this program reads version ${SUPERBLOCK_VERSION}`);
+    }
+    return {
+      clusterId: Buffer.from(r.raw(16)),
+      memberId: memberId(r.u32()),
+      configuration: decodeConfiguration(r),
+      incarnation: r.u32(),
+      view: view(r.u32()),
+      promisedView: view(r.u32()),
+      logView: view(r.u32()),
+      checkpoint: decodeCheckpointId(r),
+      retired: r.bool(),
+    };
+  });
+}

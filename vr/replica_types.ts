@@ -1,0 +1,119 @@
+/** What a replica is started from, how it is tuned, and what it tells of itself. */
+import type { Digest, Epoch, MemberId, OpNumber, View } from '../lib/ids.ts';
+import type { Configuration } from './configuration.ts';
+import type { Entry } from './entry.ts';
+import type { CheckpointId, Superblock } from './superblock.ts';
+
+/** What was found on disk, before anything has been sent. */
+export interface BootState {
+  readonly superblock: Superblock;
+  /** The journal's log: entries behind `base`, one contiguous hash chain. */
+  readonly log: {
+    readonly base: OpNumber;
+    readonly baseHash: Digest;
+    readonly entries: readonly Entry[];
+    /** Of the last install record, or 0. */
+    readonly logView: View;
+    /** False: memory mode, or damage that is not a torn tail. The replica has to recover from its peers. */
+    readonly intact: boolean;
+  };
+  /** The checkpoint that the record table is at; null: an interrupted transfer left it between two. */
+  readonly state: CheckpointId | null;
+}
+
+/** Times in milliseconds of the monotonic clock that `tick` is given. */
+export interface ReplicaOptions {
+  /** An idle primary's heart-beat. Default 50. */
+  readonly heartbeatMs: number;
+  /** Lower bound of the silence after which a primary is suspected; the measured round trip may raise it. Default 300. */
+  readonly viewChangeMs: number;
+  /** First interval of re-sends; doubles with jitter up to 16 times. Default 100. */
+  readonly resendMs: number;
+  /** A checkpoint every so many operations. Default 1000. */
+  readonly checkpointOps: number;
+  /** ... or after so many bytes of log. Default 64 MiB. */
+  readonly checkpointBytes: number;
+  /** Prepares under way at once. Default 4. */
+  readonly pipeline: number;
+  /** Most entries, and about most bytes, of one Prepare. Defaults 4096, 1 MiB. */
+  readonly batchEntries: number;
+  readonly batchBytes: number;
+  /** Entries that the log may run ahead of the newest durable checkpoint before clients get 'busy'. Default 100_000. */
+  readonly maxLogEntries: number;
+  /** Slots of a session, sessions of the group, silence after which a session ends. Defaults 1024, 4096, 60_000. */
+  readonly sessionSlots: number;
+  readonly maxSessions: number;
+  readonly sessionTimeoutMs: number;
+}
+
+export const DEFAULT_REPLICA_OPTIONS: ReplicaOptions = Object.freeze({
+  heartbeatMs: 50,
+  viewChangeMs: 300,
+  resendMs: 100,
+  checkpointOps: 1000,
+  checkpointBytes: 64 << 20,
+  pipeline: 4,
+  batchEntries: 4096,
+  batchBytes: 1 << 20,
+  maxLogEntries: 100_000,
+  sessionSlots: 1024,
+  maxSessions: 4096,
+  sessionTimeoutMs: 60_000,
+});
+
+export type Status = 'normal' | 'view-change' | 'recovering';
+
+export interface PeerStatus {
+  readonly id: MemberId;
+  readonly address: string;
+  readonly httpAddress: string;
+  /** Acknowledged op, known at the primary only. */
+  readonly acked: OpNumber | null;
+  /** Milliseconds since something came from it; null: never. */
+  readonly silentMs: number | null;
+}
+
+export interface ReplicaStatus {
+  readonly memberId: MemberId;
+  readonly epoch: Epoch;
+  readonly status: Status;
+  readonly view: View;
+  readonly logView: View;
+  readonly primary: MemberId;
+  readonly isPrimary: boolean;
+  /** Head of the log. */
+  readonly op: OpNumber;
+  readonly commit: OpNumber;
+  readonly executed: OpNumber;
+  readonly checkpoint: CheckpointId;
+  /** A checkpoint is being written / the state is being fetched from a peer. */
+  readonly checkpointing: boolean;
+  readonly transferring: boolean;
+  readonly sessions: number;
+  readonly configuration: Configuration;
+  readonly peers: readonly PeerStatus[];
+}
+
+/**
+ * The replica (replica.ts). `now` is monotonic milliseconds; events arrive in any order that the world gives them:
+ *
+ *   step(from, message)              a message of a replica, already decoded and of this cluster
+ *   receive(connection, message)     a client's Register, Request or Read
+ *   disconnected(connection)         the client's connection has gone
+ *   flush()                          the inputs of this turn are in: send what has gathered
+ *   tick(now)                        at least every 10 ms
+ *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id)
+ *   status()
+ */
+export interface ReplicaEvents {
+  step(from: { readonly epoch: Epoch; readonly sender: MemberId; readonly incarnation: number }, message: import('./messages.ts').ReplicaMessage): void;
+  receive(connection: number, message: import('./messages.ts').Register | import('./messages.ts').Request | import('./messages.ts').Read): void;
+  disconnected(connection: number): void;
+  flush(): void;
+  tick(now: number): void;
+  onJournalDurable(ticket: number): void;
+  onSuperblockDurable(ticket: number): void;
+  onCheckpointDurable(id: CheckpointId): void;
+  onStateInstalled(id: CheckpointId): void;
+  status(): ReplicaStatus;
+}

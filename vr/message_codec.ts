@@ -1,0 +1,249 @@
+/**
+ * The bytes of every message: one byte of kind, then the fields. Frames (length, checksum) are put around them by the
+ * transport, envelopes by `encodeEnvelope`. Entries travel as the bytes that their primary made; a receiver
+ * recomputes their chain from the parent hash in the message, so that a damaged or reordered entry cannot pass.
+ */
+import { decodeAll, DecodeError, type Decoded, Reader, Writer } from '../lib/bytes.ts';
+import { digest, epoch, memberId, opNumber, sessionId, view, type Digest, type OpNumber } from '../lib/ids.ts';
+import { unreachable } from '../lib/assert.ts';
+import { decodeConfiguration, encodeConfiguration } from './configuration.ts';
+import { decodeEntry, type Entry, type Header } from './entry.ts';
+import type { Envelope, LogClaim, Message, RejectCode } from './messages.ts';
+import { decodeCheckpointId, encodeCheckpointId } from './superblock.ts';
+
+const Kind = {
+  hello: 1, welcome: 2, register: 3, registered: 4, request: 5, reply: 6, read: 7, readReply: 8, redirect: 9, reject: 10,
+  prepare: 32, prepareOk: 33, commit: 34, startViewChange: 35, doViewChange: 36, startView: 37, getView: 38,
+  getState: 39, newState: 40, recovery: 41, recoveryResponse: 42, checkpointNotice: 43,
+} as const satisfies Record<Message['type'], number>;
+
+const REJECT_CODES: readonly RejectCode[] = ['busy', 'noSession', 'behind', 'invalid'];
+const NONCE_BYTES = 16;
+
+export const ENVELOPE_BYTES = 4 + 4 + 6;
+
+export function encodeEnvelope(w: Writer, e: Envelope): void {
+  w.u32(e.epoch).u32(e.sender).u48(e.incarnation);
+}
+
+export function decodeEnvelope(r: Reader): Envelope {
+  return { epoch: epoch(r.u32()), sender: memberId(r.u32()), incarnation: r.u48() };
+}
+
+function entriesLength(entries: readonly Entry[]): number {
+  let length = 0;
+  for (const e of entries) length += e.bytes.length;
+  return length;
+}
+
+/** after | parent | count | entries */
+function putEntries(w: Writer, after: OpNumber, parent: Digest, entries: readonly Entry[]): void {
+  w.u48(after).latin1(parent).u32(entries.length);
+  for (const e of entries) w.raw(e.bytes);
+}
+
+function getEntries(r: Reader): { after: OpNumber; parent: Digest; entries: Entry[] } {
+  const after = opNumber(r.u48());
+  const parent = digest(r.latin1(32));
+  const count = r.u32();
+  if (count > r.remaining) throw new DecodeError(`${count} entries in ${r.remaining} bytes`);
+  const entries: Entry[] = [];
+  let hash = parent;
+  for (let i = 0; i < count; i++) {
+    const entry = decodeEntry(r, hash);
+    if (entry.op !== after + 1 + i) throw new DecodeError(`entry ${entry.op} stands where ${after + 1 + i} was due`);
+    hash = entry.hash;
+    entries.push(entry);
+  }
+  return { after, parent, entries };
+}
+
+function putClaim(w: Writer, c: LogClaim): void {
+  w.u48(c.base).latin1(c.baseHash).u32(c.headers.length);
+  for (const h of c.headers) w.u32(h.view).latin1(h.hash);
+  const first = c.entries[0];
+  w.bool(first !== undefined);
+  if (first !== undefined) putEntries(w, opNumber(first.op - 1), first.parent, c.entries);
+}
+
+/** Checks that the bodies are those of the headers: same place, same hash. */
+function getClaim(r: Reader): LogClaim {
+  const base = opNumber(r.u48());
+  const baseHash = digest(r.latin1(32));
+  const count = r.u32();
+  if (count * 36 > r.remaining) throw new DecodeError(`${count} headers in ${r.remaining} bytes`);
+  const headers: Header[] = [];
+  for (let i = 0; i < count; i++) headers.push({ op: opNumber(base + 1 + i), view: view(r.u32()), hash: digest(r.latin1(32)) });
+  if (!r.bool()) return { base, baseHash, headers, entries: [] };
+  const { after, parent, entries } = getEntries(r);
+  const expectedParent = after === base ? baseHash : headers[after - base - 1]?.hash;
+  if (after < base || parent !== expectedParent) throw new DecodeError('bodies that do not continue the headers');
+  if (after + entries.length !== base + count) throw new DecodeError('bodies that do not end with the headers');
+  for (const e of entries) {
+    if (headers[e.op - base - 1]?.hash !== e.hash) throw new DecodeError(`the body of op ${e.op} is not its header's`);
+  }
+  return { base, baseHash, headers, entries };
+}
+
+export function encodeMessage(m: Message): Buffer {
+  switch (m.type) {
+    case 'hello': return new Writer(17).u8(Kind.hello).raw(m.clusterId).finish();
+    case 'welcome': {
+      const w = new Writer().u8(Kind.welcome).u32(m.view).u32(m.self);
+      encodeConfiguration(w, m.configuration);
+      return w.finish();
+    }
+    case 'register': return new Writer(64).u8(Kind.register).raw(m.nonce).u32(m.flags).string16(m.name).finish();
+    case 'registered': return new Writer(40).u8(Kind.registered).raw(m.nonce).u48(m.session).u16(m.slots).u32(m.timeoutMs).finish();
+    case 'request': return encodeRequest(m.session, m.slot, m.seq, m.body);
+    case 'reply': {
+      const b = Buffer.allocUnsafe(23 + m.result.length);
+      b[0] = Kind.reply;
+      b.writeUIntBE(m.session, 1, 6);
+      b.writeUInt16BE(m.slot, 7);
+      b.writeUInt32BE(m.seq, 9);
+      b.writeUInt32BE(m.view, 13);
+      b.writeUIntBE(m.op, 17, 6);
+      m.result.copy(b, 23);
+      return b;
+    }
+    case 'read': return new Writer(16 + m.body.length).u8(Kind.read).u32(m.id).bool(m.consistency === 'causal').u48(m.minOp).raw(m.body).finish();
+    case 'readReply': return new Writer(11 + m.result.length).u8(Kind.readReply).u32(m.id).u48(m.op).raw(m.result).finish();
+    case 'redirect': {
+      const w = new Writer().u8(Kind.redirect).u32(m.view);
+      encodeConfiguration(w, m.configuration);
+      return w.finish();
+    }
+    case 'reject':
+      return new Writer(64).u8(Kind.reject).u8(REJECT_CODES.indexOf(m.code)).string16(m.reason).u32(m.retryAfterMs)
+        .u48(m.session).u16(m.slot).u32(m.seq).u32(m.id).finish();
+    default: return encodeReplicaMessage(m);
+  }
+}
+
+/** The hot one: made for each operation by its client. */
+export function encodeRequest(session: number, slot: number, seq: number, body: Buffer): Buffer {
+  const b = Buffer.allocUnsafe(13 + body.length);
+  b[0] = Kind.request;
+  b.writeUIntBE(session, 1, 6);
+  b.writeUInt16BE(slot, 7);
+  b.writeUInt32BE(seq, 9);
+  body.copy(b, 13);
+  return b;
+}
+
+function encodeReplicaMessage(m: Exclude<Message, { type: 'hello' | 'welcome' | 'register' | 'registered' | 'request' | 'reply' | 'read' | 'readReply' | 'redirect' | 'reject' }>): Buffer {
+  switch (m.type) {
+    case 'prepare': {
+      const w = new Writer(64 + entriesLength(m.entries)).u8(Kind.prepare).u32(m.view).u48(m.commit).u48(m.round);
+      putEntries(w, m.after, m.parent, m.entries);
+      return w.finish();
+    }
+    case 'prepareOk': return new Writer(17).u8(Kind.prepareOk).u32(m.view).u48(m.op).u48(m.round).finish();
+    case 'commit': return new Writer(23).u8(Kind.commit).u32(m.view).u48(m.commit).u48(m.head).u48(m.round).finish();
+    case 'startViewChange': return new Writer(6).u8(Kind.startViewChange).u32(m.view).bool(m.left).finish();
+    case 'doViewChange': {
+      const w = new Writer(1024).u8(Kind.doViewChange).u32(m.view).u32(m.logView).u48(m.op).u48(m.commit);
+      putClaim(w, m.claim);
+      return w.finish();
+    }
+    case 'startView': {
+      const w = new Writer(1024).u8(Kind.startView).u32(m.view).u48(m.op).u48(m.commit).bytes16(m.nonce);
+      putClaim(w, m.claim);
+      return w.finish();
+    }
+    case 'getView': return new Writer(32).u8(Kind.getView).u32(m.view).raw(m.nonce).finish();
+    case 'getState': {
+      const w = new Writer(96).u8(Kind.getState).u32(m.view).raw(m.nonce).u48(m.after).latin1(m.parent).bool(m.repairHead !== null);
+      if (m.repairHead !== null) w.u48(m.repairHead.op).u32(m.repairHead.view).latin1(m.repairHead.hash);
+      return w.finish();
+    }
+    case 'newState': {
+      const w = new Writer(m.kind === 'entries' ? 128 + entriesLength(m.entries) : 160).u8(Kind.newState).u32(m.view).raw(m.nonce);
+      if (m.kind === 'entries') {
+        w.u8(0).u48(m.op).u48(m.commit);
+        putEntries(w, m.after, m.parent, m.entries);
+      } else if (m.kind === 'checkpoint') {
+        encodeCheckpointId(w.u8(1), m.checkpoint);
+      } else {
+        w.u8(2).u48(m.after);
+      }
+      return w.finish();
+    }
+    case 'recovery': return new Writer(32).u8(Kind.recovery).raw(m.nonce).u48(m.checkpoint).u32(m.floor).finish();
+    case 'recoveryResponse': {
+      const w = new Writer(160).u8(Kind.recoveryResponse).u32(m.view).raw(m.nonce).bool(m.state !== null);
+      if (m.state !== null) encodeCheckpointId(w.u48(m.state.op).u48(m.state.commit), m.state.checkpoint);
+      return w.finish();
+    }
+    case 'checkpointNotice': {
+      const w = new Writer(128).u8(Kind.checkpointNotice);
+      encodeCheckpointId(w, m.checkpoint);
+      return w.finish();
+    }
+    default: return unreachable(m);
+  }
+}
+
+/** Buffers in the message are views of `bytes`. */
+export function decodeMessage(bytes: Buffer): Decoded<Message> {
+  return decodeAll(bytes, readMessage);
+}
+
+/** Reads the message that fills the rest of the reader. */
+export function readMessage(r: Reader): Message {
+  const kind = r.u8();
+  switch (kind) {
+    case Kind.hello: return { type: 'hello', clusterId: r.raw(16) };
+    case Kind.welcome: return { type: 'welcome', view: view(r.u32()), self: memberId(r.u32()), configuration: decodeConfiguration(r) };
+    case Kind.register: return { type: 'register', nonce: r.raw(NONCE_BYTES), flags: r.u32(), name: r.string16() };
+    case Kind.registered: return { type: 'registered', nonce: r.raw(NONCE_BYTES), session: sessionId(r.u48()), slots: r.u16(), timeoutMs: r.u32() };
+    case Kind.request: return { type: 'request', session: sessionId(r.u48()), slot: r.u16(), seq: r.u32(), body: r.raw(r.remaining) };
+    case Kind.reply:
+      return { type: 'reply', session: sessionId(r.u48()), slot: r.u16(), seq: r.u32(), view: view(r.u32()), op: opNumber(r.u48()), result: r.raw(r.remaining) };
+    case Kind.read:
+      return { type: 'read', id: r.u32(), consistency: r.bool() ? 'causal' : 'linearizable', minOp: opNumber(r.u48()), body: r.raw(r.remaining) };
+    case Kind.readReply: return { type: 'readReply', id: r.u32(), op: opNumber(r.u48()), result: r.raw(r.remaining) };
+    case Kind.redirect: return { type: 'redirect', view: view(r.u32()), configuration: decodeConfiguration(r) };
+    case Kind.reject: {
+      const code = REJECT_CODES[r.u8()];
+      if (code === undefined) throw new DecodeError('unknown reason of a reject');
+      return { type: 'reject', code, reason: r.string16(), retryAfterMs: r.u32(), session: sessionId(r.u48()), slot: r.u16(), seq: r.u32(), id: r.u32() };
+    }
+    default: return readReplicaMessage(kind, r);
+  }
+}
+
+function readReplicaMessage(kind: number, r: Reader): Message {
+  switch (kind) {
+    case Kind.prepare: return { type: 'prepare', view: view(r.u32()), commit: opNumber(r.u48()), round: r.u48(), ...getEntries(r) };
+    case Kind.prepareOk: return { type: 'prepareOk', view: view(r.u32()), op: opNumber(r.u48()), round: r.u48() };
+    case Kind.commit: return { type: 'commit', view: view(r.u32()), commit: opNumber(r.u48()), head: opNumber(r.u48()), round: r.u48() };
+    case Kind.startViewChange: return { type: 'startViewChange', view: view(r.u32()), left: r.bool() };
+    case Kind.doViewChange:
+      return { type: 'doViewChange', view: view(r.u32()), logView: view(r.u32()), op: opNumber(r.u48()), commit: opNumber(r.u48()), claim: getClaim(r) };
+    case Kind.startView:
+      return { type: 'startView', view: view(r.u32()), op: opNumber(r.u48()), commit: opNumber(r.u48()), nonce: r.bytes16(), claim: getClaim(r) };
+    case Kind.getView: return { type: 'getView', view: view(r.u32()), nonce: r.raw(NONCE_BYTES) };
+    case Kind.getState:
+      return {
+        type: 'getState', view: view(r.u32()), nonce: r.raw(NONCE_BYTES), after: opNumber(r.u48()), parent: digest(r.latin1(32)),
+        repairHead: r.bool() ? { op: opNumber(r.u48()), view: view(r.u32()), hash: digest(r.latin1(32)) } : null,
+      };
+    case Kind.newState: {
+      const head = { type: 'newState', view: view(r.u32()), nonce: r.raw(NONCE_BYTES) } as const;
+      const variant = r.u8();
+      if (variant === 0) return { ...head, kind: 'entries', op: opNumber(r.u48()), commit: opNumber(r.u48()), ...getEntries(r) };
+      if (variant === 1) return { ...head, kind: 'checkpoint', checkpoint: decodeCheckpointId(r) };
+      if (variant === 2) return { ...head, kind: 'mismatch', after: opNumber(r.u48()) };
+      throw new DecodeError(`unknown NewState ${variant}`);
+    }
+    case Kind.recovery: return { type: 'recovery', nonce: r.raw(NONCE_BYTES), checkpoint: opNumber(r.u48()), floor: view(r.u32()) };
+    case Kind.recoveryResponse: {
+      const head = { type: 'recoveryResponse', view: view(r.u32()), nonce: r.raw(NONCE_BYTES) } as const;
+      return { ...head, state: r.bool() ? { op: opNumber(r.u48()), commit: opNumber(r.u48()), checkpoint: decodeCheckpointId(r) } : null };
+    }
+    case Kind.checkpointNotice: return { type: 'checkpointNotice', checkpoint: decodeCheckpointId(r) };
+    default: throw new DecodeError(`unknown message kind ${kind}`);
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * A replica process as the HTTP API, the metrics and the command line see it. replica_process.ts makes one.
+ * Interfaces alone: whoever serves HTTP depends on nothing else of the process.
+ */
+import type { Configuration } from '../vr/configuration.ts';
+import type { ReplicaStatus } from '../vr/replica_types.ts';
+
+/** What a replica that was behind had to fetch of the state, against the size of all of it. Bytes are octets on the wire. */
+export interface TransferReport {
+  readonly bytesReceived: number;
+  /** Bytes of the records (keys and values) that had changed. */
+  readonly recordBytes: number;
+  readonly recordsChanged: number;
+  /** Bytes of all records of the state that was installed. */
+  readonly stateBytes: number;
+  readonly requests: number;
+  readonly milliseconds: number;
+  /** The peers that it came from: member ids. */
+  readonly donors: readonly string[];
+}
+
+/** How the replica came to its present state after this boot. */
+export interface RecoveryReport {
+  /** Milliseconds since 1970 at which the process began to serve. */
+  readonly startedAt: number;
+  /** What was found on disk: entries of the journal behind the checkpoint, and whether the log could be trusted. */
+  readonly bootCheckpointOp: number;
+  readonly bootLogEntries: number;
+  readonly bootLogIntact: boolean;
+  /** Bytes cut from the journal's end because a crash had torn the last write. */
+  readonly bootTornBytes: number;
+  /** Checkpoint transfers since the boot, and all bytes that they received. */
+  readonly transfers: number;
+  readonly bytesReceived: number;
+  /** The newest finished transfer; null: none was needed. */
+  readonly lastTransfer: TransferReport | null;
+  /** Bytes of log entries (Prepare, NewState, StartView) received from peers before the replica was normal for the first time; null until then. */
+  readonly logBytesReceived: number | null;
+}
+
+export interface StoreStatus {
+  readonly records: number;
+  readonly overlayRecords: number;
+  readonly overlayBytes: number;
+  /** Checkpoints taken since the boot, and how long the newest took, milliseconds. */
+  readonly takes: number;
+  readonly lastTakeMs: number;
+}
+
+export interface JournalStatus {
+  readonly segments: number;
+  readonly bytes: number;
+  /** Groups written (one writev and one fdatasync each), the records in them, and bytes, since the boot. */
+  readonly groups: number;
+  readonly records: number;
+  readonly bytesWritten: number;
+  /** Milliseconds spent in writev + fdatasync since the boot. */
+  readonly syncMs: number;
+}
+
+export interface LinkStatus {
+  readonly member: number;
+  readonly connected: boolean;
+  readonly queuedBytes: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** Messages dropped because the peer was slow or away. */
+  readonly dropped: number;
+}
+
+export interface ServerStatus {
+  /** 32 hex digits. */
+  readonly clusterId: string;
+  readonly version: string;
+  readonly pid: number;
+  readonly replica: ReplicaStatus;
+  readonly recovery: RecoveryReport;
+  readonly store: StoreStatus;
+  readonly journal: JournalStatus;
+  readonly links: readonly LinkStatus[];
+  readonly clientConnections: number;
+}
+
+export type Health =
+  | { readonly ok: true }
+  /** `reason` is a sentence for a person: what is wrong and, where there is one, the remedy. */
+  | { readonly ok: false; readonly reason: string };
+
+export interface RunningReplica {
+  /** 16 bytes. */
+  readonly clusterId: Buffer;
+  readonly memberId: number;
+  /** `host:port` that replicas and clients connect to, as bound. */
+  readonly address: string;
+  /** `host:port` of the HTTP API as bound; null while there is none. */
+  readonly httpAddress: string | null;
+  /** The group as the replica knows it now. */
+  configuration(): Configuration;
+  status(): ServerStatus;
+  /** Normal, and the primary is this replica or was heard of lately. */
+  health(): Health;
+  /** One request of a bulk checkpoint transfer (the body of POST /internal/v1/checkpoint): one answer. Rejects with a reason on bad input. */
+  serveCheckpoint(request: Buffer): Promise<Buffer>;
+  /** Counters of the replica's events since the boot ('view-change', 'recovery', ...), by name. */
+  eventCounts(): ReadonlyMap<string, number>;
+  /** Stops accepting, sends and writes what has gathered, closes everything. Idempotent. */
+  stop(): Promise<void>;
+  /** Settles when the replica has stopped. */
+  readonly stopped: Promise<void>;
+}
+
+/** What `startReplica` is given to bring the HTTP API up beside the replica. */
+export interface HttpHandle {
+  /** `host:port` as bound. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+export type AttachHttp = (running: RunningReplica) => Promise<HttpHandle>;
+
+/** Path and header of the bulk transfer, between a fetching replica and a donor's HTTP server. */
+export const CHECKPOINT_PATH = '/internal/v1/checkpoint';
+/** 32 hex digits; a request of another group is refused with 409. */
+export const CLUSTER_ID_HEADER = 'x-vrfs-cluster-id';
+/** Bodies of the transfer are at most this long, either way. */
+export const CHECKPOINT_BODY_MAX = 32 << 20;

@@ -1,0 +1,640 @@
+/**
+ * The client's half of the protocol: pure, in virtual time, over ports (PROTOCOL section 1, "Sessions").
+ *
+ * A session has slots; each slot carries one request at a time, with a sequence number of its own, and is re-sent until it is
+ * answered, so that every operation is executed exactly once. A request whose session ended before its answer came is
+ * never sent again under another session unless it is certain that it was not executed: it fails as 'outcomeUnknown'.
+ * Reads belong to no session and are repeated freely.
+ *
+ * Sending: to the presumed primary. What is not answered in time goes there again, and the oldest of it to every other
+ * peer too, which either leads by now or says who does. Nothing here allocates a timer per operation: `tick` scans.
+ */
+import { assert, defined } from '../lib/assert.ts';
+import { Fifo } from '../lib/fifo.ts';
+import { opNumber, type OpNumber, type SessionId, type View } from '../lib/ids.ts';
+import { ClientRoute } from './client_route.ts';
+import type { Configuration } from './configuration.ts';
+import { MAX_BODY_BYTES } from './entry.ts';
+import type { ClientToReplica, Read, Registered, Reject, ReplicaToClient, Reply } from './messages.ts';
+
+export type Consistency = Read['consistency'];
+
+/** Why an operation has no result. `mayHaveHappened` false is a promise: it was not and will not be executed. */
+export type ClientFailure =
+  /** The session ended between sending and answer. */
+  | { readonly code: 'outcomeUnknown'; readonly mayHaveHappened: true; readonly reason: string }
+  | { readonly code: 'timedOut'; readonly mayHaveHappened: boolean; readonly reason: string }
+  /** The group refuses it as it is; repeating it is no use. */
+  | { readonly code: 'invalid'; readonly mayHaveHappened: false; readonly reason: string }
+  /** Too much is waiting here already. */
+  | { readonly code: 'overloaded'; readonly mayHaveHappened: false; readonly reason: string }
+  | { readonly code: 'closed'; readonly mayHaveHappened: boolean; readonly reason: string };
+
+/**
+ * `Token` is the caller's name for an operation; it comes back with the outcome, exactly once. `completed`, `failed` and
+ * `sessionStarted` may call `submit` and `read`; `send` may not call back.
+ */
+export interface ClientPorts<Token> {
+  /** False: there is no connection to that address now, the message was certainly not sent. True: it may arrive. */
+  send(address: string, message: ClientToReplica): boolean;
+  /** Uniform in [0, 2^32). */
+  uint32(): number;
+  bytes(n: number): Buffer;
+  /** `op`: the op-number at which a request was executed, or after which a read looked. */
+  completed(token: Token, result: Buffer, op: OpNumber): void;
+  failed(token: Token, failure: ClientFailure): void;
+  /** A session has begun: the first, or one in place of a session that ended. */
+  sessionStarted(session: SessionId, timeoutMs: number): void;
+}
+
+/** Times in milliseconds of the monotonic clock that `tick` and `receive` are given. */
+export interface ClientOptions {
+  /** `host:port` of some or all members; at least one. */
+  readonly servers: readonly string[];
+  readonly name: string;
+  /** Session flags, see SESSION_HOLDS_OPENS. */
+  readonly flags: number;
+  /** An operation without an answer for so long fails as 'timedOut'. */
+  readonly requestTimeoutMs: number;
+  /** First interval of re-sends (a measured round trip may raise it); grows by half each time up to the second. */
+  readonly resendMs: number;
+  readonly maxResendMs: number;
+  /** Operations that wait for a slot; above it new ones fail as 'overloaded'. */
+  readonly maxQueued: number;
+  /** Reads under way at once. */
+  readonly maxReads: number;
+}
+
+export const DEFAULT_CLIENT_OPTIONS: Omit<ClientOptions, 'servers'> = Object.freeze({
+  name: 'client', flags: 0, requestTimeoutMs: 30_000, resendMs: 250, maxResendMs: 1000, maxQueued: 65_536, maxReads: 4096,
+});
+
+/** An operation from `submit` or `read` to its outcome. One shape for both, so that the hot paths stay monomorphic. */
+interface Pending<Token> {
+  token: Token | undefined;
+  readonly body: Buffer;
+  /** Null: a request. */
+  readonly consistency: Consistency | null;
+  readonly minOp: OpNumber;
+  readonly expires: number;
+  /** A read's id, or a request's slot and sequence number, once it is under way. */
+  id: number;
+  seq: number;
+  /** How many sendings may have reached somebody; how many times its answer was overdue. */
+  sends: number;
+  overdue: number;
+  /** To whom it went last ('': to nobody who is still connected); when; when to send it next. */
+  sentTo: string;
+  sentAt: number;
+  due: number;
+}
+
+type SessionState =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'registering'; readonly nonce: Buffer; due: number; sends: number }
+  | { readonly kind: 'live'; readonly id: SessionId; readonly timeoutMs: number }
+  /** The group has said that it knows the session no more; what is under way still gets its own answer, or none. */
+  | { readonly kind: 'ending'; readonly id: SessionId; readonly timeoutMs: number };
+
+/** How often another than the presumed primary must deny the session before it is believed: it may merely be behind. */
+const STRAY_DENIALS = 3;
+const MAX_SEQ = 0xffff_ffff;
+
+export class ClientSession<Token> {
+  readonly #ports: ClientPorts<Token>;
+  readonly #options: ClientOptions;
+  readonly #route: ClientRoute;
+  #now: number;
+  #closed = false;
+  #lastOp: OpNumber = opNumber(0);
+
+  #session: SessionState = { kind: 'none' };
+  #strayDenials = 0;
+  /** When the session last proved to be alive. */
+  #lastReplyAt: number;
+  /** Who answers this client's causal reads. */
+  #reader = '';
+  /** By slot: what is under way, and the last sequence number used. */
+  #slots: (Pending<Token> | undefined)[] = [];
+  #seqs: number[] = [];
+  #freeSlots: number[] = [];
+  #busySlots = 0;
+  readonly #waiting = new Fifo<Pending<Token>>();
+
+  readonly #reads = new Map<number, Pending<Token>>();
+  readonly #waitingReads = new Fifo<Pending<Token>>();
+  #nextReadId = 0;
+
+  /** Smoothed round trip, milliseconds. */
+  #roundTrip = 0;
+  /** No deadline lies before this. */
+  #nextDeadline = Infinity;
+
+  constructor(ports: ClientPorts<Token>, options: ClientOptions, now: number) {
+    this.#ports = ports;
+    this.#options = options;
+    this.#route = new ClientRoute(options.servers);
+    this.#now = now;
+    this.#lastReplyAt = now;
+  }
+
+  /** The causal token: the highest op-number that any answer has shown. */
+  get lastOp(): OpNumber {
+    return this.#lastOp;
+  }
+  get session(): SessionId | null {
+    return this.#session.kind === 'live' ? this.#session.id : null;
+  }
+  get configuration(): Configuration | null {
+    return this.#route.configuration;
+  }
+  get view(): View {
+    return this.#route.view;
+  }
+  /** The address of the presumed primary. */
+  get primary(): string {
+    return this.#route.primary;
+  }
+  get peers(): readonly string[] {
+    return this.#route.peers;
+  }
+  /** Operations without an outcome. */
+  get outstanding(): number {
+    return this.#busySlots + this.#waiting.length + this.#reads.size + this.#waitingReads.length;
+  }
+
+  /** Begins a session now; else the first request does. */
+  register(): void {
+    if (this.#session.kind === 'none' && !this.#closed) this.#beginRegistration();
+  }
+
+  /** An operation that changes state: executed exactly once, if `completed` follows. */
+  submit(body: Buffer, token: Token): void {
+    const refusal = this.#refusal(body, this.#waiting.length);
+    if (refusal !== null) return this.#ports.failed(token, refusal);
+    const p = this.#pending(token, body, null, this.#lastOp);
+    if (this.#session.kind === 'live' && this.#freeSlots.length > 0 && this.#waiting.length === 0) {
+      this.#occupySlot(this.#session.id, p);
+      return;
+    }
+    this.#waiting.push(p);
+    this.#deadline(p.expires);
+    this.register();
+  }
+
+  /** `minOp`: the answer shows at least the state after this op-number; by default after everything that this client has seen. */
+  read(body: Buffer, consistency: Consistency, token: Token, minOp: OpNumber = this.#lastOp): void {
+    const refusal = this.#refusal(body, this.#waitingReads.length);
+    if (refusal !== null) return this.#ports.failed(token, refusal);
+    const p = this.#pending(token, body, consistency, minOp);
+    if (this.#reads.size < this.#options.maxReads) return this.#beginRead(p);
+    this.#waitingReads.push(p);
+    this.#deadline(p.expires);
+  }
+
+  receive(from: string, message: ReplicaToClient, now: number): void {
+    this.#now = now;
+    if (this.#closed) return;
+    switch (message.type) {
+      case 'reply': return this.#onReply(from, message);
+      case 'readReply': {
+        const p = this.#reads.get(message.id);
+        if (p === undefined) return;
+        if (p.consistency === 'linearizable' && this.#route.answered(from, null)) this.#onMoved();
+        this.#measure(p);
+        this.#reads.delete(message.id);
+        if (message.op > this.#lastOp) this.#lastOp = message.op;
+        this.#nextWaitingRead();
+        return this.#complete(p, message.result, message.op);
+      }
+      case 'registered': return this.#onRegistered(from, message);
+      case 'welcome':
+        this.#route.welcome(from, message.view, message.configuration, message.self);
+        // A connection has just been made: what was waiting for it can leave, even when the primary is who it was.
+        return this.#onMoved();
+      case 'redirect':
+        if (this.#route.learn(message.view, message.configuration)) this.#onMoved();
+        return;
+      case 'reject': return this.#onReject(from, message);
+    }
+  }
+
+  /** The connection to `from` has gone, or could not be made: what it has not answered goes out again soon. */
+  disconnected(from: string, now: number): void {
+    this.#now = now;
+    if (this.#closed) return;
+    const soon = now + 10 + (this.#ports.uint32() % 50);
+    for (const p of this.#underWay()) {
+      if (p.sentTo !== from) continue;
+      p.sentTo = '';
+      p.due = Math.min(p.due, soon);
+    }
+    if (this.#session.kind === 'registering') this.#session.due = Math.min(this.#session.due, soon);
+    if (from === this.#route.primary) this.#route.rotate();
+    if (from === this.#reader) this.#reader = '';
+    this.#deadline(soon);
+  }
+
+  /** Call it every 10 to 50 milliseconds while anything is outstanding. Cheap when nothing is due. */
+  tick(now: number): void {
+    this.#now = now;
+    if (now < this.#nextDeadline || this.#closed) return;
+    this.#expire();
+    if (this.#session.kind === 'registering' && this.#session.due <= now) this.#sendRegister();
+    if (this.#session.kind === 'ending') this.#giveUpUnanswered();
+    this.#resendDue();
+    this.#nextDeadline = this.#earliestDeadline();
+  }
+
+  /** The session will end unless something is submitted soon. */
+  needsKeepAlive(now: number): boolean {
+    return this.#session.kind === 'live' && this.#busySlots === 0 && now - this.#lastReplyAt >= this.#session.timeoutMs / 3;
+  }
+
+  /** Fails everything that is outstanding. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const all = [...this.#underWay(), ...drain(this.#waiting), ...drain(this.#waitingReads)];
+    this.#reads.clear();
+    this.#slots = [];
+    this.#busySlots = 0;
+    for (const p of all) this.#fail(p, { code: 'closed', mayHaveHappened: mayHaveHappened(p), reason: 'the client was closed' });
+  }
+
+  // --- the session -------------------------------------------------------------------------------------------------
+
+  #beginRegistration(): void {
+    // A nonce of its own for each session: with the old one, the group would find the old session.
+    this.#session = { kind: 'registering', nonce: this.#ports.bytes(16), due: this.#now, sends: 0 };
+    this.#sendRegister();
+  }
+
+  #sendRegister(): void {
+    const s = this.#session;
+    assert(s.kind === 'registering', 'a registration is under way');
+    const message = { type: 'register', nonce: s.nonce, flags: this.#options.flags, name: this.#options.name } as const;
+    this.#ports.send(this.#route.primary, message);
+    if (s.sends > 0) {
+      for (const peer of this.#route.peers) if (peer !== this.#route.primary) this.#ports.send(peer, message);
+    }
+    s.due = this.#now + this.#backOff(s.sends);
+    s.sends++;
+    this.#deadline(s.due);
+  }
+
+  #onRegistered(from: string, m: Registered): void {
+    const s = this.#session;
+    if (s.kind !== 'registering' || !s.nonce.equals(m.nonce) || m.slots === 0) return;
+    this.#session = { kind: 'live', id: m.session, timeoutMs: m.timeoutMs };
+    this.#strayDenials = 0;
+    this.#lastReplyAt = this.#now;
+    this.#slots = new Array<undefined>(m.slots).fill(undefined);
+    this.#seqs = new Array<number>(m.slots).fill(0);
+    // Low slots first: the scans stop at the highest one ever used.
+    this.#freeSlots = Array.from({ length: m.slots }, (_, i) => m.slots - 1 - i);
+    if (this.#route.answered(from, null)) this.#onMoved();
+    this.#ports.sessionStarted(m.session, m.timeoutMs);
+    this.#fillSlots();
+  }
+
+  /** `p` was denied because the group does not know its session (any more). */
+  #onNoSession(from: string, p: Pending<Token>): void {
+    const s = this.#session;
+    assert(s.kind === 'live' || s.kind === 'ending', 'a request under way has a session');
+    if (s.kind === 'live' && from !== this.#route.primary && ++this.#strayDenials < STRAY_DENIALS) return;
+    this.#session = { kind: 'ending', id: s.id, timeoutMs: s.timeoutMs };
+    this.#release(p);
+    // Sent once, so this denial is its only answer; and had it been executed, the session would still be alive.
+    const certainlyNot = p.sends === 1 && this.#now - p.sentAt < s.timeoutMs / 2;
+    this.#afterSession(p, certainlyNot);
+    this.#endSessionWhenIdle();
+  }
+
+  #afterSession(p: Pending<Token>, certainlyNot: boolean): void {
+    if (p.token === undefined) return;
+    if (certainlyNot) {
+      p.sends = 0;
+      p.sentTo = '';
+      this.#waiting.unshift(p);
+    } else {
+      this.#fail(p, {
+        code: 'outcomeUnknown',
+        mayHaveHappened: true,
+        reason: 'the session ended before the answer came; the operation may or may not have been carried out',
+      });
+    }
+  }
+
+  /** In status 'ending': nothing is sent any more; who is overdue has no answer to expect. */
+  #giveUpUnanswered(): void {
+    for (const p of this.#slots.slice()) {
+      if (p === undefined || p.due > this.#now) continue;
+      this.#release(p);
+      this.#afterSession(p, p.sends === 0);
+    }
+    this.#endSessionWhenIdle();
+  }
+
+  /** When every slot of the session has been given up, the next one begins. */
+  #endSessionWithoutSlots(): void {
+    const s = this.#session;
+    if (s.kind === 'live' && this.#busySlots === 0 && this.#freeSlots.length === 0) this.#session = { ...s, kind: 'ending' };
+    this.#endSessionWhenIdle();
+  }
+
+  #endSessionWhenIdle(): void {
+    if (this.#session.kind !== 'ending' || this.#busySlots > 0) return;
+    this.#session = { kind: 'none' };
+    // Who holds files open has to say so again soon; anybody else needs a session only to write.
+    if (this.#waiting.length > 0 || this.#options.flags !== 0) this.register();
+  }
+
+  // --- requests ----------------------------------------------------------------------------------------------------
+
+  #refusal(body: Buffer, queued: number): ClientFailure | null {
+    if (this.#closed) return { code: 'closed', mayHaveHappened: false, reason: 'the client is closed' };
+    if (body.length > MAX_BODY_BYTES) {
+      return { code: 'invalid', mayHaveHappened: false, reason: `an operation has at most ${MAX_BODY_BYTES} bytes, not ${body.length}` };
+    }
+    if (queued < this.#options.maxQueued) return null;
+    return { code: 'overloaded', mayHaveHappened: false, reason: `${queued} operations are waiting already` };
+  }
+
+  #pending(token: Token, body: Buffer, consistency: Consistency | null, minOp: OpNumber): Pending<Token> {
+    const expires = this.#now + this.#options.requestTimeoutMs;
+    return { token, body, consistency, minOp, expires, id: 0, seq: 0, sends: 0, overdue: 0, sentTo: '', sentAt: 0, due: 0 };
+  }
+
+  #occupySlot(session: SessionId, p: Pending<Token>): void {
+    const slot = defined(this.#freeSlots.pop(), 'a free slot');
+    const seq = defined(this.#seqs[slot], 'sequence number') + 1;
+    this.#seqs[slot] = seq;
+    this.#slots[slot] = p;
+    this.#busySlots++;
+    p.id = slot;
+    p.seq = seq;
+    this.#transmit(session, p);
+  }
+
+  #fillSlots(): void {
+    while (this.#session.kind === 'live' && this.#freeSlots.length > 0) {
+      const p = this.#waiting.shift();
+      if (p === undefined) return;
+      this.#occupySlot(this.#session.id, p);
+    }
+  }
+
+  #transmit(session: SessionId, p: Pending<Token>): void {
+    this.#sendTo(this.#route.primary, session, p);
+    p.due = this.#now + this.#backOff(p.overdue);
+    this.#deadline(p.due);
+  }
+
+  #sendTo(address: string, session: SessionId, p: Pending<Token>): void {
+    if (!this.#ports.send(address, { type: 'request', session, slot: p.id, seq: p.seq, body: p.body })) return;
+    p.sends++;
+    p.sentTo = address;
+    p.sentAt = this.#now;
+  }
+
+  #onReply(from: string, m: Reply): void {
+    const s = this.#session;
+    if ((s.kind !== 'live' && s.kind !== 'ending') || s.id !== m.session) return;
+    const p = this.#slots[m.slot];
+    if (p === undefined || p.seq !== m.seq) return;
+    this.#measure(p);
+    this.#lastReplyAt = this.#now;
+    if (m.op > this.#lastOp) this.#lastOp = m.op;
+    this.#strayDenials = 0;
+    this.#release(p);
+    // After the last number the slot is given up: numbers are never reused.
+    if (m.seq < MAX_SEQ) this.#freeSlots.push(m.slot);
+    if (this.#route.answered(from, m.view)) this.#onMoved();
+    if (this.#waiting.length > 0) this.#fillSlots();
+    this.#endSessionWithoutSlots();
+    this.#complete(p, m.result, m.op);
+  }
+
+  /** Nobody has seen it, and now nobody will: its slot and number are as good as new. */
+  #withdraw(p: Pending<Token>): void {
+    this.#release(p);
+    this.#seqs[p.id] = p.seq - 1;
+    this.#freeSlots.push(p.id);
+    this.#fillSlots();
+    this.#endSessionWhenIdle();
+  }
+
+  /** Takes a request out of its slot; the caller decides whether the slot may carry another. */
+  #release(p: Pending<Token>): void {
+    this.#slots[p.id] = undefined;
+    this.#busySlots--;
+  }
+
+  #onReject(from: string, m: Reject): void {
+    if (m.session === 0) {
+      const p = this.#reads.get(m.id);
+      if (p !== undefined) this.#onReadRejected(p, m);
+      else if (m.id === 0) this.#onRegistrationRejected(m);
+      return;
+    }
+    const s = this.#session;
+    if ((s.kind !== 'live' && s.kind !== 'ending') || s.id !== m.session) return;
+    const p = this.#slots[m.slot];
+    if (p === undefined || p.seq !== m.seq) return;
+    switch (m.code) {
+      case 'busy':
+      case 'behind': return this.#retryLater(p, m.retryAfterMs);
+      case 'noSession': return this.#onNoSession(from, p);
+      case 'invalid':
+        // The slot is given up: a late copy of this answer must not meet another request under the same number.
+        this.#release(p);
+        this.#fail(p, { code: 'invalid', mayHaveHappened: false, reason: m.reason });
+        return this.#endSessionWithoutSlots();
+    }
+  }
+
+  #onRegistrationRejected(m: Reject): void {
+    const s = this.#session;
+    if (s.kind !== 'registering') return;
+    if (m.code !== 'invalid') {
+      s.due = this.#now + m.retryAfterMs + (this.#ports.uint32() % 32);
+      this.#deadline(s.due);
+      return;
+    }
+    this.#session = { kind: 'none' };
+    for (const p of drain(this.#waiting)) this.#fail(p, { code: 'invalid', mayHaveHappened: false, reason: `no session: ${m.reason}` });
+  }
+
+  /** Not before the time that the replica asked for, spread a little so that its clients do not all come back at once. */
+  #retryLater(p: Pending<Token>, retryAfterMs: number): void {
+    p.due = this.#now + retryAfterMs + (this.#ports.uint32() % (8 + (retryAfterMs >> 2)));
+    this.#deadline(p.due);
+  }
+
+  // --- reads -------------------------------------------------------------------------------------------------------
+
+  #beginRead(p: Pending<Token>): void {
+    this.#nextReadId = (this.#nextReadId % 0xffff_ffff) + 1;
+    p.id = this.#nextReadId;
+    this.#reads.set(p.id, p);
+    this.#transmitRead(p);
+  }
+
+  #nextWaitingRead(): void {
+    const next = this.#waitingReads.shift();
+    if (next !== undefined) this.#beginRead(next);
+  }
+
+  #transmitRead(p: Pending<Token>): void {
+    // A causal read spares the primary, until the one asked turns out to be behind, silent or away.
+    const elsewhere = p.consistency === 'causal' && p.sends === 0 && this.#sendReadTo(this.#readerAddress(), p);
+    if (!elsewhere) this.#sendReadTo(this.#route.primary, p);
+    p.due = this.#now + this.#backOff(p.overdue);
+    this.#deadline(p.due);
+  }
+
+  #readerAddress(): string {
+    const { peers } = this.#route;
+    if (!peers.includes(this.#reader)) this.#reader = defined(peers[this.#ports.uint32() % peers.length], 'peer');
+    return this.#reader;
+  }
+
+  #sendReadTo(address: string, p: Pending<Token>): boolean {
+    const consistency = p.consistency;
+    assert(consistency !== null, 'a read says how consistent it has to be');
+    if (!this.#ports.send(address, { type: 'read', id: p.id, consistency, minOp: p.minOp, body: p.body })) return false;
+    p.sends++;
+    p.sentTo = address;
+    p.sentAt = this.#now;
+    return true;
+  }
+
+  #onReadRejected(p: Pending<Token>, m: Reject): void {
+    if (m.code === 'busy' || m.code === 'behind') return this.#retryLater(p, m.retryAfterMs);
+    this.#reads.delete(p.id);
+    this.#nextWaitingRead();
+    this.#fail(p, { code: 'invalid', mayHaveHappened: false, reason: m.reason });
+  }
+
+  // --- outcomes ----------------------------------------------------------------------------------------------------
+
+  #complete(p: Pending<Token>, result: Buffer, op: OpNumber): void {
+    const token = p.token;
+    if (token === undefined) return;
+    p.token = undefined;
+    this.#ports.completed(token, result, op);
+  }
+
+  #fail(p: Pending<Token>, failure: ClientFailure): void {
+    const token = p.token;
+    if (token === undefined) return;
+    p.token = undefined;
+    this.#ports.failed(token, failure);
+  }
+
+  // --- time --------------------------------------------------------------------------------------------------------
+
+  *#underWay(): IterableIterator<Pending<Token>> {
+    if (this.#busySlots > 0) for (const p of this.#slots) if (p !== undefined) yield p;
+    yield* this.#reads.values();
+  }
+
+  /** The primary is another, or can be reached again: what it has not been sent goes there now. */
+  #onMoved(): void {
+    const primary = this.#route.primary;
+    const s = this.#session;
+    if (s.kind === 'registering') {
+      s.sends = 0;
+      this.#sendRegister();
+    }
+    if (s.kind === 'live' && this.#busySlots > 0) {
+      for (const p of this.#slots) if (p !== undefined && p.sentTo !== primary) this.#transmit(s.id, p);
+    }
+    for (const p of this.#reads.values()) {
+      if (p.sentTo !== primary && (p.consistency === 'linearizable' || p.sentTo === '')) this.#transmitRead(p);
+    }
+  }
+
+  /** To the primary again; and the longest overdue to all others, one of which may lead by now. */
+  #resendDue(): void {
+    const now = this.#now;
+    const primary = this.#route.primary;
+    const session = this.#session.kind === 'live' ? this.#session.id : null;
+    let oldest: Pending<Token> | null = null;
+    for (const p of this.#underWay()) {
+      if (p.due > now || (p.consistency === null && session === null)) continue;
+      if (oldest === null || p.expires < oldest.expires) oldest = p;
+      if (p.sentTo !== '') p.overdue++;
+      p.sentTo = '';
+      if (p.consistency !== null) this.#transmitRead(p);
+      else if (session !== null) this.#transmit(session, p);
+    }
+    if (oldest === null) return;
+    const { sentTo } = oldest;
+    for (const peer of this.#route.peers) {
+      if (peer === primary) continue;
+      if (oldest.consistency !== null) this.#sendReadTo(peer, oldest);
+      else if (session !== null) this.#sendTo(peer, session, oldest);
+    }
+    // Whether the primary has it decides what happens when the primary is heard of again.
+    oldest.sentTo = sentTo;
+  }
+
+  /** Operations that have waited for requestTimeoutMs fail. A request under way keeps its slot, and is re-sent until it is answered. */
+  #expire(): void {
+    const now = this.#now;
+    const expired: Pending<Token>[] = [];
+    for (const queue of [this.#waiting, this.#waitingReads]) {
+      for (let p = queue.peek(); p !== undefined && p.expires <= now; p = queue.peek()) {
+        queue.shift();
+        expired.push(p);
+      }
+    }
+    for (const p of this.#underWay()) if (p.expires <= now && p.token !== undefined) expired.push(p);
+    for (const p of expired) {
+      if (p.consistency !== null && this.#reads.delete(p.id)) this.#nextWaitingRead();
+      if (p.consistency === null && p.sends === 0 && this.#slots[p.id] === p) this.#withdraw(p);
+      this.#fail(p, {
+        code: 'timedOut',
+        mayHaveHappened: mayHaveHappened(p),
+        reason: `no answer within ${this.#options.requestTimeoutMs} ms`,
+      });
+    }
+  }
+
+  #earliestDeadline(): number {
+    let at = Math.min(this.#waiting.peek()?.expires ?? Infinity, this.#waitingReads.peek()?.expires ?? Infinity);
+    if (this.#session.kind === 'registering') at = Math.min(at, this.#session.due);
+    for (const p of this.#underWay()) at = Math.min(at, p.due, p.token === undefined ? Infinity : p.expires);
+    return at;
+  }
+
+  #deadline(at: number): void {
+    if (at < this.#nextDeadline) this.#nextDeadline = at;
+  }
+
+  /** Only what was sent once tells a round trip: of several sendings it is not known which was answered. */
+  #measure(p: Pending<Token>): void {
+    if (p.sends === 1) this.#roundTrip += (this.#now - p.sentAt - this.#roundTrip) / 8;
+  }
+
+  /** How long to wait for an answer that has been overdue so many times: from 75 % to 125 % of the nominal time. */
+  #backOff(overdue: number): number {
+    const { resendMs, maxResendMs } = this.#options;
+    const first = Math.max(resendMs, this.#roundTrip * 4);
+    if (overdue === 0) return first;
+    const nominal = Math.max(first, Math.min(maxResendMs, first * 1.5 ** Math.min(overdue, 8)));
+    return nominal * (0.75 + this.#ports.uint32() / 2 ** 33);
+  }
+}
+
+function mayHaveHappened<T>(p: Pending<T>): boolean {
+  return p.consistency === null && p.sends > 0;
+}
+
+function drain<T>(queue: Fifo<T>): T[] {
+  const out: T[] = [];
+  for (let item = queue.shift(); item !== undefined; item = queue.shift()) out.push(item);
+  return out;
+}

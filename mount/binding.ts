@@ -1,0 +1,37 @@
+/** What carries the kernel's calls to the Vfs and back. Two of them: fuse_native_binding.ts, kernel_binding.ts. */
+import { Errno } from '../fsservice/errno.ts';
+
+export interface Binding {
+  readonly kind: 'kernel' | 'fuse-native';
+  /** Resolves when the kernel has said FUSE_INIT, i.e. calls are answered. Rejects with a MountError. */
+  mount(): Promise<void>;
+  /** Takes the mount out of the tree, by force (lazily) where programs still hold it. */
+  unmount(): Promise<void>;
+  /** Resolves when the mount has gone, whoever took it away. */
+  readonly ended: Promise<void>;
+}
+
+/** A mount that cannot be had: what is wrong, and what to do about it. */
+export class MountError extends Error {
+  override readonly name = 'MountError';
+  readonly remedy: string;
+
+  constructor(what: string, remedy: string, options?: ErrorOptions) {
+    super(what, options);
+    this.remedy = remedy;
+  }
+}
+
+/** The part of pino's logger that the mount uses. */
+export interface MountLog {
+  info(data: object, message: string): void;
+  warn(data: object, message: string): void;
+  error(data: object, message: string): void;
+}
+
+/** The errno for a call that got no answer: the group was unreachable for longer than the client's time-out, or the client is gone. */
+export function errnoOfRejection(error: unknown): number {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const timedOut = code === 'ETIMEDOUT' || (error instanceof Error && /time(d ?|-)?out/i.test(error.name));
+  return timedOut ? Errno.ETIMEDOUT : Errno.EIO;
+}

@@ -1,0 +1,86 @@
+/** What the kernel says is mounted where (/proc/self/mountinfo), and taking a mount away. */
+import { execFile } from 'node:child_process';
+import { readFileSync, realpathSync } from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { MountError } from './binding.ts';
+import type { MountLog } from './binding.ts';
+import { isRoot, MOUNT_SOURCE } from './mount_options.ts';
+
+const run = promisify(execFile);
+
+export interface MountEntry {
+  readonly mountpoint: string;
+  readonly type: string;
+  readonly source: string;
+}
+
+/** The lines of a mountinfo file (proc(5)), outermost first. */
+export function parseMountInfo(text: string): MountEntry[] {
+  const entries: MountEntry[] = [];
+  for (const line of text.split('\n')) {
+    const [before, after] = line.split(' - ');
+    const mountpoint = before?.split(' ')[4];
+    const [type, source] = after?.split(' ') ?? [];
+    if (mountpoint === undefined || type === undefined || source === undefined) continue;
+    entries.push({ mountpoint: unescapeOctal(mountpoint), type, source: unescapeOctal(source) });
+  }
+  return entries;
+}
+
+/** Blanks, tabs, newlines and backslashes are written as three octal digits. */
+function unescapeOctal(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+}
+
+/** The topmost mount exactly at a path, if any. Reads no file below the path, so that it answers for a dead mount too. */
+export function mountAt(mountpoint: string): MountEntry | undefined {
+  const wanted = resolveParent(mountpoint);
+  return parseMountInfo(readFileSync('/proc/self/mountinfo', 'utf8')).findLast((entry) => entry.mountpoint === wanted);
+}
+
+export function isOurs(entry: MountEntry): boolean {
+  return entry.source === MOUNT_SOURCE && entry.type.startsWith('fuse');
+}
+
+export function isMounted(mountpoint: string): boolean {
+  const entry = mountAt(mountpoint);
+  return entry !== undefined && isOurs(entry);
+}
+
+/** Symbolic links in the way are resolved, as the kernel does; the last component is not touched, because a dead mount answers no call. */
+export function resolveParent(mountpoint: string): string {
+  const absolute = path.resolve(mountpoint);
+  const parent = path.dirname(absolute);
+  try {
+    return path.join(realpathSync(parent), path.basename(absolute));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return absolute;
+    throw error;
+  }
+}
+
+/**
+ * Takes our mount at a path away: politely, and when programs hold it, lazily - out of the tree at once, gone when they let go. Nothing to do where nothing of ours is mounted.
+ * @throws MountError when the kernel refuses both
+ */
+export async function unmountTree(mountpoint: string, log: MountLog): Promise<void> {
+  if (!isMounted(mountpoint)) return;
+  const target = resolveParent(mountpoint);
+  const attempts = isRoot()
+    ? [['umount', target], ['umount', '-l', target]]
+    : [['fusermount3', '-u', target], ['fusermount', '-u', target], ['fusermount3', '-u', '-z', target], ['fusermount', '-u', '-z', target]];
+  const reasons: string[] = [];
+  for (const [command = '', ...args] of attempts) {
+    try {
+      await run(command, args);
+      return;
+    } catch (error) {
+      const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim() : '';
+      reasons.push(said === '' ? String(error) : said);
+      if (!isMounted(mountpoint)) return;
+      log.warn({ mountpoint: target, command, args, said }, 'could not unmount this way, trying the next');
+    }
+  }
+  throw new MountError(`${target} cannot be unmounted: ${reasons.join('; ')}`, `end the programs that use it (fuser -vm ${target}), then: ${isRoot() ? 'umount' : 'fusermount -u'} ${target}`);
+}

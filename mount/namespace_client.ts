@@ -1,0 +1,21 @@
+/**
+ * What the mount asks of a client. `VrfsClient` (client/client.ts) is one; tests put the state machine itself behind it.
+ *
+ * A failure of the file system is a value (`ok: false` with a Linux errno). A promise is rejected only when no answer could be had
+ * (no quorum within the client's time-out, the client was closed): the caller then does not know whether a write was executed.
+ */
+import type { Ino } from '../lib/ids.ts';
+import type { Call, ReadOperation, Result, WriteOperation } from '../fsservice/operations.ts';
+
+export type WriteOf<T extends WriteOperation['type']> = Extract<WriteOperation, { readonly type: T }>;
+export type ReadOf<T extends ReadOperation['type']> = Extract<ReadOperation, { readonly type: T }>;
+
+export interface NamespaceClient {
+  /** Executes a write exactly once, through the log; resolves when it is committed and executed. */
+  submit<T extends WriteOperation['type']>(call: Call<WriteOf<T>>): Promise<Result<T>>;
+  /** A linearizable read. */
+  query<T extends ReadOperation['type']>(call: Call<ReadOf<T>>): Promise<Result<T>>;
+  /** Which inodes this session holds open: an unlinked one lives on while it is named here. Counted: one release for each open. */
+  readonly openFiles: { open(ino: Ino): void; release(ino: Ino): void };
+  close(): Promise<void>;
+}

@@ -1,0 +1,74 @@
+/** What has to be in order before a mount is tried; each thing that is not says what to do. */
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { MountError } from './binding.ts';
+import type { MountLog } from './binding.ts';
+import { isOurs, mountAt, resolveParent, unmountTree } from './mount_table.ts';
+
+/** A mount that does not answer a stat within this time is taken for hung. */
+const ANSWER_MS = 3000;
+
+/** Checks /dev/fuse and the mountpoint; makes the folder; clears the remains of a mount of ours whose process has died. Returns the absolute path. @throws MountError */
+export async function prepareMountpoint(mountpoint: string, log: MountLog): Promise<string> {
+  checkDevice();
+  const target = resolveParent(mountpoint);
+  await clearStaleMount(target, log);
+  try {
+    mkdirSync(target, { recursive: true });
+  } catch (error) {
+    throw new MountError(`${target} cannot be made a directory: ${reason(error)}`, 'choose another mountpoint', { cause: error });
+  }
+  const present = await readdir(target);
+  if (present.length > 0) throw new MountError(`${target} is not empty: its files would be hidden`, 'choose an empty directory as the mountpoint');
+  return target;
+}
+
+/** @throws MountError when this machine cannot do FUSE */
+export function checkDevice(device = '/dev/fuse'): void {
+  try {
+    closeSync(openSync(device, 'r+'));
+  } catch (error) {
+    const code = codeOf(error);
+    const remedy = code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO'
+      ? 'load the kernel module (modprobe fuse); in a container start it with --device /dev/fuse --cap-add SYS_ADMIN'
+      : 'in a container allow the device (--device /dev/fuse --cap-add SYS_ADMIN); as an ordinary user ask for access to it';
+    throw new MountError(`${device} cannot be opened: ${reason(error)}`, remedy, { cause: error });
+  }
+}
+
+async function clearStaleMount(target: string, log: MountLog): Promise<void> {
+  const entry = mountAt(target);
+  const state = await stateOf(target);
+  if (entry === undefined) {
+    if (state === 'dead') throw new MountError(`${target} lies inside a mount that is dead (its process has ended)`, 'unmount that one first: umount -l <its mountpoint>, or fusermount -u -z as its owner');
+    return;
+  }
+  if (!isOurs(entry)) throw new MountError(`${target} is already a mount (${entry.type} from ${entry.source})`, `choose another mountpoint, or: umount ${target}`);
+  if (state === 'alive') throw new MountError(`a vrfs is already mounted at ${target}`, `vrfs unmount ${target}`);
+  if (state === 'hung') throw new MountError(`the vrfs mounted at ${target} does not answer`, `wait for its group, or take it away: umount -l ${target} (fusermount -u -z ${target} as an ordinary user)`);
+  log.warn({ mountpoint: target }, 'the remains of a mount whose process has died: cleared');
+  await unmountTree(target, log);
+}
+
+async function stateOf(target: string): Promise<'alive' | 'dead' | 'hung'> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<'hung'>((resolve) => { timer = setTimeout(() => { resolve('hung'); }, ANSWER_MS); });
+  const asked = stat(target).then(() => 'alive' as const, (error: unknown) => {
+    const code = codeOf(error);
+    // ENOTCONN, "Transport endpoint is not connected": the process behind the mount is gone. ENOENT and the like: nothing there.
+    return code === 'ENOTCONN' || code === 'ECONNABORTED' ? 'dead' as const : 'alive' as const;
+  });
+  try {
+    return await Promise.race([asked, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

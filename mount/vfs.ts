@@ -1,0 +1,238 @@
+/**
+ * The mount's view of the namespace: directories and names to inodes, open files to handles, one call of the kernel to
+ * one operation of the client. Both bindings stand on it; it knows nothing of FUSE.
+ *
+ * Write-through: when a method has resolved, the change is committed and executed, so that every other mount sees it and a
+ * crash of this process loses nothing. There is nothing left for flush or fsync to do.
+ *
+ * Permissions: operations on names carry the caller's credentials. Reads and writes of an open file do not: as POSIX has it, the
+ * right to them was settled when the file was opened (`open` for writing, then chmod 0444, then `write` works), by the kernel
+ * (default_permissions); so they go out as the superuser's.
+ */
+import type { Ino } from '../lib/ids.ts';
+import { EMPTY } from '../lib/bytes.ts';
+import { Errno } from '../fsservice/errno.ts';
+import { READ_MAX } from '../fsservice/operations.ts';
+import type {
+  At, Attributes, Credentials, DirectoryEntry, FileType, Result, SetAttributes,
+} from '../fsservice/operations.ts';
+import { HandleTable } from './handles.ts';
+import type { NamespaceClient } from './namespace_client.ts';
+
+export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly errno: number };
+
+export interface Opened {
+  readonly handle: number;
+  readonly attributes: Attributes;
+}
+
+export interface Listing {
+  readonly ino: Ino;
+  readonly parent: Ino;
+  readonly entries: readonly DirectoryEntry[];
+}
+
+const SUPERUSER: Credentials = { uid: 0, gid: 0, groups: [] };
+/** Entries asked for at once: with attributes about 200 bytes each, well below a frame's bound. */
+const READDIR_PAGE = 1000;
+/** One logged operation carries at most this much, so that a large write never holds a Prepare for long. */
+export const WRITE_MAX = 128 << 10;
+
+const BAD_HANDLE = { ok: false, errno: Errno.EBADF } as const;
+
+export class Vfs {
+  readonly #client: NamespaceClient;
+  readonly #handles = new HandleTable();
+
+  constructor(client: NamespaceClient) {
+    this.#client = client;
+  }
+
+  get openHandles(): number {
+    return this.#handles.size;
+  }
+
+  // --- names ---------------------------------------------------------------------------------------------------
+
+  getattr(credentials: Credentials, at: At): Promise<Result<'getattr'>> {
+    return this.#client.query<'getattr'>({ credentials, operation: { type: 'getattr', at, follow: false } });
+  }
+
+  setattr(credentials: Credentials, at: At, set: SetAttributes): Promise<Result<'setattr'>> {
+    return this.#client.submit<'setattr'>({ credentials, operation: { type: 'setattr', at, follow: false, set } });
+  }
+
+  access(credentials: Credentials, at: At, mask: number): Promise<Result<'access'>> {
+    return this.#client.query<'access'>({ credentials, operation: { type: 'access', at, mask } });
+  }
+
+  mkdir(credentials: Credentials, at: At, mode: number): Promise<Result<'mkdir'>> {
+    return this.#client.submit<'mkdir'>({ credentials, operation: { type: 'mkdir', at, mode } });
+  }
+
+  mknod(credentials: Credentials, at: At, fileType: FileType, mode: number, rdev: number): Promise<Result<'mknod'>> {
+    return this.#client.submit<'mknod'>({ credentials, operation: { type: 'mknod', at, fileType, mode, rdev } });
+  }
+
+  symlink(credentials: Credentials, at: At, target: Buffer): Promise<Result<'symlink'>> {
+    return this.#client.submit<'symlink'>({ credentials, operation: { type: 'symlink', at, target } });
+  }
+
+  readlink(credentials: Credentials, at: At): Promise<Result<'readlink'>> {
+    return this.#client.query<'readlink'>({ credentials, operation: { type: 'readlink', at } });
+  }
+
+  link(credentials: Credentials, from: At, to: At): Promise<Result<'link'>> {
+    return this.#client.submit<'link'>({ credentials, operation: { type: 'link', from, to, follow: false } });
+  }
+
+  unlink(credentials: Credentials, at: At): Promise<Result<'unlink'>> {
+    return this.#client.submit<'unlink'>({ credentials, operation: { type: 'unlink', at } });
+  }
+
+  rmdir(credentials: Credentials, at: At): Promise<Result<'rmdir'>> {
+    return this.#client.submit<'rmdir'>({ credentials, operation: { type: 'rmdir', at } });
+  }
+
+  rename(credentials: Credentials, from: At, to: At, flags: 'none' | 'noreplace' | 'exchange'): Promise<Result<'rename'>> {
+    return this.#client.submit<'rename'>({ credentials, operation: { type: 'rename', from, to, flags } });
+  }
+
+  getxattr(credentials: Credentials, at: At, name: Buffer): Promise<Result<'getxattr'>> {
+    return this.#client.query<'getxattr'>({ credentials, operation: { type: 'getxattr', at, follow: false, name } });
+  }
+
+  listxattr(credentials: Credentials, at: At): Promise<Result<'listxattr'>> {
+    return this.#client.query<'listxattr'>({ credentials, operation: { type: 'listxattr', at, follow: false } });
+  }
+
+  setxattr(credentials: Credentials, at: At, name: Buffer, value: Buffer, mode: 'any' | 'create' | 'replace'): Promise<Result<'setxattr'>> {
+    return this.#client.submit<'setxattr'>({ credentials, operation: { type: 'setxattr', at, follow: false, name, value, mode } });
+  }
+
+  removexattr(credentials: Credentials, at: At, name: Buffer): Promise<Result<'removexattr'>> {
+    return this.#client.submit<'removexattr'>({ credentials, operation: { type: 'removexattr', at, follow: false, name } });
+  }
+
+  statfs(credentials: Credentials): Promise<Result<'statfs'>> {
+    return this.#client.query<'statfs'>({ credentials, operation: { type: 'statfs' } });
+  }
+
+  /** A page of a directory behind `after`, with attributes. */
+  readdirPage(credentials: Credentials, at: At, after: Buffer, limit: number): Promise<Result<'readdir'>> {
+    return this.#client.query<'readdir'>({ credentials, operation: { type: 'readdir', at, after, limit, attributes: true } });
+  }
+
+  /** A whole directory: pages until the end, each behind the last name, so that entries that neither come nor go meanwhile are met exactly once. */
+  async readdirAll(credentials: Credentials, at: At): Promise<Outcome<Listing>> {
+    const entries: DirectoryEntry[] = [];
+    let after = EMPTY;
+    for (;;) {
+      const page = await this.readdirPage(credentials, at, after, READDIR_PAGE);
+      if (!page.ok) return page;
+      for (const entry of page.value.entries) entries.push(entry);
+      const last = page.value.entries.at(-1);
+      if (page.value.end || last === undefined) return { ok: true, value: { ino: page.value.ino, parent: page.value.parent, entries } };
+      after = last.name;
+    }
+  }
+
+  // --- open files ----------------------------------------------------------------------------------------------
+
+  /** Opens an existing regular file by name. */
+  async open(credentials: Credentials, at: At): Promise<Outcome<Opened>> {
+    const found = await this.getattr(credentials, at);
+    if (!found.ok) return found;
+    return { ok: true, value: this.#opened(found.value.attributes) };
+  }
+
+  /** Opens an inode that the kernel has just looked up: no round trip. */
+  openInode(ino: Ino): number {
+    this.#client.openFiles.open(ino);
+    return this.#handles.add({ ino });
+  }
+
+  async create(credentials: Credentials, at: At, mode: number, exclusive: boolean): Promise<Outcome<Opened>> {
+    const made = await this.#client.submit<'create'>({ credentials, operation: { type: 'create', at, mode, exclusive, truncate: false } });
+    if (!made.ok) return made;
+    return { ok: true, value: this.#opened(made.value.attributes) };
+  }
+
+  /** Idempotent for an unknown handle, as close is after a mount went: there is no one to tell. */
+  release(handle: number): void {
+    const file = this.#handles.remove(handle);
+    if (file !== undefined) this.#client.openFiles.release(file.ino);
+  }
+
+  /** At the end of the mount: whatever the kernel did not release. */
+  releaseAll(): void {
+    for (const handle of this.#handles.numbers()) this.release(handle);
+  }
+
+  fgetattr(handle: number): Promise<Result<'getattr'>> {
+    const file = this.#handles.get(handle);
+    if (file === undefined) return Promise.resolve(BAD_HANDLE);
+    return this.getattr(SUPERUSER, inode(file.ino));
+  }
+
+  ftruncate(handle: number, size: number): Promise<Result<'setattr'>> {
+    const file = this.#handles.get(handle);
+    if (file === undefined) return Promise.resolve(BAD_HANDLE);
+    return this.setattr(SUPERUSER, inode(file.ino), { size });
+  }
+
+  /** Up to `length` bytes; fewer only at the end of the file. */
+  read(handle: number, offset: number, length: number): Promise<Outcome<Buffer>> {
+    const file = this.#handles.get(handle);
+    if (file === undefined) return Promise.resolve(BAD_HANDLE);
+    return length <= READ_MAX ? this.#readOnce(file.ino, offset, length) : this.#readLong(file.ino, offset, length);
+  }
+
+  async #readOnce(ino: Ino, offset: number, length: number): Promise<Outcome<Buffer>> {
+    const answer = await this.#client.query<'read'>({ credentials: SUPERUSER, operation: { type: 'read', at: inode(ino), offset, length } });
+    return answer.ok ? { ok: true, value: answer.value.data } : answer;
+  }
+
+  async #readLong(ino: Ino, offset: number, length: number): Promise<Outcome<Buffer>> {
+    const parts: Buffer[] = [];
+    for (let done = 0; done < length; ) {
+      const want = Math.min(READ_MAX, length - done);
+      const part = await this.#readOnce(ino, offset + done, want);
+      if (!part.ok) return part;
+      parts.push(part.value);
+      done += part.value.length;
+      if (part.value.length < want) break;
+    }
+    return { ok: true, value: Buffer.concat(parts) };
+  }
+
+  /**
+   * All of `data` at `offset`, in logged operations of up to WRITE_MAX bytes. The value is the number of bytes written: fewer than `data.length` when
+   * a later part failed (the caller's next write then meets the error itself, as write(2) has it).
+   */
+  write(handle: number, offset: number, data: Buffer): Promise<Outcome<number>> {
+    const file = this.#handles.get(handle);
+    if (file === undefined) return Promise.resolve(BAD_HANDLE);
+    return this.#write(file.ino, offset, data);
+  }
+
+  async #write(ino: Ino, offset: number, data: Buffer): Promise<Outcome<number>> {
+    let done = 0;
+    do {
+      const part = data.length <= WRITE_MAX ? data : data.subarray(done, done + WRITE_MAX);
+      const answer = await this.#client.submit<'write'>({ credentials: SUPERUSER, operation: { type: 'write', at: inode(ino), offset: offset + done, data: part } });
+      if (!answer.ok) return done > 0 ? { ok: true, value: done } : answer;
+      done += part.length;
+    } while (done < data.length);
+    return { ok: true, value: done };
+  }
+
+  #opened(attributes: Attributes): Opened {
+    return { handle: this.openInode(attributes.ino), attributes };
+  }
+}
+
+/** The inode itself, however it is named now, or no longer. */
+export function inode(ino: Ino): At {
+  return { dir: ino, path: EMPTY };
+}

@@ -15,86 +15,17 @@ import { opNumber, type OpNumber, type SessionId, type View } from '../lib/ids.t
 import { ClientRoute } from './client_route.ts';
 import type { Configuration } from './configuration.ts';
 import { MAX_BODY_BYTES } from './entry.ts';
-import type { ClientToReplica, Read, Registered, Reject, ReplicaToClient, Reply } from './messages.ts';
+import { mayHaveHappened, type ClientFailure, type ClientOptions, type ClientPorts, type Consistency, type Pending } from './client_types.ts';
+import type { Registered, Reject, ReplicaToClient, Reply } from './messages.ts';
 
-export type Consistency = Read['consistency'];
-
-/** Why an operation has no result. `mayHaveHappened` false is a promise: it was not and will not be executed. */
-export type ClientFailure =
-  /** The session ended between sending and answer. */
-  | { readonly code: 'outcomeUnknown'; readonly mayHaveHappened: true; readonly reason: string }
-  | { readonly code: 'timedOut'; readonly mayHaveHappened: boolean; readonly reason: string }
-  /** The group refuses it as it is; repeating it is no use. */
-  | { readonly code: 'invalid'; readonly mayHaveHappened: false; readonly reason: string }
-  /** Too much is waiting here already. */
-  | { readonly code: 'overloaded'; readonly mayHaveHappened: false; readonly reason: string }
-  | { readonly code: 'closed'; readonly mayHaveHappened: boolean; readonly reason: string };
-
-/**
- * `Token` is the caller's name for an operation; it comes back with the outcome, exactly once. `completed`, `failed` and
- * `sessionStarted` may call `submit` and `read`; `send` may not call back.
- */
-export interface ClientPorts<Token> {
-  /** False: there is no connection to that address now, the message was certainly not sent. True: it may arrive. */
-  send(address: string, message: ClientToReplica): boolean;
-  /** Uniform in [0, 2^32). */
-  uint32(): number;
-  bytes(n: number): Buffer;
-  /** `op`: the op-number at which a request was executed, or after which a read looked. */
-  completed(token: Token, result: Buffer, op: OpNumber): void;
-  failed(token: Token, failure: ClientFailure): void;
-  /** A session has begun: the first, or one in place of a session that ended. */
-  sessionStarted(session: SessionId, timeoutMs: number): void;
-}
-
-/** Times in milliseconds of the monotonic clock that `tick` and `receive` are given. */
-export interface ClientOptions {
-  /** `host:port` of some or all members; at least one. */
-  readonly servers: readonly string[];
-  readonly name: string;
-  /** Session flags, see SESSION_HOLDS_OPENS. */
-  readonly flags: number;
-  /** An operation without an answer for so long fails as 'timedOut'. */
-  readonly requestTimeoutMs: number;
-  /** First interval of re-sends (a measured round trip may raise it); grows by half each time up to the second. */
-  readonly resendMs: number;
-  readonly maxResendMs: number;
-  /** Operations that wait for a slot; above it new ones fail as 'overloaded'. */
-  readonly maxQueued: number;
-  /** Reads under way at once. */
-  readonly maxReads: number;
-}
-
-export const DEFAULT_CLIENT_OPTIONS: Omit<ClientOptions, 'servers'> = Object.freeze({
-  name: 'client', flags: 0, requestTimeoutMs: 30_000, resendMs: 250, maxResendMs: 1000, maxQueued: 65_536, maxReads: 4096,
-});
-
-/** An operation from `submit` or `read` to its outcome. One shape for both, so that the hot paths stay monomorphic. */
-interface Pending<Token> {
-  token: Token | undefined;
-  readonly body: Buffer;
-  /** Null: a request. */
-  readonly consistency: Consistency | null;
-  readonly minOp: OpNumber;
-  readonly expires: number;
-  /** A read's id, or a request's slot and sequence number, once it is under way. */
-  id: number;
-  seq: number;
-  /** How many sendings may have reached somebody; how many times its answer was overdue. */
-  sends: number;
-  overdue: number;
-  /** To whom it went last ('': to nobody who is still connected); when; when to send it next. */
-  sentTo: string;
-  sentAt: number;
-  due: number;
-}
+export { DEFAULT_CLIENT_OPTIONS, type ClientFailure, type ClientOptions, type ClientPorts, type Consistency } from './client_types.ts';
 
 type SessionState =
   | { readonly kind: 'none' }
   | { readonly kind: 'registering'; readonly nonce: Buffer; due: number; sends: number }
   | { readonly kind: 'live'; readonly id: SessionId; readonly timeoutMs: number }
   /** The group has said that it knows the session no more; what is under way still gets its own answer, or none. */
-  | { readonly kind: 'ending'; readonly id: SessionId; readonly timeoutMs: number };
+  | { readonly kind: 'ending'; readonly id: SessionId };
 
 /** How often another than the presumed primary must deny the session before it is believed: it may merely be behind. */
 const STRAY_DENIALS = 3;
@@ -303,11 +234,10 @@ export class ClientSession<Token> {
     const s = this.#session;
     assert(s.kind === 'live' || s.kind === 'ending', 'a request under way has a session');
     if (s.kind === 'live' && from !== this.#route.primary && ++this.#strayDenials < STRAY_DENIALS) return;
-    this.#session = { kind: 'ending', id: s.id, timeoutMs: s.timeoutMs };
+    this.#session = { kind: 'ending', id: s.id };
     this.#release(p);
-    // Sent once, so this denial is its only answer; and had it been executed, the session would still be alive.
-    const certainlyNot = p.sends === 1 && this.#now - p.sentAt < s.timeoutMs / 2;
-    this.#afterSession(p, certainlyNot);
+    // Of a single copy, this denial is the only answer that there will ever be.
+    this.#afterSession(p, p.sends === 1 && this.#options.deliveredOnce);
     this.#endSessionWhenIdle();
   }
 
@@ -339,7 +269,7 @@ export class ClientSession<Token> {
   /** When every slot of the session has been given up, the next one begins. */
   #endSessionWithoutSlots(): void {
     const s = this.#session;
-    if (s.kind === 'live' && this.#busySlots === 0 && this.#freeSlots.length === 0) this.#session = { ...s, kind: 'ending' };
+    if (s.kind === 'live' && this.#busySlots === 0 && this.#freeSlots.length === 0) this.#session = { kind: 'ending', id: s.id };
     this.#endSessionWhenIdle();
   }
 
@@ -363,7 +293,7 @@ export class ClientSession<Token> {
 
   #pending(token: Token, body: Buffer, consistency: Consistency | null, minOp: OpNumber): Pending<Token> {
     const expires = this.#now + this.#options.requestTimeoutMs;
-    return { token, body, consistency, minOp, expires, id: 0, seq: 0, sends: 0, overdue: 0, sentTo: '', sentAt: 0, due: 0 };
+    return { token, body, consistency, minOp, expires, id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, sentTo: '', sentAt: 0, due: 0 };
   }
 
   #occupySlot(session: SessionId, p: Pending<Token>): void {
@@ -468,6 +398,9 @@ export class ClientSession<Token> {
 
   /** Not before the time that the replica asked for, spread a little so that its clients do not all come back at once. */
   #retryLater(p: Pending<Token>, retryAfterMs: number): void {
+    p.postponed = true;
+    // That copy has been answered for good: nothing was done.
+    if (this.#options.deliveredOnce && p.sends > 0) p.sends--;
     p.due = this.#now + retryAfterMs + (this.#ports.uint32() % (8 + (retryAfterMs >> 2)));
     this.#deadline(p.due);
   }
@@ -564,8 +497,11 @@ export class ClientSession<Token> {
     let oldest: Pending<Token> | null = null;
     for (const p of this.#underWay()) {
       if (p.due > now || (p.consistency === null && session === null)) continue;
-      if (oldest === null || p.expires < oldest.expires) oldest = p;
-      if (p.sentTo !== '') p.overdue++;
+      if (p.postponed) p.postponed = false;
+      else {
+        if (oldest === null || p.expires < oldest.expires) oldest = p;
+        if (p.sentTo !== '') p.overdue++;
+      }
       p.sentTo = '';
       if (p.consistency !== null) this.#transmitRead(p);
       else if (session !== null) this.#transmit(session, p);
@@ -627,10 +563,6 @@ export class ClientSession<Token> {
     const nominal = Math.max(first, Math.min(maxResendMs, first * 1.5 ** Math.min(overdue, 8)));
     return nominal * (0.75 + this.#ports.uint32() / 2 ** 33);
   }
-}
-
-function mayHaveHappened<T>(p: Pending<T>): boolean {
-  return p.consistency === null && p.sends > 0;
 }
 
 function drain<T>(queue: Fifo<T>): T[] {

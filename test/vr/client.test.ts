@@ -1,0 +1,385 @@
+import { describe, expect, it } from 'vitest';
+import { epoch, memberId, opNumber, sessionId, view } from '../../lib/ids.ts';
+import { configuration } from '../../vr/configuration.ts';
+import { MAX_BODY_BYTES } from '../../vr/entry.ts';
+import { ClientHarness, GROUP } from './client_harness.ts';
+
+const names = (n: number, prefix = 'x'): string[] => Array.from({ length: n }, (_, i) => `${prefix}${i}`);
+
+describe('a client session', () => {
+  it('registers with its first request and gets it executed', () => {
+    const h = new ClientHarness();
+    h.submit('one');
+    expect(h.client.session).toBeNull();
+    h.run(20);
+    expect(h.result('one')).toBe('did one');
+    expect(h.client.lastOp).toBe(2);
+    expect(h.started).toEqual([1]);
+    expect(h.client.outstanding).toBe(0);
+  });
+
+  it('keeps as many requests in flight as it has slots, the rest in order behind them', () => {
+    const h = new ClientHarness();
+    for (const n of names(20)) h.submit(n);
+    expect(h.client.outstanding).toBe(20);
+    h.runUntil(() => h.outcomes.size === 20, 500);
+    expect(h.executed.slice().sort()).toEqual(names(20).sort());
+    const slots = h.sent.flatMap(({ message }) => (message.type === 'request' ? [message.slot] : []));
+    expect(Math.max(...slots)).toBe(3);
+  });
+
+  it('follows a redirect, and sends everything under way to the new primary at once', () => {
+    const h = new ClientHarness();
+    h.view = 1;
+    for (const n of names(4)) h.submit(n);
+    h.run(50);
+    expect([...h.outcomes.keys()].sort()).toEqual(names(4));
+    expect(h.client.primary).toBe('b:1');
+    expect(h.client.view).toBe(1);
+    h.view = 2;
+    h.submit('after');
+    h.run(50);
+    expect(h.result('after')).toBe('did after');
+    expect(h.client.primary).toBe('c:1');
+  });
+
+  it('executes everything exactly once under loss, duplication and changes of view', () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const h = new ClientHarness(seed);
+      h.loss = 0.3;
+      h.duplication = 0.5;
+      h.maxDelayMs = 400;
+      for (const n of names(60)) h.submit(n);
+      for (let i = 0; i < 10; i++) {
+        h.run(700);
+        h.view++;
+      }
+      h.loss = 0;
+      h.runUntil(() => h.outcomes.size === 60, 15_000);
+      expect(h.executed.slice().sort()).toEqual(names(60).sort());
+      for (const n of names(60)) expect(h.result(n)).toBe(`did ${n}`);
+    }
+  });
+
+  it('finds the new primary when the old one dies without a word', () => {
+    const h = new ClientHarness();
+    h.submit('first');
+    h.run(20);
+    h.mute.add('a:1');
+    for (const n of names(4)) h.submit(n);
+    h.run(400);
+    h.view = 1;
+    h.runUntil(() => h.outcomes.size === 5, 1500);
+    expect(h.executed.length).toBe(5);
+  });
+
+  it('goes on within a re-send when the connection to the primary breaks', () => {
+    const h = new ClientHarness();
+    h.submit('first');
+    h.run(20);
+    h.submit('second');
+    h.kill('a:1');
+    h.view = 1;
+    h.runUntil(() => h.result('second') !== undefined, 150);
+    expect(h.executed).toEqual(['first', 'second']);
+  });
+
+  it('sends what waits as soon as a connection is made', () => {
+    const h = new ClientHarness();
+    for (const a of ['a:1', 'b:1', 'c:1']) h.down.add(a);
+    h.submit('early');
+    h.run(1000);
+    expect(h.sent).toEqual([]);
+    h.down.clear();
+    h.welcome('b:1');
+    h.run(20);
+    expect(h.result('early')).toBe('did early');
+  });
+
+  it('asks a busy primary again, not before the time it was told', () => {
+    const h = new ClientHarness();
+    let refusals = 2;
+    const times: number[] = [];
+    h.intercept = (_, m) => {
+      if (m.type !== 'request') return undefined;
+      times.push(h.now);
+      return refusals-- > 0 ? h.reject('busy', m, 100) : undefined;
+    };
+    h.submit('patient');
+    h.runUntil(() => h.result('patient') === 'did patient', 1000);
+    expect(times.length).toBe(3);
+    expect((times[1] as number) - (times[0] as number)).toBeGreaterThanOrEqual(100);
+  });
+});
+
+describe('a session that has ended', () => {
+  it('is replaced, and a request that was certainly not executed goes on under the new one', () => {
+    const h = new ClientHarness(1, { deliveredOnce: true });
+    h.submit('before');
+    h.run(20);
+    h.expireSessions();
+    for (const n of names(3)) h.submit(n);
+    h.run(100);
+    for (const n of names(3)) expect(h.result(n)).toBe(`did ${n}`);
+    expect(h.started.length).toBe(2);
+    expect(h.executed.length).toBe(4);
+  });
+
+  it('leaves a request of unknown outcome unexecuted a second time, and says so', () => {
+    const h = new ClientHarness();
+    h.submit('before');
+    h.run(20);
+    // The request is executed, its reply is lost, and then the session expires.
+    h.intercept = (to, m) => {
+      if (m.type !== 'request') return undefined;
+      h.intercept = () => null;
+      h.executed.push(m.body.toString());
+      return null;
+    };
+    h.submit('risky');
+    h.run(100);
+    h.expireSessions();
+    h.intercept = () => undefined;
+    h.runUntil(() => h.result('risky') !== undefined, 2000);
+    expect(h.failure('risky')).toMatchObject({ code: 'outcomeUnknown', mayHaveHappened: true });
+    expect(h.executed).toEqual(['before', 'risky']);
+    h.submit('after');
+    h.run(100);
+    expect(h.result('after')).toBe('did after');
+  });
+
+  it('is not taken for ended because a replica that does not lead denies it', () => {
+    const h = new ClientHarness();
+    h.submit('before');
+    h.run(20);
+    h.mute.add('a:1');
+    // b still thinks that it leads, and has not heard of the session.
+    h.intercept = (to, m) => (to === 'b:1' && m.type === 'request' ? h.reject('noSession', m) : undefined);
+    h.submit('during');
+    h.run(500);
+    h.mute.clear();
+    h.runUntil(() => h.result('during') !== undefined, 3000);
+    expect(h.result('during')).toBe('did during');
+    expect(h.started.length).toBe(1);
+  });
+
+  it('fails a request whose message the transport may have repeated', () => {
+    const h = new ClientHarness();
+    h.submit('before');
+    h.run(20);
+    h.expireSessions();
+    h.submit('denied');
+    h.run(100);
+    expect(h.failure('denied').code).toBe('outcomeUnknown');
+  });
+
+  it('never executes a request twice, whatever is lost, repeated or evicted', () => {
+    for (let seed = 100; seed < 130; seed++) {
+      const h = new ClientHarness(seed);
+      h.loss = 0.2;
+      h.duplication = 0.3;
+      h.maxDelayMs = 100;
+      for (let round = 0; round < 8; round++) {
+        for (const n of names(10, `r${round}-`)) h.submit(n);
+        h.run(h.random.between(50, 900));
+        h.expireSessions();
+      }
+      h.loss = 0;
+      h.runUntil(() => h.outcomes.size === 80, 30_000);
+      expect(new Set(h.executed).size).toBe(h.executed.length);
+      const executed = new Set(h.executed);
+      for (const [name, outcome] of h.outcomes) {
+        if ('result' in outcome) expect(executed.has(name)).toBe(true);
+        else expect(outcome.failure.code).toBe('outcomeUnknown');
+      }
+    }
+  });
+
+  it('is kept alive by whoever asks needsKeepAlive', () => {
+    const h = new ClientHarness();
+    h.timeoutMs = 3000;
+    expect(h.client.needsKeepAlive(0)).toBe(false);
+    h.submit('first');
+    h.run(20);
+    expect(h.client.needsKeepAlive(h.now)).toBe(false);
+    h.run(1000);
+    expect(h.client.needsKeepAlive(h.now)).toBe(true);
+    h.submit('alive');
+    h.run(20);
+    expect(h.client.needsKeepAlive(h.now)).toBe(false);
+  });
+});
+
+describe('failures', () => {
+  it('times out what was never sent with the promise that it will not happen', () => {
+    const h = new ClientHarness(1, { requestTimeoutMs: 1000 });
+    for (const a of ['a:1', 'b:1', 'c:1']) h.down.add(a);
+    h.submit('lost');
+    h.run(1100);
+    expect(h.failure('lost')).toMatchObject({ code: 'timedOut', mayHaveHappened: false });
+    h.down.clear();
+    h.run(3000);
+    expect(h.executed).toEqual([]);
+  });
+
+  it('keeps that promise for a request that already had a slot', () => {
+    const h = new ClientHarness(1, { requestTimeoutMs: 1000 });
+    h.submit('first');
+    h.run(20);
+    for (const a of ['a:1', 'b:1', 'c:1']) h.kill(a);
+    h.submit('lost');
+    h.run(1100);
+    expect(h.failure('lost')).toMatchObject({ code: 'timedOut', mayHaveHappened: false });
+    h.down.clear();
+    h.submit('next');
+    h.run(2000);
+    expect(h.executed).toEqual(['first', 'next']);
+  });
+
+  it('says that what was sent may have happened, and keeps its slot until the group has answered', () => {
+    const h = new ClientHarness(1, { requestTimeoutMs: 1000 });
+    h.slots = 1;
+    h.submit('first');
+    h.run(20);
+    for (const a of ['a:1', 'b:1', 'c:1']) h.mute.add(a);
+    h.submit('slow');
+    h.run(1100);
+    expect(h.failure('slow')).toMatchObject({ code: 'timedOut', mayHaveHappened: true });
+    h.submit('behind');
+    h.mute.clear();
+    h.run(900);
+    expect(h.executed).toEqual(['first', 'slow', 'behind']);
+    expect(h.result('behind')).toBe('did behind');
+  });
+
+  it('gives up the slot of a refused request, and the session when no slot is left', () => {
+    const h = new ClientHarness();
+    h.slots = 2;
+    h.intercept = (_, m) => (m.type === 'request' && m.body.toString().startsWith('bad') ? h.reject('invalid', m) : undefined);
+    for (const n of ['bad1', 'good', 'bad2', 'bad3', 'fine']) h.submit(n);
+    h.run(300);
+    expect(h.failure('bad1')).toMatchObject({ code: 'invalid', mayHaveHappened: false, reason: 'because invalid' });
+    expect(h.result('good')).toBe('did good');
+    expect(h.result('fine')).toBe('did fine');
+    expect(h.started.length).toBe(2);
+  });
+
+  it('refuses oversized bodies and more than may wait, at once', () => {
+    const h = new ClientHarness(1, { maxQueued: 2 });
+    h.client.submit(Buffer.alloc(MAX_BODY_BYTES + 1), 'large');
+    expect(h.failure('large')).toMatchObject({ code: 'invalid' });
+    for (const n of names(3)) h.submit(n);
+    expect(h.failure('x2')).toMatchObject({ code: 'overloaded', mayHaveHappened: false });
+    h.run(50);
+    expect(h.result('x1')).toBe('did x1');
+  });
+
+  it('fails everything that is outstanding when it is closed', () => {
+    const h = new ClientHarness();
+    h.submit('first');
+    h.run(20);
+    for (const n of names(6)) h.submit(n);
+    h.read('r');
+    h.client.close();
+    expect(h.failure('x0')).toMatchObject({ code: 'closed', mayHaveHappened: true });
+    expect(h.failure('x5')).toMatchObject({ code: 'closed', mayHaveHappened: false });
+    expect(h.failure('r')).toMatchObject({ code: 'closed' });
+    h.submit('late');
+    expect(h.failure('late')).toMatchObject({ code: 'closed', mayHaveHappened: false });
+    h.run(1000);
+    expect(h.client.outstanding).toBe(0);
+  });
+
+  it('fails what waits for a session that is refused, and tries anew with the next', () => {
+    const h = new ClientHarness();
+    h.intercept = (_, m) => (m.type === 'register'
+      ? { type: 'reject', code: 'invalid', reason: 'no more sessions', retryAfterMs: 0, session: sessionId(0), slot: 0, seq: 0, id: 0 }
+      : undefined);
+    h.submit('one');
+    h.run(20);
+    expect(h.failure('one').reason).toContain('no more sessions');
+    h.intercept = () => undefined;
+    h.submit('two');
+    h.run(20);
+    expect(h.result('two')).toBe('did two');
+  });
+});
+
+describe('reads', () => {
+  it('need no session', () => {
+    const h = new ClientHarness();
+    h.read('r');
+    h.run(20);
+    expect(h.result('r')).toBe('read r@0');
+    expect(h.sessions.size).toBe(0);
+  });
+
+  it('carry the causal token, and go to the primary when another replica is behind', () => {
+    const h = new ClientHarness();
+    h.submit('one');
+    h.run(20);
+    let behind = 0;
+    h.intercept = (to, m) => {
+      if (m.type !== 'read' || to === 'a:1') return undefined;
+      behind++;
+      return { type: 'reject', code: 'behind', reason: 'behind', retryAfterMs: 5, session: sessionId(0), slot: 0, seq: 0, id: m.id };
+    };
+    for (const n of names(8, 'r')) h.read(n, 'causal');
+    h.runUntil(() => names(8, 'r').every((n) => h.result(n) !== undefined), 500);
+    for (const { message } of h.sent) if (message.type === 'read') expect(message.minOp).toBe(2);
+    for (const n of names(8, 'r')) expect(h.result(n)).toBe('a:1@2');
+    expect(behind % 8).toBe(0);
+  });
+
+  it('are repeated until answered, and bounded in number', () => {
+    const h = new ClientHarness(3, { maxReads: 4 });
+    h.loss = 0.5;
+    for (const n of names(40, 'r')) h.read(n, h.random.chance(0.5) ? 'causal' : 'linearizable');
+    h.runUntil(() => h.outcomes.size === 40, 30_000);
+    for (const [, o] of h.outcomes) expect('result' in o).toBe(true);
+  });
+
+  it('raise the causal token', () => {
+    const h = new ClientHarness();
+    h.op = 77;
+    h.read('r');
+    h.run(20);
+    expect(h.client.lastOp).toBe(opNumber(77));
+  });
+});
+
+describe('what a client believes of the group', () => {
+  it('is not led astray by a replica in a view that nobody joins', () => {
+    const h = new ClientHarness();
+    h.submit('first');
+    h.run(20);
+    h.client.receive('c:1', { type: 'redirect', view: view(100), configuration: GROUP }, h.now);
+    expect(h.client.primary).toBe('b:1');
+    h.submit('second');
+    h.runUntil(() => h.result('second') === 'did second', 1500);
+    expect(h.client.primary).toBe('a:1');
+    h.submit('third');
+    h.run(20);
+    expect(h.result('third')).toBe('did third');
+  });
+
+  it('compares epochs before views', () => {
+    const h = new ClientHarness();
+    h.view = 4;
+    h.welcome('a:1');
+    expect(h.client.primary).toBe('b:1');
+    const next = configuration(epoch(1), ['d:1', 'e:1', 'f:1'].map((address, i) => ({ id: memberId(i + 7), address, httpAddress: address })), 'disk');
+    h.client.receive('b:1', { type: 'redirect', view: view(2), configuration: next }, h.now);
+    expect(h.client.primary).toBe('f:1');
+    h.client.receive('a:1', { type: 'redirect', view: view(9), configuration: GROUP }, h.now);
+    expect(h.client.primary).toBe('f:1');
+    expect(h.client.peers).toEqual(['d:1', 'e:1', 'f:1', 'a:1', 'b:1', 'c:1']);
+  });
+
+  it('uses the address under which a member answered', () => {
+    const h = new ClientHarness(1, { servers: ['alias:9'] });
+    h.client.receive('alias:9', { type: 'welcome', view: view(0), configuration: GROUP, self: memberId(1) }, 0);
+    expect(h.client.primary).toBe('alias:9');
+    expect(h.client.peers).toEqual(['alias:9', 'b:1', 'c:1']);
+  });
+});

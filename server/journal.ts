@@ -1,0 +1,343 @@
+/**
+ * The journal of a replica: `append` queues a record; whatever has gathered while one group is being written goes into
+ * the next. A group is one `writev` on a descriptor that writes synchronously (O_DSYNC), which is a writev and an
+ * fdatasync in one trip to the thread pool. One group is under way at a time, so groups become durable in order.
+ *
+ * An I/O error is never retried: what the kernel does with pages whose write-back failed is not known, so the
+ * process ends (`fatal`), and the next boot finds out what is on the disk.
+ */
+import { writev } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
+import { assert, defined } from '../lib/assert.ts';
+import type { Digest, OpNumber } from '../lib/ids.ts';
+import type { Journal, JournalRecord } from '../vr/ports.ts';
+import { GroupBuilder } from './journal_group.ts';
+import { encodeSegmentHeader, PAGE_BYTES, pages, type JournalIdentity, type LogPosition } from './journal_format.ts';
+import { scanJournal, type ScanResult } from './journal_scan.ts';
+import type { JournalStatus } from './running_replica.ts';
+import { readSegments, SegmentFiles, syncDirectory } from './segment_files.ts';
+
+export const DEFAULT_SEGMENT_BYTES = 16 << 20;
+/** A group is closed when it has this many bytes; a longer record makes a longer group. */
+const GROUP_BYTES = 4 << 20;
+
+/** `fs.writev`, or a substitute that fails or delays. */
+export type WriteVector = (
+  fd: number, buffers: readonly NodeJS.ArrayBufferView[], position: number,
+  done: (error: NodeJS.ErrnoException | null, written: number) => void,
+) => void;
+
+export interface JournalOptions extends JournalIdentity {
+  readonly directory: string;
+  /** Where a log that holds nothing starts. */
+  readonly checkpoint: { readonly op: OpNumber; readonly entryHash: Digest };
+  /** Everything up to `ticket` is durable. Never called from inside `append`. */
+  readonly onDurable: (ticket: number) => void;
+  /** An I/O error: the process cannot go on. */
+  readonly fatal: (error: Error) => void;
+  /** Size of a segment; a multiple of the page. Default 16 MiB. */
+  readonly segmentBytes?: number;
+  readonly writev?: WriteVector;
+}
+
+interface Segment {
+  readonly sequence: number;
+  /** Of the log where the segment begins; null: unknown, its header was damaged. */
+  readonly start: LogPosition | null;
+}
+
+export interface BootJournal {
+  readonly journal: DiskJournal;
+  /** What was found. */
+  readonly scan: ScanResult;
+}
+
+/** An empty journal whose log is at op 0: part of formatting a data directory. */
+export async function formatJournal(directory: string, identity: JournalIdentity, genesis: LogPosition, segmentBytes = DEFAULT_SEGMENT_BYTES): Promise<void> {
+  await mkdir(directory);
+  const files = new SegmentFiles(directory, segmentBytes);
+  const handle = await files.activate(1, encodeSegmentHeader({ ...identity, ...genesis, sequence: 1, firstGroup: 1 }));
+  await handle.close();
+}
+
+export class DiskJournal implements Journal {
+  readonly #options: JournalOptions;
+  readonly #files: SegmentFiles;
+  readonly #segmentBytes: number;
+  readonly #writev: WriteVector;
+  readonly #builder = new GroupBuilder();
+  #segments: Segment[];
+  #handle: FileHandle | null = null;
+  /** Where the next group goes in the current segment. */
+  #offset = PAGE_BYTES;
+  #lastGroup: number;
+  /** Where the log stands behind everything that has been put into a group. */
+  #position: LogPosition;
+  #queue: JournalRecord[] = [];
+  #lastTicket = 0;
+  #writing = false;
+  #scheduled = false;
+  #failed = false;
+  #closing: (() => void) | null = null;
+  #collecting: Promise<void> = Promise.resolve();
+  #groups = 0;
+  #records = 0;
+  #bytesWritten = 0;
+  #syncMs = 0;
+
+  private constructor(options: JournalOptions, scan: ScanResult) {
+    this.#options = options;
+    this.#segmentBytes = options.segmentBytes ?? DEFAULT_SEGMENT_BYTES;
+    assert(this.#segmentBytes % PAGE_BYTES === 0 && this.#segmentBytes > PAGE_BYTES, 'a segment is whole pages, two at least');
+    this.#files = new SegmentFiles(options.directory, this.#segmentBytes);
+    this.#writev = options.writev ?? writev;
+    this.#lastGroup = scan.lastGroup;
+    this.#position = { certain: scan.certain, logView: scan.logView, headOp: scan.headOp, headHash: scan.headHash };
+    this.#segments = scan.segments.map((s) => ({ ...s }));
+  }
+
+  /**
+   * Reads what is there and opens a new segment behind it. Rejects with ForeignJournalError, or with the error of the
+   * file system. Damage is no error: it is in the scan.
+   */
+  static async open(options: JournalOptions): Promise<BootJournal> {
+    const segments = await readSegments(options.directory);
+    const scan = scanJournal(segments, options, options.checkpoint);
+    const journal = new DiskJournal(options, scan);
+    const last = segments[segments.length - 1];
+    // A process that was killed may have left its last group in the page cache only, and one whose write failed may
+    // have left there what is not on the disk at all: written again, it is what the replica takes it for, durable.
+    if (last !== undefined && scan.tail?.sequence === last.sequence) {
+      const { group } = scan.tail;
+      await journal.#files.rewrite(last.sequence, group.start, last.bytes.subarray(group.start, group.end));
+    }
+    await journal.#openSegment((last?.sequence ?? 0) + 1, journal.#position);
+    return { journal, scan };
+  }
+
+  append(record: JournalRecord): number {
+    this.#queue.push(record);
+    if (!this.#writing && !this.#scheduled) {
+      this.#scheduled = true;
+      setImmediate(this.#onScheduled);
+    }
+    return ++this.#lastTicket;
+  }
+
+  /** Starts writing what has gathered, unless a group is under way; the end of a turn calls it. */
+  kick(): void {
+    if (this.#writing || this.#failed || this.#queue.length === 0) return;
+    this.#writing = true;
+    const before = this.#position;
+    const taken = this.#gather();
+    if (this.#fits()) this.#write(taken);
+    else void this.#rotate(before).then(() => { this.#write(taken); }, this.#fail);
+  }
+
+  collect(op: OpNumber): void {
+    // A segment goes when the next one begins behind nothing that is still needed.
+    let gone = 0;
+    for (let next = this.#segments[gone + 1]; next?.start?.certain === true && next.start.headOp <= op; next = this.#segments[gone + 1]) gone++;
+    if (gone === 0) return;
+    const retired = this.#segments.slice(0, gone);
+    this.#segments = this.#segments.slice(gone);
+    this.#collecting = this.#collecting.then(() => this.#retire(retired)).catch(this.#fail);
+  }
+
+  status(): JournalStatus {
+    return {
+      segments: this.#segments.length, bytes: this.#segments.length * this.#segmentBytes,
+      groups: this.#groups, records: this.#records, bytesWritten: this.#bytesWritten, syncMs: this.#syncMs,
+    };
+  }
+
+  /** Writes what is queued and the mark of a clean stop. Nothing may be appended afterwards. */
+  async close(): Promise<void> {
+    if (this.#handle === null && !this.#writing) return;
+    if (!this.#failed && (this.#writing || this.#queue.length > 0)) {
+      await new Promise<void>((resolve) => {
+        this.#closing = resolve;
+        this.kick();
+      });
+    }
+    await this.#collecting;
+    if (!this.#failed) await this.#writeClosed();
+    await this.#handle?.close();
+    this.#handle = null;
+  }
+
+  readonly #onScheduled = (): void => {
+    this.#scheduled = false;
+    this.kick();
+  };
+
+  /** Puts queued records into the builder; returns the ticket of the last. */
+  #gather(): number {
+    const builder = this.#builder;
+    builder.begin();
+    let taken = 0;
+    while (taken < this.#queue.length && (taken === 0 || builder.length < GROUP_BYTES)) {
+      const record = defined(this.#queue[taken], 'queued record');
+      builder.add(record);
+      this.#advance(record);
+      taken++;
+    }
+    this.#queue = taken === this.#queue.length ? [] : this.#queue.slice(taken);
+    return this.#lastTicket - this.#queue.length;
+  }
+
+  #advance(record: JournalRecord): void {
+    const last = record.entries[record.entries.length - 1];
+    if (record.type === 'install') {
+      this.#position = { certain: true, logView: record.logView, headOp: last?.op ?? record.base, headHash: last?.hash ?? record.baseHash };
+    } else if (last !== undefined) {
+      this.#position = { ...this.#position, headOp: last.op, headHash: last.hash };
+    }
+  }
+
+  /** A group that is longer than a segment goes into a segment of its own, which grows. */
+  #fits(): boolean {
+    return this.#offset === PAGE_BYTES || this.#offset + pages(this.#builder.length) <= this.#segmentBytes;
+  }
+
+  async #rotate(start: LogPosition): Promise<void> {
+    const current = defined(this.#segments[this.#segments.length - 1], 'current segment');
+    await this.#handle?.close();
+    this.#handle = null;
+    await this.#openSegment(current.sequence + 1, start);
+  }
+
+  async #openSegment(sequence: number, start: LogPosition): Promise<void> {
+    const { clusterId, memberId } = this.#options;
+    const header = encodeSegmentHeader({ clusterId, memberId, sequence, firstGroup: this.#lastGroup + 1, ...start });
+    this.#handle = await this.#files.activate(sequence, header);
+    this.#offset = PAGE_BYTES;
+    this.#segments.push({ sequence, start });
+  }
+
+  #write(ticket: number): void {
+    const sequence = defined(this.#segments[this.#segments.length - 1], 'current segment').sequence;
+    const group = this.#lastGroup + 1;
+    const chunks = this.#builder.finish(group, this.#lastGroup, sequence);
+    const length = pages(this.#builder.length);
+    const started = performance.now();
+    this.#writeAll(chunks, this.#offset, length, () => {
+      this.#lastGroup = group;
+      this.#offset += length;
+      this.#groups++;
+      this.#records += this.#builder.records;
+      this.#bytesWritten += length;
+      this.#syncMs += performance.now() - started;
+      this.#finished(ticket);
+    });
+  }
+
+  #writeAll(chunks: readonly Buffer[], at: number, length: number, done: () => void): void {
+    const handle = this.#handle;
+    assert(handle !== null, 'a segment is open');
+    this.#writev(handle.fd, chunks, at, (error, written) => {
+      if (error !== null) this.#fail(error);
+      else if (written === length) done();
+      // Short writes are what a nearly full disk gives; the next one then says so.
+      else if (written > 0) this.#writeAll(behind(chunks, written), at + written, length - written, done);
+      else this.#fail(new Error('a write of 0 bytes'));
+    });
+  }
+
+  #finished(ticket: number): void {
+    this.#writing = false;
+    // The next group first, so that the disk does not wait for what the replica makes of this one.
+    this.kick();
+    // Half a segment ahead is time enough to fill the next one in the background.
+    if (this.#offset * 2 > this.#segmentBytes) void this.#files.prepare().catch(this.#fail);
+    this.#options.onDurable(ticket);
+    if (this.#closing !== null && !this.#isWriting() && this.#queue.length === 0) this.#closing();
+  }
+
+  #isWriting(): boolean {
+    return this.#writing;
+  }
+
+  async #writeClosed(): Promise<void> {
+    const before = this.#position;
+    this.#builder.begin();
+    this.#builder.addClosed();
+    if (!this.#fits()) await this.#rotate(before);
+    await new Promise<void>((resolve, reject) => {
+      const sequence = defined(this.#segments[this.#segments.length - 1], 'current segment').sequence;
+      const chunks = this.#builder.finish(this.#lastGroup + 1, this.#lastGroup, sequence);
+      const { fd } = defined(this.#handle ?? undefined, 'open segment');
+      this.#writev(fd, chunks, this.#offset, (error) => { if (error === null) resolve(); else reject(error); });
+    });
+  }
+
+  async #retire(segments: readonly Segment[]): Promise<void> {
+    for (const s of segments) await this.#files.retire(s.sequence);
+    await syncDirectory(this.#options.directory);
+  }
+
+  readonly #fail = (error: Error): void => {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#closing?.();
+    this.#options.fatal(new Error(
+      `the journal in ${this.#options.directory} could not be written: ${error.message}. A failed write is not repeated: check the disk, then start the replica again`,
+      { cause: error },
+    ));
+  };
+}
+
+/** What is left of `chunks` behind the first `written` bytes. */
+function behind(chunks: readonly Buffer[], written: number): Buffer[] {
+  const rest: Buffer[] = [];
+  let skip = written;
+  for (const chunk of chunks) {
+    if (skip < chunk.length) rest.push(chunk.subarray(skip));
+    skip = Math.max(0, skip - chunk.length);
+  }
+  return rest;
+}
+
+/** Memory mode (PROTOCOL section 2): nothing is kept; a record is as durable as it gets when the turn is over. */
+export class MemoryJournal implements Journal {
+  readonly #onDurable: (ticket: number) => void;
+  #lastTicket = 0;
+  #scheduled = false;
+  #records = 0;
+
+  constructor(onDurable: (ticket: number) => void) {
+    this.#onDurable = onDurable;
+  }
+
+  append(): number {
+    this.#records++;
+    if (!this.#scheduled) {
+      this.#scheduled = true;
+      setImmediate(this.#complete);
+    }
+    return ++this.#lastTicket;
+  }
+
+  /** There is nothing to collect. */
+  collect(): void {
+    return;
+  }
+
+  kick(): void {
+    return;
+  }
+
+  status(): JournalStatus {
+    return { segments: 0, bytes: 0, groups: 0, records: this.#records, bytesWritten: 0, syncMs: 0 };
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  readonly #complete = (): void => {
+    this.#scheduled = false;
+    this.#onDurable(this.#lastTicket);
+  };
+}

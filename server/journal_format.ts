@@ -1,0 +1,204 @@
+/**
+ * The bytes of the journal. A segment is a preallocated file: one page of header, then groups, each starting on a page.
+ * A group is what one group commit wrote: one checksum over all of it, so that a torn write damages one group, the
+ * last, and nothing else. Pages are not shared between groups: rewriting one can never tear what was durable before.
+ *
+ *   segment header  magic 8 | version u16 | cluster id 16 | member u32 | sequence u48 | first group u48 |
+ *                   certain u8 | log-view u32 | head op u48 | head hash 32 | crc32 u32
+ *   group           magic u32 | crc32 u32 (of all that follows) | payload length u32 | records u32 | number u48 |
+ *                   durable watermark u48 | sequence u48 | 2 zero bytes | records ... | zeros up to the page
+ *   record          1 | after u48    | parent 32    | count u32 | entries ...                    append
+ *                   2 | log-view u32 | base u48 | base hash 32 | count u32 | entries ...         install
+ *                   3                                                                            closed: a clean stop
+ *
+ * A reused file still has groups of its former life behind the end; their sequence is another, so they are not valid.
+ */
+import { DecodeError, decodeAll, Reader, Writer, type Decoded } from '../lib/bytes.ts';
+import { crc32 } from '../lib/hash.ts';
+import { digest, memberId, opNumber, view, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { decodeEntry, type Entry } from '../vr/entry.ts';
+import type { JournalRecord } from '../vr/ports.ts';
+
+export const PAGE_BYTES = 4096;
+export const JOURNAL_VERSION = 1;
+const SEGMENT_MAGIC = 'VRFSJRNL';
+const GROUP_MAGIC = 0x56524a47;
+export const GROUP_HEADER_BYTES = 4 + 4 + 4 + 4 + 6 + 6 + 6 + 2;
+
+export const RecordKind = { append: 1, install: 2, closed: 3 } as const;
+
+export interface JournalIdentity {
+  /** 16 bytes. */
+  readonly clusterId: Buffer;
+  readonly memberId: MemberId;
+}
+
+/** Where a log stands: what a reader has to know that begins with this segment. */
+export interface LogPosition {
+  /** False: what the segments before held was damaged; only an install record makes the log certain again. */
+  readonly certain: boolean;
+  readonly logView: View;
+  readonly headOp: OpNumber;
+  readonly headHash: Digest;
+}
+
+export interface SegmentHeader extends JournalIdentity, LogPosition {
+  /** Of the segment: 1, 2, 3 ... */
+  readonly sequence: number;
+  /** Number of the first group in it; the segments before hold exactly the groups below. */
+  readonly firstGroup: number;
+}
+
+/** Rounded up to whole pages. */
+export function pages(bytes: number): number {
+  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+}
+
+/** One page. */
+export function encodeSegmentHeader(h: SegmentHeader): Buffer {
+  const w = new Writer(PAGE_BYTES);
+  w.latin1(SEGMENT_MAGIC).u16(JOURNAL_VERSION).raw(h.clusterId).u32(h.memberId).u48(h.sequence).u48(h.firstGroup);
+  w.bool(h.certain).u32(h.logView).u48(h.headOp).latin1(h.headHash);
+  const fields = w.finish();
+  const page = Buffer.alloc(PAGE_BYTES);
+  fields.copy(page);
+  page.writeUInt32BE(crc32(fields), fields.length);
+  return page;
+}
+
+/** `damaged`: the page does not check; `foreign`: it checks, but this program may not read it. */
+export type HeaderResult =
+  | { readonly ok: true; readonly value: SegmentHeader }
+  | { readonly ok: false; readonly kind: 'damaged' | 'foreign'; readonly reason: string };
+
+export function decodeSegmentHeader(bytes: Buffer, identity: JournalIdentity): HeaderResult {
+  const decoded = decodeAll(bytes.subarray(0, PAGE_BYTES), (r) => {
+    if (r.latin1(8) !== SEGMENT_MAGIC) throw new DecodeError('it does not begin as a journal segment');
+    const version = r.u16();
+    const value: SegmentHeader = {
+      clusterId: Buffer.from(r.raw(16)), memberId: memberId(r.u32()), sequence: r.u48(), firstGroup: r.u48(),
+      certain: r.bool(), logView: view(r.u32()), headOp: opNumber(r.u48()), headHash: digest(r.latin1(32)),
+    };
+    const end = r.offset;
+    if (r.u32() !== crc32(r.buffer.subarray(0, end))) throw new DecodeError('the checksum of its header is wrong');
+    r.offset = r.end;
+    return { version, value };
+  });
+  if (!decoded.ok) return { ok: false, kind: 'damaged', reason: decoded.reason };
+  const { version, value } = decoded.value;
+  if (version !== JOURNAL_VERSION) {
+    return { ok: false, kind: 'foreign', reason: `its format is version ${version}; this program reads version ${JOURNAL_VERSION}` };
+  }
+  if (!value.clusterId.equals(identity.clusterId) || value.memberId !== identity.memberId) {
+    return { ok: false, kind: 'foreign', reason: `it was written by member ${value.memberId} of group ${value.clusterId.toString('hex')}` };
+  }
+  return { ok: true, value };
+}
+
+export interface GroupHeader {
+  readonly number: number;
+  /** The group up to which everything was known to be durable when this one was written. */
+  readonly watermark: number;
+  readonly sequence: number;
+  readonly records: number;
+  readonly payloadLength: number;
+}
+
+/** Writes the header but for its checksum, which `sealGroup` puts in when all bytes are there. */
+export function putGroupHeader(into: Buffer, at: number, h: GroupHeader): void {
+  into.writeUInt32BE(GROUP_MAGIC, at);
+  into.writeUInt32BE(0, at + 4);
+  into.writeUInt32BE(h.payloadLength, at + 8);
+  into.writeUInt32BE(h.records, at + 12);
+  into.writeUIntBE(h.number, at + 16, 6);
+  into.writeUIntBE(h.watermark, at + 22, 6);
+  into.writeUIntBE(h.sequence, at + 28, 6);
+  into.writeUInt16BE(0, at + 34);
+}
+
+/** `chunks`: the whole group in order, without the padding, the header at the start of the first. */
+export function sealGroup(chunks: readonly Buffer[]): void {
+  let sum = 0;
+  for (const [i, chunk] of chunks.entries()) sum = crc32(i === 0 ? chunk.subarray(8) : chunk, sum);
+  chunks[0]?.writeUInt32BE(sum, 4);
+}
+
+export interface Group extends GroupHeader {
+  /** Offsets in the segment: of its header, and behind its padding. */
+  readonly start: number;
+  readonly end: number;
+  /** A view of the segment's bytes. */
+  readonly payload: Buffer;
+}
+
+/** The group that begins at `at`, when there is a whole and undamaged one of this segment. */
+export function readGroup(segment: Buffer, at: number, sequence: number): Group | null {
+  if (at + GROUP_HEADER_BYTES > segment.length || segment.readUInt32BE(at) !== GROUP_MAGIC) return null;
+  const payloadLength = segment.readUInt32BE(at + 8);
+  const payloadEnd = at + GROUP_HEADER_BYTES + payloadLength;
+  if (payloadEnd > segment.length || segment.readUIntBE(at + 28, 6) !== sequence) return null;
+  if (crc32(segment.subarray(at + 8, payloadEnd)) !== segment.readUInt32BE(at + 4)) return null;
+  return {
+    number: segment.readUIntBE(at + 16, 6),
+    watermark: segment.readUIntBE(at + 22, 6),
+    sequence,
+    records: segment.readUInt32BE(at + 12),
+    payloadLength,
+    start: at,
+    end: pages(payloadEnd),
+    payload: segment.subarray(at + GROUP_HEADER_BYTES, payloadEnd),
+  };
+}
+
+/** The number in the group header at `at` if one of this segment shows there, whether or not its bytes check. */
+export function peekGroup(segment: Buffer, at: number, sequence: number): number | null {
+  if (segment.readUInt32BE(at) !== GROUP_MAGIC || segment.readUIntBE(at + 28, 6) !== sequence) return null;
+  return segment.readUIntBE(at + 16, 6);
+}
+
+/** A record as it is read back. `append` says where it continues the log, which an empty `entries` could not. */
+export type StoredRecord =
+  | { readonly type: 'append'; readonly after: OpNumber; readonly parent: Digest; readonly entries: readonly Entry[] }
+  | Extract<JournalRecord, { type: 'install' }>
+  | { readonly type: 'closed' };
+
+function readEntries(r: Reader, after: OpNumber, parent: Digest): Entry[] {
+  const count = r.u32();
+  const entries: Entry[] = [];
+  let hash = parent;
+  for (let i = 0; i < count; i++) {
+    const entry = decodeEntry(r, hash);
+    if (entry.op !== after + 1 + i) throw new DecodeError(`entry ${entry.op} stands where ${after + 1 + i} was due`);
+    hash = entry.hash;
+    entries.push(entry);
+  }
+  return entries;
+}
+
+function readRecord(r: Reader): StoredRecord {
+  const kind = r.u8();
+  switch (kind) {
+    case RecordKind.append: {
+      const after = opNumber(r.u48());
+      const parent = digest(r.latin1(32));
+      return { type: 'append', after, parent, entries: readEntries(r, after, parent) };
+    }
+    case RecordKind.install: {
+      const logView = view(r.u32());
+      const base = opNumber(r.u48());
+      const baseHash = digest(r.latin1(32));
+      return { type: 'install', logView, base, baseHash, entries: readEntries(r, base, baseHash) };
+    }
+    case RecordKind.closed: return { type: 'closed' };
+    default: throw new DecodeError(`unknown journal record ${kind}`);
+  }
+}
+
+/** The records of a group; their buffers are views of the group's payload. */
+export function readRecords(group: Group): Decoded<StoredRecord[]> {
+  return decodeAll(group.payload, (r) => {
+    const records: StoredRecord[] = [];
+    for (let i = 0; i < group.records; i++) records.push(readRecord(r));
+    return records;
+  });
+}

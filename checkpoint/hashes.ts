@@ -1,0 +1,72 @@
+/**
+ * Every hash of the tree, domain separated by its first byte (H is sha256):
+ *
+ *   record  H(0, key length u16, key, value)
+ *   page    H(1, n u16, (key length u16, key, record hash)*)          the first part of the page's bytes
+ *   inner   H(2, nibbles u16, prefix, 16 shape bytes, M)              M: the root of a Merkle tree over the 16 child hashes
+ *   root    H(3, op u48, records u48, extra length u16, extra, top)   top: 32 zero bytes when there are no records
+ *
+ * M is `merkletreejs`' MerkleTree, so that its proofs are proofs of a record's membership to a client.
+ */
+import { MerkleTree } from 'merkletreejs/MerkleTree';
+import { assert } from '../lib/assert.ts';
+import { Writer } from '../lib/bytes.ts';
+import { sha256, sha256Bytes } from '../lib/hash.ts';
+import type { Digest, OpNumber } from '../lib/ids.ts';
+
+export const HASH_BYTES = 32;
+export const MAX_EXTRA_BYTES = 256;
+export const ABSENT: Buffer = Buffer.alloc(HASH_BYTES);
+
+const RECORD = 0;
+export const PAGE = 1;
+export const INNER = 2;
+const ROOT = 3;
+
+let scratch = Buffer.allocUnsafeSlow(4096);
+function scratchOf(length: number): Buffer {
+  if (length > scratch.length) scratch = Buffer.allocUnsafeSlow(length * 2);
+  return scratch;
+}
+
+export function recordHash(key: Buffer, value: Buffer): Digest {
+  const length = 3 + key.length + value.length;
+  const bytes = scratchOf(length);
+  bytes[0] = RECORD;
+  bytes.writeUInt16BE(key.length, 1);
+  bytes.set(key, 3);
+  bytes.set(value, 3 + key.length);
+  return sha256(bytes.subarray(0, length));
+}
+
+const pair = Buffer.allocUnsafeSlow(2 * HASH_BYTES);
+// merkletreejs joins pairs with Buffer.concat unless told otherwise: half of the time of a small tree.
+const options = {
+  concatenator: (two: Buffer[]): Buffer => {
+    pair.set(two[0] as Buffer, 0);
+    pair.set(two[1] as Buffer, HASH_BYTES);
+    return pair;
+  },
+};
+
+/** The Merkle root over the hashes of the 16 slots, ABSENT where a slot is empty. */
+export function slotsRoot(hashes: readonly Buffer[]): Buffer {
+  assert(hashes.length === 16, 'an inner node has 16 slots');
+  return new MerkleTree(hashes as Buffer[], sha256Bytes, options).getRoot();
+}
+
+/** `head` is the hashed part of an inner node's bytes: 2, nibbles, prefix, shapes. */
+export function innerHash(head: Buffer, hashes: readonly Buffer[]): Buffer {
+  const length = head.length + HASH_BYTES;
+  const root = slotsRoot(hashes);
+  const bytes = scratchOf(length);
+  bytes.set(head, 0);
+  bytes.set(root, head.length);
+  return sha256Bytes(bytes.subarray(0, length));
+}
+
+/** The root that replicas compare: a function of the records, the op-number and the replica's `extra` bytes. */
+export function rootHash(op: OpNumber, records: number, extra: Buffer, top: Buffer | null): Digest {
+  assert(extra.length <= MAX_EXTRA_BYTES, `extra has at most ${MAX_EXTRA_BYTES} bytes, not ${extra.length}`);
+  return sha256(new Writer(320).u8(ROOT).u48(op).u48(records).bytes16(extra).raw(top ?? ABSENT).finish());
+}

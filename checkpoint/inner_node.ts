@@ -1,0 +1,210 @@
+/**
+ * An inner node: it stands at a prefix of whole nibbles, which all records below it share, and has 16 slots for the
+ * next nibble. A slot holds nothing, another inner node, or a page; a page may span 1, 2, 4 or 8 aligned slots and
+ * is then named in the first.
+ *
+ *   2 u8 | nibbles u16 | prefix | 16 shapes u8 | (hash 32, records u48, stamp u48, record bytes u48)* | (nibbles u16, rest of the prefix)*
+ *   '------------- hashed head ---------------' '---- each child in slot order ------------------------' '--- each inner child ---'
+ *
+ * Of the children only the hashes are hashed (see hashes.ts). The counts are covered by the root's total.
+ */
+import { assert } from '../lib/assert.ts';
+import { ABSENT, HASH_BYTES, INNER, PAGE, innerHash } from './hashes.ts';
+
+export interface PageChild {
+  readonly kind: 'page';
+  /** Slots that it spans: 1, 2, 4, 8. */
+  readonly span: number;
+  readonly hash: Buffer;
+  readonly records: number;
+  /** The checkpoint that last changed anything below: a hint. */
+  readonly stamp: number;
+  /** Bytes of keys and values below. */
+  readonly recordBytes: number;
+}
+
+export interface InnerChild {
+  readonly kind: 'inner';
+  readonly nibbles: number;
+  /** ceil(nibbles / 2) bytes, the last low nibble zero when odd. */
+  readonly prefix: Buffer;
+  readonly hash: Buffer;
+  readonly records: number;
+  readonly stamp: number;
+  readonly recordBytes: number;
+}
+
+export type Child = PageChild | InnerChild;
+export type Slots = (Child | null)[];
+
+export interface InnerNode {
+  readonly nibbles: number;
+  readonly prefix: Buffer;
+  readonly slots: Slots;
+}
+
+export const INNER_SHAPE = 0x80;
+const CHILD = HASH_BYTES + 18;
+
+export function shapeOf(child: Child | null): number {
+  return child === null ? 0 : child.kind === 'inner' ? INNER_SHAPE : child.span;
+}
+
+export function nodeId(kind: typeof PAGE | typeof INNER, prefix: Buffer, bits: number): string {
+  return String.fromCharCode(kind, bits >> 8, bits & 0xff) + prefix.latin1Slice(0, (bits + 7) >> 3);
+}
+export function innerId(at: { readonly prefix: Buffer; readonly nibbles: number }): string {
+  return nodeId(INNER, at.prefix, at.nibbles * 4);
+}
+export function isInnerId(id: string): boolean {
+  return id.charCodeAt(0) === INNER;
+}
+
+function headLength(bytes: Buffer): number {
+  return 3 + ((bytes.readUInt16BE(1) + 1) >> 1) + 16;
+}
+export function nodeNibbles(bytes: Buffer): number {
+  return bytes.readUInt16BE(1);
+}
+/** Where the 16 shapes begin. */
+export function shapesAt(bytes: Buffer): number {
+  return headLength(bytes) - 16;
+}
+
+/** One slot of an encoded node, without decoding the others. */
+export function childAt(bytes: Buffer, slot: number): Child | null {
+  const shapes = shapesAt(bytes);
+  const shape = bytes[shapes + slot] as number;
+  if (shape === 0) return null;
+  let rank = 0;
+  let children = 0;
+  let inners = 0;
+  for (let i = 0; i < 16; i++) {
+    const other = bytes[shapes + i] as number;
+    if (other === 0) continue;
+    children++;
+    if (i < slot) {
+      rank++;
+      if (other === INNER_SHAPE) inners++;
+    }
+  }
+  const at = shapes + 16 + CHILD * rank;
+  if (shape !== INNER_SHAPE) return readPage(bytes, at, shape);
+  const nibbles = nodeNibbles(bytes);
+  let rest = shapes + 16 + CHILD * children;
+  for (let i = 0; i < inners; i++) rest += restLength(bytes.readUInt16BE(rest), nibbles);
+  return readInner(bytes, at, rest, nibbles);
+}
+
+// Bytes that an inner child's own prefix takes at the end of its parent, with its length.
+function restLength(childNibbles: number, nibbles: number): number {
+  return 2 + ((childNibbles + 1) >> 1) - (nibbles >> 1);
+}
+function readPage(bytes: Buffer, at: number, span: number): PageChild {
+  return {
+    kind: 'page',
+    span,
+    hash: bytes.subarray(at, at + HASH_BYTES),
+    records: bytes.readUIntBE(at + 32, 6),
+    stamp: bytes.readUIntBE(at + 38, 6),
+    recordBytes: bytes.readUIntBE(at + 44, 6),
+  };
+}
+function readInner(bytes: Buffer, at: number, rest: number, nibbles: number): InnerChild {
+  const childNibbles = bytes.readUInt16BE(rest);
+  const shared = nibbles >> 1;
+  const prefix = Buffer.allocUnsafeSlow((childNibbles + 1) >> 1);
+  bytes.copy(prefix, 0, 3, 3 + shared);
+  bytes.copy(prefix, shared, rest + 2, rest + 2 + prefix.length - shared);
+  return {
+    kind: 'inner',
+    nibbles: childNibbles,
+    prefix,
+    hash: bytes.subarray(at, at + HASH_BYTES),
+    records: bytes.readUIntBE(at + 32, 6),
+    stamp: bytes.readUIntBE(at + 38, 6),
+    recordBytes: bytes.readUIntBE(at + 44, 6),
+  };
+}
+
+export function decodeInner(bytes: Buffer): InnerNode {
+  assert(bytes[0] === INNER, 'these are the bytes of an inner node');
+  const nibbles = nodeNibbles(bytes);
+  const shapes = shapesAt(bytes);
+  let children = 0;
+  for (let i = 0; i < 16; i++) if (bytes[shapes + i] !== 0) children++;
+  let at = shapes + 16;
+  let rest = at + CHILD * children;
+  const slots: Slots = new Array<Child | null>(16).fill(null);
+  for (let i = 0; i < 16; i++) {
+    const shape = bytes[shapes + i] as number;
+    if (shape === 0) continue;
+    if (shape === INNER_SHAPE) {
+      slots[i] = readInner(bytes, at, rest, nibbles);
+      rest += restLength(bytes.readUInt16BE(rest), nibbles);
+    } else {
+      slots[i] = readPage(bytes, at, shape);
+    }
+    at += CHILD;
+  }
+  return { nibbles, prefix: bytes.subarray(3, shapes), slots };
+}
+
+/** The hashed head: 2, nibbles, prefix, shapes. */
+export function encodeHead(nibbles: number, prefix: Buffer, shapes: readonly number[]): Buffer {
+  const length = (nibbles + 1) >> 1;
+  const head = Buffer.allocUnsafe(3 + length + 16);
+  head[0] = INNER;
+  head.writeUInt16BE(nibbles, 1);
+  prefix.copy(head, 3, 0, length);
+  for (let i = 0; i < 16; i++) head[3 + length + i] = shapes[i] as number;
+  return head;
+}
+
+export interface BuiltInner {
+  readonly bytes: Buffer;
+  readonly child: InnerChild;
+}
+
+/** `prefix` has ceil(nibbles / 2) bytes with a zero low nibble when odd. */
+export function buildInner(slots: Slots, prefix: Buffer, nibbles: number, stamp: number): BuiltInner {
+  const prefixLength = (nibbles + 1) >> 1;
+  const shared = nibbles >> 1;
+  let length = 3 + prefixLength + 16;
+  for (const child of slots) {
+    if (child === null) continue;
+    length += CHILD + (child.kind === 'inner' ? restLength(child.nibbles, nibbles) : 0);
+  }
+  // Inner nodes stay in a cache for long: their own memory, not a slice that keeps more alive.
+  const bytes = Buffer.allocUnsafeSlow(length);
+  bytes[0] = INNER;
+  bytes.writeUInt16BE(nibbles, 1);
+  prefix.copy(bytes, 3, 0, prefixLength);
+  const shapes = 3 + prefixLength;
+  const hashes: Buffer[] = [];
+  let records = 0;
+  let recordBytes = 0;
+  let at = shapes + 16;
+  for (let i = 0; i < 16; i++) {
+    const child = slots[i] as Child | null;
+    bytes[shapes + i] = shapeOf(child);
+    hashes.push(child === null ? ABSENT : child.hash);
+    if (child === null) continue;
+    bytes.set(child.hash, at);
+    bytes.writeUIntBE(child.records, at + 32, 6);
+    bytes.writeUIntBE(child.stamp, at + 38, 6);
+    bytes.writeUIntBE(child.recordBytes, at + 44, 6);
+    records += child.records;
+    recordBytes += child.recordBytes;
+    at += CHILD;
+  }
+  for (const child of slots) {
+    if (child === null || child.kind === 'page') continue;
+    bytes.writeUInt16BE(child.nibbles, at);
+    child.prefix.copy(bytes, at + 2, shared);
+    at += restLength(child.nibbles, nibbles);
+  }
+  assert(at === length, 'an inner node fills its bytes');
+  const hash = innerHash(bytes.subarray(0, shapes + 16), hashes);
+  return { bytes, child: { kind: 'inner', nibbles, prefix: bytes.subarray(3, shapes), hash, records, stamp, recordBytes } };
+}

@@ -1,0 +1,258 @@
+/**
+ * A page: up to PAGE_RECORDS records that share a bit prefix, as keys and record hashes in key order. Values lie
+ * beside it under their own keys, so an update of a page reads no value.
+ *
+ *   1 u8 | n u16 | (key length u16, key, record hash 32)*n | (stamp u48, value bytes u32)*n | last delete u48
+ *   '------------------ hashed ---------------------------' '------------- hints -----------------------'
+ *
+ * The hints are not hashed, and never trusted: a stamp is the checkpoint that last changed the record, "last delete" the
+ * one that last removed any from this range.
+ */
+import { assert } from '../lib/assert.ts';
+import { HASH_BYTES, PAGE } from './hashes.ts';
+
+/** The threshold T of the trie: a range with more records is split, one with as many or fewer is a page. */
+export const PAGE_RECORDS = 64;
+
+const HEADER = 3;
+const HINT = 10;
+const TRAILER = 6;
+
+/** A change to the set of records; `entry` is null for a delete. */
+export interface Change {
+  readonly key: Buffer;
+  /** key length u16 | key | record hash */
+  readonly entry: Buffer | null;
+  /** Bytes of the value. */
+  readonly size: number;
+}
+
+/** A run of records to be copied into a new page. `hints` null: new records, of `stamp` and `size`. */
+export interface Run {
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+  readonly count: number;
+  readonly hints: Buffer | null;
+  readonly hintsAt: number;
+  readonly size: number;
+}
+
+export interface PageEntry {
+  readonly key: Buffer;
+  readonly hash: Buffer;
+  readonly stamp: number;
+  readonly size: number;
+}
+
+export function pageCount(page: Buffer): number {
+  return page.readUInt16BE(1);
+}
+function hintsOf(page: Buffer): number {
+  return page.length - TRAILER - HINT * pageCount(page);
+}
+export function lastDelete(page: Buffer): number {
+  return page.readUIntBE(page.length - TRAILER, 6);
+}
+/** The part that the hash covers. */
+export function hashedPart(page: Buffer): Buffer {
+  return page.subarray(0, hintsOf(page));
+}
+export function wholeRun(page: Buffer): Run {
+  const hintsAt = hintsOf(page);
+  return { bytes: page, start: HEADER, end: hintsAt, count: pageCount(page), hints: page, hintsAt, size: 0 };
+}
+
+export function pageEntries(page: Buffer): PageEntry[] {
+  const count = pageCount(page);
+  const out: PageEntry[] = new Array<PageEntry>(count);
+  let at = HEADER;
+  let hint = hintsOf(page);
+  for (let i = 0; i < count; i++) {
+    const length = page.readUInt16BE(at);
+    const hashAt = at + 2 + length;
+    const key = page.subarray(at + 2, hashAt);
+    at = hashAt + HASH_BYTES;
+    out[i] = { key, hash: page.subarray(hashAt, at), stamp: page.readUIntBE(hint, 6), size: page.readUInt32BE(hint + 6) };
+    hint += HINT;
+  }
+  return out;
+}
+
+/** The first key of a page that is not empty. */
+export function firstKey(page: Buffer): Buffer {
+  return page.subarray(HEADER + 2, HEADER + 2 + page.readUInt16BE(HEADER));
+}
+
+/** Keys of a page from `start` on, as latin1 strings. */
+export function pageKeysFrom(page: Buffer, start: Buffer): string[] {
+  const count = pageCount(page);
+  const out: string[] = [];
+  let at = HEADER;
+  for (let i = 0; i < count; i++) {
+    const end = at + 2 + page.readUInt16BE(at);
+    if (out.length > 0 || page.compare(start, 0, start.length, at + 2, end) >= 0) out.push(page.latin1Slice(at + 2, end));
+    at = end + HASH_BYTES;
+  }
+  return out;
+}
+
+/** A record that a page is built of: where its bytes lie, and its hints. */
+export interface Entry {
+  readonly key: Buffer;
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+  readonly stamp: number;
+  readonly size: number;
+}
+
+export function entryOfChange(change: Change, stamp: number): Entry {
+  const bytes = change.entry as Buffer;
+  return { key: change.key, bytes, start: 0, end: bytes.length, stamp, size: change.size };
+}
+
+/** The records of some runs, in their order. */
+export function entriesOfRuns(runs: readonly Run[], stamp: number): Entry[] {
+  const out: Entry[] = [];
+  for (const run of runs) {
+    let at = run.start;
+    for (let i = 0; i < run.count; i++) {
+      const length = run.bytes.readUInt16BE(at);
+      const end = at + 2 + length + HASH_BYTES;
+      const hint = run.hintsAt + HINT * i;
+      out.push({
+        key: run.bytes.subarray(at + 2, at + 2 + length),
+        bytes: run.bytes,
+        start: at,
+        end,
+        stamp: run.hints === null ? stamp : run.hints.readUIntBE(hint, 6),
+        size: run.hints === null ? run.size : run.hints.readUInt32BE(hint + 6),
+      });
+      at = end;
+    }
+  }
+  return out;
+}
+
+export interface Merged {
+  readonly runs: readonly Run[];
+  readonly count: number;
+  readonly lastDelete: number;
+  /** False: the changes say what the page already holds. */
+  readonly changed: boolean;
+}
+
+/** A page with the changes [from, to) made, as runs of its bytes and of theirs. */
+export function mergePage(page: Buffer, changes: readonly Change[], from: number, to: number, stamp: number): Merged {
+  const total = pageCount(page);
+  const hintsAt = hintsOf(page);
+  const runs: Run[] = [];
+  let count = 0;
+  let removed = false;
+  let changed = false;
+  let at = HEADER;
+  let index = 0;
+  let runAt = at;
+  let runIndex = 0;
+  const endRun = (): void => {
+    if (index === runIndex) return;
+    runs.push({ bytes: page, start: runAt, end: at, count: index - runIndex, hints: page, hintsAt: hintsAt + HINT * runIndex, size: 0 });
+    count += index - runIndex;
+  };
+  for (let c = from; c < to; c++) {
+    const { key, entry, size } = changes[c] as Change;
+    let order = 1;
+    let length = 0;
+    while (index < total) {
+      length = page.readUInt16BE(at);
+      order = page.compare(key, 0, key.length, at + 2, at + 2 + length);
+      if (order >= 0) break;
+      at += 2 + length + HASH_BYTES;
+      index++;
+    }
+    const match = index < total && order === 0;
+    if (!match && entry === null) continue;
+    const end = at + 2 + length + HASH_BYTES;
+    // The same value again is no change: it keeps its stamp, and the run goes on over it.
+    if (match && entry !== null && page.compare(entry, 2 + length, entry.length, at + 2 + length, end) === 0) continue;
+    changed = true;
+    endRun();
+    if (match) {
+      at = end;
+      index++;
+    }
+    runAt = at;
+    runIndex = index;
+    if (entry === null) {
+      removed = true;
+    } else {
+      runs.push({ bytes: entry, start: 0, end: entry.length, count: 1, hints: null, hintsAt: 0, size });
+      count++;
+    }
+  }
+  at = hintsAt;
+  index = total;
+  endRun();
+  return { runs, count, lastDelete: removed ? stamp : lastDelete(page), changed };
+}
+
+export interface BuiltPage {
+  readonly bytes: Buffer;
+  /** Keys and values of its records, in bytes. */
+  readonly recordBytes: number;
+}
+
+export type Allocate = (length: number) => Buffer;
+
+export function buildPage(runs: readonly Run[], count: number, deleted: number, stamp: number, allocate: Allocate): BuiltPage {
+  assert(count > 0 && count <= PAGE_RECORDS, `a page of ${count} records`);
+  let length = 0;
+  for (const run of runs) length += run.end - run.start;
+  const page = allocate(HEADER + length + HINT * count + TRAILER);
+  page[0] = PAGE;
+  page.writeUInt16BE(count, 1);
+  let at = HEADER;
+  const hintsAt = HEADER + length;
+  let hint = hintsAt;
+  for (const run of runs) {
+    run.bytes.copy(page, at, run.start, run.end);
+    at += run.end - run.start;
+    if (run.hints !== null) {
+      run.hints.copy(page, hint, run.hintsAt, run.hintsAt + HINT * run.count);
+    } else {
+      page.writeUIntBE(stamp, hint, 6);
+      page.writeUInt32BE(run.size, hint + 6);
+    }
+    hint += HINT * run.count;
+  }
+  page.writeUIntBE(deleted, hint, 6);
+  let recordBytes = length - count * (2 + HASH_BYTES);
+  for (let i = 0; i < count; i++) recordBytes += page.readUInt32BE(hintsAt + HINT * i + 6);
+  return { bytes: page, recordBytes };
+}
+
+/** The same from single records. */
+export function buildPageOf(entries: readonly Entry[], from: number, to: number, deleted: number, allocate: Allocate): BuiltPage {
+  const count = to - from;
+  assert(count > 0 && count <= PAGE_RECORDS, `a page of ${count} records`);
+  let length = 0;
+  for (let i = from; i < to; i++) length += (entries[i] as Entry).end - (entries[i] as Entry).start;
+  const page = allocate(HEADER + length + HINT * count + TRAILER);
+  page[0] = PAGE;
+  page.writeUInt16BE(count, 1);
+  let at = HEADER;
+  let hint = HEADER + length;
+  let recordBytes = length - count * (2 + HASH_BYTES);
+  for (let i = from; i < to; i++) {
+    const entry = entries[i] as Entry;
+    entry.bytes.copy(page, at, entry.start, entry.end);
+    at += entry.end - entry.start;
+    page.writeUIntBE(entry.stamp, hint, 6);
+    page.writeUInt32BE(entry.size, hint + 6);
+    hint += HINT;
+    recordBytes += entry.size;
+  }
+  page.writeUIntBE(deleted, hint, 6);
+  return { bytes: page, recordBytes };
+}

@@ -1,0 +1,168 @@
+/** Reading a tree: which page holds a key, the keys of a range in order, the nodes at given places. */
+import { PAGE } from './hashes.ts';
+import { INNER_SHAPE, childAt, decodeInner, innerId, nodeId, nodeNibbles, shapesAt, type Child, type InnerChild, type InnerNode, type PageChild, type Slots } from './inner_node.ts';
+import { hasPrefix, keyNibble, matchingNibbles, prefixExtends, prefixNibble, prefixOf, slotBits, slotPrefix } from './key_bits.ts';
+import { pageEntries, pageKeysFrom, type PageEntry } from './page.ts';
+import type { NodeSource, Top } from './merkle_tree.ts';
+
+/** The id of the page that a key belongs to; null when its range is empty. */
+export function locatePage(source: NodeSource, top: Top, key: Buffer): string | null {
+  let child: Child | null = top;
+  let bits = 0;
+  let known = 0;
+  while (child !== null && child.kind === 'inner') {
+    if (matchingNibbles(key, child.prefix, child.nibbles, known) < child.nibbles) return null;
+    const node = source(innerId(child));
+    const slot = slotOf(node, keyNibble(key, child.nibbles));
+    if (slot < 0) return null;
+    known = child.nibbles;
+    const below = childAt(node, slot);
+    if (below === null) return null;
+    bits = below.kind === 'page' ? slotBits(child.nibbles, below.span) : 0;
+    child = below;
+  }
+  return child === null ? null : nodeId(PAGE, prefixOf(key, bits), bits);
+}
+
+/** The slot that names the child in which a nibble falls; -1 when it is empty there. */
+function slotOf(node: Buffer, nibble: number): number {
+  const shapes = shapesAt(node);
+  if (node[shapes + nibble] === INNER_SHAPE) return nibble;
+  for (let span = 1; span <= 8; span <<= 1) {
+    const slot = nibble & ~(span - 1);
+    if (node[shapes + slot] === span) return slot;
+  }
+  return -1;
+}
+
+/** The keys of a tree from `start` on, in order. Reads one page at a time, as it goes. */
+export class KeyCursor {
+  readonly #source: NodeSource;
+  readonly #start: Buffer;
+  // Nodes on the way, each with the next slot to visit.
+  readonly #path: { node: Buffer; child: InnerChild; slot: number }[] = [];
+  #keys: string[] = [];
+  #at = 0;
+
+  constructor(source: NodeSource, top: Top, start: Buffer) {
+    this.#source = source;
+    this.#start = start;
+    if (top === null) return;
+    if (top.kind === 'page') this.#keys = pageKeysFrom(source(nodeId(PAGE, Buffer.alloc(0), 0)), start);
+    else this.#enter(top);
+  }
+
+  /** The next key as a latin1 string, or undefined at the end. */
+  next(): string | undefined {
+    for (;;) {
+      if (this.#at < this.#keys.length) return this.#keys[this.#at++];
+      const here = this.#path.at(-1);
+      if (here === undefined) return undefined;
+      if (here.slot > 15) {
+        this.#path.pop();
+        continue;
+      }
+      const slot = here.slot++;
+      const child = childAt(here.node, slot);
+      if (child === null) continue;
+      if (child.kind === 'inner') {
+        this.#enter(child);
+        continue;
+      }
+      here.slot = slot + child.span;
+      const id = nodeId(PAGE, slotPrefix(here.child.prefix, here.child.nibbles, slot), slotBits(here.child.nibbles, child.span));
+      this.#keys = pageKeysFrom(this.#source(id), this.#start);
+      this.#at = 0;
+    }
+  }
+
+  // A node that lies wholly before the start is not entered; one around it is entered at the start's slot.
+  #enter(child: InnerChild): void {
+    const node = this.#source(innerId(child));
+    const shared = matchingNibbles(this.#start, child.prefix, child.nibbles, 0);
+    let slot = 0;
+    if (shared === nodeNibbles(node)) {
+      const nibble = keyNibble(this.#start, child.nibbles);
+      const covering = slotOf(node, nibble);
+      slot = covering < 0 ? nibble : covering;
+    } else if (keyNibble(this.#start, shared) > prefixNibble(child.prefix, shared)) {
+      return;
+    }
+    this.#path.push({ node, child, slot });
+  }
+}
+
+/** A page and the range that it covers. */
+export interface LocatedPage {
+  readonly child: PageChild;
+  readonly prefix: Buffer;
+  readonly bits: number;
+}
+
+/** The child that lies exactly at a slot range: the deepest node on the way down that has the prefix. */
+export function findInner(source: NodeSource, top: Top, prefix: Buffer, nibbles: number): InnerChild | null {
+  let child: Child | null = top;
+  while (child !== null && child.kind === 'inner') {
+    if (child.nibbles > nibbles || !prefixExtends(prefix, nibbles * 4, child.prefix, child.nibbles * 4)) return null;
+    if (child.nibbles === nibbles) return child;
+    child = childAt(source(innerId(child)), prefixNibble(prefix, child.nibbles));
+  }
+  return null;
+}
+
+/** The page that covers exactly the range of a bit prefix. */
+export function findPage(source: NodeSource, top: Top, prefix: Buffer, bits: number): PageChild | null {
+  if (top === null) return null;
+  if (top.kind === 'page') return bits === 0 ? top : null;
+  let child: Child | null = top;
+  while (child !== null && child.kind === 'inner') {
+    const own: number = child.nibbles * 4;
+    if (own >= bits || !prefixExtends(prefix, bits, child.prefix, own)) return null;
+    const node = source(innerId(child));
+    const below: Child | null = childAt(node, prefixNibble(prefix, child.nibbles));
+    if (bits - own <= 4) return below !== null && below.kind === 'page' && slotBits(child.nibbles, below.span) === bits ? below : null;
+    child = below;
+  }
+  return null;
+}
+
+export function readInner(source: NodeSource, child: InnerChild): InnerNode {
+  return decodeInner(source(innerId(child)));
+}
+
+export type RangeRecord = Pick<PageEntry, 'key' | 'hash'>;
+
+/**
+ * Own records in the range of a bit prefix, in key order, at most about `limit` (whole pages). For comparing with what a
+ * peer holds there.
+ */
+export function recordsInRange(source: NodeSource, top: Top, prefix: Buffer, bits: number, limit: number): RangeRecord[] {
+  const out: RangeRecord[] = [];
+  if (top === null) return out;
+  if (top.kind === 'page') collectPage(source(nodeId(PAGE, Buffer.alloc(0), 0)), prefix, bits, out);
+  else collect(source, top, prefix, bits, limit, out);
+  return out;
+}
+
+function collectPage(page: Buffer, prefix: Buffer, bits: number, out: RangeRecord[]): void {
+  for (const entry of pageEntries(page)) if (hasPrefix(entry.key, prefix, bits)) out.push(entry);
+}
+
+function collect(source: NodeSource, at: InnerChild, prefix: Buffer, bits: number, limit: number, out: RangeRecord[]): void {
+  const own = at.nibbles * 4;
+  const overlaps = own >= bits ? prefixExtends(at.prefix, own, prefix, bits) : prefixExtends(prefix, bits, at.prefix, own);
+  if (!overlaps) return;
+  const slots: Slots = decodeInner(source(innerId(at))).slots;
+  for (let slot = 0; slot < 16 && out.length < limit; slot++) {
+    const child = slots[slot] as Child | null;
+    if (child === null) continue;
+    if (child.kind === 'inner') {
+      collect(source, child, prefix, bits, limit, out);
+      continue;
+    }
+    const pagePrefix = slotPrefix(at.prefix, at.nibbles, slot);
+    const pageBits = slotBits(at.nibbles, child.span);
+    const meets = pageBits >= bits ? prefixExtends(pagePrefix, pageBits, prefix, bits) : prefixExtends(prefix, bits, pagePrefix, pageBits);
+    if (meets) collectPage(source(nodeId(PAGE, pagePrefix, pageBits)), prefix, bits, out);
+  }
+}

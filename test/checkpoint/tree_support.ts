@@ -1,0 +1,110 @@
+/** Shared by the tree's tests: keys as the application makes them, and a checker of every invariant of a tree. */
+import { expect } from 'vitest';
+import { PAGE } from '../../checkpoint/hashes.ts';
+import { decodeInner, innerId, nodeId, type Child } from '../../checkpoint/inner_node.ts';
+import { hasPrefix, slotBits, slotPrefix } from '../../checkpoint/key_bits.ts';
+import { PAGE_RECORDS, hashedPart, pageEntries } from '../../checkpoint/page.ts';
+import { sourceOf, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
+import { recordHash } from '../../checkpoint/hashes.ts';
+import { sha256Bytes } from '../../lib/hash.ts';
+import type { Prng } from '../../lib/prng.ts';
+
+export function fileKey(inode: number, kind: number, rest: Buffer | string = ''): Buffer {
+  const suffix = typeof rest === 'string' ? Buffer.from(rest, 'utf8') : rest;
+  const key = Buffer.alloc(7 + suffix.length);
+  key.writeUIntBE(inode, 0, 6);
+  key[6] = kind;
+  suffix.copy(key, 7);
+  return key;
+}
+
+export function u32(n: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(n);
+  return bytes;
+}
+
+/** A key of one of several families: files, names with long common beginnings, block indexes, NUL tails, arbitrary bytes. */
+export function randomKey(r: Prng, inodes: number): Buffer {
+  const inode = r.below(inodes);
+  switch (r.below(8)) {
+    case 0:
+    case 1:
+      return fileKey(inode, 0);
+    case 2:
+      return fileKey(inode % 7, 1, `file-${r.below(400)}.txt`);
+    case 3:
+      return fileKey(inode, 3, u32(r.below(300)));
+    case 4:
+      return fileKey(1, 1, 'a'.repeat(r.below(200)) + String(r.below(5)));
+    case 5:
+      return fileKey(2, 4, Buffer.alloc(r.below(300)));
+    case 6:
+      return r.bytes(r.below(4));
+    default:
+      return fileKey(r.below(0x1_0000_0000), 0);
+  }
+}
+
+/** Every node is there and no other; hashes, counts and ranges hold; pages are as wide as they may be; records agree. */
+export function checkTree(c: MemoryCheckpoint): void {
+  const source = sourceOf(c.nodes);
+  const seen = new Set<string>();
+  const keys: string[] = [];
+  const visit = (child: Child, prefix: Buffer, bits: number): void => {
+    if (child.kind === 'page') {
+      const id = nodeId(PAGE, prefix, bits);
+      seen.add(id);
+      const page = source(id);
+      const entries = pageEntries(page);
+      expect(entries.length).toBe(child.records);
+      expect(entries.length).toBeGreaterThan(0);
+      expect(entries.length).toBeLessThanOrEqual(PAGE_RECORDS);
+      expect(sha256Bytes(hashedPart(page)).equals(child.hash)).toBe(true);
+      let bytes = 0;
+      for (const entry of entries) {
+        expect(hasPrefix(entry.key, prefix, bits)).toBe(true);
+        const value = c.records.get(entry.key);
+        expect(value).toBeDefined();
+        expect(entry.hash.latin1Slice()).toBe(recordHash(entry.key, value as Buffer));
+        expect(entry.stamp).toBeLessThanOrEqual(child.stamp);
+        keys.push(entry.key.toString('latin1'));
+        bytes += entry.key.length + (value as Buffer).length;
+      }
+      expect(child.recordBytes).toBe(bytes);
+      return;
+    }
+    const id = innerId(child);
+    seen.add(id);
+    const node = decodeInner(source(id));
+    expect(node.nibbles * 4).toBeGreaterThanOrEqual(bits);
+    expect(child.records).toBeGreaterThan(PAGE_RECORDS);
+    const counts = node.slots.map((s) => s?.records ?? 0);
+    expect(counts.reduce((a, b) => a + b, 0)).toBe(child.records);
+    expect(node.slots.reduce((a, b) => a + (b?.recordBytes ?? 0), 0)).toBe(child.recordBytes);
+    expect(node.slots.filter((s) => s !== null).length).toBeGreaterThan(1);
+    for (let span = 2; span <= 16; span <<= 1) {
+      for (let slot = 0; slot < 16; slot += span) {
+        const total = counts.slice(slot, slot + span).reduce((a, b) => a + b, 0);
+        const parts = node.slots.slice(slot, slot + span).filter((s) => s !== null).length;
+        // Slots that hold at most a page's records together are one page, which starts the range.
+        if (parts > 1) expect(total).toBeGreaterThan(PAGE_RECORDS);
+      }
+    }
+    for (let slot = 0; slot < 16; slot++) {
+      const below = node.slots[slot];
+      if (below === null || below === undefined) continue;
+      expect(below.stamp).toBeLessThanOrEqual(child.stamp);
+      if (below.kind === 'page') {
+        expect(slot % below.span).toBe(0);
+        visit(below, slotPrefix(node.prefix, node.nibbles, slot), slotBits(node.nibbles, below.span));
+      } else {
+        visit(below, slotPrefix(node.prefix, node.nibbles, slot), slotBits(node.nibbles, 1));
+      }
+    }
+  };
+  if (c.top !== null) visit(c.top, Buffer.alloc(0), 0);
+  expect(c.count).toBe(c.records.size);
+  expect(keys).toEqual([...c.records.entries()].map(([k]) => k.toString('latin1')));
+  expect([...c.nodes.keys()].sort()).toEqual([...seen].sort());
+}

@@ -1,0 +1,119 @@
+/**
+ * One file-system call of one HTTP request: credentials, path and consistency from the request, the operation to the group,
+ * its result or a problem back. All handlers of /v1 go through here.
+ */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { ErrnoCode } from '../../fsservice/errno.ts';
+import { ROOT_INO, type At, type Credentials, type OperationType, type ReadOperation, type Result, type Results, type WriteOperation } from '../../fsservice/operations.ts';
+import { checkPath, percentDecode, printable } from './bytes_text.ts';
+import { credentialsOf } from './credentials.ts';
+import type { FileSystemClient, ReadOptions } from './ports.ts';
+import { badRequest, errnoProblem, ProblemError } from './problem.ts';
+import { unavailable } from './unavailable.ts';
+
+const LINEARIZABLE: ReadOptions = Object.freeze({ consistency: 'linearizable' });
+
+/** Collections whose URLs go on with a path of bytes; router.ts strips it before the route is looked up. */
+export const PATH_COLLECTIONS: ReadonlySet<string> = new Set(['/v1/fs', '/v1/stat', '/v1/readlink', '/v1/xattr']);
+
+/** The URL that is routed: a path below a collection is cut off, so that it may hold any bytes. */
+export function routedUrl(url: string): string {
+  if (!url.startsWith('/v1/')) return url;
+  const question = url.indexOf('?');
+  const slash = url.indexOf('/', 4);
+  if (slash < 0 || (question >= 0 && question < slash)) return url;
+  const collection = url.slice(0, slash);
+  if (!PATH_COLLECTIONS.has(collection)) return url;
+  return question < 0 ? collection : collection + url.slice(question);
+}
+
+/** The path behind the collection, of a URL as it came. */
+export function pathOfUrl(url: string): Buffer {
+  const slash = url.indexOf('/', 4);
+  const question = url.indexOf('?');
+  if (slash < 0 || (question >= 0 && question < slash)) return Buffer.alloc(0);
+  return checkPath(percentDecode(question < 0 ? url.slice(slash + 1) : url.slice(slash + 1, question)));
+}
+
+export function atPath(path: Buffer): At {
+  return { dir: ROOT_INO, path };
+}
+
+function readOptionsOf(request: FastifyRequest): ReadOptions {
+  const { consistency } = request.query as { readonly consistency?: 'linearizable' | 'causal' };
+  if (consistency !== 'causal') return LINEARIZABLE;
+  const token = request.headers['x-vrfs-op'];
+  if (token === undefined) return { consistency };
+  if (!/^\d{1,15}$/.test(String(token))) {
+    throw badRequest(`X-Vrfs-Op is '${String(token).slice(0, 40)}', which is not an op-number.`, 'Send back the X-Vrfs-Op of an earlier answer.');
+  }
+  return { consistency, minOp: Number(token) };
+}
+
+/** A request on behalf of someone. Made once per HTTP request. */
+export class Gateway {
+  readonly credentials: Credentials;
+  /** Of the URL. */
+  readonly path: Buffer;
+  readonly #client: FileSystemClient;
+  readonly #read: ReadOptions;
+
+  constructor(client: FileSystemClient, request: FastifyRequest) {
+    this.#client = client;
+    this.credentials = credentialsOf(request.headers, request.raw.socket.remoteAddress);
+    this.#read = readOptionsOf(request);
+    this.path = pathOfUrl(request.originalUrl);
+  }
+
+  get at(): At {
+    return atPath(this.path);
+  }
+
+  /** The result as a value; rejects with a problem when the group did not answer. */
+  async trySubmit<O extends WriteOperation>(operation: O): Promise<Result<O['type']>> {
+    try {
+      return await this.#client.submit({ credentials: this.credentials, operation });
+    } catch (error) {
+      throw unavailable(error, operation.type);
+    }
+  }
+
+  async tryQuery<O extends ReadOperation>(operation: O): Promise<Result<O['type']>> {
+    try {
+      return await this.#client.query({ credentials: this.credentials, operation }, this.#read);
+    } catch (error) {
+      throw unavailable(error, operation.type);
+    }
+  }
+
+  /** As above, with a refusal as a problem too. */
+  async submit<O extends WriteOperation>(operation: O): Promise<Results[O['type']]> {
+    return valueOf(await this.trySubmit(operation), operation);
+  }
+
+  async query<O extends ReadOperation>(operation: O): Promise<Results[O['type']]> {
+    return valueOf(await this.tryQuery(operation), operation);
+  }
+
+  refusal(errno: ErrnoCode, verb: string, status?: number): ProblemError {
+    return errnoProblem(errno, `${verb} ${printable(this.path)}`, status);
+  }
+}
+
+function valueOf<T extends OperationType>(result: Result<T>, operation: ReadOperation | WriteOperation): Results[T] {
+  if (result.ok) return result.value;
+  throw errnoProblem(result.errno, describe(operation));
+}
+
+/** 'rename /a to /b', for the detail of a problem. */
+export function describe(operation: ReadOperation | WriteOperation): string {
+  if ('from' in operation) return `${operation.type} ${named(operation.from)} to ${named(operation.to)}`;
+  return 'at' in operation ? `${operation.type} ${named(operation.at)}` : operation.type;
+}
+
+function named(at: At): string {
+  return at.dir === ROOT_INO ? printable(at.path) : `inode ${at.dir}`;
+}
+
+export type GatewayOf = (request: FastifyRequest) => Gateway;
+export type Reply = FastifyReply;

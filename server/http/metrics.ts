@@ -1,0 +1,123 @@
+/**
+ * Prometheus metrics. Those of the replica are read from its status at each scrape; only the HTTP ones are counted as
+ * requests end. A registry of its own, so that several replicas can live in one process.
+ */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { RunningReplica, ServerStatus } from '../running_replica.ts';
+
+const BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+type Value = readonly [labels: Readonly<Record<string, string | number>>, value: number];
+
+interface Family {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'gauge' | 'counter';
+  readonly labels: readonly string[];
+  readonly values: (s: ServerStatus, running: RunningReplica) => readonly Value[];
+}
+
+function family(type: Family['type'], name: string, help: string, values: (s: ServerStatus, running: RunningReplica) => readonly Value[], labels: readonly string[] = []): Family {
+  return { name: `vrfs_${name}`, help, type, labels, values };
+}
+function gauge(name: string, help: string, value: (s: ServerStatus, running: RunningReplica) => number): Family {
+  return family('gauge', name, help, (s, running) => [[{}, value(s, running)]]);
+}
+function counter(name: string, help: string, value: (s: ServerStatus) => number): Family {
+  return family('counter', name, help, (s) => [[{}, value(s)]]);
+}
+function perPeer(name: string, help: string, value: (p: ServerStatus['replica']['peers'][number]) => number | null): Family {
+  return family('gauge', name, help, (s) => s.replica.peers.flatMap((p) => {
+    const v = value(p);
+    return v === null ? [] : [[{ peer: p.id }, v] as const];
+  }), ['peer']);
+}
+function perLink(type: Family['type'], name: string, help: string, value: (l: ServerStatus['links'][number]) => number): Family {
+  return family(type, name, help, (s) => s.links.map((l) => [{ peer: l.member }, value(l)] as const), ['peer']);
+}
+
+const STATUSES = ['normal', 'view-change', 'recovering'] as const;
+
+const FAMILIES: readonly Family[] = [
+  family('gauge', 'info', 'Always 1; who this is.', (s) => [[{ cluster: s.clusterId, member: s.replica.memberId, version: s.version, durability: s.replica.configuration.durability }, 1]], ['cluster', 'member', 'version', 'durability']),
+  gauge('healthy', '1 when normal and a primary is reachable.', (_s, running) => (running.health().ok ? 1 : 0)),
+  family('gauge', 'status', '1 for the status that the replica is in.', (s) => STATUSES.map((status) => [{ status }, s.replica.status === status ? 1 : 0] as const), ['status']),
+  gauge('is_primary', '1 when this replica is the primary of its view.', (s) => (s.replica.isPrimary ? 1 : 0)),
+  gauge('epoch', 'Configuration number.', (s) => s.replica.epoch),
+  gauge('view', 'View number.', (s) => s.replica.view),
+  gauge('op_number', 'Head of the log.', (s) => s.replica.op),
+  gauge('commit_number', 'Newest committed operation.', (s) => s.replica.commit),
+  gauge('executed_number', 'Newest executed operation.', (s) => s.replica.executed),
+  gauge('checkpoint_op_number', 'Operation of the newest durable checkpoint.', (s) => s.replica.checkpoint.op),
+  gauge('checkpointing', '1 while a checkpoint is being written.', (s) => (s.replica.checkpointing ? 1 : 0)),
+  gauge('transferring', '1 while the state is being fetched from a peer.', (s) => (s.replica.transferring ? 1 : 0)),
+  gauge('sessions', 'Client sessions of the group.', (s) => s.replica.sessions),
+  gauge('client_connections', 'Client connections of this replica.', (s) => s.clientConnections),
+  gauge('members', 'Members of the group.', (s) => s.replica.configuration.members.length),
+  perPeer('peer_silence_seconds', 'Time since something came from the peer.', (p) => (p.silentMs === null ? null : p.silentMs / 1000)),
+  perPeer('peer_acked_op_number', 'Newest operation that the peer acknowledged; at the primary.', (p) => p.acked),
+  perLink('gauge', 'link_connected', '1 while the link to the peer is up.', (l) => (l.connected ? 1 : 0)),
+  perLink('gauge', 'link_queued_bytes', 'Bytes waiting for the peer.', (l) => l.queuedBytes),
+  perLink('counter', 'link_sent_bytes_total', 'Bytes sent to the peer.', (l) => l.sentBytes),
+  perLink('counter', 'link_received_bytes_total', 'Bytes received from the peer.', (l) => l.receivedBytes),
+  perLink('counter', 'link_dropped_messages_total', 'Messages dropped because the peer was slow or away.', (l) => l.dropped),
+  gauge('store_records', 'Records of the state.', (s) => s.store.records),
+  gauge('store_overlay_records', 'Records changed since the last durable checkpoint.', (s) => s.store.overlayRecords),
+  gauge('store_overlay_bytes', 'Bytes of the records changed since the last durable checkpoint.', (s) => s.store.overlayBytes),
+  counter('checkpoints_total', 'Checkpoints taken since the boot.', (s) => s.store.takes),
+  gauge('checkpoint_last_seconds', 'How long the newest checkpoint took.', (s) => s.store.lastTakeMs / 1000),
+  gauge('journal_segments', 'Segments of the journal.', (s) => s.journal.segments),
+  gauge('journal_bytes', 'Bytes of the journal on disk.', (s) => s.journal.bytes),
+  counter('journal_groups_total', 'Group commits: one write and one fdatasync each.', (s) => s.journal.groups),
+  counter('journal_records_total', 'Records written to the journal.', (s) => s.journal.records),
+  counter('journal_written_bytes_total', 'Bytes written to the journal.', (s) => s.journal.bytesWritten),
+  counter('journal_sync_seconds_total', 'Time spent in writev and fdatasync.', (s) => s.journal.syncMs / 1000),
+  counter('state_transfers_total', 'Checkpoint transfers from peers since the boot.', (s) => s.recovery.transfers),
+  counter('state_transfer_bytes_total', 'Bytes received in checkpoint transfers since the boot.', (s) => s.recovery.bytesReceived),
+  family('counter', 'events_total', 'Events of the replica since the boot, by name.', (_s, running) => [...running.eventCounts()].map(([event, n]) => [{ event }, n] as const), ['event']),
+];
+
+export class HttpMetrics {
+  readonly #registry = new Registry();
+  readonly #running: RunningReplica;
+  readonly #families: readonly (readonly [Family, Gauge | Counter])[];
+  readonly #requests: Counter;
+  readonly #seconds: Histogram;
+
+  constructor(running: RunningReplica) {
+    this.#running = running;
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry });
+    this.#families = FAMILIES.map((f) => {
+      const options = { name: f.name, help: f.help, labelNames: [...f.labels], registers };
+      return [f, f.type === 'gauge' ? new Gauge(options) : new Counter(options)] as const;
+    });
+    this.#requests = new Counter({ name: 'vrfs_http_requests_total', help: 'HTTP requests answered.', labelNames: ['method', 'route', 'status'], registers });
+    this.#seconds = new Histogram({ name: 'vrfs_http_request_seconds', help: 'Time from the headers of a request to the end of its answer.', labelNames: ['method', 'route'], buckets: BUCKETS, registers });
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  /** `route`: the pattern, never the URL, so that the number of series is bounded. */
+  observe(method: string, route: string, status: number, milliseconds: number): void {
+    this.#requests.inc({ method, route, status }, 1);
+    this.#seconds.observe({ method, route }, milliseconds / 1000);
+  }
+
+  /** The text of a scrape. */
+  async render(): Promise<string> {
+    const status = this.#running.status();
+    for (const [f, metric] of this.#families) {
+      metric.reset();
+      for (const [labels, value] of f.values(status, this.#running)) metric.inc({ ...labels }, value);
+    }
+    return await this.#registry.metrics();
+  }
+
+  /** Ends the event-loop monitor that the default metrics began. */
+  close(): void {
+    this.#registry.clear();
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * What the HTTP handlers ask of the group: operations in, results out. The SDK's client is one, a state machine in
+ * memory is another (tests). The handlers know nothing else of the network.
+ */
+import type { Call, ReadOperation, Result, WriteOperation } from '../../fsservice/operations.ts';
+
+export interface ReadOptions {
+  /** 'causal': any replica may answer that has executed at least `minOp` and all that this client has seen. */
+  readonly consistency?: 'linearizable' | 'causal';
+  readonly minOp?: number;
+}
+
+export interface FileSystemClient {
+  /** Rejects when the outcome is not known or the group cannot be reached; a refusal of the file system is a value. */
+  submit<O extends WriteOperation>(call: Call<O>): Promise<Result<O['type']>>;
+  query<O extends ReadOperation>(call: Call<O>, options?: ReadOptions): Promise<Result<O['type']>>;
+  /** The newest op-number that any answer of this client reflected. */
+  readonly lastOp: number;
+}
+
+/** The little that the handlers need of a logger; pino's is one. */
+export interface HttpLog {
+  info(data: object, message: string): void;
+  warn(data: object, message: string): void;
+  error(data: object, message: string): void;
+}
+
+/** Bounds of what a request may cost. */
+export interface HttpLimits {
+  /** Longest body of a PUT or PATCH on a file, bytes. */
+  readonly fileBytes: number;
+  /** Longest JSON body, bytes. */
+  readonly jsonBytes: number;
+  /** A connection on which nothing moves for so long is closed, milliseconds. */
+  readonly idleMs: number;
+  /** A request must have arrived in full after so long, milliseconds. */
+  readonly requestMs: number;
+  readonly connections: number;
+  /** How long `close` lets requests under way finish, milliseconds. */
+  readonly closeMs: number;
+}
+
+export const DEFAULT_HTTP_LIMITS: HttpLimits = Object.freeze({
+  fileBytes: 16 * 2 ** 30,
+  jsonBytes: 64 << 10,
+  idleMs: 60_000,
+  requestMs: 3_600_000,
+  connections: 4096,
+  closeMs: 5000,
+});

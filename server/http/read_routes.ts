@@ -1,0 +1,198 @@
+/**
+ * GET and HEAD of /v1/fs/{path}: the bytes of a file, or a page of a directory.
+ *
+ * Attributes are read before the bytes, and the bytes by inode: so the bytes are never older than the ETag that they are sent
+ * with, and a compare-and-set with that tag cannot overwrite a change that its sender has not seen. When a file turns out to have changed in
+ * between in a way that shows, the read is repeated; a long one is checked again before its last piece leaves, so a body
+ * that arrived whole is one version of the file.
+ */
+import { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { EMPTY } from '../../lib/bytes.ts';
+import { Errno } from '../../fsservice/errno.ts';
+import { NAME_MAX, READ_MAX, type At, type Attributes } from '../../fsservice/operations.ts';
+import { etag, matches, preconditionsOf } from './etag.ts';
+import type { Gateway, GatewayOf } from './gateway.ts';
+import { entryView, octal } from './json_views.ts';
+import { CONSISTENCY, PAGE, query } from './openapi.ts';
+import { badRequest, problem, type ProblemError } from './problem.ts';
+import { byteRange } from './range.ts';
+
+const ATTEMPTS = 8;
+const PAGE_DEFAULT = 1000;
+const PAGE_MAX = 10_000;
+
+interface ListQuery {
+  readonly cursor?: string;
+  readonly limit?: number;
+  readonly attributes?: boolean;
+}
+
+export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
+  app.get('/v1/fs', {
+    schema: {
+      operationId: 'read',
+      summary: 'Read a file, or list a directory',
+      description: 'A file: its bytes, with Range, If-None-Match, If-Range. A directory: one page of entries in JSON. Symbolic links are followed.',
+      tags: ['files'],
+      querystring: query({
+        consistency: CONSISTENCY,
+        cursor: { type: 'string', description: 'Directory: the cursor of the page before.' },
+        limit: { type: 'integer', minimum: 1, maximum: PAGE_MAX, description: `Directory: entries a page, default ${PAGE_DEFAULT}.` },
+        attributes: { type: 'boolean', description: 'Directory: attributes of each entry too.' },
+      }),
+    },
+    config: {
+      doc: {
+        answers: {
+          200: { description: 'The bytes of a file, or a page of a directory', media: 'application/octet-stream', json: PAGE },
+          206: { description: 'The range asked for', media: 'application/octet-stream' },
+          304: { description: 'The file still has the ETag of If-None-Match' },
+        },
+      },
+    },
+  }, async (request, reply) => await read(gatewayOf(request), request, reply));
+
+  app.head('/v1/fs', {
+    schema: { operationId: 'head', summary: 'Size, type, ETag and times of a file or directory as headers', tags: ['files'], querystring: query({ consistency: CONSISTENCY }) },
+    config: { doc: { answers: { 200: { description: 'Exists' } } } },
+  }, async (request, reply) => await head(gatewayOf(request), request, reply));
+}
+
+async function read(gateway: Gateway, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const { attributes } = await gateway.query({ type: 'getattr', at: gateway.at, follow: true });
+    if (attributes.type === 'directory') return await list(gateway, attributes, request.query as ListQuery, reply);
+    if (attributes.type !== 'file') throw notContent(attributes);
+    if (notModified(request, reply, attributes)) return reply;
+    const whole = { offset: 0, length: attributes.size };
+    const range = byteRange(rangeHeader(request, attributes), attributes.size);
+    if (range.type === 'unsatisfiable') {
+      throw problem(416, 'range-not-satisfiable', 'Range not satisfiable', `The file has ${attributes.size} bytes; the range '${request.headers.range}' holds none of them.`, 'Ask for a range that begins within the file.', { 'content-range': `bytes */${attributes.size}` });
+    }
+    const part = range.type === 'part' ? range : whole;
+    const first = await firstPiece(gateway, attributes, part.offset, part.length);
+    if (first === null) continue;
+    fileHeaders(reply, attributes);
+    if (range.type === 'part') {
+      reply.code(206).header('content-range', `bytes ${part.offset}-${part.offset + part.length - 1}/${attributes.size}`);
+    }
+    if (first.length === part.length) return reply.send(first);
+    return reply.header('content-length', part.length).send(Readable.from(bytesOf(gateway, attributes, part.offset, part.length, first)));
+  }
+  throw problem(503, 'changing', 'The file keeps changing', `The file changed during each of ${ATTEMPTS} attempts to read it.`, 'Try again.', { 'retry-after': '1' });
+}
+
+function notContent(attributes: Attributes): ProblemError {
+  return problem(409, 'no-content', 'No content', `The file is a ${attributes.type}, which has no bytes of its own here.`, 'Read its attributes with GET /v1/stat/{path}.');
+}
+
+/** Range counts only if If-Range names the file as it is; a date there is never strong enough. */
+function rangeHeader(request: FastifyRequest, attributes: Attributes): string | undefined {
+  const ifRange = request.headers['if-range'];
+  return ifRange === undefined || ifRange === etag(attributes.version) ? request.headers.range : undefined;
+}
+
+/** Answers 304 where the caller's copy is current. Throws 412 where If-Match fails. */
+function notModified(request: FastifyRequest, reply: FastifyReply, attributes: Attributes): boolean {
+  const conditions = preconditionsOf(request.headers, false);
+  if (conditions.ifMatch !== null && !matches(conditions.ifMatch, attributes.version)) {
+    throw problem(412, 'precondition-failed', 'Precondition failed', `The file has ETag ${etag(attributes.version)}, which If-Match does not name.`, 'Read it without If-Match to get the version of now.');
+  }
+  let current = false;
+  if (conditions.ifNoneMatch !== null) {
+    current = matches(conditions.ifNoneMatch, attributes.version);
+  } else {
+    const since = Date.parse(request.headers['if-modified-since'] ?? '');
+    current = !Number.isNaN(since) && attributes.mtime.sec * 1000 <= since;
+  }
+  if (current) {
+    fileHeaders(reply, attributes);
+    void reply.code(304).send();
+  }
+  return current;
+}
+
+function fileHeaders(reply: FastifyReply, attributes: Attributes): void {
+  reply.header('content-type', attributes.type === 'directory' ? 'application/json; charset=utf-8' : 'application/octet-stream');
+  // No browser may take a stored file for a page of this origin.
+  reply.header('x-content-type-options', 'nosniff');
+  reply.header('etag', etag(attributes.version));
+  reply.header('accept-ranges', attributes.type === 'file' ? 'bytes' : 'none');
+  const modified = new Date(attributes.mtime.sec * 1000);
+  if (!Number.isNaN(modified.getTime())) reply.header('last-modified', modified.toUTCString());
+  reply.header('x-vrfs-type', attributes.type);
+}
+
+function byInode(attributes: Attributes): At {
+  return { dir: attributes.ino, path: EMPTY };
+}
+
+/** Null: the file is no longer what `attributes` say; look again. */
+async function firstPiece(gateway: Gateway, attributes: Attributes, offset: number, length: number): Promise<Buffer | null> {
+  if (length === 0) return await mayRead(gateway, attributes);
+  const wanted = Math.min(length, READ_MAX);
+  const result = await gateway.tryQuery({ type: 'read', at: byInode(attributes), offset, length: wanted });
+  if (!result.ok) {
+    if (result.errno === Errno.ENOENT || result.errno === Errno.ESTALE) return null;
+    throw gateway.refusal(result.errno, 'read');
+  }
+  return result.value.size === attributes.size && result.value.data.length === wanted ? result.value.data : null;
+}
+
+/** An empty file is not read, but the caller must have been allowed to. */
+async function mayRead(gateway: Gateway, attributes: Attributes): Promise<Buffer | null> {
+  const result = await gateway.tryQuery({ type: 'access', at: byInode(attributes), mask: 4 });
+  if (result.ok) return EMPTY;
+  if (result.errno === Errno.ENOENT || result.errno === Errno.ESTALE) return null;
+  throw gateway.refusal(result.errno, 'read');
+}
+
+/** The pieces of a long read. One is fetched while the one before it is sent. A failure ends the connection before its announced length. */
+async function* bytesOf(gateway: Gateway, attributes: Attributes, offset: number, length: number, first: Buffer): AsyncGenerator<Buffer> {
+  const end = offset + length;
+  let held = first;
+  for (let at = offset + first.length; at < end; ) {
+    const wanted = Math.min(READ_MAX, end - at);
+    const next = gateway.tryQuery({ type: 'read', at: byInode(attributes), offset: at, length: wanted });
+    // Looked at below, or not at all when the caller has gone: then nobody is left to tell.
+    const settled = next.then((result) => ({ result }), (error: unknown) => ({ error }));
+    yield held;
+    const outcome = await settled;
+    if ('error' in outcome) throw outcome.error;
+    if (!outcome.result.ok) throw gateway.refusal(outcome.result.errno, 'read');
+    if (outcome.result.value.data.length !== wanted) throw changed();
+    held = outcome.result.value.data;
+    at += wanted;
+  }
+  const now = await gateway.query({ type: 'getattr', at: byInode(attributes), follow: true });
+  if (now.attributes.version !== attributes.version) throw changed();
+  yield held;
+}
+
+function changed(): ProblemError {
+  return problem(503, 'changing', 'The file changed', 'The file changed while it was read.', 'Read it again.', { 'retry-after': '1' });
+}
+
+async function head(gateway: Gateway, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { attributes } = await gateway.query({ type: 'getattr', at: gateway.at, follow: true });
+  if (notModified(request, reply, attributes)) return reply;
+  fileHeaders(reply, attributes);
+  reply.header('x-vrfs-ino', attributes.ino);
+  reply.header('x-vrfs-mode', octal(attributes.mode));
+  reply.header('x-vrfs-owner', `${attributes.uid}:${attributes.gid}`);
+  if (attributes.type === 'file') reply.header('content-length', attributes.size);
+  return reply.send();
+}
+
+async function list(gateway: Gateway, directory: Attributes, asked: ListQuery, reply: FastifyReply): Promise<FastifyReply> {
+  const after = asked.cursor === undefined ? EMPTY : Buffer.from(asked.cursor, 'base64url');
+  if (asked.cursor !== undefined && (after.length === 0 || after.length > NAME_MAX || after.toString('base64url') !== asked.cursor)) {
+    throw badRequest(`cursor '${asked.cursor.slice(0, 80)}' was not given by an earlier page.`, 'Send the cursor of the page before as it is, or none to begin at the start.');
+  }
+  const page = await gateway.query({ type: 'readdir', at: byInode(directory), after, limit: asked.limit ?? PAGE_DEFAULT, attributes: asked.attributes ?? false });
+  const last = page.entries.at(-1);
+  reply.header('x-vrfs-type', 'directory');
+  return reply.send({ entries: page.entries.map(entryView), cursor: page.end || last === undefined ? null : last.name.toString('base64url') });
+}
+

@@ -1,0 +1,157 @@
+/**
+ * The HTTP API of a replica, version 1. Any replica answers: the handlers are a client of the group like any other, so a request
+ * reaches the primary whichever replica took it. docs/HTTP_API.md describes it; GET /openapi.json is the contract.
+ */
+import { LogController, fastify, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { RunningReplica } from '../running_replica.ts';
+import { attributeRoutes } from './attribute_routes.ts';
+import { parseQuery } from './bytes_text.ts';
+import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
+import { Gateway, routedUrl } from './gateway.ts';
+import { HttpMetrics } from './metrics.ts';
+import { registerOpenApi } from './openapi.ts';
+import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog } from './ports.ts';
+import { readRoutes } from './read_routes.ts';
+import { checkpointRoute, serviceRoutes } from './service_routes.ts';
+import { writeRoutes } from './write_routes.ts';
+import { xattrRoutes } from './xattr_routes.ts';
+
+export interface HttpOptions {
+  readonly running: RunningReplica;
+  readonly client: FileSystemClient;
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  readonly log: HttpLog;
+  readonly limits?: Partial<HttpLimits>;
+}
+
+export interface HttpServer {
+  /** `host:port` as bound. */
+  readonly address: string;
+  /** Takes no more requests, lets those under way finish (at most `limits.closeMs`), closes. Leaves the client open. */
+  close(): Promise<void>;
+}
+
+const HEADERS_MAX = 32 << 10;
+
+/** The application without a port: `startHttp` listens with it, tests inject requests. */
+export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Promise<FastifyInstance> {
+  const { running, client, log } = options;
+  const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
+  const metrics = new HttpMetrics(running);
+  const app = fastify({
+    logger: false,
+    logController: new LogController({ disableRequestLogging: true }),
+    exposeHeadRoutes: false,
+    bodyLimit: limits.jsonBytes,
+    connectionTimeout: limits.idleMs,
+    requestTimeout: limits.requestMs,
+    // A path of 4096 bytes is 12288 characters when every byte is escaped.
+    http: { maxHeaderSize: HEADERS_MAX },
+    rewriteUrl: (request) => routedUrl(request.url ?? '/'),
+    routerOptions: { querystringParser: parseQuery },
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: false, allErrors: false } },
+    clientErrorHandler: answerMalformed,
+    frameworkErrors: (error, _request, reply) => {
+      answerError(error, reply.request, reply as unknown as FastifyReply, log);
+    },
+  });
+  app.server.maxConnections = limits.connections;
+  // The schemas of answers are documentation; JSON.stringify is quicker than checking against them.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    answerError(error, request, reply, log);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    answerNotFound(app, request, reply);
+  });
+  app.addHook('onResponse', (request, reply, done) => {
+    metrics.observe(request.method, request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime);
+    done();
+  });
+  app.addHook('onClose', (_app, done) => {
+    metrics.close();
+    done();
+  });
+
+  await registerOpenApi(app, running.status().version);
+  const gatewayOf = (request: FastifyRequest): Gateway => new Gateway(client, request);
+  // Each group of routes has its own idea of a body, hence its own scope.
+  const files = (routes: (scope: FastifyInstance) => void): void => {
+    app.register((scope, _options, done) => {
+      scope.addHook('onSend', (_request, reply, payload, sent) => {
+        reply.header('x-vrfs-op', client.lastOp);
+        sent(null, payload);
+      });
+      routes(scope);
+      done();
+    });
+  };
+  files((scope) => { readRoutes(scope, gatewayOf); });
+  files((scope) => { writeRoutes(scope, { gatewayOf, limits, log }); });
+  files((scope) => { attributeRoutes(scope, gatewayOf); });
+  files((scope) => { xattrRoutes(scope, gatewayOf); });
+  app.register((scope, _options, done) => {
+    serviceRoutes(scope, running, metrics, () => addressOf(app));
+    done();
+  });
+  app.register((scope, _options, done) => {
+    checkpointRoute(scope, running, log);
+    done();
+  });
+  await app.ready();
+  return app;
+}
+
+/** Listens. Rejects with a message that names the address when it cannot. */
+export async function startHttp(options: HttpOptions): Promise<HttpServer> {
+  const app = await buildHttp(options);
+  const { host, port, log } = options;
+  try {
+    await app.listen({ host, port });
+  } catch (error) {
+    await app.close();
+    throw listenError(error, host, port);
+  }
+  const address = addressOf(app);
+  log.info({ address }, 'HTTP API is up');
+  let closing: Promise<void> | null = null;
+  return {
+    address,
+    close: () => {
+      closing ??= closeWithin(app, options.limits?.closeMs ?? DEFAULT_HTTP_LIMITS.closeMs);
+      return closing;
+    },
+  };
+}
+
+async function closeWithin(app: FastifyInstance, milliseconds: number): Promise<void> {
+  const timer = setTimeout(() => {
+    app.server.closeAllConnections();
+  }, milliseconds);
+  await app.close();
+  clearTimeout(timer);
+}
+
+function addressOf(app: FastifyInstance): string {
+  const bound = app.server.address();
+  if (bound === null || typeof bound === 'string') return bound ?? '';
+  return bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`;
+}
+
+function listenError(error: unknown, host: string, port: number): Error {
+  const code = (error as { readonly code?: string }).code;
+  const where = `${host}:${port}`;
+  switch (code) {
+    case 'EADDRINUSE':
+      return new Error(`HTTP: ${where} is in use by another program. Stop it, or choose another HTTP port.`, { cause: error });
+    case 'EACCES':
+      return new Error(`HTTP: not allowed to listen on ${where}. Choose a port above 1023.`, { cause: error });
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return new Error(`HTTP: ${host} is no address of this machine. Choose one that is, such as 127.0.0.1.`, { cause: error });
+    default:
+      return new Error(`HTTP: cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}

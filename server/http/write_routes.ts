@@ -1,0 +1,228 @@
+/** PUT, PATCH and DELETE of /v1/fs/{path}: making, writing and removing files, directories and links. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { Errno } from '../../fsservice/errno.ts';
+import type { Attributes, FileType, Result } from '../../fsservice/operations.ts';
+import { NO_BODY, pieces, receiveBody, WRITE_MAX, type Body } from './body.ts';
+import { checkPath } from './bytes_text.ts';
+import { allows, directVersion, etag, NO_PRECONDITIONS, preconditionsOf, type Preconditions } from './etag.ts';
+import { atPath, type Gateway, type GatewayOf } from './gateway.ts';
+import { attributesView, modeOf } from './json_views.ts';
+import { ATTRIBUTES, FOLLOW, MODE, PARENTS, query, U32, U53 } from './openapi.ts';
+import { makeParents } from './parents.ts';
+import type { HttpLimits, HttpLog } from './ports.ts';
+import { badRequest, problem } from './problem.ts';
+import { upload } from './upload.ts';
+
+const CAS_ATTEMPTS = 16;
+const PUT_TYPES = ['file', 'directory', 'symlink', 'hardlink', 'fifo', 'socket', 'block', 'character'] as const;
+
+interface PutQuery {
+  readonly type?: (typeof PUT_TYPES)[number];
+  readonly mode?: string;
+  readonly parents?: boolean;
+  readonly from?: string;
+  readonly follow?: boolean;
+  readonly rdev?: number;
+}
+
+interface Made {
+  readonly attributes: Attributes;
+  readonly created: boolean;
+}
+
+export interface WriteContext {
+  readonly gatewayOf: GatewayOf;
+  readonly limits: HttpLimits;
+  readonly log: HttpLog;
+}
+
+export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
+  const { gatewayOf, limits } = context;
+  // Contents are bytes, whatever type they claim.
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (_request, payload, done) => {
+    receiveBody(payload, limits.fileBytes, done);
+  });
+
+  app.put('/v1/fs', {
+    schema: {
+      operationId: 'put',
+      summary: 'Make or replace a file, or make a directory, a link or a node',
+      description: `type=file (default): the body becomes the whole content, atomically; an existing file keeps its mode and owner. If-Match: "<version>" replaces only that version, If-None-Match: * only makes. Conditions with If-Match hold for bodies up to ${WRITE_MAX} bytes. type=symlink: the body is the target. type=hardlink: ?from= is the existing path.`,
+      tags: ['files'],
+      querystring: query({
+        type: { type: 'string', enum: PUT_TYPES },
+        mode: { ...MODE, description: 'Of what is made, octal. Default 0644, for directories 0755.' },
+        parents: PARENTS,
+        from: { type: 'string', description: 'hardlink: the path of the existing file.' },
+        follow: { ...FOLLOW, description: 'hardlink: link to what the symbolic link `from` names. Default false.' },
+        rdev: { ...U32, description: 'block, character: the device number.' },
+      }),
+    },
+    config: {
+      doc: {
+        bytesBody: 'The content of a file, or the target of a symbolic link.',
+        answers: { 200: { description: 'It existed', json: ATTRIBUTES }, 201: { description: 'It was made', json: ATTRIBUTES } },
+      },
+    },
+  }, async (request, reply) => {
+    const gateway = gatewayOf(request);
+    const made = await put(gateway, context, request);
+    reply.code(made.created ? 201 : 200);
+    return answer(reply, made.attributes);
+  });
+
+  app.patch('/v1/fs', {
+    schema: {
+      operationId: 'write',
+      summary: 'Write the body at an offset of an existing file',
+      description: `The rest of the file stays; a gap reads as zeros. A body up to ${WRITE_MAX} bytes is written atomically, a longer one in steps of that size.`,
+      tags: ['files'],
+      querystring: { ...query({ offset: { ...U53, description: 'Byte offset.' } }), required: ['offset'] },
+    },
+    config: { doc: { bytesBody: 'The bytes to write.', answers: { 200: { description: 'Written', json: ATTRIBUTES } } } },
+  }, async (request, reply) => {
+    const gateway = gatewayOf(request);
+    refuseConditions(request);
+    return answer(reply, await writeAt(gateway, (request.query as { readonly offset: number }).offset, bodyOf(request), limits.fileBytes));
+  });
+
+  app.delete('/v1/fs', {
+    schema: {
+      operationId: 'remove',
+      summary: 'Remove a file, a link or an empty directory; with recursive=true a whole tree',
+      description: 'A tree vanishes at once, however large; its inodes are freed afterwards in bounded steps. A symbolic link is removed itself.',
+      tags: ['files'],
+      querystring: query({ recursive: { type: 'boolean', description: 'Remove a directory with all that is in it.' } }),
+    },
+    config: { doc: { answers: { 204: { description: 'Removed' } } } },
+  }, async (request, reply) => {
+    const gateway = gatewayOf(request);
+    refuseConditions(request);
+    await remove(gateway, (request.query as { readonly recursive?: boolean }).recursive === true);
+    return reply.code(204).send();
+  });
+}
+
+function bodyOf(request: FastifyRequest): Body {
+  return (request.body as Body | undefined) ?? NO_BODY;
+}
+
+function answer(reply: FastifyReply, attributes: Attributes): FastifyReply {
+  reply.header('etag', etag(attributes.version));
+  return reply.send(attributesView(attributes));
+}
+
+/** A condition that cannot be kept atomically must not be passed over. */
+function refuseConditions(request: FastifyRequest): void {
+  if (preconditionsOf(request.headers, true) === NO_PRECONDITIONS) return;
+  throw problem(501, 'condition-not-supported', 'Condition not supported', 'If-Match and If-None-Match guard only a PUT of a file.', 'Send the request without them, or replace the whole file with PUT and If-Match.');
+}
+
+async function put(gateway: Gateway, context: WriteContext, request: FastifyRequest): Promise<Made> {
+  const asked = request.query as PutQuery;
+  const body = bodyOf(request);
+  const type = asked.type ?? 'file';
+  if (type === 'file') return await putFile(gateway, context, request, body, asked);
+  refuseConditions(request);
+  if (body.type === 'stream' || (body.bytes.length > 0 && type !== 'symlink')) {
+    throw badRequest(`PUT ?type=${type} with a body${type === 'symlink' ? ' that is longer than any path' : ''}.`, type === 'symlink' ? 'Send the target of the link as the body, at most 4095 bytes.' : 'Only files and symbolic links take a body.');
+  }
+  const make = async (): Promise<Result<'mkdir'>> => await makeNode(gateway, type, asked, body.bytes);
+  let result = await make();
+  if (!result.ok && result.errno === Errno.ENOENT && asked.parents === true) {
+    await makeParents(gateway, gateway.path);
+    result = await make();
+  }
+  if (!result.ok && result.errno === Errno.EEXIST && asked.parents === true && type === 'directory') {
+    const { attributes } = await gateway.query({ type: 'getattr', at: gateway.at, follow: true });
+    if (attributes.type === 'directory') return { attributes, created: false };
+  }
+  if (!result.ok) throw gateway.refusal(result.errno, `make the ${type}`);
+  return { attributes: result.value.attributes, created: true };
+}
+
+async function makeNode(gateway: Gateway, type: FileType | 'hardlink', asked: PutQuery, body: Buffer): Promise<Result<'mkdir'>> {
+  const { at } = gateway;
+  switch (type) {
+    case 'directory':
+      return await gateway.trySubmit({ type: 'mkdir', at, mode: modeOf(asked.mode ?? '0755') });
+    case 'symlink':
+      return await gateway.trySubmit({ type: 'symlink', at, target: body });
+    case 'hardlink': {
+      if (asked.from === undefined) throw badRequest('PUT ?type=hardlink without ?from=.', 'Name the existing file: ?type=hardlink&from=/path/of/it.');
+      return await gateway.trySubmit({ type: 'link', from: atPath(checkPath(Buffer.from(asked.from, 'latin1'))), to: at, follow: asked.follow ?? false });
+    }
+    default:
+      return await gateway.trySubmit({ type: 'mknod', at, fileType: type, mode: modeOf(asked.mode ?? '0644'), rdev: asked.rdev ?? 0 });
+  }
+}
+
+async function putFile(gateway: Gateway, context: WriteContext, request: FastifyRequest, body: Body, asked: PutQuery): Promise<Made> {
+  const mode = modeOf(asked.mode ?? '0644');
+  const conditions = preconditionsOf(request.headers, true);
+  if (body.type === 'stream') return await putLarge(gateway, context, conditions, body, mode, asked.parents === true);
+  const attempt = async (): Promise<Result<'putFile'>> => await putSmall(gateway, conditions, body.bytes, mode);
+  let result = await attempt();
+  if (!result.ok && result.errno === Errno.ENOENT && asked.parents === true && conditions.ifMatch === null) {
+    await makeParents(gateway, gateway.path);
+    result = await attempt();
+  }
+  if (result.ok) return result.value;
+  const { errno } = result;
+  const unmet = errno === Errno.EAGAIN || (errno === Errno.EEXIST && conditions.ifNoneMatch !== null) || (errno === Errno.ENOENT && conditions.ifMatch !== null);
+  throw gateway.refusal(errno, 'put', unmet ? 412 : undefined);
+}
+
+/** One operation, unless the condition needs a look at the file first: then a look and a compare-and-set, until no one came in between. */
+async function putSmall(gateway: Gateway, conditions: Preconditions, data: Buffer, mode: number): Promise<Result<'putFile'>> {
+  const { at } = gateway;
+  const direct = directVersion(conditions);
+  if (conditions === NO_PRECONDITIONS || direct !== null) {
+    return await gateway.trySubmit({ type: 'putFile', at, mode, data, ifVersion: direct });
+  }
+  for (let i = 0; i < CAS_ATTEMPTS; i++) {
+    const now = await gateway.tryQuery({ type: 'getattr', at, follow: true });
+    if (!now.ok && now.errno !== Errno.ENOENT) return now;
+    const version = now.ok ? now.value.attributes.version : null;
+    if (!allows(conditions, version)) return { ok: false, errno: Errno.EAGAIN };
+    const result = await gateway.trySubmit({ type: 'putFile', at, mode, data, ifVersion: version ?? 0 });
+    const overtaken = !result.ok && (result.errno === Errno.EAGAIN || (version === null && result.errno === Errno.EEXIST));
+    if (!overtaken) return result;
+  }
+  throw problem(503, 'changing', 'The file keeps changing', `Another change came first, ${CAS_ATTEMPTS} times in a row.`, 'Try again.', { 'retry-after': '1' });
+}
+
+async function putLarge(gateway: Gateway, context: WriteContext, conditions: Preconditions, body: Body, mode: number, parents: boolean): Promise<Made> {
+  if (conditions !== NO_PRECONDITIONS && directVersion(conditions) !== 0) {
+    throw problem(413, 'condition-too-large', 'Condition not supported for this size', `If-Match and tags in If-None-Match guard bodies up to ${WRITE_MAX} bytes.`, 'Send a smaller body, or PUT a new file with If-None-Match: * and rename it.', { connection: 'close' });
+  }
+  if (parents) await makeParents(gateway, gateway.path);
+  return await upload(gateway, context.log, { body, mode, exclusive: conditions !== NO_PRECONDITIONS, limit: context.limits.fileBytes });
+}
+
+async function writeAt(gateway: Gateway, offset: number, body: Body, limit: number): Promise<Attributes> {
+  let { at } = gateway;
+  let attributes: Attributes | null = null;
+  for await (const data of pieces(body, limit)) {
+    ({ attributes } = await gateway.submit({ type: 'write', at, offset, data }));
+    offset += data.length;
+    // All steps go to the file that the first one found.
+    at = { dir: attributes.ino, path: Buffer.alloc(0) };
+  }
+  attributes ??= (await gateway.submit({ type: 'write', at, offset, data: Buffer.alloc(0) })).attributes;
+  return attributes;
+}
+
+async function remove(gateway: Gateway, recursive: boolean): Promise<void> {
+  if (recursive) {
+    await gateway.submit({ type: 'removeTree', at: gateway.at });
+    return;
+  }
+  const unlinked = await gateway.trySubmit({ type: 'unlink', at: gateway.at });
+  if (unlinked.ok) return;
+  if (unlinked.errno !== Errno.EISDIR) throw gateway.refusal(unlinked.errno, 'remove');
+  const removed = await gateway.trySubmit({ type: 'rmdir', at: gateway.at });
+  if (!removed.ok) throw gateway.refusal(removed.errno, 'remove');
+}
+

@@ -99,21 +99,22 @@ export interface ReplicaStatus {
  *
  *   step(from, message)              a message of a replica, already decoded and of this cluster
  *   receive(connection, message)     a client's Register, Request or Read
- *   disconnected(connection)         the client's connection has gone
  *   flush()                          the inputs of this turn are in: send what has gathered
  *   tick(now)                        at least every 10 ms
- *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id)
+ *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id),
+ *   onStateFetchFailed(reason)
  *   status()
  */
 export interface ReplicaEvents {
   step(from: { readonly epoch: Epoch; readonly sender: MemberId; readonly incarnation: number }, message: import('./messages.ts').ReplicaMessage): void;
   receive(connection: number, message: import('./messages.ts').Register | import('./messages.ts').Request | import('./messages.ts').Read): void;
-  disconnected(connection: number): void;
   flush(): void;
   tick(now: number): void;
   onJournalDurable(ticket: number): void;
   onSuperblockDurable(ticket: number): void;
   onCheckpointDurable(id: CheckpointId): void;
   onStateInstalled(id: CheckpointId): void;
+  /** The transfer came to nothing (donors gone, or they hold a newer checkpoint only): the replica asks anew. */
+  onStateFetchFailed(reason: string): void;
   status(): ReplicaStatus;
 }

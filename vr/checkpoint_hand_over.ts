@@ -1,0 +1,175 @@
+/**
+ * Checkpoints (VRR 5.1): when one is taken, what may be forgotten once it is durable, how a peer's is taken over when
+ * the log it would take is gone, and the comparison of roots, which finds a replica whose state has gone astray.
+ */
+import { assert, defined } from '../lib/assert.ts';
+import { opNumber, type Digest, type MemberId, type OpNumber } from '../lib/ids.ts';
+import type { Entry } from './entry.ts';
+import type { CheckpointNotice } from './messages.ts';
+import type { Replica } from './replica.ts';
+import type { CheckpointId } from './superblock.ts';
+import { Backoff } from './timeouts.ts';
+
+/** Own checkpoints whose roots are remembered for comparison. */
+const REMEMBERED = 16;
+
+export class CheckpointHandOver {
+  readonly #r: Replica;
+  #taking = false;
+  #target: CheckpointId | null = null;
+  /** The target has been handed to the port. */
+  #started = false;
+  readonly #retry: Backoff;
+  readonly #ownRoots = new Map<OpNumber, Digest>();
+  readonly #peerRoots = new Map<MemberId, Map<OpNumber, Digest>>();
+
+  constructor(replica: Replica, state: CheckpointId | null) {
+    this.#r = replica;
+    this.#retry = new Backoff(replica.options.resendMs, replica.ports.random);
+    if (state !== null) this.#ownRoots.set(state.op, state.root);
+  }
+
+  get taking(): boolean {
+    return this.#taking;
+  }
+  get fetching(): boolean {
+    return this.#target !== null;
+  }
+
+  /** The state is exactly at a checkpoint point. While the last one is still being written this one is left out. */
+  onPoint(entry: Entry): void {
+    const r = this.#r;
+    if (this.#taking || this.#target !== null) {
+      r.event('checkpoint-skipped', { op: entry.op });
+      return;
+    }
+    this.#taking = true;
+    r.ports.checkpoints.take({ op: entry.op, entryHash: entry.hash, view: entry.view, time: entry.time });
+  }
+
+  onDurable(id: CheckpointId): void {
+    const r = this.#r;
+    assert(this.#taking, 'a checkpoint that was not asked for');
+    this.#taking = false;
+    r.event('checkpoint', { op: id.op });
+    this.#remember(id);
+    const previous = r.persistence.superblock.checkpoint.op;
+    r.persistence.writeSuperblock({ checkpoint: id }, () => {
+      // One interval of log stays behind the checkpoint, for peers that are a little behind.
+      const collect = opNumber(Math.min(previous, r.log.head));
+      r.log.collect(collect);
+      r.ports.journal.collect(collect);
+    });
+    r.broadcast({ type: 'checkpointNotice', checkpoint: id });
+    this.#start();
+  }
+
+  // --- taking over a peer's --------------------------------------------------------------------------------------------
+
+  /** The log from here on is gone at the peers: takes over their checkpoint. The log and log-view stay as they are meanwhile. */
+  fetch(target: CheckpointId): void {
+    const r = this.#r;
+    if (this.#target !== null) return;
+    if (r.execution.ready && target.op <= r.executed) {
+      r.event('checkpoint-not-ahead', { op: target.op, executed: r.executed });
+      return;
+    }
+    for (const [member, roots] of this.#peerRoots) {
+      const root = roots.get(target.op);
+      if (root !== undefined && root !== target.root) {
+        r.event('checkpoint-disputed', { op: target.op, member });
+        return;
+      }
+    }
+    this.#target = target;
+    this.#started = false;
+    r.execution.ready = false;
+    r.event('state-transfer', { from: r.executed, to: target.op });
+    this.#start();
+  }
+
+  #start(): void {
+    if (this.#target === null || this.#started || this.#taking) return;
+    this.#started = true;
+    this.#r.ports.checkpoints.fetch({ donors: this.#r.others, target: this.#target });
+  }
+
+  onInstalled(id: CheckpointId): void {
+    const r = this.#r;
+    assert(this.#target !== null && id.op === this.#target.op && id.root === this.#target.root, 'another checkpoint was installed than asked for');
+    this.#target = null;
+    this.#retry.stop();
+    this.#remember(id);
+    r.event('state-installed', { op: id.op });
+    // A log that ends below the checkpoint, or differs from what was committed there, begins anew behind it. The
+    // log-view stays: up to here all logs agree, and nothing more is claimed (row 3).
+    if (r.log.hashAt(id.op) !== id.entryHash && id.op > r.log.base) {
+      r.log.reset(id.op, id.entryHash);
+      // A recovering replica may have acknowledged more than this in its log-view: its journal must go on to say
+      // that it is damaged until the recovery has installed a whole log.
+      if (r.phase !== 'recovering') r.persistence.install(r.logView, id.op, id.entryHash, []);
+    }
+    r.commit = opNumber(Math.max(r.commit, id.op));
+    r.execution.reset(id);
+    r.persistence.afterJournal(() => { r.persistence.writeSuperblock({ checkpoint: id }); });
+    this.#goOn();
+  }
+
+  onFetchFailed(reason: string): void {
+    this.#r.event('state-transfer-failed', { reason });
+    this.#target = null;
+    this.#retry.start(this.#r.now);
+  }
+
+  #goOn(): void {
+    const r = this.#r;
+    if (r.phase === 'recovering') r.recovery.begin();
+    else if (r.phase === 'view-change') r.viewChange.askAgain();
+    else r.catchUp.behind();
+  }
+
+  tick(): void {
+    if (!this.#retry.running || !this.#retry.due(this.#r.now)) return;
+    this.#retry.stop();
+    // Asks where the group is now: its checkpoint will be a newer one.
+    if (this.#target === null) this.#goOn();
+  }
+
+  // --- comparing roots -------------------------------------------------------------------------------------------------
+
+  #remember(id: CheckpointId): void {
+    this.#ownRoots.set(id.op, id.root);
+    for (const op of this.#ownRoots.keys()) {
+      if (this.#ownRoots.size <= REMEMBERED) break;
+      this.#ownRoots.delete(op);
+    }
+    this.#compare(id.op);
+  }
+
+  onCheckpointNotice(from: MemberId, m: CheckpointNotice): void {
+    const roots = this.#peerRoots.get(from) ?? new Map<OpNumber, Digest>();
+    this.#peerRoots.set(from, roots);
+    roots.set(m.checkpoint.op, m.checkpoint.root);
+    for (const op of roots.keys()) {
+      if (roots.size <= REMEMBERED) break;
+      roots.delete(op);
+    }
+    this.#compare(m.checkpoint.op);
+  }
+
+  /** Stops this replica when a quorum has another root for the same checkpoint. */
+  #compare(op: OpNumber): void {
+    const own = this.#ownRoots.get(op);
+    if (own === undefined) return;
+    const others = new Map<Digest, number>();
+    for (const roots of this.#peerRoots.values()) {
+      const root = roots.get(op);
+      if (root === undefined || root === own) continue;
+      others.set(root, defined(others.get(root) ?? 0, 'count') + 1);
+      this.#r.event('root-differs', { op });
+    }
+    for (const count of others.values()) {
+      assert(count < this.#r.quorum, `the state of this replica has gone astray: at checkpoint ${op} a quorum has another root. Stop it, move its data directory away and let it join again`);
+    }
+  }
+}

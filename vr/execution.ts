@@ -1,0 +1,104 @@
+/**
+ * Executes committed entries in order, on every replica alike, and answers the client from the primary. Also finds
+ * the checkpoint points: every O operations or B bytes of log, a function of the log alone, so that replicas take the
+ * same checkpoints and can compare roots.
+ */
+import { assert, defined, unreachable } from '../lib/assert.ts';
+import { opNumber, type OpNumber } from '../lib/ids.ts';
+import { decodeExpireBody, decodeRegisterBody } from './client_table.ts';
+import type { Entry } from './entry.ts';
+import type { Replica } from './replica.ts';
+import type { CheckpointId } from './superblock.ts';
+
+/** Entries executed in one turn of the loop; the rest follows in the next. */
+const ENTRIES_PER_TURN = 1024;
+
+export class Execution {
+  readonly #r: Replica;
+  executed: OpNumber;
+  /** Time of the last executed entry, microseconds. */
+  time: number;
+  /** False while the record table is being replaced by a peer's checkpoint. */
+  ready: boolean;
+  #bytesSincePoint = 0;
+
+  constructor(replica: Replica, state: CheckpointId | null) {
+    this.#r = replica;
+    this.executed = state?.op ?? opNumber(0);
+    this.time = state?.time ?? 0;
+    this.ready = state !== null;
+    if (this.ready) replica.clients.load();
+  }
+
+  /** The table now holds the state at this checkpoint. */
+  reset(state: CheckpointId): void {
+    this.executed = state.op;
+    this.time = state.time;
+    this.#bytesSincePoint = 0;
+    this.ready = true;
+    this.#r.clients.load();
+  }
+
+  run(): void {
+    const r = this.#r;
+    for (let n = 0; n < ENTRIES_PER_TURN && this.ready && this.executed < r.commit; n++) {
+      const entry = defined(r.log.at(this.executed + 1), `committed op ${this.executed + 1}`);
+      this.#execute(entry);
+      this.executed = entry.op;
+      this.time = entry.time;
+      this.#bytesSincePoint += entry.bytes.length;
+      if (entry.op % r.options.checkpointOps === 0 || this.#bytesSincePoint >= r.options.checkpointBytes) {
+        this.#bytesSincePoint = 0;
+        r.handOver.onPoint(entry);
+      }
+    }
+  }
+
+  #execute(entry: Entry): void {
+    const r = this.#r;
+    switch (entry.kind) {
+      case 'request': this.#executeRequest(entry); return;
+      case 'housekeeping':
+        r.ports.stateMachine.execute(entry);
+        r.normal.onHousekeepingExecuted();
+        return;
+      case 'register': {
+        const body = decodeRegisterBody(entry.body);
+        assert(body.ok, 'a register entry was checked before it was logged');
+        const { session, created } = r.clients.register(entry, body.value, (evicted) => {
+          r.ports.stateMachine.sessionEnded(entry, evicted);
+        });
+        if (created) r.ports.stateMachine.sessionStarted(entry, body.value.flags);
+        r.normal.onRegistered(body.value.nonce, session);
+        return;
+      }
+      case 'expire': {
+        const session = decodeExpireBody(entry.body);
+        if (!r.clients.expired(session, entry.time)) return;
+        r.ports.stateMachine.sessionEnded(entry, session);
+        r.clients.end(session);
+        r.event('session-expired', { session });
+        return;
+      }
+      case 'noop': return;
+      case 'reconfiguration': assert(false, 'a reconfiguration entry in the log of a version that makes none'); return;
+      default: unreachable(entry.kind);
+    }
+  }
+
+  #executeRequest(entry: Entry): void {
+    const r = this.#r;
+    const before = r.clients.executed(entry);
+    if (before !== undefined) {
+      r.event('duplicate-skipped', { op: entry.op });
+      return;
+    }
+    if (r.clients.session(entry.session) === undefined) {
+      r.normal.onSessionGone(entry);
+      return;
+    }
+    const result = r.ports.stateMachine.execute(entry);
+    const slot = r.clients.record(entry, result);
+    if (slot !== undefined) r.normal.onExecuted(entry, slot);
+  }
+}

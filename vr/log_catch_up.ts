@@ -1,0 +1,191 @@
+/**
+ * Log catch-up (VRR 5.2 and 4.2's "repair"): asking others for entries, in three situations that differ in when the
+ * log may be touched.
+ *
+ *   append   normal, behind in its own view: entries continue the log at once
+ *   gather   another view's log, or the suffix after a recovery: collected beside the log, installed as a whole with
+ *            its view in one step; until then log and log-view stay as they are (rows 2 and 3)
+ *   repair   a new primary lacks bodies of the winning log: asked for by hash, of whoever voted (row 4)
+ */
+import { assert, defined } from '../lib/assert.ts';
+import type { Digest, MemberId, OpNumber, View } from '../lib/ids.ts';
+import { primaryOf } from './configuration.ts';
+import type { Entry, Header } from './entry.ts';
+import type { GetState, NewState } from './messages.ts';
+import type { Replica } from './replica.ts';
+import { Backoff } from './timeouts.ts';
+
+/** Entries of one NewState, in bytes. */
+const CHUNK_BYTES = 1 << 20;
+
+interface Collected {
+  readonly view: View;
+  /** Own log up to here stays. */
+  readonly keep: OpNumber;
+  readonly entries: Entry[];
+  at: OpNumber;
+  hash: Digest;
+}
+
+type Task = { nonce: Buffer; progressAt: number } & (
+  | { readonly kind: 'append'; readonly view: View }
+  | ({ readonly kind: 'gather' } & Collected)
+  | ({ readonly kind: 'repair'; readonly commit: OpNumber; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
+);
+
+export class LogCatchUp {
+  readonly #r: Replica;
+  readonly #resend: Backoff;
+  #task: Task | null = null;
+
+  constructor(replica: Replica) {
+    this.#r = replica;
+    this.#resend = new Backoff(replica.options.resendMs, replica.ports.random);
+  }
+
+  /** The view whose whole log is being collected. */
+  get gathering(): View | null {
+    return this.#task?.kind === 'gather' ? this.#task.view : null;
+  }
+  /** When the last answer of the running task came. */
+  get progressAt(): number {
+    return this.#task?.progressAt ?? -Infinity;
+  }
+
+  cancel(): void {
+    this.#task = null;
+    this.#resend.stop();
+  }
+
+  /** The primary of this view is ahead of this log. */
+  behind(): void {
+    const r = this.#r;
+    if (this.#task !== null || r.phase !== 'normal' || r.isPrimary || r.handOver.fetching) return;
+    this.#begin({ kind: 'append', view: r.view, ...this.#fresh() });
+  }
+
+  gather(c: { readonly view: View; readonly keep: OpNumber; readonly entries: readonly Entry[]; readonly after: OpNumber; readonly parent: Digest }): void {
+    this.#begin({ kind: 'gather', view: c.view, keep: c.keep, entries: [...c.entries], at: c.after, hash: c.parent, ...this.#fresh() });
+  }
+
+  repair(c: { readonly view: View; readonly keep: OpNumber; readonly entries: readonly Entry[]; readonly commit: OpNumber; readonly head: Header; readonly from: readonly MemberId[] }): void {
+    const last = c.entries.at(-1);
+    const at = last?.op ?? c.keep;
+    const hash = last?.hash ?? defined(this.#r.log.hashAt(c.keep), 'kept entry');
+    this.#begin({ ...c, kind: 'repair', entries: [...c.entries], at, hash, turn: 0, ...this.#fresh() });
+  }
+
+  #fresh(): { nonce: Buffer; progressAt: number } {
+    return { nonce: this.#r.ports.random.bytes(16), progressAt: this.#r.now };
+  }
+
+  #begin(task: Task): void {
+    this.#task = task;
+    this.#resend.start(this.#r.now);
+    this.#ask(task);
+  }
+
+  #ask(task: Task): void {
+    const r = this.#r;
+    const { nonce, view } = task;
+    if (task.kind === 'append') {
+      r.send(r.primary, { type: 'getState', view, nonce, after: r.log.head, parent: r.log.headHash, repairHead: null });
+    } else if (task.kind === 'gather') {
+      r.send(primaryOf(r.configuration, view).id, { type: 'getState', view, nonce, after: task.at, parent: task.hash, repairHead: null });
+    } else {
+      const to = defined(task.from[task.turn % task.from.length], 'a voter to ask');
+      r.send(to, { type: 'getState', view, nonce, after: task.at, parent: task.hash, repairHead: task.head });
+    }
+  }
+
+  tick(): void {
+    const task = this.#task;
+    if (task === null || !this.#resend.due(this.#r.now)) return;
+    if (task.kind === 'repair') task.turn++;
+    this.#ask(task);
+  }
+
+  // --- answering -------------------------------------------------------------------------------------------------------
+
+  onGetState(from: MemberId, m: GetState): void {
+    const r = this.#r;
+    const { nonce, after } = m;
+    if (m.repairHead === null) {
+      if (r.phase !== 'normal' || m.view !== r.view) return;
+      if (after > r.log.head) return;
+    } else if (r.log.hashAt(m.repairHead.op) !== m.repairHead.hash) {
+      return;
+    }
+    if (after < r.log.base) {
+      r.send(from, { type: 'newState', kind: 'checkpoint', view: m.view, nonce, checkpoint: r.persistence.superblock.checkpoint });
+      return;
+    }
+    if (r.log.hashAt(after) !== m.parent) {
+      r.send(from, { type: 'newState', kind: 'mismatch', view: m.view, nonce, after });
+      return;
+    }
+    const entries = r.log.slice(after, m.repairHead?.op ?? r.log.head, CHUNK_BYTES);
+    r.send(from, { type: 'newState', kind: 'entries', view: m.view, nonce, after, parent: m.parent, entries, op: r.log.head, commit: r.commit });
+  }
+
+  // --- receiving -------------------------------------------------------------------------------------------------------
+
+  onNewState(from: MemberId, m: NewState): void {
+    const r = this.#r;
+    const task = this.#task;
+    if (task === null || !m.nonce.equals(task.nonce) || m.view !== task.view) return;
+    task.progressAt = r.now;
+    switch (m.kind) {
+      case 'entries':
+        if (task.kind === 'append') this.#onAppended(task, m);
+        else this.#onCollected(task, m);
+        return;
+      case 'checkpoint':
+        this.cancel();
+        if (task.kind === 'repair') r.viewChange.yieldView('the winning log starts beyond this one');
+        else r.handOver.fetch(m.checkpoint);
+        return;
+      case 'mismatch':
+        // What is asked for starts at a committed op, or in the log of the same view: all have it alike.
+        assert(false, `member ${from} has another entry at op ${m.after}, which is certain here`);
+    }
+  }
+
+  #onAppended(task: Task, m: Extract<NewState, { kind: 'entries' }>): void {
+    const r = this.#r;
+    if (r.phase !== 'normal' || r.view !== m.view || m.after > r.log.head) return;
+    const fresh = m.entries.slice(Math.max(0, r.log.head - m.after));
+    for (const e of fresh) r.log.append(e);
+    if (fresh.length > 0) r.persistence.append(fresh);
+    r.normal.learnCommit(m.commit);
+    if (r.log.head >= m.op) {
+      this.cancel();
+      return;
+    }
+    task.nonce = r.ports.random.bytes(16);
+    this.#resend.start(r.now);
+    this.#ask(task);
+  }
+
+  #onCollected(task: Extract<Task, { kind: 'gather' | 'repair' }>, m: Extract<NewState, { kind: 'entries' }>): void {
+    const r = this.#r;
+    if (m.after !== task.at || m.parent !== task.hash) return;
+    for (const e of m.entries) task.entries.push(e);
+    const last = m.entries.at(-1);
+    if (last !== undefined) {
+      task.at = last.op;
+      task.hash = last.hash;
+    }
+    const target = task.kind === 'gather' ? m.op : task.head.op;
+    if (task.at < target) {
+      task.nonce = r.ports.random.bytes(16);
+      this.#resend.start(r.now);
+      this.#ask(task);
+      return;
+    }
+    const commit = task.kind === 'gather' ? m.commit : task.commit;
+    assert(task.kind === 'gather' || task.hash === task.head.hash, 'the repaired log ends with the header that was asked for');
+    this.cancel();
+    r.viewChange.install({ view: task.view, keep: task.keep, entries: task.entries, commit });
+  }
+}

@@ -1,0 +1,363 @@
+/**
+ * Normal operation (VRR 4.1). The primary orders requests into batches, sends each as a Prepare with the entries'
+ * encoded bytes, and commits what a quorum has acknowledged, its own journal included. Backups append in order,
+ * acknowledge what is durable, and execute what the primary says is committed.
+ */
+import { assert, defined } from '../lib/assert.ts';
+import { opNumber, sessionId, view, type MemberId, type OpNumber, type SessionId } from '../lib/ids.ts';
+import { encodeExpireBody, encodeRegisterBody, type Slot } from './client_table.ts';
+import { makeEntry, MAX_BODY_BYTES, type Entry, type EntryKind } from './entry.ts';
+import type { Commit, Prepare, PrepareOk, Register, RejectCode, Request } from './messages.ts';
+import type { ConnectionId } from './ports.ts';
+import { Progress } from './quorum.ts';
+import type { Replica } from './replica.ts';
+
+interface Gathered {
+  readonly kind: EntryKind;
+  readonly session: SessionId;
+  readonly slot: number;
+  readonly seq: number;
+  readonly body: Buffer;
+}
+
+/** Requests that wait for a place in the log; above it clients are told to come again. */
+const MAX_GATHERED = 100_000;
+const RETRY_MS = 50;
+const EXPIRY_SCAN_MS = 1000;
+const GROUP: SessionId = sessionId(0);
+const MAX_NAME_BYTES = 256;
+
+export class NormalCase {
+  readonly #r: Replica;
+  // --- primary ---
+  #gathered: Gathered[] = [];
+  /** Requests that came before the inherited log was executed: the client table is not up to date yet. */
+  #early: (() => void)[] = [];
+  readonly #registrations = new Map<string, ConnectionId>();
+  /** Last op of each batch under way. */
+  readonly #batches: OpNumber[] = [];
+  readonly #acks = new Progress();
+  readonly #ackedAt = new Map<MemberId, number>();
+  /** What the primary inherited when its view began: once it is executed, the primary may answer. */
+  #viewStart: OpNumber = opNumber(0);
+  /** The install record of this view is durable and StartView is out: Prepares may follow. */
+  #open = false;
+  #sentAt = 0;
+  #housekeeping = false;
+  #expiryAt = 0;
+  // --- backup ---
+  /** The newest round that the primary of this view sent: echoed in each PrepareOk. */
+  #round = 0;
+  #ackDue = false;
+
+  constructor(replica: Replica) {
+    this.#r = replica;
+  }
+
+  /** Begins to act in the present view: status is normal and the log is the view's. */
+  enter(): void {
+    const r = this.#r;
+    this.#reset();
+    r.viewChange.onNormal();
+    if (!r.isPrimary) {
+      this.#ackDue = true;
+      this.onDurable();
+      return;
+    }
+    this.#viewStart = r.log.head;
+    for (const id of r.others) this.#ackedAt.set(id, r.now);
+    for (let op = r.executed + 1; op <= r.log.head; op++) r.clients.markInFlight(defined(r.log.at(op), 'inherited entry'));
+    r.persistence.afterJournal(() => {
+      this.#open = true;
+      this.#advanceCommit();
+    });
+  }
+
+  /** The view is over: what clients still wait for they ask again, elsewhere. */
+  leave(): void {
+    this.#reset();
+  }
+
+  #reset(): void {
+    this.#gathered = [];
+    this.#early = [];
+    this.#registrations.clear();
+    this.#batches.length = 0;
+    this.#acks.clear();
+    this.#ackedAt.clear();
+    this.#open = false;
+    this.#housekeeping = false;
+    this.#round = 0;
+    this.#ackDue = false;
+    this.#r.clients.clearVolatile();
+    this.#r.reads.reset();
+  }
+
+  /** The member restarted: what it said before does not count. */
+  forget(member: MemberId): void {
+    this.#acks.forget(member);
+    this.#r.reads.forget(member);
+  }
+
+  acked(member: MemberId): OpNumber | null {
+    return this.#r.isPrimary ? opNumber(this.#acks.get(member) ?? 0) : null;
+  }
+
+  /** The primary may answer clients: it has executed all that it inherited. */
+  get serving(): boolean {
+    return this.#open && this.#r.isPrimary && this.#r.execution.ready && this.#r.executed >= this.#viewStart;
+  }
+
+  // --- primary: clients ----------------------------------------------------------------------------------------------
+
+  onRegister(connection: ConnectionId, m: Register): void {
+    if (this.#deferred(connection, () => { this.onRegister(connection, m); })) return;
+    const body = encodeRegisterBody(m);
+    if (Buffer.byteLength(m.name) > MAX_NAME_BYTES) {
+      this.#reject(connection, 'invalid', `a session's name has at most ${MAX_NAME_BYTES} bytes`, GROUP, 0, 0);
+      return;
+    }
+    if (this.#full()) {
+      this.#reject(connection, 'busy', 'the log may not grow now', GROUP, 0, 0);
+      return;
+    }
+    const nonce = m.nonce.latin1Slice();
+    const known = this.#registrations.has(nonce);
+    this.#registrations.set(nonce, connection);
+    if (!known) this.#gathered.push({ kind: 'register', session: GROUP, slot: 0, seq: 0, body });
+  }
+
+  onRequest(connection: ConnectionId, m: Request): void {
+    const r = this.#r;
+    if (this.#deferred(connection, () => { this.onRequest(connection, m); })) return;
+    const session = r.clients.session(m.session);
+    if (session === undefined) {
+      // Only a primary that is still one may say so: a newer view may know the session.
+      r.reads.whenConfirmed(() => { this.#reject(connection, 'noSession', `session ${m.session} has ended or never was`, m.session, m.slot, m.seq); });
+      return;
+    }
+    if (m.slot >= r.options.sessionSlots || m.seq === 0 || m.body.length > MAX_BODY_BYTES) {
+      this.#reject(connection, 'invalid', `slots are below ${r.options.sessionSlots}, sequence numbers start at 1, operations have at most ${MAX_BODY_BYTES} bytes`, m.session, m.slot, m.seq);
+      return;
+    }
+    const slot = r.clients.slot(session, m.slot);
+    if (m.seq < slot.seq) return;
+    slot.connection = connection;
+    if (m.seq === slot.seq) this.#reply(session.id, m.slot, slot);
+    else if (m.seq > slot.inFlight) {
+      if (this.#full()) {
+        this.#reject(connection, 'busy', 'the log may not grow now', m.session, m.slot, m.seq);
+        return;
+      }
+      slot.inFlight = m.seq;
+      this.#gathered.push({ kind: 'request', session: session.id, slot: m.slot, seq: m.seq, body: m.body });
+    }
+  }
+
+  /** Redirects unless primary; holds back until the client table is up to date. */
+  #deferred(connection: ConnectionId, again: () => void): boolean {
+    const r = this.#r;
+    if (!r.isPrimary) {
+      r.ports.network.reply(connection, { type: 'redirect', view: r.view, configuration: r.configuration });
+      return true;
+    }
+    if (this.serving) return false;
+    if (this.#early.length < MAX_GATHERED) this.#early.push(again);
+    return true;
+  }
+
+  #full(): boolean {
+    const r = this.#r;
+    const ahead = r.log.head - r.persistence.superblock.checkpoint.op;
+    return this.#gathered.length >= MAX_GATHERED || ahead + this.#gathered.length >= r.options.maxLogEntries;
+  }
+
+  #reject(connection: ConnectionId, code: RejectCode, reason: string, session: SessionId, slot: number, seq: number): void {
+    this.#r.event('rejected', { code });
+    this.#r.ports.network.reply(connection, { type: 'reject', code, reason, retryAfterMs: code === 'busy' ? RETRY_MS : 0, session, slot, seq, id: 0 });
+  }
+
+  #reply(session: SessionId, index: number, slot: Slot): void {
+    const { network } = this.#r.ports;
+    network.reply(slot.connection, { type: 'reply', session, slot: index, seq: slot.seq, view: this.#r.view, op: slot.op, result: slot.reply });
+  }
+
+  onExecuted(entry: Entry, slot: Slot): void {
+    if (slot.inFlight <= entry.seq) slot.inFlight = 0;
+    if (slot.connection >= 0 && this.#r.isPrimary) this.#reply(entry.session, entry.slot, slot);
+  }
+
+  onSessionGone(entry: Entry): void {
+    this.#r.event('session-gone', { session: entry.session, op: entry.op });
+  }
+
+  onRegistered(nonce: Buffer, session: SessionId): void {
+    const key = nonce.latin1Slice();
+    const connection = this.#registrations.get(key);
+    if (connection === undefined) return;
+    this.#registrations.delete(key);
+    const { options } = this.#r;
+    this.#r.ports.network.reply(connection, { type: 'registered', nonce, session, slots: options.sessionSlots, timeoutMs: options.sessionTimeoutMs });
+  }
+
+  onHousekeepingExecuted(): void {
+    this.#housekeeping = false;
+  }
+
+  // --- primary: batches ----------------------------------------------------------------------------------------------
+
+  flush(): void {
+    const r = this.#r;
+    if (!this.#open || !r.isPrimary) return;
+    if (this.#early.length > 0 && this.serving) {
+      const early = this.#early;
+      this.#early = [];
+      for (const again of early) again();
+    }
+    while (this.#gathered.length > 0 && this.#batches.length < r.options.pipeline) this.#sendBatch();
+  }
+
+  #sendBatch(): void {
+    const r = this.#r;
+    const after = r.log.head;
+    const parent = r.log.headHash;
+    const entries: Entry[] = [];
+    let time = r.log.at(after)?.time ?? r.execution.time;
+    const wall = r.ports.clock.wall();
+    let bytes = 0;
+    let taken = 0;
+    for (const g of this.#gathered) {
+      if (taken === r.options.batchEntries || bytes >= r.options.batchBytes) break;
+      // Row 19: never back, whatever the clock says and whoever was primary before.
+      time = Math.max(wall, time + 1);
+      const entry = makeEntry({ ...g, epoch: r.configuration.epoch, view: r.view, op: opNumber(r.log.head + 1), time }, r.log.headHash);
+      r.log.append(entry);
+      entries.push(entry);
+      bytes += entry.bytes.length;
+      taken++;
+    }
+    this.#gathered = taken === this.#gathered.length ? [] : this.#gathered.slice(taken);
+    this.#batches.push(r.log.head);
+    r.persistence.append(entries);
+    this.#sentAt = r.now;
+    r.broadcast({ type: 'prepare', view: r.view, commit: r.commit, round: r.reads.round, after, parent, entries });
+  }
+
+  onPrepareOk(from: MemberId, m: PrepareOk): void {
+    const r = this.#r;
+    if (!r.isPrimary || m.view !== r.view || !this.#open) return;
+    // A backup acknowledges only what this primary sent it.
+    assert(m.op <= r.log.head, `member ${from} acknowledges op ${m.op}, the log of view ${r.view} ends at ${r.log.head}`);
+    this.#ackedAt.set(from, r.now);
+    r.reads.onConfirmed(from, m.round);
+    if (this.#acks.record(from, m.op)) this.#advanceCommit();
+  }
+
+  #advanceCommit(): void {
+    const r = this.#r;
+    const { durable } = r.persistence;
+    const own = durable.logView === r.view ? Math.min(durable.op, r.log.head) : 0;
+    const point = this.#acks.point(r.quorum, own);
+    if (point <= r.commit) return;
+    r.commit = opNumber(point);
+    while (this.#batches[0] !== undefined && this.#batches[0] <= r.commit) this.#batches.shift();
+    r.execution.run();
+    this.flush();
+  }
+
+  /** Journal records became durable: acknowledge, or count oneself. */
+  onDurable(): void {
+    const r = this.#r;
+    if (r.phase !== 'normal') return;
+    if (r.isPrimary) {
+      if (this.#open) this.#advanceCommit();
+      return;
+    }
+    const { durable } = r.persistence;
+    if (durable.logView !== r.view) return;
+    this.#ackDue = false;
+    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(Math.min(durable.op, r.log.head)), round: this.#round });
+  }
+
+  /** A message to all that tells the commit-number: heart-beat, and the question of a read round. */
+  sendCommit(): void {
+    const r = this.#r;
+    this.#sentAt = r.now;
+    r.broadcast({ type: 'commit', view: r.view, commit: r.commit, head: r.log.head, round: r.reads.round });
+  }
+
+  get open(): boolean {
+    return this.#open;
+  }
+
+  tick(): void {
+    const r = this.#r;
+    if (!r.isPrimary || !this.#open) return;
+    if (r.now - this.#sentAt >= r.options.heartbeatMs) this.sendCommit();
+    this.#abdicateWhenUnheard();
+    if (!this.serving) return;
+    if (!this.#housekeeping) {
+      const body = r.ports.stateMachine.housekeeping();
+      if (body !== undefined) {
+        this.#housekeeping = true;
+        this.#gathered.push({ kind: 'housekeeping', session: GROUP, slot: 0, seq: 0, body });
+      }
+    }
+    this.#proposeExpiries();
+  }
+
+  /** Row 22: a primary that does not hear from a quorum must stop to send heart-beats that keep the others loyal. */
+  #abdicateWhenUnheard(): void {
+    const r = this.#r;
+    let heard = 1;
+    for (const id of r.others) if (r.now - (this.#ackedAt.get(id) ?? 0) < r.options.viewChangeMs * 2) heard++;
+    if (heard >= r.quorum) return;
+    r.event('abdicated', { view: r.view });
+    r.viewChange.leaveFor(view(r.view + 1));
+  }
+
+  #proposeExpiries(): void {
+    const r = this.#r;
+    if (r.now < this.#expiryAt) return;
+    this.#expiryAt = r.now + EXPIRY_SCAN_MS;
+    const now = Math.max(r.ports.clock.wall(), r.execution.time);
+    for (const s of r.clients.sessions()) {
+      if (r.clients.expired(s.id, now)) this.#gathered.push({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody(s.id) });
+    }
+  }
+
+  // --- backup --------------------------------------------------------------------------------------------------------
+
+  onPrepare(from: MemberId, m: Prepare): void {
+    const r = this.#r;
+    if (!r.viewChange.fromPrimary(from, m.view)) return;
+    this.#round = Math.max(this.#round, m.round);
+    if (m.after > r.log.head) {
+      r.catchUp.behind();
+    } else if (m.after + m.entries.length <= r.log.head) {
+      this.#ackDue = true;
+    } else {
+      const fresh = m.entries.slice(r.log.head - m.after);
+      for (const e of fresh) r.log.append(e);
+      r.persistence.append(fresh);
+    }
+    this.learnCommit(m.commit);
+    if (this.#ackDue) this.onDurable();
+  }
+
+  onCommit(from: MemberId, m: Commit): void {
+    const r = this.#r;
+    if (!r.viewChange.fromPrimary(from, m.view)) return;
+    this.#round = Math.max(this.#round, m.round);
+    if (m.head > r.log.head) r.catchUp.behind();
+    this.learnCommit(m.commit);
+    this.onDurable();
+  }
+
+  /** Row 17: called in the view's own log only. */
+  learnCommit(commit: OpNumber): void {
+    const r = this.#r;
+    if (commit > r.commit) r.commit = opNumber(Math.max(r.commit, Math.min(commit, r.log.head)));
+    r.execution.run();
+  }
+}

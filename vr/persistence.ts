@@ -1,0 +1,97 @@
+/**
+ * What this replica has on disk and what waits for it. Journal records and superblocks become durable each in their
+ * own order; actions queued here run when everything that was queued before them is durable. The superblock never
+ * names a log-view that the journal does not have durably: otherwise a crash would leave a new log-view over an
+ * old log (PROTOCOL rows 5, 6).
+ */
+import { assert } from '../lib/assert.ts';
+import type { Digest, OpNumber, View } from '../lib/ids.ts';
+import type { Entry } from './entry.ts';
+import type { Ports } from './ports.ts';
+import type { Superblock } from './superblock.ts';
+
+interface Waiting {
+  readonly ticket: number;
+  readonly run: () => void;
+}
+
+interface PendingRecord {
+  readonly ticket: number;
+  readonly logView: View;
+  readonly head: OpNumber;
+}
+
+export class Persistence {
+  readonly #ports: Ports;
+  #superblock: Superblock;
+  /** The log as it would be found after a crash now. */
+  #durable: { logView: View; op: OpNumber };
+  #queuedLogView: View;
+  readonly #records: PendingRecord[] = [];
+  #journalTicket = 0;
+  #journalDone = 0;
+  readonly #journalWaiting: Waiting[] = [];
+  readonly #superblockWaiting: Waiting[] = [];
+
+  constructor(ports: Ports, superblock: Superblock, logView: View, head: OpNumber) {
+    this.#ports = ports;
+    this.#superblock = superblock;
+    this.#durable = { logView, op: head };
+    this.#queuedLogView = logView;
+  }
+
+  /** As last queued. */
+  get superblock(): Superblock {
+    return this.#superblock;
+  }
+  /** The highest op of the durable log, and the log-view that it is durable in. */
+  get durable(): { readonly logView: View; readonly op: OpNumber } {
+    return this.#durable;
+  }
+
+  append(entries: readonly Entry[]): void {
+    const last = entries.at(-1);
+    assert(last !== undefined, 'an append of nothing');
+    this.#journalTicket = this.#ports.journal.append({ type: 'append', entries });
+    this.#records.push({ ticket: this.#journalTicket, logView: this.#queuedLogView, head: last.op });
+  }
+
+  install(logView: View, base: OpNumber, baseHash: Digest, entries: readonly Entry[]): void {
+    assert(logView >= this.#queuedLogView, 'the log-view never goes back');
+    this.#queuedLogView = logView;
+    this.#journalTicket = this.#ports.journal.append({ type: 'install', logView, base, baseHash, entries });
+    this.#records.push({ ticket: this.#journalTicket, logView, head: entries.at(-1)?.op ?? base });
+  }
+
+  /** Queues a superblock with these fields changed; `run` when it is durable. */
+  writeSuperblock(change: Partial<Superblock>, run?: () => void): void {
+    const next: Superblock = { ...this.#superblock, ...change, logView: this.#durable.logView };
+    assert(next.view >= this.#superblock.view, 'the durable view never goes back');
+    assert(next.promisedView >= this.#superblock.promisedView, 'the promised view never goes back');
+    this.#superblock = next;
+    const ticket = this.#ports.superblock.write(next);
+    if (run !== undefined) this.#superblockWaiting.push({ ticket, run });
+  }
+
+  /** Runs when all that the journal was given until now is durable; at once if it is. */
+  afterJournal(run: () => void): void {
+    if (this.#journalDone >= this.#journalTicket) run();
+    else this.#journalWaiting.push({ ticket: this.#journalTicket, run });
+  }
+
+  onJournalDurable(ticket: number): void {
+    this.#journalDone = Math.max(this.#journalDone, ticket);
+    let last: PendingRecord | undefined;
+    while (this.#records[0] !== undefined && this.#records[0].ticket <= ticket) last = this.#records.shift();
+    if (last !== undefined) this.#durable = { logView: last.logView, op: last.head };
+    runUpTo(this.#journalWaiting, ticket);
+  }
+
+  onSuperblockDurable(ticket: number): void {
+    runUpTo(this.#superblockWaiting, ticket);
+  }
+}
+
+function runUpTo(waiting: Waiting[], ticket: number): void {
+  while (waiting[0] !== undefined && waiting[0].ticket <= ticket) waiting.shift()?.run();
+}

@@ -1,0 +1,133 @@
+/**
+ * Linearizable reads without a log entry. The primary notes the commit-number when the read arrives, asks the group
+ * in a round of heart-beats whether it is still the primary of the newest view, and answers once a quorum (itself
+ * included) has confirmed a round that began later, on a state that includes what was noted. Any number of reads
+ * share a round. A backup confirms only while it is normal in that view, so no later view can have committed anything
+ * before the round began.
+ */
+import { sessionId, type MemberId, type OpNumber } from '../lib/ids.ts';
+import type { Read } from './messages.ts';
+import type { ConnectionId } from './ports.ts';
+import { Progress } from './quorum.ts';
+import type { Replica } from './replica.ts';
+
+interface Waiting {
+  /** Answered when this round is confirmed and this op executed. */
+  round: number;
+  readonly op: OpNumber;
+  readonly answer: () => void;
+}
+
+const MAX_WAITING = 100_000;
+
+export class Reads {
+  readonly #r: Replica;
+  readonly #confirmed = new Progress();
+  #round = 0;
+  #roundSentAt = 0;
+  /** Arrived since the newest round was sent: need the next one. */
+  #fresh: Waiting[] = [];
+  #waiting: Waiting[] = [];
+
+  constructor(replica: Replica) {
+    this.#r = replica;
+  }
+
+  get round(): number {
+    return this.#round;
+  }
+
+  reset(): void {
+    this.#confirmed.clear();
+    this.#round = 0;
+    this.#fresh = [];
+    this.#waiting = [];
+  }
+
+  forget(member: MemberId): void {
+    this.#confirmed.forget(member);
+  }
+
+  onRead(connection: ConnectionId, m: Read): void {
+    const r = this.#r;
+    if (m.consistency === 'causal') {
+      if (r.execution.ready && r.executed >= m.minOp) this.#answer(connection, m);
+      else this.#reject(connection, m, 'behind', `op ${m.minOp} is not executed here yet (${r.executed} is)`, r.options.heartbeatMs);
+      return;
+    }
+    if (!r.isPrimary) {
+      r.ports.network.reply(connection, { type: 'redirect', view: r.view, configuration: r.configuration });
+      return;
+    }
+    if (this.#fresh.length + this.#waiting.length >= MAX_WAITING) {
+      this.#reject(connection, m, 'busy', 'too many reads wait', r.options.heartbeatMs);
+      return;
+    }
+    this.whenConfirmed(() => { this.#answer(connection, m); });
+  }
+
+  /** Runs `answer` once it is certain that this was the primary at some moment after this call. */
+  whenConfirmed(answer: () => void): void {
+    this.#fresh.push({ round: 0, op: this.#r.commit, answer });
+  }
+
+  #answer(connection: ConnectionId, m: Read): void {
+    const r = this.#r;
+    const result = r.ports.stateMachine.query(m.body, r.execution.time);
+    r.ports.network.reply(connection, { type: 'readReply', id: m.id, op: r.executed, result });
+  }
+
+  #reject(connection: ConnectionId, m: Read, code: 'behind' | 'busy', reason: string, retryAfterMs: number): void {
+    this.#r.ports.network.reply(connection, { type: 'reject', code, reason, retryAfterMs, session: sessionId(0), slot: 0, seq: 0, id: m.id });
+  }
+
+  /** A round is under way as long as the newest is not confirmed; what arrives meanwhile shares the next. */
+  flush(): void {
+    const r = this.#r;
+    if (!r.normal.open || !r.isPrimary) return;
+    if (this.#fresh.length > 0 && this.#confirmedRound() >= this.#round) {
+      this.#round++;
+      for (const w of this.#fresh) {
+        w.round = this.#round;
+        this.#waiting.push(w);
+      }
+      this.#fresh = [];
+      this.#roundSentAt = r.now;
+      r.normal.sendCommit();
+    }
+    this.#release();
+  }
+
+  onConfirmed(from: MemberId, round: number): void {
+    if (this.#confirmed.record(from, round)) this.flush();
+  }
+
+  #confirmedRound(): number {
+    return this.#confirmed.point(this.#r.quorum, this.#round);
+  }
+
+  #release(): void {
+    if (this.#waiting.length === 0 || !this.#r.normal.serving) return;
+    const round = this.#confirmedRound();
+    const { executed } = this.#r;
+    let done = 0;
+    for (const w of this.#waiting) {
+      if (w.round > round || w.op > executed) break;
+      w.answer();
+      done++;
+    }
+    if (done > 0) this.#waiting = this.#waiting.slice(done);
+  }
+
+  /** The question or its answers may have been lost. */
+  tick(): void {
+    const r = this.#r;
+    if (!r.normal.open || !r.isPrimary) return;
+    this.flush();
+    if (this.#waiting.length > 0 && r.now - this.#roundSentAt >= r.options.heartbeatMs) {
+      this.#roundSentAt = r.now;
+      r.normal.sendCommit();
+    }
+  }
+}
+

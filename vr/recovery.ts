@@ -1,0 +1,92 @@
+/**
+ * Recovery (VRR 4.3) of a replica that cannot trust its log: a restart in memory mode, a damaged journal, an
+ * interrupted transfer. It has no vote and no voice (row 11) until it holds the log of the newest view from that view's primary.
+ *
+ * A fresh 128-bit nonce (row 10) ties the responses to this attempt. Q of them, from distinct members and the primary of the
+ * highest view among them, are needed; a view below the floor that this replica has durably spoken for is not taken (row 1).
+ */
+import { defined } from '../lib/assert.ts';
+import { view as viewOf, type MemberId, type View } from '../lib/ids.ts';
+import { primaryOf } from './configuration.ts';
+import type { Recovery as RecoveryMessage, RecoveryResponse } from './messages.ts';
+import type { Replica } from './replica.ts';
+import { Backoff } from './timeouts.ts';
+
+export class Recovery {
+  readonly #r: Replica;
+  readonly #resend: Backoff;
+  #nonce: Buffer | null = null;
+  readonly #responses = new Map<MemberId, RecoveryResponse>();
+  readonly #alsoRecovering = new Set<MemberId>();
+
+  constructor(replica: Replica) {
+    this.#r = replica;
+    this.#resend = new Backoff(replica.options.resendMs * 2, replica.ports.random);
+  }
+
+  /** Views below this were spoken for: the recovery must not end in one. */
+  #floor(): View {
+    const { view, promisedView } = this.#r.persistence.superblock;
+    return viewOf(Math.max(view, promisedView, this.#r.logView));
+  }
+
+  begin(): void {
+    const r = this.#r;
+    r.catchUp.cancel();
+    this.#nonce = r.ports.random.bytes(16);
+    this.#responses.clear();
+    if (!this.#resend.running) this.#resend.start(r.now);
+    r.event('recovering', { checkpoint: r.executed, floor: this.#floor() });
+    r.broadcast({ type: 'recovery', nonce: this.#nonce, checkpoint: r.executed, floor: this.#floor() });
+  }
+
+  forget(member: MemberId): void {
+    this.#responses.delete(member);
+  }
+
+  tick(): void {
+    const r = this.#r;
+    if (r.phase !== 'recovering' || r.handOver.fetching) return;
+    if (r.now - r.catchUp.progressAt < r.options.viewChangeMs * 4) return;
+    if (this.#resend.due(r.now)) this.begin();
+  }
+
+  /** At a replica that is not recovering itself. */
+  onRecovery(from: MemberId, m: RecoveryMessage): void {
+    const r = this.#r;
+    if (r.phase !== 'normal') return;
+    if (m.floor > r.view) {
+      r.viewChange.passFloor(m.floor);
+      return;
+    }
+    if (r.isPrimary && !r.normal.open) return;
+    const state = r.isPrimary ? { op: r.log.head, commit: r.commit, checkpoint: r.persistence.superblock.checkpoint } : null;
+    r.send(from, { type: 'recoveryResponse', view: r.view, nonce: m.nonce, state });
+  }
+
+  /** Another one is recovering too: when too many are, nobody can answer (row 12), and the operator has to know. */
+  onRecoveryOfPeer(from: MemberId): void {
+    const r = this.#r;
+    if (this.#alsoRecovering.has(from)) return;
+    this.#alsoRecovering.add(from);
+    const left = r.configuration.members.length - this.#alsoRecovering.size - 1;
+    if (left < r.quorum) r.event('group-cannot-recover', { recovering: this.#alsoRecovering.size + 1, quorum: r.quorum });
+  }
+
+  onRecoveryResponse(from: MemberId, m: RecoveryResponse): void {
+    const r = this.#r;
+    if (this.#nonce === null || !m.nonce.equals(this.#nonce) || r.handOver.fetching || r.catchUp.gathering !== null) return;
+    this.#responses.set(from, m);
+    if (this.#responses.size < r.quorum) return;
+    let newest = viewOf(0);
+    for (const response of this.#responses.values()) if (response.view > newest) newest = response.view;
+    const primary = primaryOf(r.configuration, newest).id;
+    const answer = this.#responses.get(primary);
+    if (newest < this.#floor() || answer?.view !== newest || answer.state === null) return;
+    if (!r.execution.ready) {
+      r.handOver.fetch(answer.state.checkpoint);
+      return;
+    }
+    r.catchUp.gather({ view: newest, keep: r.log.head, entries: [], after: r.log.head, parent: defined(r.log.hashAt(r.log.head), 'head') });
+  }
+}

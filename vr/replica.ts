@@ -1,0 +1,296 @@
+/**
+ * A replica: its state, the one dispatcher, and the execution of committed entries. Each protocol of the paper is a
+ * file of its own that works on this state:
+ *
+ *   normal_case.ts         VRR 4.1   requests, Prepare, PrepareOk, Commit
+ *   reads.ts                         linearizable reads without a log entry
+ *   view_change.ts         VRR 4.2   StartViewChange, DoViewChange, StartView, GetView
+ *   recovery.ts            VRR 4.3   Recovery, RecoveryResponse
+ *   log_catch_up.ts        VRR 5.2   GetState, NewState
+ *   checkpoint_hand_over.ts VRR 5.1  taking checkpoints, taking over a peer's, comparing roots
+ *
+ * Pure: no I/O, no clock, no randomness but through the ports; every call runs to completion.
+ */
+import { assert, defined, unreachable } from '../lib/assert.ts';
+import { opNumber, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { primaryOf, quorum, type Configuration } from './configuration.ts';
+import { CheckpointHandOver } from './checkpoint_hand_over.ts';
+import { ClientTable } from './client_table.ts';
+import { Execution } from './execution.ts';
+import { checkInvariants } from './invariants.ts';
+import { Log } from './log.ts';
+import { LogCatchUp } from './log_catch_up.ts';
+import type { Envelope, Message, Read, Register, ReplicaMessage, Request } from './messages.ts';
+import { NormalCase } from './normal_case.ts';
+import { Persistence } from './persistence.ts';
+import type { ConnectionId, Ports } from './ports.ts';
+import { Reads } from './reads.ts';
+import { Recovery } from './recovery.ts';
+import type { BootState, PeerStatus, ReplicaEvents, ReplicaOptions, ReplicaStatus, Status } from './replica_types.ts';
+import type { CheckpointId } from './superblock.ts';
+import { ViewChange } from './view_change.ts';
+
+/** A pause of the process must not look like silence of the others: the replica's clock moves at most this much a tick. */
+const MAX_TICK_MS = 100;
+
+/** Which status may follow which (checked). */
+const TRANSITIONS: Readonly<Record<Status, readonly Status[]>> = {
+  normal: ['view-change'],
+  'view-change': ['normal', 'view-change'],
+  recovering: ['normal'],
+};
+
+interface Peer {
+  incarnation: number;
+  heardAt: number | null;
+}
+
+export class Replica implements ReplicaEvents {
+  readonly ports: Ports;
+  readonly options: ReplicaOptions;
+  readonly self: MemberId;
+  readonly configuration: Configuration;
+  readonly others: readonly MemberId[];
+  readonly quorum: number;
+
+  /** The paper's status. */
+  phase: Status;
+  view: View;
+  /** v': the last view in which the status was normal. */
+  logView: View;
+  commit: OpNumber;
+  readonly log: Log;
+  readonly persistence: Persistence;
+  readonly clients: ClientTable;
+  /** Milliseconds; rises by what tick() is told, at most MAX_TICK_MS at a time. */
+  now = 0;
+
+  readonly execution: Execution;
+  readonly normal: NormalCase;
+  readonly reads: Reads;
+  readonly viewChange: ViewChange;
+  readonly recovery: Recovery;
+  readonly catchUp: LogCatchUp;
+  readonly handOver: CheckpointHandOver;
+
+  readonly #peers = new Map<MemberId, Peer>();
+  #lastTick: number | undefined;
+  // Until the new incarnation is durable nothing may be sent, so nothing is heard either.
+  #booted = false;
+
+  constructor(ports: Ports, options: ReplicaOptions, boot: BootState) {
+    this.ports = ports;
+    this.options = options;
+    const { superblock, log, state } = boot;
+    this.configuration = superblock.configuration;
+    this.self = superblock.memberId;
+    this.others = this.configuration.members.map((m) => m.id).filter((id) => id !== this.self);
+    this.quorum = quorum(this.configuration);
+    for (const id of this.others) this.#peers.set(id, { incarnation: 0, heardAt: null });
+
+    const usable = isUsable(boot);
+    this.log = usable ? new Log(log.base, log.baseHash) : new Log(state?.op ?? opNumber(0), state?.entryHash ?? superblock.checkpoint.entryHash);
+    if (usable) for (const e of log.entries) this.log.append(e);
+    this.logView = Math.max(log.logView, superblock.logView) as View;
+    this.view = this.logView;
+    this.commit = state?.op ?? opNumber(0);
+    this.phase = usable ? 'normal' : 'recovering';
+    this.persistence = new Persistence(ports, superblock, this.logView, this.log.head);
+    this.clients = new ClientTable(ports.checkpoints.table, options);
+
+    this.execution = new Execution(this, state);
+    this.normal = new NormalCase(this);
+    this.reads = new Reads(this);
+    this.viewChange = new ViewChange(this);
+    this.recovery = new Recovery(this);
+    this.catchUp = new LogCatchUp(this);
+    this.handOver = new CheckpointHandOver(this, state);
+    this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1 }, () => {
+      this.#booted = true;
+      this.#start(usable);
+    });
+  }
+
+  /** PROTOCOL section 2: what a restarted replica may do. */
+  #start(usable: boolean): void {
+    const { promisedView, incarnation } = this.persistence.superblock;
+    this.event('started', { incarnation, usable, view: this.view, op: this.log.head });
+    if (!usable) this.recovery.begin();
+    else if (promisedView > this.logView) this.viewChange.resume(promisedView);
+    // Row 7: a restarted primary would use its view's op-numbers again. The first boot of all has used none.
+    else if (incarnation > 1 && primaryOf(this.configuration, this.logView).id === this.self) this.viewChange.leaveFor(this.logView + 1);
+    else this.normal.enter();
+  }
+
+  get primary(): MemberId {
+    return primaryOf(this.configuration, this.view).id;
+  }
+  get isPrimary(): boolean {
+    return this.phase === 'normal' && this.primary === this.self;
+  }
+  get executed(): OpNumber {
+    return this.execution.executed;
+  }
+
+  transition(to: Status): void {
+    assert(TRANSITIONS[this.phase].includes(to), `status ${this.phase} → ${to}`);
+    if (to !== this.phase) this.event('status', { from: this.phase, to, view: this.view });
+    this.phase = to;
+  }
+
+  event(name: string, data: Readonly<Record<string, string | number | boolean>> = {}): void {
+    this.ports.events.event(name, data);
+  }
+  send(to: MemberId, message: Message): void {
+    this.ports.network.send(to, message);
+  }
+  broadcast(message: Message): void {
+    this.ports.network.broadcast(this.others, message);
+  }
+
+  // --- events --------------------------------------------------------------------------------------------------------
+
+  step(from: Envelope, message: ReplicaMessage): void {
+    if (!this.#booted || !this.#admit(from)) return;
+    this.#dispatch(from.sender, message);
+    checkInvariants(this);
+  }
+
+  receive(connection: ConnectionId, message: Register | Request | Read): void {
+    if (!this.#booted) return;
+    if (message.type === 'read') this.reads.onRead(connection, message);
+    else if (message.type === 'request') this.normal.onRequest(connection, message);
+    else this.normal.onRegister(connection, message);
+  }
+
+  flush(): void {
+    if (!this.#booted) return;
+    this.execution.run();
+    this.normal.flush();
+    this.reads.flush();
+    checkInvariants(this);
+  }
+
+  tick(now: number): void {
+    const delta = this.#lastTick === undefined ? 0 : now - this.#lastTick;
+    this.#lastTick = now;
+    this.now += Math.min(Math.max(delta, 0), MAX_TICK_MS);
+    if (!this.#booted) return;
+    this.execution.run();
+    this.normal.tick();
+    this.reads.tick();
+    this.viewChange.tick();
+    this.recovery.tick();
+    this.catchUp.tick();
+    this.handOver.tick();
+    this.normal.flush();
+    checkInvariants(this);
+  }
+
+  onJournalDurable(ticket: number): void {
+    this.persistence.onJournalDurable(ticket);
+    this.normal.onDurable();
+    this.flush();
+  }
+
+  onSuperblockDurable(ticket: number): void {
+    this.persistence.onSuperblockDurable(ticket);
+    checkInvariants(this);
+  }
+
+  onCheckpointDurable(id: CheckpointId): void {
+    this.handOver.onDurable(id);
+  }
+
+  onStateInstalled(id: CheckpointId): void {
+    this.handOver.onInstalled(id);
+    this.flush();
+  }
+
+  onStateFetchFailed(reason: string): void {
+    this.handOver.onFetchFailed(reason);
+  }
+
+  // --- dispatch ------------------------------------------------------------------------------------------------------
+
+  /** Drops what is not of a member, not of this epoch, or of an incarnation that has been superseded (row 1). */
+  #admit(from: Envelope): boolean {
+    const peer = this.#peers.get(from.sender);
+    if (peer === undefined || from.epoch !== this.configuration.epoch || from.incarnation < peer.incarnation) return false;
+    if (from.incarnation > peer.incarnation) {
+      peer.incarnation = from.incarnation;
+      this.viewChange.forget(from.sender);
+      this.recovery.forget(from.sender);
+      this.normal.forget(from.sender);
+    }
+    peer.heardAt = this.now;
+    return true;
+  }
+
+  #dispatch(from: MemberId, m: ReplicaMessage): void {
+    if (this.phase === 'recovering') {
+      // Row 11: no part in anything but the way back.
+      if (m.type === 'recoveryResponse') this.recovery.onRecoveryResponse(from, m);
+      else if (m.type === 'newState') this.catchUp.onNewState(from, m);
+      else if (m.type === 'checkpointNotice') this.handOver.onCheckpointNotice(from, m);
+      else if (m.type === 'recovery') this.recovery.onRecoveryOfPeer(from);
+      return;
+    }
+    switch (m.type) {
+      case 'prepare': this.normal.onPrepare(from, m); return;
+      case 'prepareOk': this.normal.onPrepareOk(from, m); return;
+      case 'commit': this.normal.onCommit(from, m); return;
+      case 'startViewChange': this.viewChange.onStartViewChange(from, m); return;
+      case 'doViewChange': this.viewChange.onDoViewChange(from, m); return;
+      case 'startView': this.viewChange.onStartView(from, m); return;
+      case 'getView': this.viewChange.onGetView(from, m); return;
+      case 'getState': this.catchUp.onGetState(from, m); return;
+      case 'newState': this.catchUp.onNewState(from, m); return;
+      case 'recovery': this.recovery.onRecovery(from, m); return;
+      case 'recoveryResponse': return; // of a recovery that has ended
+      case 'checkpointNotice': this.handOver.onCheckpointNotice(from, m); return;
+      default: unreachable(m);
+    }
+  }
+
+  // --- status --------------------------------------------------------------------------------------------------------
+
+  peerStatus(): PeerStatus[] {
+    return this.others.map((id) => {
+      const member = defined(this.configuration.members.find((m) => m.id === id), 'member');
+      const heardAt = this.#peers.get(id)?.heardAt ?? null;
+      return { ...member, acked: this.normal.acked(id), silentMs: heardAt === null ? null : this.now - heardAt };
+    });
+  }
+
+  status(): ReplicaStatus {
+    return {
+      memberId: this.self,
+      epoch: this.configuration.epoch,
+      status: this.phase,
+      view: this.view,
+      logView: this.logView,
+      primary: this.primary,
+      isPrimary: this.isPrimary,
+      op: this.log.head,
+      commit: this.commit,
+      executed: this.executed,
+      checkpoint: this.persistence.superblock.checkpoint,
+      checkpointing: this.handOver.taking,
+      transferring: this.handOver.fetching,
+      sessions: this.clients.size,
+      configuration: this.configuration,
+      peers: this.peerStatus(),
+    };
+  }
+}
+
+/** Whether what was found on disk is a whole log behind a whole state: only then a replica goes on without Recovery. */
+function isUsable({ superblock, log, state }: BootState): boolean {
+  if (state === null) return false;
+  // The first boot after formatting: nothing was ever said or promised. The only way into a memory-mode group without Recovery.
+  if (superblock.incarnation === 0) return state.op === 0 && log.entries.length === 0;
+  if (superblock.configuration.durability === 'memory' || !log.intact || log.base > state.op) return false;
+  const at = state.op === log.base ? log.baseHash : log.entries[state.op - log.base - 1]?.hash;
+  return at === state.entryHash;
+}

@@ -1,0 +1,271 @@
+/**
+ * A client of a group: one session, many operations under way at once, over TCP to the replicas. Follows the primary by itself; an
+ * operation simply takes longer while the group changes views.
+ *
+ *   const client = await VrfsClient.connect({ servers: ['127.0.0.1:7101', '127.0.0.1:7102', '127.0.0.1:7103'] });
+ *   const result = await client.submit({ credentials, operation: { type: 'mkdir', at: { dir: ROOT_INO, path }, mode: 0o755 } });
+ *   if (!result.ok) console.error(result.errno);
+ *
+ * `submit` and `query` reject with a VrfsError (errors.ts) when there is no answer; a refusal by the file system is a value.
+ */
+import { randomBytes } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
+import { encodeCall, decodeResult } from '../fsservice/operation_codec.ts';
+import type { Call, OperationType, ReadOperation, Result, WriteOperation } from '../fsservice/operations.ts';
+import { opNumber, type OpNumber } from '../lib/ids.ts';
+import { ClientSession, DEFAULT_CLIENT_OPTIONS, type ClientFailure, type Consistency } from '../vr/client.ts';
+import type { Configuration } from '../vr/configuration.ts';
+import { SESSION_HOLDS_OPENS, type ReplicaToClient } from '../vr/messages.ts';
+import type { Completion } from './completion.ts';
+import { Connection, parseAddress } from './connection.ts';
+import { BadAnswer, errorOf, NotReachable, type VrfsError } from './errors.ts';
+import { KeepAlive } from './keep_alive.ts';
+import { OpenFiles } from './open_files.ts';
+
+export interface ConnectOptions {
+  /** `host:port` of some or all replicas; the client learns of the others. */
+  readonly servers: readonly string[];
+  /** 16 bytes; a replica of another group is then refused. Default: whichever group answers. */
+  readonly clusterId?: Buffer;
+  /** For the group's list of sessions. */
+  readonly name?: string;
+  /** The client tells which inodes it holds open (`openFiles`), and the group keeps them when they are unlinked. */
+  readonly holdsOpens?: boolean;
+  /** How long an operation may take before it fails, milliseconds. Default 30,000. */
+  readonly requestTimeoutMs?: number;
+  /** How long `connect` waits for a first replica, milliseconds. Default 10,000. */
+  readonly connectTimeoutMs?: number;
+}
+
+export interface QueryOptions {
+  /** 'causal': by any replica that has executed `minOp`. Default 'linearizable'. */
+  readonly consistency?: Consistency;
+  /** An op-number that the answer has to include, besides all that this client has seen. */
+  readonly minOp?: number;
+}
+
+const NO_CLUSTER = Buffer.alloc(16);
+const TICK_MS = 20;
+/** So many ticks without anything outstanding, and the timer rests. */
+const IDLE_TICKS = 50;
+const RANDOM_BYTES = 4096;
+
+export class VrfsClient {
+  readonly openFiles: OpenFiles;
+  readonly #session: ClientSession<Completion>;
+  readonly #connections = new Map<string, Connection>();
+  readonly #clusterId: Buffer;
+  readonly #keepAlive: KeepAlive;
+  #timer: NodeJS.Timeout | undefined;
+  #idleTicks = 0;
+  #closed = false;
+  #welcomed: (() => void) | null = null;
+  #random = randomBytes(RANDOM_BYTES);
+  #randomAt = 0;
+
+  /** Resolves when a first replica has answered. @throws NotReachable with what each server said */
+  static async connect(options: ConnectOptions): Promise<VrfsClient> {
+    const client = new VrfsClient(options);
+    try {
+      await client.#firstWelcome(options.connectTimeoutMs ?? 10_000);
+    } catch (error) {
+      await client.close();
+      throw error;
+    }
+    if (options.holdsOpens === true) client.#session.register();
+    return client;
+  }
+
+  private constructor(options: ConnectOptions) {
+    checkOptions(options);
+    this.#clusterId = options.clusterId ?? NO_CLUSTER;
+    this.#session = new ClientSession<Completion>(
+      {
+        send: (address, message) => this.#connection(address).send(message),
+        uint32: () => this.#uint32(),
+        bytes: (n) => randomBytes(n),
+        completed: (token, result, op) => { token.completed(result, op); },
+        failed: (token, failure) => { token.failed(this.#error(failure)); },
+        sessionStarted: (_, timeoutMs) => { this.#keepAlive.sessionStarted(timeoutMs); },
+      },
+      {
+        ...DEFAULT_CLIENT_OPTIONS,
+        servers: options.servers,
+        name: options.name ?? `node-${process.pid}`,
+        flags: options.holdsOpens === true ? SESSION_HOLDS_OPENS : 0,
+        requestTimeoutMs: options.requestTimeoutMs ?? DEFAULT_CLIENT_OPTIONS.requestTimeoutMs,
+        deliveredOnce: true,
+      },
+      performance.now(),
+    );
+    this.openFiles = new OpenFiles(() => { this.#keepAlive.released(); });
+    this.#keepAlive = new KeepAlive({
+      holdsOpens: options.holdsOpens === true,
+      due: () => this.#session.needsKeepAlive(performance.now()),
+      seenOp: () => this.#session.lastOp,
+      open: () => this.openFiles.list(),
+      submit: (body, completion) => { this.submitEncoded(body, completion); },
+    });
+  }
+
+  /** The causal token: the newest op-number that any answer has shown. */
+  get lastOp(): OpNumber {
+    return this.#session.lastOp;
+  }
+  /** The group as far as it is known; null before the first answer. */
+  get configuration(): Configuration | null {
+    return this.#session.configuration;
+  }
+  /** `host:port` of the presumed primary. */
+  get primary(): string {
+    return this.#session.primary;
+  }
+  /** Operations without an outcome yet. */
+  get outstanding(): number {
+    return this.#session.outstanding;
+  }
+
+  /** Executes a change exactly once, through the log; resolves when it is committed and executed. */
+  submit<O extends WriteOperation>(call: Call<O>): Promise<Result<O['type']>> {
+    return new Promise((resolve, reject) => {
+      this.submitEncoded(encodeCall(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject));
+    });
+  }
+
+  /** A read: linearizable unless the options say otherwise. */
+  query<O extends ReadOperation>(call: Call<O>, options?: QueryOptions): Promise<Result<O['type']>> {
+    return new Promise((resolve, reject) => {
+      this.queryEncoded(encodeCall(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject), options);
+    });
+  }
+
+  /** `body`: a call as encodeCall gives it; not to be changed afterwards. */
+  submitEncoded(body: Buffer, completion: Completion): void {
+    if (this.#timer === undefined) this.#startTimer();
+    this.#session.submit(body, completion);
+  }
+
+  queryEncoded(body: Buffer, completion: Completion, options?: QueryOptions): void {
+    if (this.#timer === undefined) this.#startTimer();
+    const minOp = options?.minOp === undefined ? this.#session.lastOp : opNumber(Math.max(options.minOp, this.#session.lastOp));
+    this.#session.read(body, options?.consistency ?? 'linearizable', completion, minOp);
+  }
+
+  /** Tells the group now what is open, instead of with the next keep-alive. */
+  confirmOpenFiles(): void {
+    this.#keepAlive.soon();
+  }
+
+  /** Fails what is outstanding and closes all connections. Idempotent. */
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = true;
+      clearInterval(this.#timer);
+      this.#keepAlive.stop();
+      this.#session.close();
+      for (const c of this.#connections.values()) c.close();
+    }
+    return Promise.resolve();
+  }
+
+  #connection(address: string): Connection {
+    let c = this.#connections.get(address);
+    if (c === undefined) {
+      c = new Connection(address, this.#clusterId, {
+        message: (from, message) => { this.#onMessage(from, message); },
+        disconnected: (from) => {
+          this.#session.disconnected(from, performance.now());
+          // Until the first of them has answered, all are wanted.
+          if (this.#welcomed !== null) this.#connection(from).dial();
+        },
+      });
+      this.#connections.set(address, c);
+    }
+    return c;
+  }
+
+  #onMessage(from: string, message: ReplicaToClient): void {
+    this.#session.receive(from, message, performance.now());
+    if (message.type === 'welcome') this.#welcomed?.();
+  }
+
+  #firstWelcome(timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => { reject(new NotReachable(this.#unreachable() ?? `no replica answered within ${timeoutMs} ms`)); }, timeoutMs);
+      this.#welcomed = () => {
+        this.#welcomed = null;
+        clearTimeout(timer);
+        resolve();
+      };
+      for (const address of this.#session.peers) this.#connection(address).dial();
+    });
+  }
+
+  #startTimer(): void {
+    if (this.#closed) return;
+    this.#idleTicks = 0;
+    this.#timer = setInterval(() => {
+      this.#session.tick(performance.now());
+      this.#idleTicks = this.#session.outstanding === 0 ? this.#idleTicks + 1 : 0;
+      if (this.#idleTicks < IDLE_TICKS) return;
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    }, TICK_MS);
+    // While the timer rested, the session's clock stood still.
+    this.#session.tick(performance.now());
+  }
+
+  #error(failure: ClientFailure): VrfsError {
+    return errorOf(failure, this.#unreachable());
+  }
+
+  /** What is wrong with each server; null when one is connected. */
+  #unreachable(): string | null {
+    const all = [...this.#connections.values()];
+    if (all.some((c) => c.open)) return null;
+    const each = all.map((c) => `${c.address}: ${c.lastFailure ?? 'no answer'}`).join('; ');
+    return `no replica can be reached (${each}). Is the group running, and are these its addresses?`;
+  }
+
+  #uint32(): number {
+    if (this.#randomAt === RANDOM_BYTES) {
+      this.#random = randomBytes(RANDOM_BYTES);
+      this.#randomAt = 0;
+    }
+    const n = this.#random.readUInt32BE(this.#randomAt);
+    this.#randomAt += 4;
+    return n;
+  }
+}
+
+class PromisedResult<T extends OperationType> implements Completion {
+  readonly #type: T;
+  readonly #resolve: (result: Result<T>) => void;
+  readonly #reject: (error: Error) => void;
+
+  constructor(type: T, resolve: (result: Result<T>) => void, reject: (error: Error) => void) {
+    this.#type = type;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  completed(bytes: Buffer): void {
+    const decoded = decodeResult(this.#type, bytes);
+    if (decoded.ok) this.#resolve(decoded.value);
+    else this.#reject(new BadAnswer(`the answer to '${this.#type}' cannot be read: ${decoded.reason}. Are client and replicas of the same version?`));
+  }
+
+  failed(error: VrfsError): void {
+    this.#reject(error);
+  }
+}
+
+function checkOptions(options: ConnectOptions): void {
+  if (options.servers.length === 0) throw new TypeError('servers: at least one host:port is needed');
+  for (const s of options.servers) {
+    if (parseAddress(s) === null) throw new TypeError(`servers: '${s}' is not host:port, as 127.0.0.1:7101`);
+  }
+  if (options.clusterId !== undefined && options.clusterId.length !== 16) throw new TypeError('clusterId: 16 bytes');
+}
+
+export type { Completion, Consistency };

@@ -1,0 +1,72 @@
+/**
+ * Why a call has no result. Told apart by `name` or class. A refusal of the file system (ENOENT and the like) is not among them:
+ * for `submit` and `query` it is a value, and the FileSystem of file_system.ts throws it as FsError.
+ */
+import type { ClientFailure } from '../vr/client.ts';
+
+export abstract class VrfsError extends Error {
+  /** False is a promise: the operation was not executed and will not be; repeating it is safe. */
+  abstract readonly mayHaveHappened: boolean;
+}
+
+/** No replica could be reached. Nothing was done. */
+export class NotReachable extends VrfsError {
+  override readonly name = 'NotReachable';
+  readonly mayHaveHappened = false;
+}
+
+/** Replicas are there, but none answered as the primary in time. Nothing was done. */
+export class TimedOut extends VrfsError {
+  override readonly name = 'TimedOut';
+  readonly mayHaveHappened = false;
+}
+
+/** The operation was sent, and whether it was executed is not known. Look before you repeat it. */
+export class OutcomeUnknown extends VrfsError {
+  override readonly name = 'OutcomeUnknown';
+  readonly mayHaveHappened = true;
+}
+
+/** The group refuses the call as it is: too long, or not understood. Nothing was done. */
+export class InvalidCall extends VrfsError {
+  override readonly name = 'InvalidCall';
+  readonly mayHaveHappened = false;
+}
+
+/** More operations wait in this client than it holds. Nothing was done. */
+export class Busy extends VrfsError {
+  override readonly name = 'Busy';
+  readonly mayHaveHappened = false;
+}
+
+/** The client was closed. */
+export class Closed extends VrfsError {
+  override readonly name = 'Closed';
+  readonly mayHaveHappened: boolean;
+  constructor(message: string, mayHaveHappened: boolean) {
+    super(message);
+    this.mayHaveHappened = mayHaveHappened;
+  }
+}
+
+/** The answer cannot be read: this client and the replicas are of different versions. The operation was executed. */
+export class BadAnswer extends VrfsError {
+  override readonly name = 'BadAnswer';
+  readonly mayHaveHappened = true;
+}
+
+/** `reachable`: what to say of the servers when none of them is connected; null when one is. */
+export function errorOf(failure: ClientFailure, unreachable: string | null): VrfsError {
+  switch (failure.code) {
+    case 'outcomeUnknown': return new OutcomeUnknown(`${failure.reason}. Read the present state before you repeat it.`);
+    case 'invalid': return new InvalidCall(failure.reason);
+    case 'overloaded': return new Busy(`${failure.reason}: wait for some of them before you send more`);
+    case 'closed': return new Closed(failure.reason, failure.mayHaveHappened);
+    case 'timedOut':
+      if (failure.mayHaveHappened) {
+        return new OutcomeUnknown(`${failure.reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.`);
+      }
+      if (unreachable !== null) return new NotReachable(unreachable);
+      return new TimedOut(`${failure.reason}: the replicas that can be reached have no primary. A majority of the group has to run and reach each other (vrfs status).`);
+  }
+}

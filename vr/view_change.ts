@@ -31,6 +31,8 @@ export class ViewChange {
   #sayingDurable: View;
   #suspecting = false;
   #suspectingSince = 0;
+  /** In status view-change: this replica left a view of its own accord, rather than following others into a newer one. */
+  #left = false;
   /** Status view-change: this replica promised to act in no lower view; its DoViewChange for the present view. */
   #vote: DoViewChange | null = null;
   #voteDurable = false;
@@ -59,6 +61,8 @@ export class ViewChange {
     const r = this.#r;
     if (v < r.view || from !== primaryOf(r.configuration, v).id) return false;
     if (v > r.view || r.phase !== 'normal') {
+      // The view is alive without this replica: however long its log takes to fetch, that is no reason to end it.
+      if (v === r.view) this.#deadline = r.now + this.#patience();
       this.#learn(v);
       return false;
     }
@@ -114,7 +118,7 @@ export class ViewChange {
 
   #sendStartViewChange(): void {
     const r = this.#r;
-    if (this.#sayingDurable < this.#saying || (!this.#suspecting && r.phase === 'normal')) return;
+    if (this.#sayingDurable < this.#saying || (r.phase === 'normal' ? !this.#suspecting : !this.#left)) return;
     r.broadcast({ type: 'startViewChange', view: this.#saying, left: r.phase === 'view-change' });
   }
 
@@ -174,7 +178,7 @@ export class ViewChange {
   leaveFor(v: number): void {
     const r = this.#r;
     r.transition('view-change');
-    this.#enterView(viewOf(v));
+    this.#enterView(viewOf(v), true);
     this.#say(v);
   }
 
@@ -184,9 +188,10 @@ export class ViewChange {
   }
 
   /** Gives up the present view: nothing of it is acknowledged or executed as its primary any more. */
-  #enterView(v: View): void {
+  #enterView(v: View, left: boolean): void {
     const r = this.#r;
     r.view = v;
+    this.#left = left;
     r.normal.leave();
     r.catchUp.cancel();
     this.#suspecting = true;
@@ -210,7 +215,7 @@ export class ViewChange {
     const r = this.#r;
     r.event('view-change', { from: r.view, to: v });
     r.transition('view-change');
-    this.#enterView(v);
+    this.#enterView(v, true);
     if (v > this.#saying) this.#say(v);
     const started = { view: v, logView: r.logView, op: r.log.head, commit: r.commit, claim: makeClaim(r.log, r.commit) };
     this.#vote = { type: 'doViewChange', ...started };
@@ -286,6 +291,7 @@ export class ViewChange {
     r.event('yields', { view: r.view, reason });
     this.#attempts++;
     this.#deadline = r.now + this.#patience();
+    this.#left = true;
     this.#say(r.view + 1);
   }
 
@@ -326,11 +332,12 @@ export class ViewChange {
   onStartView(from: MemberId, m: StartView): void {
     const r = this.#r;
     if (from !== primaryOf(r.configuration, m.view).id || m.view < r.view || (m.view === r.view && r.phase === 'normal')) return;
-    if (m.view < r.persistence.superblock.promisedView) return;
+    // Below what is promised, or below what is known to be committed: a late copy.
+    if (m.view < r.persistence.superblock.promisedView || m.op < r.commit) return;
     assert(claimHead(m.claim) === m.op, 'a StartView names its head');
     if (m.view > r.view || r.catchUp.gathering !== m.view) {
       r.transition('view-change');
-      if (m.view > r.view) this.#enterView(m.view);
+      if (m.view > r.view) this.#enterView(m.view, false);
       const built = assemble(r.log, r.commit, m.claim, new Map());
       this.#asking = null;
       this.#askAgain.stop();
@@ -391,6 +398,7 @@ export class ViewChange {
       // One view further at the most, whoever answers: a lone replica does not run away.
       this.#attempts++;
       this.#deadline = r.now + this.#patience();
+      this.#left = true;
       this.#say(Math.max(r.view + 1, this.#saying));
     }
     if (this.#resend.running && this.#resend.due(r.now)) this.#resendAll();

@@ -1,4 +1,5 @@
 /** What carries the kernel's calls to the Vfs and back. Two of them: fuse_native_binding.ts, kernel_binding.ts. */
+import { VrfsError } from '../client/errors.ts';
 import { Errno } from '../fsservice/errno.ts';
 
 export interface Binding {
@@ -29,9 +30,15 @@ export interface MountLog {
   error(data: object, message: string): void;
 }
 
-/** The errno for a call that got no answer: the group was unreachable for longer than the client's time-out, or the client is gone. */
+/** The errno for a call that got no answer (client/errors.ts says why), of which nothing better is known. */
 export function errnoOfRejection(error: unknown): number {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  const timedOut = code === 'ETIMEDOUT' || (error instanceof Error && /time(d ?|-)?out/i.test(error.name));
-  return timedOut ? Errno.ETIMEDOUT : Errno.EIO;
+  if (!(error instanceof VrfsError)) return Errno.EIO;
+  switch (error.name) {
+    case 'NotReachable':
+    case 'TimedOut': return Errno.ETIMEDOUT;
+    case 'InvalidCall': return Errno.EINVAL;
+    case 'Busy': return Errno.EAGAIN;
+    // Whether it was executed is not known: the caller has to look.
+    default: return Errno.EIO;
+  }
 }

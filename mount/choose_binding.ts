@@ -1,9 +1,13 @@
-/** Which of the two bindings carries a mount. */
+/** Which of the two bindings carries a mount: the kernel's own protocol where the user may mount, else fuse-native, which mounts through fusermount. */
 import type { Binding, MountLog } from './binding.ts';
 import { FuseNativeBinding } from './fuse_native_binding.ts';
+import { KernelBinding } from './kernel_binding.ts';
+import { isRoot } from './mount_options.ts';
 import type { MountOptions } from './mount_options.ts';
 import type { Vfs } from './vfs.ts';
 
+/** @throws MountError when what the choice needs is missing */
 export function chooseBinding(vfs: Vfs, mountpoint: string, options: MountOptions, log: MountLog): Binding {
-  return new FuseNativeBinding(vfs, mountpoint, options, log);
+  const kind = options.binding === 'auto' ? (isRoot() ? 'kernel' : 'fuse-native') : options.binding;
+  return kind === 'kernel' ? new KernelBinding(vfs, mountpoint, options, log) : new FuseNativeBinding(vfs, mountpoint, options, log);
 }

@@ -18,6 +18,7 @@ import type { FuseNativeAddon, Locals, OpName } from './fuse_native_addon.ts';
 import { isMounted, unmountTree } from './mount_table.ts';
 import type { MountOptions } from './mount_options.ts';
 import { fuseOptions } from './mount_options.ts';
+import { O_EXCL } from './vfs.ts';
 import type { Listing, Outcome, Vfs } from './vfs.ts';
 
 type Handler = (locals: Locals, op: number, ...args: never[]) => void;
@@ -242,12 +243,12 @@ export class FuseNativeBinding implements Binding {
     const vfs = this.#vfs;
     const who = this.#credentials;
     return {
-      open: (l: Locals, _op: number, path: string) => {
-        this.#call(path, (at) => vfs.open(who, at), ({ handle }) => { a.fuse_native_signal_open(l, 0, handle); }, (errno) => { a.fuse_native_signal_open(l, -errno, 0); });
+      open: (l: Locals, _op: number, path: string, flags: number) => {
+        this.#call(path, (at) => vfs.open(who, at, flags), ({ handle }) => { a.fuse_native_signal_open(l, 0, handle); }, (errno) => { a.fuse_native_signal_open(l, -errno, 0); });
       },
       // The flags are not passed on, so O_EXCL is assumed: the kernel has just seen that the name is free, and a lock file that two mounts both "made" would be worse than an EEXIST.
       create: (l: Locals, _op: number, path: string, mode: number) => {
-        this.#call(path, (at) => vfs.create(who, at, mode & 0o7777, true), ({ handle }) => { a.fuse_native_signal_create(l, 0, handle); }, (errno) => { a.fuse_native_signal_create(l, -errno, 0); });
+        this.#call(path, (at) => vfs.create(who, at, mode & 0o7777, O_EXCL), ({ handle }) => { a.fuse_native_signal_create(l, 0, handle); }, (errno) => { a.fuse_native_signal_create(l, -errno, 0); });
       },
       read: (l: Locals, _op: number, _path: string, handle: number, into: Buffer, length: number, low: number, high: number) => {
         const done = (result: number): void => { a.fuse_native_signal_read(l, result, 0, into.buffer); };

@@ -3,6 +3,8 @@ import type { Ino } from '../lib/ids.ts';
 
 export interface OpenFile {
   readonly ino: Ino;
+  /** O_APPEND: every write goes to the end of the file as it is then. */
+  readonly append: boolean;
 }
 
 const HANDLE_MAX = 0x7fff_ffff;

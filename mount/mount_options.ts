@@ -1,5 +1,4 @@
 /** How a namespace is mounted: the choices of a user, and what they are to libfuse. */
-import { defined } from '../lib/assert.ts';
 import type { Binding } from './binding.ts';
 
 export interface MountOptions {
@@ -13,6 +12,8 @@ export interface MountOptions {
    * (close-to-open, as NFS has it); fuse-native can do shared writable mmap only so.
    */
   readonly cache: 'strict' | 'open';
+  /** For how long the kernel may believe names and attributes without asking, as NFS clients do. Default 0: it always asks. */
+  readonly attributeCacheMs: number;
 }
 
 export function mountOptions(given: Partial<MountOptions> = {}): MountOptions {
@@ -21,6 +22,7 @@ export function mountOptions(given: Partial<MountOptions> = {}): MountOptions {
     allowOther: given.allowOther ?? isRoot(),
     readOnly: given.readOnly ?? false,
     cache: given.cache ?? 'strict',
+    attributeCacheMs: given.attributeCacheMs ?? 0,
   };
 }
 
@@ -30,7 +32,8 @@ export function isRoot(): boolean {
 
 /** The source and the type by which our mounts are known in the mount table. */
 export const MOUNT_SOURCE = 'vrfs';
-export const MOUNT_TYPE = 'fuse.vrfs';
+export const MOUNT_SUBTYPE = 'vrfs';
+export const MOUNT_TYPE = `fuse.${MOUNT_SUBTYPE}`;
 
 /**
  * libfuse 2's -o list. default_permissions: the kernel checks modes, with the caller's real groups. use_ino: st_ino is ours, so that hard links and renames are
@@ -38,8 +41,8 @@ export const MOUNT_TYPE = 'fuse.vrfs';
  */
 export function fuseOptions(options: MountOptions): string {
   const list = [
-    `fsname=${MOUNT_SOURCE}`, `subtype=${defined(MOUNT_TYPE.split('.')[1], 'subtype')}`, 'default_permissions', 'use_ino', 'big_writes',
-    'entry_timeout=0', 'negative_timeout=0', 'attr_timeout=0',
+    `fsname=${MOUNT_SOURCE}`, `subtype=${MOUNT_SUBTYPE}`, 'default_permissions', 'use_ino', 'big_writes',
+    `entry_timeout=${options.attributeCacheMs / 1000}`, `attr_timeout=${options.attributeCacheMs / 1000}`, 'negative_timeout=0',
   ];
   if (options.cache === 'strict') list.push('direct_io');
   if (options.allowOther) list.push('allow_other');

@@ -61,14 +61,15 @@ export function resolveParent(mountpoint: string): string {
 }
 
 /**
- * Takes our mount at a path away: politely, and when programs hold it, lazily - out of the tree at once, gone when they let go. Nothing to do where nothing of ours is mounted.
+ * Takes our mount at a path away: politely; when programs hold it, by force: their calls fail from then on (ENOTCONN, ENODEV), and it leaves the tree at once. Nothing to do where
+ * nothing of ours is mounted.
  * @throws MountError when the kernel refuses both
  */
 export async function unmountTree(mountpoint: string, log: MountLog): Promise<void> {
   if (!isMounted(mountpoint)) return;
   const target = resolveParent(mountpoint);
   const attempts = isRoot()
-    ? [['umount', target], ['umount', '-l', target]]
+    ? [['umount', target], ['umount', '-f', target], ['umount', '-l', target]]
     : [['fusermount3', '-u', target], ['fusermount', '-u', target], ['fusermount3', '-u', '-z', target], ['fusermount', '-u', '-z', target]];
   const reasons: string[] = [];
   for (const [command = '', ...args] of attempts) {

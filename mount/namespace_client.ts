@@ -7,15 +7,12 @@
 import type { Ino } from '../lib/ids.ts';
 import type { Call, ReadOperation, Result, WriteOperation } from '../fsservice/operations.ts';
 
-export type WriteOf<T extends WriteOperation['type']> = Extract<WriteOperation, { readonly type: T }>;
-export type ReadOf<T extends ReadOperation['type']> = Extract<ReadOperation, { readonly type: T }>;
-
 export interface NamespaceClient {
   /** Executes a write exactly once, through the log; resolves when it is committed and executed. */
-  submit<T extends WriteOperation['type']>(call: Call<WriteOf<T>>): Promise<Result<T>>;
+  submit<O extends WriteOperation>(call: Call<O>): Promise<Result<O['type']>>;
   /** A linearizable read. */
-  query<T extends ReadOperation['type']>(call: Call<ReadOf<T>>): Promise<Result<T>>;
-  /** Which inodes this session holds open: an unlinked one lives on while it is named here. Counted: one release for each open. */
+  query<O extends ReadOperation>(call: Call<O>): Promise<Result<O['type']>>;
+  /** Which inodes this session holds open: an unlinked one lives on while it is named here. Counted: one release for each open. `open` throws RangeError at the session's limit. */
   readonly openFiles: { open(ino: Ino): void; release(ino: Ino): void };
   close(): Promise<void>;
 }

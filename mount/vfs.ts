@@ -38,6 +38,21 @@ const READDIR_PAGE = 1000;
 /** One logged operation carries at most this much, so that a large write never holds a Prepare for long. */
 export const WRITE_MAX = 128 << 10;
 
+// open(2) and chmod(2) on Linux.
+const O_ACCMODE = 0o3;
+const O_RDONLY = 0;
+const O_WRONLY = 1;
+export const O_EXCL = 0o200;
+export const O_TRUNC = 0o1000;
+export const O_APPEND = 0o2000;
+const R_OK = 4;
+const W_OK = 2;
+const S_ISUID = 0o4000;
+const S_ISGID = 0o2000;
+const S_IXGRP = 0o010;
+
+/** This session holds as many files open as a session may. */
+const ENFILE = 23;
 const BAD_HANDLE = { ok: false, errno: Errno.EBADF } as const;
 
 export class Vfs {
@@ -55,72 +70,76 @@ export class Vfs {
   // --- names ---------------------------------------------------------------------------------------------------
 
   getattr(credentials: Credentials, at: At): Promise<Result<'getattr'>> {
-    return this.#client.query<'getattr'>({ credentials, operation: { type: 'getattr', at, follow: false } });
+    return this.#client.query({ credentials, operation: { type: 'getattr', at, follow: false } });
   }
 
   setattr(credentials: Credentials, at: At, set: SetAttributes): Promise<Result<'setattr'>> {
-    return this.#client.submit<'setattr'>({ credentials, operation: { type: 'setattr', at, follow: false, set } });
+    return this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set } });
   }
 
   access(credentials: Credentials, at: At, mask: number): Promise<Result<'access'>> {
-    return this.#client.query<'access'>({ credentials, operation: { type: 'access', at, mask } });
+    return this.#client.query({ credentials, operation: { type: 'access', at, mask } });
   }
 
   mkdir(credentials: Credentials, at: At, mode: number): Promise<Result<'mkdir'>> {
-    return this.#client.submit<'mkdir'>({ credentials, operation: { type: 'mkdir', at, mode } });
+    return this.#client.submit({ credentials, operation: { type: 'mkdir', at, mode } });
   }
 
   mknod(credentials: Credentials, at: At, fileType: FileType, mode: number, rdev: number): Promise<Result<'mknod'>> {
-    return this.#client.submit<'mknod'>({ credentials, operation: { type: 'mknod', at, fileType, mode, rdev } });
+    return this.#client.submit({ credentials, operation: { type: 'mknod', at, fileType, mode, rdev } });
   }
 
   symlink(credentials: Credentials, at: At, target: Buffer): Promise<Result<'symlink'>> {
-    return this.#client.submit<'symlink'>({ credentials, operation: { type: 'symlink', at, target } });
+    return this.#client.submit({ credentials, operation: { type: 'symlink', at, target } });
   }
 
   readlink(credentials: Credentials, at: At): Promise<Result<'readlink'>> {
-    return this.#client.query<'readlink'>({ credentials, operation: { type: 'readlink', at } });
+    return this.#client.query({ credentials, operation: { type: 'readlink', at } });
   }
 
   link(credentials: Credentials, from: At, to: At): Promise<Result<'link'>> {
-    return this.#client.submit<'link'>({ credentials, operation: { type: 'link', from, to, follow: false } });
+    return this.#client.submit({ credentials, operation: { type: 'link', from, to, follow: false } });
   }
 
   unlink(credentials: Credentials, at: At): Promise<Result<'unlink'>> {
-    return this.#client.submit<'unlink'>({ credentials, operation: { type: 'unlink', at } });
+    return this.#client.submit({ credentials, operation: { type: 'unlink', at } });
   }
 
   rmdir(credentials: Credentials, at: At): Promise<Result<'rmdir'>> {
-    return this.#client.submit<'rmdir'>({ credentials, operation: { type: 'rmdir', at } });
+    return this.#client.submit({ credentials, operation: { type: 'rmdir', at } });
   }
 
   rename(credentials: Credentials, from: At, to: At, flags: 'none' | 'noreplace' | 'exchange'): Promise<Result<'rename'>> {
-    return this.#client.submit<'rename'>({ credentials, operation: { type: 'rename', from, to, flags } });
+    return this.#client.submit({ credentials, operation: { type: 'rename', from, to, flags } });
   }
 
-  getxattr(credentials: Credentials, at: At, name: Buffer): Promise<Result<'getxattr'>> {
-    return this.#client.query<'getxattr'>({ credentials, operation: { type: 'getxattr', at, follow: false, name } });
+  getxattr(credentials: Credentials, at: At, name: Buffer): Promise<Outcome<{ readonly value: Buffer }>> {
+    const never = neverHeld(name);
+    if (never !== undefined) return Promise.resolve({ ok: false, errno: never.get });
+    return this.#client.query({ credentials, operation: { type: 'getxattr', at, follow: false, name } });
   }
 
   listxattr(credentials: Credentials, at: At): Promise<Result<'listxattr'>> {
-    return this.#client.query<'listxattr'>({ credentials, operation: { type: 'listxattr', at, follow: false } });
+    return this.#client.query({ credentials, operation: { type: 'listxattr', at, follow: false } });
   }
 
-  setxattr(credentials: Credentials, at: At, name: Buffer, value: Buffer, mode: 'any' | 'create' | 'replace'): Promise<Result<'setxattr'>> {
-    return this.#client.submit<'setxattr'>({ credentials, operation: { type: 'setxattr', at, follow: false, name, value, mode } });
+  setxattr(credentials: Credentials, at: At, name: Buffer, value: Buffer, mode: 'any' | 'create' | 'replace'): Promise<Outcome<unknown>> {
+    const never = neverHeld(name);
+    if (never !== undefined) return Promise.resolve({ ok: false, errno: Errno.EOPNOTSUPP });
+    return this.#client.submit({ credentials, operation: { type: 'setxattr', at, follow: false, name, value, mode } });
   }
 
   removexattr(credentials: Credentials, at: At, name: Buffer): Promise<Result<'removexattr'>> {
-    return this.#client.submit<'removexattr'>({ credentials, operation: { type: 'removexattr', at, follow: false, name } });
+    return this.#client.submit({ credentials, operation: { type: 'removexattr', at, follow: false, name } });
   }
 
   statfs(credentials: Credentials): Promise<Result<'statfs'>> {
-    return this.#client.query<'statfs'>({ credentials, operation: { type: 'statfs' } });
+    return this.#client.query({ credentials, operation: { type: 'statfs' } });
   }
 
   /** A page of a directory behind `after`, with attributes. */
   readdirPage(credentials: Credentials, at: At, after: Buffer, limit: number): Promise<Result<'readdir'>> {
-    return this.#client.query<'readdir'>({ credentials, operation: { type: 'readdir', at, after, limit, attributes: true } });
+    return this.#client.query({ credentials, operation: { type: 'readdir', at, after, limit, attributes: true } });
   }
 
   /** A whole directory: pages until the end, each behind the last name, so that entries that neither come nor go meanwhile are met exactly once. */
@@ -140,22 +159,39 @@ export class Vfs {
   // --- open files ----------------------------------------------------------------------------------------------
 
   /** Opens an existing regular file by name. */
-  async open(credentials: Credentials, at: At): Promise<Outcome<Opened>> {
+  async open(credentials: Credentials, at: At, flags: number): Promise<Outcome<Opened>> {
     const found = await this.getattr(credentials, at);
     if (!found.ok) return found;
-    return { ok: true, value: this.#opened(found.value.attributes) };
+    return this.#opened(found.value.attributes, flags);
   }
 
-  /** Opens an inode that the kernel has just looked up: no round trip. */
-  openInode(ino: Ino): number {
-    this.#client.openFiles.open(ino);
-    return this.#handles.add({ ino });
+  /** Opens an inode that the kernel has just looked up: no round trip. The value is the handle. */
+  openInode(ino: Ino, flags: number): Outcome<number> {
+    try {
+      this.#client.openFiles.open(ino);
+    } catch (error) {
+      if (error instanceof RangeError) return { ok: false, errno: ENFILE };
+      throw error;
+    }
+    return { ok: true, value: this.#handles.add({ ino, append: (flags & O_APPEND) !== 0 }) };
   }
 
-  async create(credentials: Credentials, at: At, mode: number, exclusive: boolean): Promise<Outcome<Opened>> {
-    const made = await this.#client.submit<'create'>({ credentials, operation: { type: 'create', at, mode, exclusive, truncate: false } });
+  /** open(O_CREAT). A file that another mount made meanwhile is opened, unless O_EXCL is set or the caller may not. */
+  async create(credentials: Credentials, at: At, mode: number, flags: number): Promise<Outcome<Opened>> {
+    const exclusive = (flags & O_EXCL) !== 0;
+    const made = await this.#client.submit({ credentials, operation: { type: 'create', at, mode, exclusive, truncate: false } });
     if (!made.ok) return made;
-    return { ok: true, value: this.#opened(made.value.attributes) };
+    const { attributes, created } = made.value;
+    if (!created) {
+      // The kernel checks permissions when it opens what it has looked up, but takes what a create returns for new.
+      const allowed = await this.access(credentials, inode(attributes.ino), accessMask(flags));
+      if (!allowed.ok) return allowed;
+      if ((flags & O_TRUNC) !== 0) {
+        const cut = await this.setattr(credentials, inode(attributes.ino), { size: 0 });
+        if (!cut.ok) return cut;
+      }
+    }
+    return this.#opened(attributes, flags);
   }
 
   /** Idempotent for an unknown handle, as close is after a mount went: there is no one to tell. */
@@ -189,7 +225,7 @@ export class Vfs {
   }
 
   async #readOnce(ino: Ino, offset: number, length: number): Promise<Outcome<Buffer>> {
-    const answer = await this.#client.query<'read'>({ credentials: SUPERUSER, operation: { type: 'read', at: inode(ino), offset, length } });
+    const answer = await this.#client.query({ credentials: SUPERUSER, operation: { type: 'read', at: inode(ino), offset, length } });
     return answer.ok ? { ok: true, value: answer.value.data } : answer;
   }
 
@@ -208,28 +244,61 @@ export class Vfs {
 
   /**
    * All of `data` at `offset`, in logged operations of up to WRITE_MAX bytes. The value is the number of bytes written: fewer than `data.length` when
-   * a later part failed (the caller's next write then meets the error itself, as write(2) has it).
+   * a later part failed (the caller's next write then meets the error itself, as write(2) has it). `dropSetId`: the writer may not keep set-uid and set-gid.
    */
-  write(handle: number, offset: number, data: Buffer): Promise<Outcome<number>> {
+  write(handle: number, offset: number, data: Buffer, dropSetId = false): Promise<Outcome<number>> {
     const file = this.#handles.get(handle);
     if (file === undefined) return Promise.resolve(BAD_HANDLE);
-    return this.#write(file.ino, offset, data);
+    return file.append ? this.#append(file.ino, data, dropSetId) : this.#write(file.ino, offset, data, dropSetId);
   }
 
-  async #write(ino: Ino, offset: number, data: Buffer): Promise<Outcome<number>> {
+  /** The kernel's idea of the end of the file may be older than another mount's last write: ask. The kernel keeps the appends of one mount apart. */
+  async #append(ino: Ino, data: Buffer, dropSetId: boolean): Promise<Outcome<number>> {
+    const now = await this.getattr(SUPERUSER, inode(ino));
+    return now.ok ? this.#write(ino, now.value.attributes.size, data, dropSetId) : now;
+  }
+
+  async #write(ino: Ino, offset: number, data: Buffer, dropSetId: boolean): Promise<Outcome<number>> {
     let done = 0;
     do {
       const part = data.length <= WRITE_MAX ? data : data.subarray(done, done + WRITE_MAX);
-      const answer = await this.#client.submit<'write'>({ credentials: SUPERUSER, operation: { type: 'write', at: inode(ino), offset: offset + done, data: part } });
+      const answer = await this.#client.submit({ credentials: SUPERUSER, operation: { type: 'write', at: inode(ino), offset: offset + done, data: part } });
       if (!answer.ok) return done > 0 ? { ok: true, value: done } : answer;
       done += part.length;
+      if (dropSetId) await this.dropSetId(answer.value.attributes);
     } while (done < data.length);
     return { ok: true, value: done };
   }
 
-  #opened(attributes: Attributes): Opened {
-    return { handle: this.openInode(attributes.ino), attributes };
+  /** Who writes to a file without the right to keep its set-uid and set-gid bits takes them off it (the latter only beside group execute). */
+  async dropSetId(attributes: Attributes): Promise<void> {
+    const { ino, type, mode } = attributes;
+    const drop = S_ISUID | ((mode & S_IXGRP) === 0 ? 0 : S_ISGID);
+    if (type !== 'file' || (mode & drop) === 0) return;
+    await this.setattr(SUPERUSER, inode(ino), { mode: mode & ~drop });
   }
+
+  #opened(attributes: Attributes, flags: number): Outcome<Opened> {
+    const opened = this.openInode(attributes.ino, flags);
+    return opened.ok ? { ok: true, value: { handle: opened.value, attributes } } : opened;
+  }
+}
+
+/**
+ * Extended attributes that the mount never keeps, and so answers for without a round trip: the kernel asks for file capabilities at every write and exec, `ls -l` and `cp -a`
+ * for ACLs at every file. Capabilities would have to be dropped by each write, ACLs be enforced; kept as dead bytes, either would promise what nobody does.
+ */
+function neverHeld(name: Buffer): { readonly get: number } | undefined {
+  const text = name.latin1Slice();
+  if (text === 'security.capability') return { get: Errno.ENODATA };
+  if (text === 'system.posix_acl_access' || text === 'system.posix_acl_default') return { get: Errno.EOPNOTSUPP };
+  return undefined;
+}
+
+/** What access(2) would ask about for these flags of open(2). */
+function accessMask(flags: number): number {
+  const mode = flags & O_ACCMODE;
+  return mode === O_RDONLY ? R_OK : mode === O_WRONLY ? W_OK : R_OK | W_OK;
 }
 
 /** The inode itself, however it is named now, or no longer. */

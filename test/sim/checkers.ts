@@ -1,0 +1,151 @@
+/** All checkers of PROTOCOL section 4, fed with what happens in a cluster as it happens. */
+import { assert } from '../../lib/assert.ts';
+import type { ClientFailure } from '../../vr/client.ts';
+import { decodeRegisterBody } from '../../vr/client_table.ts';
+import type { Entry } from '../../vr/entry.ts';
+import type { ClientToReplica, Message } from '../../vr/messages.ts';
+import type { Superblock } from '../../vr/superblock.ts';
+import { CheckpointRoots } from '../checkers/checkpoint_roots.ts';
+import { ClientOrder } from '../checkers/client_order.ts';
+import { CommitChain } from '../checkers/commit_chain.ts';
+import { ExactlyOnce } from '../checkers/exactly_once.ts';
+import { checkSending, checkSuperblocks } from '../checkers/order_of_effects.ts';
+import { ReplyChecker } from '../checkers/sequential_model.ts';
+import { SurvivingCommits } from '../checkers/surviving_commits.ts';
+import { ensure, Violation } from '../checkers/violation.ts';
+import type { SimulatedClient, Invocation } from './client.ts';
+import type { Cluster } from './cluster.ts';
+import type { Host, HostObserver } from './host.ts';
+
+export class Checkers implements HostObserver {
+  readonly chain = new CommitChain();
+  readonly surviving = new SurvivingCommits(this.chain);
+  readonly once = new ExactlyOnce();
+  readonly order = new ClientOrder();
+  readonly roots = new CheckpointRoots();
+  readonly replyChecker: ReplyChecker;
+  readonly #cluster: Cluster;
+  /** Of operations that were executed: their results, by op. */
+  readonly #results: Buffer[] = [];
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+    const { application } = cluster.options;
+    this.replyChecker = new ReplyChecker(() => application.model(), (body, result) => application.describe(body, result));
+  }
+
+  get floor(): number {
+    return this.order.floor;
+  }
+
+  // --- replicas --------------------------------------------------------------------------------------------------------
+
+  booted(host: Host): void {
+    this.chain.restart(host.index, host.checkpointDisk.durable?.op ?? 0);
+  }
+
+  sent(host: Host, m: Message): void {
+    if (this.#cluster.options.checkOrderOfEffects ?? true) {
+      checkSending(host.index, host.incarnation, this.#cluster.options.durability, {
+        superblock: host.superblockDisk.current, journalHead: host.journalDisk.head, journalLogView: host.journalDisk.logView,
+      }, m);
+    }
+    if (m.type === 'startView') this.surviving.startView(host.index, m);
+    if (m.type === 'doViewChange' || m.type === 'startView' || m.type === 'recovery') this.#cluster.coverage.count(`sent ${m.type}`);
+  }
+
+  replies(host: Host, m: Message): void {
+    if (m.type !== 'readReply') return;
+    const { executed } = host.status;
+    ensure(m.op === executed, 'reads see committed state', () => `#${host.index} answers a read with op ${m.op}, it has executed ${executed}`);
+  }
+
+  executed(host: Host, entry: Entry, result: Buffer): void {
+    if (!this.#chained(host, entry, result)) return;
+    this.once.executed(entry);
+    this.#results[entry.op] = result;
+    this.replyChecker.executed(entry, result);
+    this.#cluster.coverage.count(entry.kind === 'request' ? 'operations' : 'housekeeping steps');
+  }
+
+  sessionStarted(host: Host, entry: Entry): void {
+    if (!this.#chained(host, entry, null)) return;
+    const body = decodeRegisterBody(entry.body);
+    assert(body.ok, 'a committed registration decodes');
+    this.once.sessionStarted(entry, body.value.nonce);
+    this.replyChecker.sessionStarted(entry);
+    this.#cluster.coverage.count('sessions');
+  }
+
+  sessionEnded(host: Host, entry: Entry, session: number): void {
+    // A registration may evict a session first; the registration itself is the entry's execution.
+    if (entry.kind === 'register' ? entry.op <= this.chain.head : !this.#chained(host, entry, null)) return;
+    this.once.sessionEnded(session);
+    this.replyChecker.sessionEnded(entry, session);
+    this.#cluster.coverage.count('sessions expired');
+  }
+
+  queried(): void {
+    this.#cluster.coverage.count('reads at replicas');
+  }
+
+  checkpointDurable(host: Host, op: number, root: string): void {
+    this.roots.durable(host.index, op, root);
+  }
+
+  stateInstalled(host: Host, op: number): void {
+    this.chain.restart(host.index, op);
+  }
+
+  turn(): void {
+    // Everything else is checked where it happens.
+  }
+
+  failed(host: Host, error: unknown): void {
+    if (error instanceof Violation) throw error;
+    const { message, stack } = error instanceof Error ? error : new Error(String(error));
+    const failure = new Violation('a replica stops itself', `#${host.index}: ${message}`);
+    failure.stack = `${failure.name}: ${failure.message}\n${stack ?? ''}`;
+    throw failure;
+  }
+
+  superblock(replica: number, before: Superblock, now: Superblock): void {
+    checkSuperblocks(replica, before, now);
+  }
+
+  #chained(host: Host, entry: Entry, result: Buffer | null): boolean {
+    this.#cluster.trace.mix(entry.op);
+    const first = this.chain.executed(host.index, entry, result);
+    if (first) this.surviving.committed(entry.op, host.status.view);
+    return first;
+  }
+
+  // --- clients ---------------------------------------------------------------------------------------------------------
+
+  clientSends(m: ClientToReplica): void {
+    if (m.type === 'request') this.once.requested(m.session, m.slot, m.seq, m.body);
+    else if (m.type === 'register') this.once.registering(m.nonce);
+  }
+
+  completed(client: SimulatedClient, invocation: Invocation, result: Buffer, op: number): void {
+    const what = `client #${client.endpoint}'s ${invocation.read ?? 'write'} ${invocation.id}`;
+    if (invocation.read === null) {
+      this.order.writeAnswered(what, op, invocation.floor, this.once.opOfOperation(invocation.body), result, this.#results[op]);
+      this.#cluster.coverage.count('writes answered');
+      return;
+    }
+    this.order.readAnswered(what, op, invocation.read === 'linearizable' ? invocation.floor : null, invocation.minOp);
+    this.replyChecker.read(what, op, invocation.body, result);
+    this.#cluster.coverage.count(`${invocation.read} reads answered`);
+  }
+
+  clientFailed(invocation: Invocation, failure: ClientFailure): void {
+    // A promise that it was not executed holds until now; that it will not be executed later shows at the end.
+    if (!failure.mayHaveHappened && invocation.read === null) this.once.disowned(invocation.body);
+  }
+
+  /** When the run is over. */
+  finish(): void {
+    this.#cluster.coverage.count('reads of older states', this.replyChecker.replayPastReads());
+  }
+}

@@ -1,0 +1,273 @@
+/**
+ * Checkpoints in memory. `CheckpointDisk` is what survives a crash: an image of all records and the id that names it,
+ * or null while a transfer has left it between two. `SimulatedCheckpoints` is the port of one process: a live table
+ * that remembers what changed since the last checkpoint, so that taking one costs in proportion to the changes.
+ *
+ * The root is a hash over op, count and the sum (XOR) of the records' hashes: a pure function of the set of records.
+ */
+import { assert, defined } from '../../lib/assert.ts';
+import { digestToBytes, sha256, sha256Bytes, ZERO_DIGEST } from '../../lib/hash.ts';
+import { opNumber, view, type Digest, type MemberId, type OpNumber } from '../../lib/ids.ts';
+import { MemoryTable } from '../../lib/memory_table.ts';
+import type { Table, TableRecord } from '../../lib/table.ts';
+import type { CheckpointPort } from '../../vr/ports.ts';
+import type { CheckpointId } from '../../vr/superblock.ts';
+
+interface ImageRecord {
+  readonly key: Buffer;
+  readonly value: Buffer;
+  readonly hash: Buffer;
+}
+
+type Image = Map<string, ImageRecord>;
+
+function recordHash(key: Buffer, value: Buffer): Buffer {
+  const bytes = Buffer.allocUnsafe(4 + key.length + value.length);
+  bytes.writeUInt32BE(key.length, 0);
+  key.copy(bytes, 4);
+  value.copy(bytes, 4 + key.length);
+  return sha256Bytes(bytes);
+}
+
+function xorInto(sum: Buffer, hash: Buffer): void {
+  for (let i = 0; i < 32; i += 4) sum.writeInt32LE(sum.readInt32LE(i) ^ hash.readInt32LE(i), i);
+}
+
+function rootOf(op: OpNumber, count: number, sum: Buffer): Digest {
+  const bytes = Buffer.alloc(12 + 32);
+  bytes.writeUIntBE(op, 0, 6);
+  bytes.writeUIntBE(count, 6, 6);
+  sum.copy(bytes, 12);
+  return sha256(bytes);
+}
+
+/** Root of any set of records, from scratch. */
+export function rootOfRecords(op: OpNumber, records: Iterable<TableRecord>): Digest {
+  const sum = Buffer.alloc(32);
+  let count = 0;
+  for (const [key, value] of records) {
+    xorInto(sum, recordHash(key, value));
+    count++;
+  }
+  return rootOf(op, count, sum);
+}
+
+/** One checkpoint with its records; never changed once it is made, so that it can be pinned while it is copied. */
+interface Snapshot {
+  readonly id: CheckpointId;
+  readonly image: Image;
+}
+
+export class CheckpointDisk {
+  /** The newest durable checkpoint; null: between two. */
+  durable: CheckpointId | null;
+  image: Image = new Map();
+  sum: Buffer = Buffer.alloc(32);
+  /** The one before, kept for those who fetch it still; null: collected. */
+  #previous: Snapshot | null = null;
+
+  /** @param formatted the records at op 0. */
+  constructor(formatted: Iterable<TableRecord>) {
+    for (const [key, value] of formatted) {
+      const hash = recordHash(key, value);
+      this.image.set(key.latin1Slice(0, key.length), { key, value, hash });
+      xorInto(this.sum, hash);
+    }
+    const root = rootOf(opNumber(0), this.image.size, this.sum);
+    this.durable = { op: opNumber(0), root, entryHash: ZERO_DIGEST, view: view(0), time: 0 };
+  }
+
+  /** The checkpoint with this root, as it will stay whatever the donor does next. */
+  pin(target: CheckpointId): Snapshot | null {
+    if (this.durable !== null && this.durable.root === target.root) return { id: this.durable, image: new Map(this.image) };
+    return this.#previous !== null && this.#previous.id.root === target.root ? this.#previous : null;
+  }
+
+  /** Replaces the checkpoint by one in which these records differ. */
+  advance(id: CheckpointId, sum: Buffer, changes: readonly { readonly id: string; readonly record: ImageRecord | null }[], keepPrevious: boolean): void {
+    this.#previous = keepPrevious && this.durable !== null ? { id: this.durable, image: new Map(this.image) } : null;
+    for (const change of changes) {
+      if (change.record === null) this.image.delete(change.id);
+      else this.image.set(change.id, change.record);
+    }
+    this.sum = sum;
+    this.durable = id;
+  }
+
+  install(snapshot: Snapshot): void {
+    this.image = new Map(snapshot.image);
+    this.#previous = null;
+    this.sum = Buffer.alloc(32);
+    for (const record of this.image.values()) xorInto(this.sum, record.hash);
+    this.durable = snapshot.id;
+  }
+}
+
+/** The live table: a MemoryTable that knows which keys changed since the last checkpoint, and may be out of bounds. */
+class LiveTable implements Table {
+  changed = new Map<string, Buffer>();
+  usable = false;
+  #records = new MemoryTable();
+
+  load(image: Image): void {
+    this.#records = new MemoryTable();
+    for (const id of [...image.keys()].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))) {
+      const record = defined(image.get(id), 'record');
+      this.#records.put(record.key, record.value);
+    }
+    this.changed = new Map();
+    this.usable = true;
+  }
+
+  get(key: Buffer): Buffer | undefined {
+    this.#check();
+    return this.#records.get(key);
+  }
+  put(key: Buffer, value: Buffer): void {
+    this.#check();
+    this.changed.set(key.latin1Slice(0, key.length), key);
+    this.#records.put(key, value);
+  }
+  delete(key: Buffer): void {
+    this.#check();
+    this.changed.set(key.latin1Slice(0, key.length), key);
+    this.#records.delete(key);
+  }
+  range(start: Buffer, end: Buffer, limit: number): TableRecord[] {
+    this.#check();
+    return this.#records.range(start, end, limit);
+  }
+  entries(): Iterable<TableRecord> {
+    return this.#records.entries();
+  }
+
+  #check(): void {
+    assert(this.usable, 'the table is used while a checkpoint is being fetched');
+  }
+}
+
+export interface CheckpointHost {
+  later(delay: number, action: () => void): void;
+  kernelLater(delay: number, action: () => void): void;
+  /** Milliseconds that writing a checkpoint / one leg of a transfer takes. */
+  checkpointDelay(): number;
+  transferDelay(): number;
+  /** Whether the checkpoint before the newest can still be fetched from here. */
+  keepsPrevious(): boolean;
+  /** The disk of a peer that runs and can be reached both ways now, or null; asked again to see whether it still can. */
+  donor(id: MemberId): CheckpointDisk | null;
+  checkpointDurable(id: CheckpointId): void;
+  stateInstalled(id: CheckpointId): void;
+  stateFetchFailed(reason: string): void;
+  transferEvent(name: 'transfer' | 'transferInterrupted'): void;
+}
+
+export class SimulatedCheckpoints implements CheckpointPort {
+  readonly #disk: CheckpointDisk;
+  readonly #host: CheckpointHost;
+  readonly #live = new LiveTable();
+  #taking = false;
+  /** Number of the newest fetch: an older one, or a take that a fetch overtook, finds itself out of date. */
+  #generation = 0;
+
+  constructor(disk: CheckpointDisk, host: CheckpointHost) {
+    this.#disk = disk;
+    this.#host = host;
+    if (disk.durable !== null) this.#live.load(disk.image);
+  }
+
+  get table(): Table {
+    return this.#live;
+  }
+
+  /** All records of the live table, for checks. */
+  records(): Iterable<TableRecord> {
+    return this.#live.entries();
+  }
+
+  take(at: Omit<CheckpointId, 'root'>): void {
+    assert(!this.#taking, 'a checkpoint is taken while one is being written');
+    assert(this.#live.usable, 'a checkpoint is taken while one is being fetched');
+    this.#taking = true;
+    const generation = this.#generation;
+    const before = this.#disk;
+    // Frozen at the call: the values of now for everything that changed.
+    const sum = Buffer.from(before.sum);
+    let count = before.image.size;
+    const changes: { readonly id: string; readonly record: ImageRecord | null }[] = [];
+    for (const [id, key] of this.#live.changed) {
+      const old = before.image.get(id);
+      const value = this.#live.get(key);
+      if (old !== undefined) {
+        xorInto(sum, old.hash);
+        count--;
+      }
+      if (value === undefined) {
+        changes.push({ id, record: null });
+        continue;
+      }
+      const record = { key, value, hash: recordHash(key, value) };
+      xorInto(sum, record.hash);
+      count++;
+      changes.push({ id, record });
+    }
+    this.#live.changed = new Map();
+    const id: CheckpointId = { ...at, root: rootOf(at.op, count, sum) };
+    this.#host.kernelLater(this.#host.checkpointDelay(), () => {
+      if (generation !== this.#generation) return;
+      before.advance(id, sum, changes, this.#host.keepsPrevious());
+      this.#taking = false;
+      this.#host.later(0, () => this.#host.checkpointDurable(id));
+    });
+  }
+
+  fetch(request: { readonly donors: readonly MemberId[]; readonly target: CheckpointId }): void {
+    assert(request.donors.length > 0, 'a fetch without donors');
+    this.#live.usable = false;
+    this.#taking = false;
+    this.#attempt(request.donors, request.target, 0, ++this.#generation);
+  }
+
+  /** Asks donor after donor, three rounds, until one gives the target. */
+  #attempt(donors: readonly MemberId[], target: CheckpointId, attempt: number, generation: number): void {
+    this.#host.later(this.#host.transferDelay(), () => {
+      if (generation !== this.#generation) return;
+      if (attempt >= donors.length * 3) {
+        this.#host.stateFetchFailed(`none of ${donors.length} donors gives the checkpoint of op ${target.op}`);
+        return;
+      }
+      const donorId = defined(donors[attempt % donors.length], 'donor');
+      const donor = this.#host.donor(donorId);
+      const snapshot = donor?.pin(target) ?? null;
+      if (donor === null || snapshot === null) {
+        this.#attempt(donors, target, attempt + 1, generation);
+        return;
+      }
+      // From here on the records are a mixture, until the last one is in place.
+      this.#disk.durable = null;
+      this.#host.later(this.#host.transferDelay(), () => {
+        if (generation !== this.#generation) return;
+        if (this.#host.donor(donorId) !== donor) {
+          this.#host.transferEvent('transferInterrupted');
+          this.#attempt(donors, target, attempt + 1, generation);
+          return;
+        }
+        this.#disk.install(snapshot);
+        this.#live.load(this.#disk.image);
+        this.#host.transferEvent('transfer');
+        this.#host.later(0, () => this.#host.stateInstalled(snapshot.id));
+      });
+    });
+  }
+
+  /** The process dies: what was being written or fetched stays undone. */
+  crash(): void {
+    this.#generation++;
+    this.#live.usable = false;
+  }
+}
+
+/** Compares roots as bytes in messages. */
+export function shortRoot(id: CheckpointId): string {
+  return `${id.op}:${digestToBytes(id.root).toString('hex', 0, 4)}`;
+}

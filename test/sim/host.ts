@@ -1,0 +1,377 @@
+/**
+ * A machine that runs a replica: a disk that survives crashes, clocks, and at most one process. The process can crash
+ * between any two events (also between a write and its sync), be paused as by SIGSTOP, and be started again from
+ * what the disk holds. Everything that reaches the replica comes through `#deliver`, in turns as an event loop has them.
+ */
+import { assert } from '../../lib/assert.ts';
+import type { Epoch, MemberId } from '../../lib/ids.ts';
+import type { Prng } from '../../lib/prng.ts';
+import type { Durability } from '../../vr/configuration.ts';
+import type { Entry } from '../../vr/entry.ts';
+import type { Message, Read, Register, ReplicaMessage, Request } from '../../vr/messages.ts';
+import type { Ports, StateMachine } from '../../vr/ports.ts';
+import type { BootState, ReplicaEvents, ReplicaOptions, ReplicaStatus } from '../../vr/replica_types.ts';
+import type { Table } from '../../lib/table.ts';
+import { CheckpointDisk, SimulatedCheckpoints } from './checkpoints.ts';
+import type { SimulatedClock } from './clock.ts';
+import type { Coverage } from './coverage.ts';
+import type { EventQueue } from './event_queue.ts';
+import { JournalDisk, MemoryJournal, SimulatedJournal } from './journal.ts';
+import type { SimulatedNetwork } from './network.ts';
+import { SimulatedSuperblockStore, type SuperblockDisk } from './superblock_store.ts';
+import type { Trace } from './trace.ts';
+
+export type ReplicaConstructor = new (ports: Ports, options: ReplicaOptions, boot: BootState) => ReplicaEvents;
+export type StateMachineFactory = (table: Table) => StateMachine;
+
+/** What the checkers are told. */
+export interface HostObserver {
+  sent(host: Host, message: Message): void;
+  executed(host: Host, entry: Entry, result: Buffer): void;
+  sessionStarted(host: Host, entry: Entry, flags: number): void;
+  sessionEnded(host: Host, entry: Entry, session: number): void;
+  queried(host: Host, body: Buffer, result: Buffer): void;
+  checkpointDurable(host: Host, op: number, root: string): void;
+  stateInstalled(host: Host, op: number): void;
+  /** After each turn of the loop. */
+  turn(host: Host): void;
+  booted(host: Host): void;
+  failed(host: Host, error: unknown): void;
+}
+
+export interface HostWorld {
+  readonly queue: EventQueue;
+  readonly network: SimulatedNetwork;
+  readonly trace: Trace;
+  readonly coverage: Coverage;
+  readonly observer: HostObserver;
+  readonly Replica: ReplicaConstructor;
+  readonly stateMachine: StateMachineFactory;
+  readonly options: ReplicaOptions;
+  readonly durability: Durability;
+  /** May replace or wrap the ports of a process: how a deliberate breakage gets in. */
+  readonly wrapPorts?: (ports: Ports, host: Host) => Ports;
+  endpointOf(id: MemberId): number;
+  hostOf(id: MemberId): Host;
+  /** Both directions between two hosts carry messages now. */
+  reachable(a: number, b: number): boolean;
+  /** To a client's process; its number is the connection's far end. */
+  replyTo(clientProcess: number, from: Host, message: Message): void;
+}
+
+interface Process {
+  readonly replica: ReplicaEvents;
+  readonly incarnation: number;
+  readonly journal: SimulatedJournal | MemoryJournal;
+  readonly superblock: SimulatedSuperblockStore;
+  readonly checkpoints: SimulatedCheckpoints;
+  /** Of client processes; both directions. */
+  readonly connections: Map<number, number>;
+  readonly clients: Map<number, number>;
+  flushPending: boolean;
+}
+
+export class Host {
+  readonly index: number;
+  readonly id: MemberId;
+  readonly epoch: Epoch;
+  readonly clock: SimulatedClock;
+  readonly journalDisk = new JournalDisk();
+  readonly superblockDisk: SuperblockDisk;
+  readonly checkpointDisk: CheckpointDisk;
+  /** Multiplies every delay of the disk. */
+  diskSlowness = 1;
+  /** Least time and span of a sync, milliseconds. */
+  syncMs: readonly [number, number] = [0, 3];
+  paused = false;
+  /** The log is not certain (memory mode or damage), and the replica has not been normal since. */
+  amnesiac = false;
+  readonly #world: HostWorld;
+  readonly #random: Prng;
+  #process: Process | null = null;
+  #held: (() => void)[] = [];
+  #nextConnection = 1;
+
+  constructor(index: number, id: MemberId, epoch: Epoch, world: HostWorld, disks: { superblock: SuperblockDisk; checkpoints: CheckpointDisk }, clock: SimulatedClock, random: Prng) {
+    this.index = index;
+    this.id = id;
+    this.epoch = epoch;
+    this.#world = world;
+    this.superblockDisk = disks.superblock;
+    this.checkpointDisk = disks.checkpoints;
+    this.clock = clock;
+    this.#random = random;
+  }
+
+  get running(): boolean {
+    return this.#process !== null;
+  }
+  get replica(): ReplicaEvents {
+    return this.#alive().replica;
+  }
+  get status(): ReplicaStatus {
+    return this.replica.status();
+  }
+  /** The log on disk is whole, or there is none by design. */
+  get journalCertain(): boolean {
+    return this.#world.durability === 'memory' || this.journalDisk.intact;
+  }
+  get incarnation(): number {
+    return this.#alive().incarnation;
+  }
+  get checkpoints(): SimulatedCheckpoints {
+    return this.#alive().checkpoints;
+  }
+
+  #alive(): Process {
+    assert(this.#process !== null, `replica ${this.id} does not run`);
+    return this.#process;
+  }
+
+  // --- life ----------------------------------------------------------------------------------------------------------
+
+  start(): void {
+    assert(this.#process === null, `replica ${this.id} runs already`);
+    const { queue } = this.#world;
+    const boot = this.#bootState();
+    const slot: { process: Process | null } = { process: null };
+    const alive = (): boolean => slot.process !== null && this.#process === slot.process;
+    const hosting = {
+      random: this.#random,
+      timing: { syncDelay: () => this.#diskDelay() },
+      later: (delay: number, action: () => void) => queue.after(delay, () => { if (alive()) this.#run(action); }),
+      kernelLater: (delay: number, action: () => void) => queue.after(delay, () => { if (alive()) action(); }),
+      journalDurable: (ticket: number) => this.#turn(() => this.replica.onJournalDurable(ticket)),
+      superblockDurable: (ticket: number) => this.#turn(() => this.replica.onSuperblockDurable(ticket)),
+    };
+    const journal = this.#world.durability === 'disk' ? new SimulatedJournal(this.journalDisk, hosting) : new MemoryJournal(hosting);
+    const superblock = new SimulatedSuperblockStore(this.superblockDisk, hosting);
+    const checkpoints = this.#makeCheckpoints(hosting.later, hosting.kernelLater);
+    const ports = this.#makePorts(journal, superblock, checkpoints, alive);
+    const wrapped = this.#world.wrapPorts?.(ports, this) ?? ports;
+    const incarnation = boot.superblock.incarnation + 1;
+    const replica = new this.#world.Replica(wrapped, this.#world.options, boot);
+    const process: Process = {
+      replica, incarnation, journal, superblock, checkpoints, connections: new Map(), clients: new Map(), flushPending: false,
+    };
+    slot.process = process;
+    this.#process = process;
+    this.paused = false;
+    this.amnesiac = incarnation > 1 && !boot.log.intact;
+    this.#world.trace.line(`#${this.index} starts: incarnation ${incarnation}, view ${boot.superblock.view}, log ${boot.log.base}..${boot.log.base + boot.log.entries.length} v'=${boot.log.logView} intact=${boot.log.intact}, checkpoint ${boot.state?.op ?? 'none'}`);
+    this.#world.observer.booted(this);
+    this.#scheduleTick(process);
+  }
+
+  /** Kills the process, now. What was not synced may be lost. */
+  crash(): void {
+    const process = this.#alive();
+    const lost = process.journal.crash();
+    if (lost > 0) this.#world.coverage.count('crashes that lost unsynced records');
+    if (process.superblock.crash()) this.#world.coverage.count('crashes in a superblock write');
+    process.checkpoints.crash();
+    this.#process = null;
+    this.#held = [];
+    this.paused = false;
+    this.#world.trace.line(`#${this.index} crashes (${lost} records lost)`);
+  }
+
+  pause(): void {
+    assert(this.running, 'a stopped replica cannot be paused');
+    this.paused = true;
+    this.#world.trace.line(`#${this.index} paused`);
+  }
+
+  resume(): void {
+    this.paused = false;
+    this.#world.trace.line(`#${this.index} resumes`);
+    const held = this.#held;
+    this.#held = [];
+    for (const action of held) if (this.running) action();
+  }
+
+  /** Some byte of the journal rots while the replica is down. */
+  damageJournal(): void {
+    assert(!this.running, 'damage is found at the next start');
+    const { entries } = this.journalDisk;
+    this.journalDisk.damage(this.#random.below(entries.length + 1));
+    this.#world.trace.line(`#${this.index} journal damaged behind op ${this.journalDisk.head}`);
+  }
+
+  #bootState(): BootState {
+    const superblock = this.superblockDisk.boot();
+    const state = this.checkpointDisk.durable;
+    if (this.#world.durability === 'disk') return { superblock, log: this.journalDisk.boot(), state };
+    const { op, entryHash } = superblock.checkpoint;
+    return { superblock, log: { base: op, baseHash: entryHash, entries: [], logView: 0 as BootState['log']['logView'], intact: false }, state };
+  }
+
+  // --- events --------------------------------------------------------------------------------------------------------
+
+  fromReplica(sender: MemberId, incarnation: number, message: ReplicaMessage): void {
+    if (this.#process === null) return;
+    const process = this.#process;
+    this.#run(() => {
+      if (this.#process === process) this.#turn(() => process.replica.step({ epoch: this.epoch, sender, incarnation }, message));
+    });
+  }
+
+  fromClient(clientProcess: number, message: Register | Request | Read): void {
+    const process = this.#process;
+    if (process === null) return;
+    this.#run(() => {
+      if (this.#process !== process) return;
+      let connection = process.connections.get(clientProcess);
+      if (connection === undefined) {
+        connection = this.#nextConnection++;
+        process.connections.set(clientProcess, connection);
+        process.clients.set(connection, clientProcess);
+      }
+      const at = connection;
+      this.#turn(() => process.replica.receive(at, message));
+    });
+  }
+
+  /** The connection of a client's process has gone. */
+  clientGone(clientProcess: number): void {
+    const process = this.#process;
+    const connection = process?.connections.get(clientProcess);
+    if (process === null || connection === undefined) return;
+    process.connections.delete(clientProcess);
+    process.clients.delete(connection);
+  }
+
+  /** At once, or when the pause ends. */
+  #run(action: () => void): void {
+    if (this.paused) this.#held.push(action);
+    else action();
+  }
+
+  /** One input; the flush of the turn follows when the other inputs of this millisecond are in. */
+  #turn(input: () => void): void {
+    const process = this.#process;
+    if (process === null) return;
+    this.#guarded(input);
+    if (this.#process !== process || process.flushPending) return;
+    process.flushPending = true;
+    this.#world.queue.after(0, () => {
+      process.flushPending = false;
+      if (this.#process !== process) return;
+      this.#run(() => {
+        if (this.#process === process) this.#guarded(() => process.replica.flush());
+      });
+    });
+  }
+
+  #guarded(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#world.observer.failed(this, error);
+      return;
+    }
+    if (this.#process !== null) this.#world.observer.turn(this);
+  }
+
+  #scheduleTick(process: Process): void {
+    this.#world.queue.after(9 + this.#random.below(3), () => {
+      if (this.#process !== process) return;
+      if (!this.paused) {
+        this.#guarded(() => process.replica.tick(this.clock.monotonic()));
+        if (this.amnesiac && this.journalCertain && process.replica.status().status === 'normal') this.amnesiac = false;
+      }
+      this.#scheduleTick(process);
+    });
+  }
+
+  // --- ports ---------------------------------------------------------------------------------------------------------
+
+  #diskDelay(): number {
+    return Math.floor((this.syncMs[0] + this.#random.below(this.syncMs[1] + 1)) * this.diskSlowness);
+  }
+
+  #makeCheckpoints(later: (delay: number, action: () => void) => void, kernelLater: (delay: number, action: () => void) => void): SimulatedCheckpoints {
+    const world = this.#world;
+    return new SimulatedCheckpoints(this.checkpointDisk, {
+      later,
+      kernelLater,
+      checkpointDelay: () => 5 + this.#diskDelay() * 10,
+      transferDelay: () => 5 + this.#random.below(60) * this.diskSlowness,
+      keepsPrevious: () => this.#random.chance(0.7),
+      donor: (id) => {
+        const host = world.hostOf(id);
+        return host.running && !host.paused && world.reachable(this.index, host.index) ? host.checkpointDisk : null;
+      },
+      checkpointDurable: (id) => {
+        world.coverage.count('checkpoints');
+        world.observer.checkpointDurable(this, id.op, id.root);
+        this.#turn(() => this.replica.onCheckpointDurable(id));
+      },
+      stateInstalled: (id) => {
+        world.trace.line(`#${this.index} has the state of op ${id.op}`);
+        world.observer.checkpointDurable(this, id.op, id.root);
+        world.observer.stateInstalled(this, id.op);
+        this.#turn(() => this.replica.onStateInstalled(id));
+      },
+      stateFetchFailed: (reason) => {
+        world.coverage.count('failed transfers');
+        this.#turn(() => this.replica.onStateFetchFailed(reason));
+      },
+      transferEvent: (name) => world.coverage.count(name === 'transfer' ? 'checkpoint transfers' : 'interrupted transfers'),
+    });
+  }
+
+  #makePorts(journal: SimulatedJournal | MemoryJournal, superblock: SimulatedSuperblockStore, checkpoints: SimulatedCheckpoints, alive: () => boolean): Ports {
+    const world = this.#world;
+    const { observer, network, coverage, trace } = world;
+    const inner = world.stateMachine(checkpoints.table);
+    const random = this.#random.fork();
+    const transmit = (to: readonly MemberId[], message: Message): void => {
+      observer.sent(this, message);
+      network.send(this.index, to.map((id) => world.endpointOf(id)), this.incarnation, message);
+    };
+    return {
+      network: {
+        send: (to, message) => transmit([to], message),
+        broadcast: transmit,
+        reply: (connection, message) => {
+          const client = this.#process?.clients.get(connection);
+          if (client !== undefined) world.replyTo(client, this, message);
+        },
+      },
+      journal,
+      superblock,
+      checkpoints,
+      stateMachine: {
+        execute: (entry) => {
+          const result = inner.execute(entry);
+          observer.executed(this, entry, result);
+          return result;
+        },
+        sessionStarted: (entry, flags) => {
+          inner.sessionStarted(entry, flags);
+          observer.sessionStarted(this, entry, flags);
+        },
+        sessionEnded: (entry, session) => {
+          inner.sessionEnded(entry, session);
+          observer.sessionEnded(this, entry, session);
+        },
+        query: (body, time) => {
+          const result = inner.query(body, time);
+          observer.queried(this, body, result);
+          return result;
+        },
+        housekeeping: () => inner.housekeeping(),
+      },
+      clock: { wall: () => this.clock.wall() },
+      random: { bytes: (n) => random.bytes(n), uint32: () => random.uint32() },
+      events: {
+        event: (name, data) => {
+          if (!alive() && this.#process !== null) return;
+          coverage.count(`event ${name}`);
+          if (trace.enabled) trace.line(`#${this.index} ${name} ${Object.entries(data).map(([k, v]) => `${k}=${v}`).join(' ')}`);
+        },
+      },
+    };
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * Breaks things at random, as the profile says, but never more than the protocol promises to survive: at most f
+ * replicas at once without a certain log (memory mode: down or recovering; disk mode: damaged or between two states).
+ */
+import { defined } from '../../lib/assert.ts';
+import type { Prng } from '../../lib/prng.ts';
+import type { Cluster } from './cluster.ts';
+import type { Host } from './host.ts';
+import type { FaultKind, Profile } from './profile.ts';
+import { CALM_NETWORK, type SeededPolicy } from './seeded_policy.ts';
+
+export class Nemesis {
+  readonly #cluster: Cluster;
+  readonly #policy: SeededPolicy;
+  readonly #profile: Profile;
+  readonly #random: Prng;
+  readonly #total: number;
+  #active = true;
+
+  constructor(cluster: Cluster, policy: SeededPolicy, profile: Profile, random: Prng) {
+    this.#cluster = cluster;
+    this.#policy = policy;
+    this.#profile = profile;
+    this.#random = random;
+    this.#total = profile.weights.reduce((sum, [, n]) => sum + n, 0);
+  }
+
+  start(): void {
+    this.#policy.faults = { ...this.#profile.network };
+    for (const host of this.#cluster.hosts) host.syncMs = this.#profile.syncMs;
+    this.#next();
+  }
+
+  /** Tolerated failures. */
+  get #f(): number {
+    return this.#cluster.hosts.length - this.#cluster.quorum;
+  }
+
+  #next(): void {
+    this.#cluster.queue.after(1 + this.#exponential(this.#profile.faultIntervalMs), () => {
+      if (!this.#active) return;
+      if (this.#total > 0) this.#inject(this.#kind());
+      this.#next();
+    });
+  }
+
+  #exponential(mean: number): number {
+    return Math.min(Math.floor(-Math.log(1 - this.#random.float()) * mean), mean * 6);
+  }
+
+  #kind(): FaultKind {
+    let n = this.#random.below(this.#total);
+    for (const [kind, weight] of this.#profile.weights) {
+      if (n < weight) return kind;
+      n -= weight;
+    }
+    return 'weather';
+  }
+
+  #later(action: () => void): void {
+    this.#cluster.queue.after(1 + this.#exponential(this.#profile.faultDurationMs), () => {
+      if (this.#active) action();
+    });
+  }
+
+  #inject(kind: FaultKind): void {
+    const { hosts, clients, coverage, trace } = this.#cluster;
+    const random = this.#random;
+    const host = random.pick(hosts);
+    coverage.count(`fault ${kind}`);
+    trace.line(`fault ${kind}`);
+    switch (kind) {
+      case 'crash': if (this.#mayLose(host)) this.#crash(host); return;
+      case 'crashAll': for (const h of hosts) if (this.#mayLose(h)) this.#crash(h); return;
+      case 'pause':
+        if (!host.running || host.paused) return;
+        host.pause();
+        this.#later(() => { if (host.running && host.paused) host.resume(); });
+        return;
+      case 'partition': this.#partition(hosts.filter(() => random.chance(0.5))); return;
+      case 'isolate': this.#partition([host]); return;
+      case 'oneWay': {
+        const to = hosts.filter((h) => h !== host && random.chance(0.6));
+        const outward = random.chance(0.5);
+        this.#block(to.map((h) => (outward ? [host.index, h.index] : [h.index, host.index])));
+        return;
+      }
+      case 'clog': {
+        const to = random.pick(hosts);
+        this.#policy.clog(host.index, to.index, this.#cluster.now + this.#exponential(this.#profile.faultDurationMs));
+        return;
+      }
+      case 'clockJump': host.clock.jump((random.float() * 2 - 1) * 10_000_000); return;
+      case 'slowDisk':
+        host.diskSlowness = random.between(5, 40);
+        this.#later(() => { host.diskSlowness = 1; });
+        return;
+      case 'clientCrash': {
+        const client = random.pick(clients);
+        if (client.process === null) return;
+        this.#cluster.crashClient(client);
+        this.#later(() => { if (client.process === null) this.#cluster.startClient(client); });
+        return;
+      }
+      case 'connectionReset': this.#cluster.breakConnection(random.pick(clients), host); return;
+      case 'weather': this.#weather(); return;
+    }
+  }
+
+  /** The network is calm for a while, or as bad as the profile has it. */
+  #weather(): void {
+    const calm = this.#random.chance(0.5);
+    this.#policy.faults = calm ? { ...CALM_NETWORK } : { ...this.#profile.network };
+  }
+
+  // --- crashes ---------------------------------------------------------------------------------------------------------
+
+  /** Would the host be without a certain log if it were killed now? */
+  #uncertain(host: Host): boolean {
+    if (this.#cluster.options.durability === 'memory') return !host.running || host.amnesiac;
+    return host.amnesiac || !host.journalCertain || host.checkpointDisk.durable === null;
+  }
+
+  #mayLose(host: Host): boolean {
+    if (!host.running) return false;
+    const others = this.#cluster.hosts.filter((h) => h !== host && this.#uncertain(h)).length;
+    const afterwards = this.#cluster.options.durability === 'memory' || this.#uncertain(host);
+    return !afterwards || others < this.#f;
+  }
+
+  #crash(host: Host): void {
+    this.#cluster.coverage.count('crashes');
+    this.#cluster.crash(host);
+    this.#later(() => { if (!host.running) this.restart(host); });
+  }
+
+  restart(host: Host): void {
+    const others = this.#cluster.hosts.filter((h) => h !== host && this.#uncertain(h)).length;
+    if (this.#active && this.#cluster.options.durability === 'disk' && others < this.#f && this.#random.chance(this.#profile.damage)) {
+      this.#cluster.coverage.count('journals damaged');
+      host.damageJournal();
+    }
+    this.#cluster.coverage.count('restarts');
+    host.start();
+  }
+
+  // --- partitions ------------------------------------------------------------------------------------------------------
+
+  #partition(side: readonly Host[]): void {
+    const { hosts, clients } = this.#cluster;
+    const links: [number, number][] = [];
+    for (const a of side) {
+      for (const b of hosts) if (!side.includes(b)) links.push([a.index, b.index], [b.index, a.index]);
+    }
+    // Some clients are on that side, too.
+    for (const client of clients) {
+      const inside = this.#random.chance(0.5);
+      for (const h of hosts) if (side.includes(h) !== inside) links.push([client.endpoint, h.index], [h.index, client.endpoint]);
+    }
+    this.#block(links);
+  }
+
+  #block(links: readonly (readonly [number, number])[]): void {
+    for (const [from, to] of links) this.#policy.block(from, to);
+    this.#later(() => { for (const [from, to] of links) this.#policy.unblock(from, to); });
+  }
+
+  // --- the end -----------------------------------------------------------------------------------------------------------
+
+  /**
+   * Ends all faults. Returns the hosts that have to converge: all, or a core with a quorum of certain logs while the
+   * others stay broken in one way or another (a lone replica must not disturb a working quorum).
+   */
+  heal(): readonly Host[] {
+    this.#active = false;
+    const { hosts, clients, coverage } = this.#cluster;
+    this.#policy.heal();
+    this.#policy.faults = { ...CALM_NETWORK };
+    const core = this.#random.chance(0.5) ? hosts.slice() : this.#core();
+    if (core.length < hosts.length) coverage.count('ends with a core only');
+    for (const host of hosts) {
+      host.diskSlowness = 1;
+      if (core.includes(host)) {
+        if (host.paused) host.resume();
+        if (!host.running) this.restart(host);
+      } else {
+        this.#leaveBroken(host);
+      }
+    }
+    for (const client of clients) if (client.process === null) this.#cluster.startClient(client);
+    return core;
+  }
+
+  #core(): Host[] {
+    const { hosts, quorum } = this.#cluster;
+    const core = hosts.slice();
+    const certain = (): number => core.filter((h) => !this.#uncertain(h)).length;
+    for (let i = 0; i < this.#f; i++) {
+      const out = this.#random.below(core.length);
+      const [removed] = core.splice(out, 1);
+      if (certain() < quorum) core.splice(out, 0, defined(removed, 'removed host'));
+    }
+    return core;
+  }
+
+  #leaveBroken(host: Host): void {
+    const { hosts, clients } = this.#cluster;
+    const others = [...hosts.filter((h) => h !== host).map((h) => h.index), ...clients.map((c) => c.endpoint)];
+    const way = this.#random.below(5);
+    if (way === 0) {
+      if (host.running) this.#cluster.crash(host);
+      return;
+    }
+    if (host.paused && way !== 1) host.resume();
+    if (!host.running) this.restart(host);
+    if (way === 1 && !host.paused) host.pause();
+    for (const other of others) {
+      if (way !== 2) this.#policy.block(host.index, other);
+      if (way !== 3) this.#policy.block(other, host.index);
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/** What one seed is like: how the group is tuned, how bad its world is. Every fault is absent in some seeds. */
+import type { Prng } from '../../lib/prng.ts';
+import type { Durability } from '../../vr/configuration.ts';
+import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions } from '../../vr/replica_types.ts';
+import type { ClientSettings } from './client.ts';
+import type { NetworkFaults } from './seeded_policy.ts';
+
+export type FaultKind =
+  | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'clockJump' | 'slowDisk' | 'clientCrash' | 'connectionReset' | 'weather';
+
+export interface Profile {
+  readonly network: NetworkFaults;
+  /** Mean milliseconds between faults; weights of the kinds. */
+  readonly faultIntervalMs: number;
+  readonly weights: readonly (readonly [FaultKind, number])[];
+  /** Mean milliseconds that a fault lasts (down-time, pause, partition). */
+  readonly faultDurationMs: number;
+  /** Probability that a replica that was down finds its journal damaged. */
+  readonly damage: number;
+  readonly syncMs: readonly [number, number];
+  readonly clockDrift: number;
+  readonly clockSkewMs: number;
+  readonly replica: ReplicaOptions;
+  readonly clients: readonly ClientSettings[];
+}
+
+/** In [0, most], zero in about every third seed, otherwise rather small than large. */
+function some(random: Prng, most: number): number {
+  return random.chance(0.35) ? 0 : most * random.float() ** 2;
+}
+
+export function drawProfile(random: Prng, durability: Durability): Profile {
+  const network: NetworkFaults = {
+    loss: some(random, 0.3),
+    duplication: some(random, 0.5),
+    lateReplay: some(random, 0.5),
+    slow: some(random, 0.4),
+    slowMs: random.between(5, 250),
+    latencyMs: random.below(4),
+    jitterMs: random.pick([0, 2, 5, 20]),
+  };
+  const kinds: readonly (readonly [FaultKind, number])[] = [
+    ['crash', 10], ['crashAll', durability === 'disk' ? 2 : 0], ['pause', 4], ['partition', 4], ['oneWay', 4], ['isolate', 4], ['clog', 3],
+    ['clockJump', 2], ['slowDisk', 2], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6],
+  ];
+  return {
+    network,
+    faultIntervalMs: random.pick([100, 200, 400, 800, 2000]),
+    weights: kinds.map(([kind, weight]) => [kind, random.chance(0.3) ? 0 : weight] as const),
+    faultDurationMs: random.pick([50, 200, 600, 2000]),
+    damage: durability === 'disk' ? some(random, 0.5) : 0,
+    syncMs: random.pick([[0, 0], [0, 3], [1, 10], [2, 40]] as const),
+    clockDrift: some(random, 50_000),
+    clockSkewMs: some(random, 60_000),
+    replica: drawReplicaOptions(random),
+    clients: drawClients(random),
+  };
+}
+
+function drawReplicaOptions(random: Prng): ReplicaOptions {
+  const checkpointOps = random.pick([4, 10, 25, 60, 200]);
+  return {
+    ...DEFAULT_REPLICA_OPTIONS,
+    viewChangeMs: random.pick([200, 300, 500]),
+    resendMs: random.pick([50, 100]),
+    checkpointOps,
+    checkpointBytes: random.chance(0.3) ? random.between(1000, 20_000) : 64 << 20,
+    pipeline: random.pick([1, 2, 4, 16]),
+    batchEntries: random.pick([1, 4, 64, 4096]),
+    maxLogEntries: checkpointOps * random.pick([3, 10, 1000]),
+    sessionSlots: random.pick([1, 2, 8]),
+    maxSessions: random.pick([3, 8, 64]),
+    sessionTimeoutMs: random.pick([2000, 10_000, 60_000]),
+  };
+}
+
+function drawClients(random: Prng): ClientSettings[] {
+  return Array.from({ length: random.between(2, 5) }, () => ({ flags: random.below(2), inFlight: random.pick([1, 2, 6]), requestTimeoutMs: 600_000 }));
+}

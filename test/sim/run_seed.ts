@@ -1,0 +1,36 @@
+/** From a seed number to a run: what the command line leaves open is drawn from the seed. */
+import { assert } from '../../lib/assert.ts';
+import { Prng } from '../../lib/prng.ts';
+import type { Durability } from '../../vr/configuration.ts';
+import { Replica } from '../../vr/replica.ts';
+import type { Application } from './application.ts';
+import { registers } from './registers.ts';
+import { simulate, type SimulationOptions, type SimulationResult } from './simulation.ts';
+
+export const applications: Readonly<Record<string, Application>> = { registers };
+
+export interface RunSettings {
+  /** Null: drawn from the seed. */
+  readonly replicas: number | null;
+  readonly durability: Durability | null;
+  readonly application: string;
+  readonly ticks: number;
+  readonly operations: number;
+}
+
+export const DEFAULT_SETTINGS: RunSettings = { replicas: null, durability: null, application: 'registers', ticks: 20_000, operations: 600 };
+
+export function seedOptions(seed: number, settings: RunSettings): SimulationOptions {
+  const random = new Prng(seed ^ 0x5eed);
+  const replicas = settings.replicas ?? (random.chance(0.7) ? 3 : 5);
+  const durability = settings.durability ?? (random.chance(0.65) ? 'disk' : 'memory');
+  const application = applications[settings.application];
+  assert(application !== undefined, `no application '${settings.application}'`);
+  return { seed, replicas, durability, ticks: settings.ticks, operations: settings.operations, application, Replica };
+}
+
+export function runSeed(seed: number, settings: RunSettings, print?: (line: string) => void): { result: SimulationResult; command: string } {
+  const options = seedOptions(seed, settings);
+  const command = `npm run simulate -- --seed ${seed} --replicas ${options.replicas} --durability ${options.durability} --application ${settings.application} --ticks ${options.ticks} --ops ${options.operations} --trace`;
+  return { result: simulate({ ...options, print }), command };
+}

@@ -1,0 +1,82 @@
+/** What a bad network does, from a seed: loss, repetition, late replay, reordering, blocked and clogged links. */
+import type { Prng } from '../../lib/prng.ts';
+import type { Coverage } from './coverage.ts';
+import type { Endpoint, Packet, Policy } from './network.ts';
+
+export interface NetworkFaults {
+  /** Probabilities. */
+  loss: number;
+  duplication: number;
+  /** Of a copy that comes seconds later. */
+  lateReplay: number;
+  /** Of a message that takes `slowMs` longer, so that others overtake it. */
+  slow: number;
+  slowMs: number;
+  /** Least delay, and the span above it. */
+  latencyMs: number;
+  jitterMs: number;
+}
+
+export const CALM_NETWORK: Readonly<NetworkFaults> = { loss: 0, duplication: 0, lateReplay: 0, slow: 0, slowMs: 0, latencyMs: 1, jitterMs: 2 };
+
+const LOST: readonly number[] = [];
+
+export class SeededPolicy implements Policy {
+  faults: NetworkFaults = { ...CALM_NETWORK };
+  readonly #random: Prng;
+  readonly #now: () => number;
+  readonly #coverage: Coverage;
+  /** Directed links that carry nothing. */
+  readonly #blocked = new Set<number>();
+  /** Directed links that hold everything back until a time. */
+  readonly #clogged = new Map<number, number>();
+
+  constructor(random: Prng, now: () => number, coverage: Coverage) {
+    this.#random = random;
+    this.#now = now;
+    this.#coverage = coverage;
+  }
+
+  block(from: Endpoint, to: Endpoint): void {
+    this.#blocked.add(from * 256 + to);
+  }
+  unblock(from: Endpoint, to: Endpoint): void {
+    this.#blocked.delete(from * 256 + to);
+  }
+  isBlocked(from: Endpoint, to: Endpoint): boolean {
+    return this.#blocked.has(from * 256 + to);
+  }
+  clog(from: Endpoint, to: Endpoint, until: number): void {
+    this.#clogged.set(from * 256 + to, until);
+  }
+  heal(): void {
+    this.#blocked.clear();
+    this.#clogged.clear();
+  }
+
+  route(packet: Packet): readonly number[] {
+    const { from, to } = packet;
+    const link = from * 256 + to;
+    if (this.#blocked.size > 0 && this.#blocked.has(link)) {
+      this.#coverage.count('drops by partition');
+      return LOST;
+    }
+    const f = this.faults;
+    const random = this.#random;
+    if (f.loss > 0 && random.chance(f.loss)) return LOST;
+    let delay = f.latencyMs + random.below(f.jitterMs + 1);
+    if (f.slow > 0 && random.chance(f.slow)) delay += random.below(f.slowMs + 1);
+    const clogged = this.#clogged.get(link);
+    if (clogged !== undefined) {
+      if (clogged > this.#now()) delay += clogged - this.#now();
+      else this.#clogged.delete(link);
+    }
+    const again = f.duplication > 0 && random.chance(f.duplication);
+    const late = f.lateReplay > 0 && random.chance(f.lateReplay);
+    if (!again && !late) return [delay];
+    const delays = [delay];
+    if (again) delays.push(delay + random.below(f.slowMs + f.jitterMs + 1));
+    if (late) delays.push(delay + random.between(100, 4000));
+    return delays;
+  }
+}

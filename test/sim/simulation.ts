@@ -1,0 +1,140 @@
+/**
+ * One seed: a phase with faults, in which nothing wrong may happen, then a phase without, in which everything has to
+ * come right within a bounded time.
+ */
+import { Prng } from '../../lib/prng.ts';
+import type { Durability } from '../../vr/configuration.ts';
+import type { Ports } from '../../vr/ports.ts';
+import { Violation } from '../checkers/violation.ts';
+import type { Application } from './application.ts';
+import { Cluster } from './cluster.ts';
+import { Coverage } from './coverage.ts';
+import type { Host, ReplicaConstructor } from './host.ts';
+import { Nemesis } from './nemesis.ts';
+import { drawProfile, type Profile } from './profile.ts';
+import { SeededPolicy } from './seeded_policy.ts';
+
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly replicas: number;
+  readonly durability: Durability;
+  /** Length of the phase with faults, milliseconds. */
+  readonly ticks: number;
+  /** Operations that clients may begin in that time. */
+  readonly operations: number;
+  readonly application: Application;
+  readonly Replica: ReplicaConstructor;
+  readonly print?: (line: string) => void;
+  readonly wrapPorts?: (ports: Ports, host: Host) => Ports;
+  readonly checkOrderOfEffects?: boolean;
+}
+
+export interface SimulationResult {
+  readonly seed: number;
+  /** Null: everything held. */
+  readonly violation: Violation | null;
+  /** Of everything that happened; equal for equal seeds. */
+  readonly fingerprint: number;
+  /** Virtual milliseconds until the end. */
+  readonly ticks: number;
+  readonly coverage: Coverage;
+}
+
+/** What the liveness phase may take, in virtual milliseconds: some view changes with their longest back-offs. */
+const CONVERGENCE_BOUND = 120_000;
+
+export function simulate(options: SimulationOptions): SimulationResult {
+  const random = new Prng(options.seed);
+  const profile = drawProfile(random.fork(), options.durability);
+  const coverage = new Coverage();
+  const policyRandom = random.fork();
+  let policy: SeededPolicy | undefined;
+  const cluster = new Cluster({
+    seed: options.seed,
+    replicas: options.replicas,
+    durability: options.durability,
+    replicaOptions: profile.replica,
+    clients: profile.clients,
+    Replica: options.Replica,
+    application: options.application,
+    print: options.print ?? null,
+    wrapPorts: options.wrapPorts,
+    checkOrderOfEffects: options.checkOrderOfEffects,
+    clockDrift: profile.clockDrift,
+    clockSkewMs: profile.clockSkewMs,
+  }, (queue) => (policy = new SeededPolicy(policyRandom, () => queue.now, coverage)), coverage);
+  const nemesis = new Nemesis(cluster, policy ?? new SeededPolicy(policyRandom, () => 0, coverage), profile, random.fork());
+  const run = new Run(options, cluster, nemesis, profile, random.fork());
+  let violation: Violation | null = null;
+  try {
+    run.faultPhase();
+    run.livenessPhase();
+    cluster.checkers.finish();
+  } catch (error) {
+    if (!(error instanceof Violation)) throw error;
+    violation = error;
+  }
+  return { seed: options.seed, violation, fingerprint: cluster.trace.fingerprint, ticks: cluster.now, coverage };
+}
+
+class Run {
+  readonly #options: SimulationOptions;
+  readonly #cluster: Cluster;
+  readonly #nemesis: Nemesis;
+  readonly #profile: Profile;
+
+  constructor(options: SimulationOptions, cluster: Cluster, nemesis: Nemesis, profile: Profile, random: Prng) {
+    this.#options = options;
+    this.#cluster = cluster;
+    this.#nemesis = nemesis;
+    this.#profile = profile;
+    let begun = 0;
+    cluster.driver = {
+      nextOperation: () => {
+        // The budget grows with time, so that operations are under way until the end.
+        const budget = Math.min(options.operations, (cluster.now / options.ticks) * options.operations + 10);
+        if (cluster.now >= options.ticks || begun >= budget) return null;
+        begun++;
+        return cluster.workload.next(random);
+      },
+    };
+  }
+
+  faultPhase(): void {
+    this.#cluster.trace.line(`profile ${JSON.stringify(this.#profile)}`);
+    this.#cluster.start();
+    this.#nemesis.start();
+    this.#cluster.queue.runTo(this.#options.ticks);
+  }
+
+  livenessPhase(): void {
+    const cluster = this.#cluster;
+    const core = this.#nemesis.heal();
+    cluster.trace.line(`healed; has to converge: ${core.map((h) => `#${h.index}`).join(' ')}`);
+    const end = cluster.now + CONVERGENCE_BOUND;
+    while (!this.#converged(core)) {
+      if (cluster.now >= end) throw new Violation('liveness', `no convergence within ${CONVERGENCE_BOUND} ms: ${this.#report(core)}`);
+      cluster.queue.runTo(cluster.now + 20);
+    }
+    cluster.coverage.count('ms to converge', cluster.now - this.#options.ticks);
+  }
+
+  /** Every client request has its outcome, and the hosts are normal, in one view, and have executed the same. */
+  #converged(core: readonly Host[]): boolean {
+    for (const client of this.#cluster.clients) if (client.open.size > 0) return false;
+    const [first, ...rest] = core.map((h) => h.status);
+    if (first === undefined || first.status !== 'normal' || first.executed !== first.op) return false;
+    return rest.every((s) => s.status === 'normal' && s.view === first.view && s.executed === first.executed && s.op === first.op);
+  }
+
+  #report(core: readonly Host[]): string {
+    const replicas = this.#cluster.hosts.map((h) => {
+      const where = core.includes(h) ? '' : ' (not of the core)';
+      if (!h.running) return `#${h.index} down${where}`;
+      const s = h.status;
+      return `#${h.index} ${s.status} v=${s.view} v'=${s.logView} op=${s.op} commit=${s.commit} executed=${s.executed} checkpoint=${s.checkpoint.op}${s.checkpointing ? ' checkpointing' : ''}${s.transferring ? ' transferring' : ''}${where}`;
+    });
+    const clients = this.#cluster.clients.map((c) => `client #${c.endpoint} has ${c.open.size} open`);
+    return [...replicas, ...clients].join('; ');
+  }
+}

@@ -1,0 +1,40 @@
+/** On whose behalf operations are asked for, and through what. What `FileSystem` and its helpers stand on. */
+import { ROOT_INO, type At, type Call, type Credentials, type OperationType, type ReadOperation, type Result, type Results, type WriteOperation } from '../fsservice/operations.ts';
+import { FsError } from './fs_error.ts';
+import type { QueryOptions } from './client.ts';
+
+/** `VrfsClient` is one; a state machine in memory is another (tests). */
+export interface OperationClient {
+  submit<O extends WriteOperation>(call: Call<O>): Promise<Result<O['type']>>;
+  query<O extends ReadOperation>(call: Call<O>, options?: QueryOptions): Promise<Result<O['type']>>;
+}
+
+export class Caller {
+  readonly client: OperationClient;
+  readonly credentials: Credentials;
+  readonly read: QueryOptions;
+
+  constructor(client: OperationClient, credentials: Credentials, read: QueryOptions) {
+    this.client = client;
+    this.credentials = credentials;
+    this.read = read;
+  }
+
+  async submit<O extends WriteOperation>(operation: O): Promise<Results[O['type']]> {
+    return value(await this.client.submit({ credentials: this.credentials, operation }), operation);
+  }
+
+  async query<O extends ReadOperation>(operation: O): Promise<Results[O['type']]> {
+    return value(await this.client.query({ credentials: this.credentials, operation }, this.read), operation);
+  }
+}
+
+function value<T extends OperationType>(result: Result<T>, operation: WriteOperation | ReadOperation): Results[T] {
+  if (result.ok) return result.value;
+  if ('from' in operation) throw new FsError(result.errno, operation.type, operation.from.path, operation.to.path);
+  throw new FsError(result.errno, operation.type, 'at' in operation ? operation.at.path : undefined);
+}
+
+export function atPath(path: Buffer): At {
+  return { dir: ROOT_INO, path };
+}

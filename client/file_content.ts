@@ -1,0 +1,177 @@
+/** Whole contents: read and written in steps of at most 1 MiB, some of them under way at once. */
+import { randomBytes } from 'node:crypto';
+import { READ_MAX, type Attributes } from '../fsservice/operations.ts';
+import type { Ino } from '../lib/ids.ts';
+import { defined } from '../lib/assert.ts';
+import { EMPTY } from '../lib/bytes.ts';
+import { atPath, type Caller } from './caller.ts';
+import { isFsError } from './fs_error.ts';
+import { joinPath, parentPath } from './paths.ts';
+
+/** Up to here a file is written in one atomic operation. */
+export const ATOMIC_BYTES = READ_MAX;
+const STEP_BYTES = READ_MAX;
+const STEPS_UNDER_WAY = 4;
+/** A file that is replaced while it is read is begun anew so often. */
+const READ_ATTEMPTS = 5;
+const SYMLINKS_MAX = 40;
+
+export async function readWhole(caller: Caller, path: Buffer): Promise<Buffer> {
+  for (let attempt = 1; ; attempt++) {
+    const first = await caller.query({ type: 'read', at: atPath(path), offset: 0, length: STEP_BYTES });
+    if (first.data.length >= first.size) return first.data;
+    try {
+      const chunks: Buffer[] = [];
+      for await (const chunk of readStream(caller, path)) chunks.push(chunk);
+      return Buffer.concat(chunks);
+    } catch (error) {
+      // The file was replaced and the old one freed: the name leads to the new one.
+      if (attempt === READ_ATTEMPTS || !isFsError(error, 'ENOENT', 'ESTALE')) throw error;
+    }
+  }
+}
+
+/** The bytes from `start` up to, not including, `end`; of one inode, whatever is renamed meanwhile. */
+export async function* readStream(caller: Caller, path: Buffer, start = 0, end = Infinity): AsyncGenerator<Buffer, void, void> {
+  const { attributes } = await caller.query({ type: 'getattr', at: atPath(path), follow: true });
+  const stop = Math.min(end, attributes.size);
+  const at = { dir: attributes.ino, path: EMPTY };
+  // A first read even when nothing is due, so that what may not be read says so.
+  if (start >= stop) await caller.query({ type: 'read', at, offset: start, length: 0 });
+  const pending: Promise<{ readonly data: Buffer }>[] = [];
+  let next = start;
+  try {
+    while (next < stop || pending.length > 0) {
+      while (next < stop && pending.length < STEPS_UNDER_WAY) {
+        const step = caller.query({ type: 'read', at, offset: next, length: Math.min(STEP_BYTES, stop - next) });
+        // It is awaited in its turn, and throws there: a failure ahead of its turn is not an unhandled one.
+        step.catch(() => undefined);
+        pending.push(step);
+        next += STEP_BYTES;
+      }
+      const { data } = await defined(pending[0], 'the oldest step');
+      pending.shift();
+      if (data.length > 0) yield data;
+    }
+  } finally {
+    // Who stops listening early leaves reads behind: their failures are nobody's concern any more.
+    await Promise.allSettled(pending);
+  }
+}
+
+export interface WriteOptions {
+  /** Of a new file, before the umask was taken off. */
+  readonly mode: number;
+  /** 'exclusive': the file must not exist. */
+  readonly exclusive: boolean;
+  /** Compare-and-set: fail with EAGAIN unless the file is at this version (0: unless it is absent, else EEXIST). Only for up to 1 MiB. */
+  readonly ifVersion: number | null;
+}
+
+export type Content = string | Buffer | AsyncIterable<Buffer> | Iterable<Buffer>;
+
+/**
+ * Replaces the content of a file as one atomic step, whatever its length: readers see the old content or the new. Up to 1 MiB in one operation. A longer one is
+ * written beside it and renamed over it: then it is another inode afterwards, with the old one's mode and owner.
+ */
+export async function writeWhole(caller: Caller, path: Buffer, content: Content, options: WriteOptions): Promise<void> {
+  const source = inSteps(content);
+  const first = await source.next();
+  const data = first.done === true ? EMPTY : first.value;
+  const second = first.done === true ? first : await source.next();
+  if (second.done === true) {
+    await caller.submit({ type: 'putFile', at: atPath(path), mode: options.mode, data, ifVersion: options.exclusive ? 0 : options.ifVersion });
+    return;
+  }
+  if (options.ifVersion !== null) throw new RangeError(`ifVersion is for contents of up to ${ATOMIC_BYTES} bytes: longer ones are not written in one operation`);
+  const { target, existing } = options.exclusive ? { target: path, existing: null } : await resolveTarget(caller, path);
+  const temporary = joinPath(parentPath(target), Buffer.from(`.vrfs-${randomBytes(9).toString('base64url')}.tmp`));
+  const created = await caller.submit({ type: 'create', at: atPath(temporary), mode: existing?.mode ?? options.mode, exclusive: true, truncate: false });
+  try {
+    await writeSteps(caller, created.attributes.ino, 0, [data, second.value], source);
+    if (existing !== null) await keepOwner(caller, created.attributes, existing);
+    await caller.submit({ type: 'rename', from: atPath(temporary), to: atPath(target), flags: options.exclusive ? 'noreplace' : 'none' });
+  } catch (error) {
+    try {
+      await caller.submit({ type: 'unlink', at: atPath(temporary) });
+    } catch (second) {
+      throw new AggregateError([error, second], `${error instanceof Error ? error.message : String(error)} (and ${temporary.toString()} could not be removed)`);
+    }
+    throw error;
+  }
+}
+
+/** Writes behind `offset`, some steps at once; the order of arrival does not matter, since each names its place. */
+async function writeSteps(caller: Caller, ino: Ino, offset: number, head: readonly Buffer[], rest: AsyncIterator<Buffer>): Promise<void> {
+  const at = { dir: ino, path: EMPTY };
+  const underWay = new Set<Promise<unknown>>();
+  const write = async (data: Buffer): Promise<void> => {
+    const step: Promise<unknown> = caller.submit({ type: 'write', at, offset, data });
+    offset += data.length;
+    underWay.add(step);
+    // A failed step stays in the set, where it is awaited.
+    void step.then(() => underWay.delete(step), () => undefined);
+    if (underWay.size >= STEPS_UNDER_WAY) await Promise.race(underWay);
+  };
+  try {
+    for (const data of head) await write(data);
+    for (let next = await rest.next(); next.done !== true; next = await rest.next()) await write(next.value);
+  } finally {
+    await Promise.allSettled(underWay);
+  }
+  await Promise.all(underWay);
+}
+
+/** Where a rename has to go so that a symbolic link at `path` stays, and what is there now. */
+async function resolveTarget(caller: Caller, path: Buffer): Promise<{ target: Buffer; existing: Attributes | null }> {
+  let target = path;
+  for (let i = 0; i < SYMLINKS_MAX; i++) {
+    let attributes: Attributes;
+    try {
+      ({ attributes } = await caller.query({ type: 'getattr', at: atPath(target), follow: false }));
+    } catch (error) {
+      if (isFsError(error, 'ENOENT')) return { target, existing: null };
+      throw error;
+    }
+    if (attributes.type !== 'symlink') return { target, existing: attributes };
+    const link = (await caller.query({ type: 'readlink', at: atPath(target) })).target;
+    target = link[0] === 0x2f ? link : joinPath(parentPath(target), link);
+  }
+  // The state machine says ELOOP in its own words.
+  const { attributes } = await caller.query({ type: 'getattr', at: atPath(path), follow: true });
+  return { target: path, existing: attributes };
+}
+
+async function keepOwner(caller: Caller, created: Attributes, existing: Attributes): Promise<void> {
+  const set = {
+    ...(created.mode === existing.mode ? {} : { mode: existing.mode }),
+    ...(created.uid === existing.uid && created.gid === existing.gid ? {} : { uid: existing.uid, gid: existing.gid }),
+  };
+  if (Object.keys(set).length === 0) return;
+  const at = { dir: created.ino, path: EMPTY };
+  // Owner first: changing it may clear mode bits.
+  if ('uid' in set) await caller.submit({ type: 'setattr', at, follow: false, set: { uid: existing.uid, gid: existing.gid } });
+  await caller.submit({ type: 'setattr', at, follow: false, set: { mode: existing.mode } });
+}
+
+/** Any content as pieces of exactly 1 MiB, the last one shorter; none when it is empty. */
+async function* inSteps(content: Content): AsyncGenerator<Buffer, void, void> {
+  if (typeof content === 'string' || Buffer.isBuffer(content)) {
+    const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+    for (let at = 0; at < bytes.length; at += STEP_BYTES) yield bytes.subarray(at, at + STEP_BYTES);
+    return;
+  }
+  let gathered: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of content) {
+    gathered.push(chunk);
+    length += chunk.length;
+    if (length < STEP_BYTES) continue;
+    const all = Buffer.concat(gathered, length);
+    const whole = length - (length % STEP_BYTES);
+    for (let at = 0; at < whole; at += STEP_BYTES) yield all.subarray(at, at + STEP_BYTES);
+    gathered = whole < length ? [all.subarray(whole)] : [];
+    length -= whole;
+  }
+  if (length > 0) yield Buffer.concat(gathered, length);
+}

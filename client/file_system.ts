@@ -1,0 +1,347 @@
+/**
+ * The namespace in the shape of Node's fs/promises.
+ *
+ *   const client = await VrfsClient.connect({ servers: ['127.0.0.1:7101'] });
+ *   const fs = new FileSystem(client);
+ *   await fs.mkdir('/jobs/7', { recursive: true });
+ *   await fs.writeFile('/jobs/7/state', 'running');
+ *
+ * Refusals are thrown as FsError (code 'ENOENT', ...); where there is no answer, as a VrfsError (errors.ts), which
+ * says whether the change may have happened. Paths: '/a/b' or 'a/b', both from the root; strings are UTF-8.
+ */
+import type { Attributes, Credentials, DirectoryEntry, FileSystemStatistics, FileType, SetAttributes } from '../fsservice/operations.ts';
+import { EMPTY } from '../lib/bytes.ts';
+import { atPath, Caller, type OperationClient } from './caller.ts';
+import type { QueryOptions } from './client.ts';
+import { ATOMIC_BYTES, readStream, readWhole, writeWhole, type Content } from './file_content.ts';
+import { isFsError } from './fs_error.ts';
+import { isRootPath, parentPath, pathBytes, type PathLike } from './paths.ts';
+import { Dirent, Stats, timestamp } from './stats.ts';
+
+export interface FileSystemOptions {
+  /** Default: this process's user and groups. */
+  readonly credentials?: Credentials;
+  /** Taken off the mode of new files and directories. Default 0o022. */
+  readonly umask?: number;
+  /** How consistent reads are. Default: linearizable. */
+  readonly read?: QueryOptions;
+}
+
+export interface WriteFileOptions {
+  /** Of a new file, before the umask. Default 0o666. */
+  readonly mode?: number;
+  /** 'w' (default) replaces, 'wx' fails when the file exists, 'a' appends. */
+  readonly flag?: 'w' | 'wx' | 'a';
+  /** Fail with EAGAIN unless the file is at this version (Stats.version); 0: fail with EEXIST unless it is absent. Up to 1 MiB. */
+  readonly ifVersion?: number;
+}
+
+export interface ReaddirOptions {
+  readonly withFileTypes?: boolean;
+}
+
+/** access(2): 4 read, 2 write, 1 execute, 0 existence. */
+const F_OK = 0;
+const READDIR_PAGE = 1024;
+const XATTR_PREFIX = 'user.';
+
+export class FileSystem {
+  readonly #caller: Caller;
+  readonly #umask: number;
+
+  constructor(client: OperationClient, options: FileSystemOptions = {}) {
+    this.#caller = new Caller(client, options.credentials ?? processCredentials(), options.read ?? {});
+    this.#umask = options.umask ?? 0o022;
+  }
+
+  // --- what is there -------------------------------------------------------------------------------------------------
+
+  async stat(path: PathLike): Promise<Stats> {
+    return new Stats((await this.#caller.query({ type: 'getattr', at: atPath(pathBytes(path)), follow: true })).attributes);
+  }
+
+  async lstat(path: PathLike): Promise<Stats> {
+    return new Stats((await this.#caller.query({ type: 'getattr', at: atPath(pathBytes(path)), follow: false })).attributes);
+  }
+
+  /** ENOENT and ENOTDIR as false; whatever else prevents an answer is thrown. */
+  async exists(path: PathLike): Promise<boolean> {
+    try {
+      await this.stat(path);
+      return true;
+    } catch (error) {
+      if (isFsError(error, 'ENOENT', 'ENOTDIR')) return false;
+      throw error;
+    }
+  }
+
+  async access(path: PathLike, mask: number = F_OK): Promise<void> {
+    await this.#caller.query({ type: 'access', at: atPath(pathBytes(path)), mask });
+  }
+
+  async statfs(): Promise<FileSystemStatistics> {
+    return this.#caller.query({ type: 'statfs' });
+  }
+
+  // --- directories -----------------------------------------------------------------------------------------------------
+
+  readdir(path: PathLike, options: ReaddirOptions & { readonly withFileTypes: true }): Promise<Dirent[]>;
+  readdir(path: PathLike, options?: ReaddirOptions): Promise<string[]>;
+  async readdir(path: PathLike, options: ReaddirOptions = {}): Promise<string[] | Dirent[]> {
+    const entries: Dirent[] = [];
+    for await (const entry of this.opendir(path)) entries.push(entry);
+    return options.withFileTypes === true ? entries : entries.map((e) => e.name);
+  }
+
+  /**
+   * The entries of a directory, however large, in its stable order, without '.' and '..'. `attributes`: each with its
+   * Stats, at no further round trip.
+   */
+  async *opendir(path: PathLike, options: { readonly attributes?: boolean } = {}): AsyncGenerator<Dirent, void, void> {
+    let at = atPath(pathBytes(path));
+    let after: Buffer = EMPTY;
+    for (;;) {
+      const page = await this.#caller.query({ type: 'readdir', at, after, limit: READDIR_PAGE, attributes: options.attributes === true });
+      for (const e of page.entries) yield direntOf(e);
+      const last = page.entries.at(-1);
+      if (page.end || last === undefined) return;
+      after = last.name;
+      // From the inode on: a rename of the directory does not disturb the listing.
+      at = { dir: page.ino, path: EMPTY };
+    }
+  }
+
+  /** With `recursive`: the missing directories above too, and no error when it exists. Resolves to the first path made. */
+  async mkdir(path: PathLike, options: { readonly recursive?: boolean; readonly mode?: number } = {}): Promise<string | undefined> {
+    const bytes = pathBytes(path);
+    const mode = (options.mode ?? 0o777) & ~this.#umask;
+    if (options.recursive === true) return (await this.#makeDirectories(bytes, mode))?.toString();
+    await this.#caller.submit({ type: 'mkdir', at: atPath(bytes), mode });
+    return undefined;
+  }
+
+  /** Tries the deepest first: usually all but the last are there. */
+  async #makeDirectories(path: Buffer, mode: number): Promise<Buffer | undefined> {
+    try {
+      await this.#caller.submit({ type: 'mkdir', at: atPath(path), mode });
+      return path;
+    } catch (error) {
+      if (isFsError(error, 'EEXIST') && (await this.stat(path)).isDirectory()) return undefined;
+      if (!isFsError(error, 'ENOENT') || isRootPath(parentPath(path))) throw error;
+    }
+    const first = await this.#makeDirectories(parentPath(path), mode);
+    return (await this.#makeDirectories(path, mode)) === undefined ? first : first ?? path;
+  }
+
+  async rmdir(path: PathLike): Promise<void> {
+    await this.#caller.submit({ type: 'rmdir', at: atPath(pathBytes(path)) });
+  }
+
+  /** `recursive`: a whole tree in one step, however large. `force`: no error when there is nothing. */
+  async rm(path: PathLike, options: { readonly recursive?: boolean; readonly force?: boolean } = {}): Promise<void> {
+    try {
+      await this.#caller.submit({ type: options.recursive === true ? 'removeTree' : 'unlink', at: atPath(pathBytes(path)) });
+    } catch (error) {
+      if (options.force !== true || !isFsError(error, 'ENOENT')) throw error;
+    }
+  }
+
+  // --- names -----------------------------------------------------------------------------------------------------------
+
+  async unlink(path: PathLike): Promise<void> {
+    await this.#caller.submit({ type: 'unlink', at: atPath(pathBytes(path)) });
+  }
+
+  /** 'noreplace': EEXIST instead of replacing. 'exchange': both exist and change places. */
+  async rename(from: PathLike, to: PathLike, options: { readonly flags?: 'none' | 'noreplace' | 'exchange' } = {}): Promise<void> {
+    await this.#caller.submit({ type: 'rename', from: atPath(pathBytes(from)), to: atPath(pathBytes(to)), flags: options.flags ?? 'none' });
+  }
+
+  /** As link(2): a symbolic link at `existing` is itself linked, unless `follow`. */
+  async link(existing: PathLike, path: PathLike, options: { readonly follow?: boolean } = {}): Promise<void> {
+    await this.#caller.submit({ type: 'link', from: atPath(pathBytes(existing)), to: atPath(pathBytes(path)), follow: options.follow ?? false });
+  }
+
+  async symlink(target: PathLike, path: PathLike): Promise<void> {
+    await this.#caller.submit({ type: 'symlink', at: atPath(pathBytes(path)), target: pathBytes(target) });
+  }
+
+  readlink(path: PathLike, options: { readonly encoding: 'buffer' }): Promise<Buffer>;
+  readlink(path: PathLike, options?: { readonly encoding?: 'utf8' }): Promise<string>;
+  async readlink(path: PathLike, options: { readonly encoding?: 'utf8' | 'buffer' } = {}): Promise<string | Buffer> {
+    const { target } = await this.#caller.query({ type: 'readlink', at: atPath(pathBytes(path)) });
+    return options.encoding === 'buffer' ? target : target.toString('utf8');
+  }
+
+  async mknod(path: PathLike, fileType: FileType, options: { readonly mode?: number; readonly rdev?: number } = {}): Promise<void> {
+    await this.#caller.submit({ type: 'mknod', at: atPath(pathBytes(path)), fileType, mode: (options.mode ?? 0o666) & ~this.#umask, rdev: options.rdev ?? 0 });
+  }
+
+  // --- contents --------------------------------------------------------------------------------------------------------
+
+  readFile(path: PathLike, encoding: 'utf8'): Promise<string>;
+  readFile(path: PathLike): Promise<Buffer>;
+  async readFile(path: PathLike, encoding?: 'utf8'): Promise<string | Buffer> {
+    const bytes = await readWhole(this.#caller, pathBytes(path));
+    return encoding === 'utf8' ? bytes.toString('utf8') : bytes;
+  }
+
+  /** The bytes from `start` up to, not including, `end`, in pieces of up to 1 MiB. */
+  readStream(path: PathLike, options: { readonly start?: number; readonly end?: number } = {}): AsyncGenerator<Buffer, void, void> {
+    return readStream(this.#caller, pathBytes(path), options.start, options.end);
+  }
+
+  /** At most 1 MiB from `offset`; shorter at the end of the file. */
+  async read(path: PathLike, offset: number, length: number): Promise<Buffer> {
+    return (await this.#caller.query({ type: 'read', at: atPath(pathBytes(path)), offset, length })).data;
+  }
+
+  /** Atomic, whatever the length: readers see the old content or the new. A file above 1 MiB is another inode afterwards. */
+  async writeFile(path: PathLike, content: Content, options: WriteFileOptions = {}): Promise<void> {
+    if (options.flag === 'a') {
+      if (typeof content !== 'string' && !Buffer.isBuffer(content)) throw new TypeError("flag 'a' takes a string or a Buffer");
+      return this.appendFile(path, content, options);
+    }
+    await writeWhole(this.#caller, pathBytes(path), content, {
+      mode: this.#newFileMode(options),
+      exclusive: options.flag === 'wx',
+      ifVersion: options.ifVersion ?? null,
+    });
+  }
+
+  /** Up to 1 MiB at `offset` of an existing file, as pwrite(2). */
+  async write(path: PathLike, offset: number, data: Buffer): Promise<void> {
+    await this.#caller.submit({ type: 'write', at: atPath(pathBytes(path)), offset, data });
+  }
+
+  /**
+   * Appends; the file is made when absent. Atomic among appenders while the file stays within 1 MiB; beyond that two that append at
+   * the same moment may overwrite each other.
+   */
+  async appendFile(path: PathLike, content: string | Buffer, options: { readonly mode?: number } = {}): Promise<void> {
+    const bytes = pathBytes(path);
+    const data = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+    const mode = this.#newFileMode(options);
+    for (;;) {
+      if (await this.#appendOnce(bytes, data, mode)) return;
+    }
+  }
+
+  /** False: somebody else changed the file meanwhile. */
+  async #appendOnce(path: Buffer, data: Buffer, mode: number): Promise<boolean> {
+    let attributes: Attributes | null = null;
+    try {
+      ({ attributes } = await this.#caller.query({ type: 'getattr', at: atPath(path), follow: true }));
+    } catch (error) {
+      if (!isFsError(error, 'ENOENT')) throw error;
+    }
+    if (attributes !== null && attributes.size + data.length > ATOMIC_BYTES) {
+      await this.#writeAt(path, attributes.size, data);
+      return true;
+    }
+    if (attributes === null && data.length > ATOMIC_BYTES) {
+      await this.#caller.submit({ type: 'create', at: atPath(path), mode, exclusive: false, truncate: false });
+      return false;
+    }
+    try {
+      const old = attributes === null || attributes.size === 0 ? EMPTY : (await this.#caller.query({ type: 'read', at: { dir: attributes.ino, path: EMPTY }, offset: 0, length: attributes.size })).data;
+      await this.#caller.submit({ type: 'putFile', at: atPath(path), mode, data: Buffer.concat([old, data]), ifVersion: attributes?.version ?? 0 });
+      return true;
+    } catch (error) {
+      if (isFsError(error, attributes === null ? 'EEXIST' : 'EAGAIN', 'ENOENT', 'ESTALE')) return false;
+      throw error;
+    }
+  }
+
+  async #writeAt(path: Buffer, offset: number, data: Buffer): Promise<void> {
+    for (let at = 0; at < data.length; at += ATOMIC_BYTES) {
+      await this.#caller.submit({ type: 'write', at: atPath(path), offset: offset + at, data: data.subarray(at, at + ATOMIC_BYTES) });
+    }
+  }
+
+  async truncate(path: PathLike, size = 0): Promise<void> {
+    await this.#setattr(path, true, { size });
+  }
+
+  /** Within the namespace; `exclusive` as COPYFILE_EXCL. Mode as the source's, owner the caller. */
+  async copyFile(from: PathLike, to: PathLike, options: { readonly exclusive?: boolean } = {}): Promise<void> {
+    const { attributes } = await this.stat(from);
+    await this.writeFile(to, this.readStream(from), { mode: attributes.mode & 0o777, flag: options.exclusive === true ? 'wx' : 'w' });
+  }
+
+  /** Makes an empty file when absent; else sets its times to now. */
+  async touch(path: PathLike): Promise<void> {
+    const at = atPath(pathBytes(path));
+    const { created } = await this.#caller.submit({ type: 'create', at, mode: this.#newFileMode({}), exclusive: false, truncate: false });
+    if (!created) await this.#setattr(path, true, { atime: 'now', mtime: 'now' });
+  }
+
+  // --- attributes --------------------------------------------------------------------------------------------------------
+
+  async chmod(path: PathLike, mode: number): Promise<void> {
+    await this.#setattr(path, true, { mode });
+  }
+
+  /** -1 leaves an id as it is, as in chown(2). */
+  async chown(path: PathLike, uid: number, gid: number): Promise<void> {
+    await this.#setattr(path, true, owner(uid, gid));
+  }
+
+  async lchown(path: PathLike, uid: number, gid: number): Promise<void> {
+    await this.#setattr(path, false, owner(uid, gid));
+  }
+
+  /** Dates, seconds since 1970, or 'now': the time of the operation. */
+  async utimes(path: PathLike, atime: Date | number | 'now', mtime: Date | number | 'now'): Promise<void> {
+    await this.#setattr(path, true, { atime: timestamp(atime), mtime: timestamp(mtime) });
+  }
+
+  async lutimes(path: PathLike, atime: Date | number | 'now', mtime: Date | number | 'now'): Promise<void> {
+    await this.#setattr(path, false, { atime: timestamp(atime), mtime: timestamp(mtime) });
+  }
+
+  async #setattr(path: PathLike, follow: boolean, set: SetAttributes): Promise<Attributes> {
+    return (await this.#caller.submit({ type: 'setattr', at: atPath(pathBytes(path)), follow, set })).attributes;
+  }
+
+  // --- extended attributes; names with their namespace, as 'user.note' -------------------------------------------------------
+
+  async getxattr(path: PathLike, name: string): Promise<Buffer> {
+    return (await this.#caller.query({ type: 'getxattr', at: atPath(pathBytes(path)), follow: true, name: xattrName(name) })).value;
+  }
+
+  async setxattr(path: PathLike, name: string, value: string | Buffer, options: { readonly mode?: 'any' | 'create' | 'replace' } = {}): Promise<void> {
+    const bytes = typeof value === 'string' ? Buffer.from(value, 'utf8') : value;
+    await this.#caller.submit({ type: 'setxattr', at: atPath(pathBytes(path)), follow: true, name: xattrName(name), value: bytes, mode: options.mode ?? 'any' });
+  }
+
+  async listxattr(path: PathLike): Promise<string[]> {
+    return (await this.#caller.query({ type: 'listxattr', at: atPath(pathBytes(path)), follow: true })).names.map((n) => n.toString('utf8'));
+  }
+
+  async removexattr(path: PathLike, name: string): Promise<void> {
+    await this.#caller.submit({ type: 'removexattr', at: atPath(pathBytes(path)), follow: true, name: xattrName(name) });
+  }
+
+  #newFileMode(options: { readonly mode?: number }): number {
+    return (options.mode ?? 0o666) & ~this.#umask;
+  }
+}
+
+function direntOf(e: DirectoryEntry): Dirent {
+  return new Dirent(e.name, e.ino, e.type, e.attributes);
+}
+
+function owner(uid: number, gid: number): SetAttributes {
+  return { ...(uid < 0 ? {} : { uid }), ...(gid < 0 ? {} : { gid }) };
+}
+
+function xattrName(name: string): Buffer {
+  if (!name.includes('.')) throw new TypeError(`the name of an extended attribute has a namespace: '${XATTR_PREFIX}${name}'?`);
+  return Buffer.from(name, 'utf8');
+}
+
+/** The user and groups of this process; root where the platform has none. */
+export function processCredentials(): Credentials {
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, groups: (process.getgroups?.() ?? []).slice(0, 64) };
+}

@@ -20,6 +20,17 @@ export function encodeFrame(payload: Buffer): Buffer {
   return frame;
 }
 
+/** The same of a payload that lies in parts: one copy. */
+export function encodeFrameOf(parts: readonly Buffer[]): Buffer {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + length);
+  let at = FRAME_HEADER_BYTES;
+  for (const part of parts) at += part.copy(frame, at);
+  putHeader(frame, 0, frame.subarray(FRAME_HEADER_BYTES));
+  return frame;
+}
+
 function putHeader(into: Buffer, at: number, payload: Buffer): void {
   assert(payload.length > 0 && payload.length <= MAX_FRAME_BYTES, `a frame has 1 to ${MAX_FRAME_BYTES} bytes, not ${payload.length}`);
   into.writeUInt32BE(payload.length, at);

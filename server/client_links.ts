@@ -1,0 +1,161 @@
+/**
+ * The connections of clients. Replies of one turn leave in one write a connection. A client that does not take its
+ * replies is not read from until it does; bad input is answered with a Reject that says what was wrong, and ends the connection.
+ */
+import { encodeFrame, FrameBatch } from '../lib/frame.ts';
+import { sessionId } from '../lib/ids.ts';
+import { decodeMessage, encodeMessage } from '../vr/message_codec.ts';
+import type { Hello, Message, Read, Register, Reject, Request, Welcome } from '../vr/messages.ts';
+import { MAX_BODY_BYTES } from '../vr/entry.ts';
+import type { ConnectionId } from '../vr/ports.ts';
+import type { FramedSocket } from './framed_socket.ts';
+
+/** Above this a connection is not read from until its client has taken what waits for it, bytes. */
+export const PAUSE_BYTES = 1 << 20;
+/** Above this it ends. */
+export const BACKLOG_BYTES = 64 << 20;
+const ANY_CLUSTER = Buffer.alloc(16);
+
+export interface ClientLinksOptions {
+  readonly clusterId: Buffer;
+  readonly maxConnections: number;
+  readonly welcome: () => Welcome;
+  readonly onMessage: (connection: ConnectionId, message: Register | Request | Read) => void;
+  readonly onGone: (connection: ConnectionId) => void;
+  readonly requestTurn: () => void;
+  /** Bad input, for the log. */
+  readonly onRejected: (remote: string, reason: string) => void;
+}
+
+interface Connection {
+  readonly id: ConnectionId;
+  readonly framed: FramedSocket;
+  /** Payloads of this turn. */
+  outbox: Buffer[];
+  outboxBytes: number;
+  paused: boolean;
+}
+
+function invalid(reason: string): Reject {
+  return { type: 'reject', code: 'invalid', reason, retryAfterMs: 0, session: sessionId(0), slot: 0, seq: 0, id: 0 };
+}
+
+export class ClientLinks {
+  readonly #options: ClientLinksOptions;
+  readonly #connections = new Map<ConnectionId, Connection>();
+  readonly #batch = new FrameBatch();
+  #dirty: Connection[] = [];
+  #nextId = 1;
+
+  constructor(options: ClientLinksOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#connections.size;
+  }
+
+  /** The first payload of a client's connection: takes the connection over, or returns why not; the client has been told. */
+  accept(framed: FramedSocket, payload: Buffer): ConnectionId | string {
+    const hello = this.#hello(payload);
+    if (typeof hello === 'string') {
+      framed.write([encodeFrame(encodeMessage(invalid(hello)))]);
+      this.#options.onRejected(framed.remote, hello);
+      return hello;
+    }
+    const connection: Connection = { id: this.#nextId++, framed, outbox: [], outboxBytes: 0, paused: false };
+    this.#connections.set(connection.id, connection);
+    framed.handle((p) => this.#onPayload(connection, p));
+    framed.socket.on('drain', () => { this.#onDrain(connection); });
+    this.reply(connection.id, this.#options.welcome());
+    return connection.id;
+  }
+
+  /** Dropped when the connection has gone. */
+  reply(id: ConnectionId, message: Message): void {
+    const connection = this.#connections.get(id);
+    if (connection === undefined) return;
+    if (connection.outbox.length === 0) {
+      if (this.#dirty.push(connection) === 1) this.#options.requestTurn();
+    }
+    const payload = encodeMessage(message);
+    connection.outbox.push(payload);
+    connection.outboxBytes += payload.length;
+  }
+
+  flush(): void {
+    if (this.#dirty.length === 0) return;
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const connection of dirty) this.#write(connection);
+  }
+
+  /** The connection has ended. */
+  gone(id: ConnectionId): void {
+    if (this.#connections.delete(id)) this.#options.onGone(id);
+  }
+
+  stop(): void {
+    this.flush();
+    for (const { framed } of this.#connections.values()) framed.socket.destroySoon();
+  }
+
+  #write(connection: Connection): void {
+    const { framed, outbox } = connection;
+    for (const payload of outbox) this.#batch.add(payload);
+    connection.outbox = [];
+    connection.outboxBytes = 0;
+    framed.write(this.#batch.take());
+    if (framed.backlog > BACKLOG_BYTES) framed.destroy(`it does not take its replies: ${framed.backlog} bytes wait for it`);
+    else if (framed.backlog > PAUSE_BYTES && !connection.paused) {
+      connection.paused = true;
+      framed.socket.pause();
+    }
+  }
+
+  #onDrain(connection: Connection): void {
+    if (!connection.paused) return;
+    connection.paused = false;
+    connection.framed.socket.resume();
+  }
+
+  /** The hello, or what is wrong with it. */
+  #hello(payload: Buffer): Hello | string {
+    const decoded = decodeMessage(payload);
+    if (!decoded.ok) return `the first message cannot be read (${decoded.reason}): a client begins with Hello`;
+    const m = decoded.value;
+    if (m.type !== 'hello') return `the first message is ${m.type}: a client begins with Hello`;
+    if (!m.clusterId.equals(ANY_CLUSTER) && !m.clusterId.equals(this.#options.clusterId)) {
+      return `this replica belongs to group ${this.#options.clusterId.toString('hex')}, not to ${m.clusterId.toString('hex')}: check the list of servers`;
+    }
+    if (this.#connections.size >= this.#options.maxConnections) return `this replica has ${this.#connections.size} client connections, as many as it may: try another replica`;
+    return m;
+  }
+
+  #onPayload(connection: Connection, payload: Buffer): string | null {
+    if (payload.length > MAX_BODY_BYTES + 1024) return this.#reject(connection, `a message of ${payload.length} bytes: an operation has at most ${MAX_BODY_BYTES}`);
+    const decoded = decodeMessage(payload);
+    if (!decoded.ok) return this.#reject(connection, `a message that cannot be read: ${decoded.reason}`);
+    const m = decoded.value;
+    switch (m.type) {
+      case 'request':
+      case 'read':
+      case 'register':
+        this.#options.onMessage(connection.id, m);
+        return null;
+      case 'hello':
+        return this.#reject(connection, 'a second Hello');
+      default:
+        return this.#reject(connection, `${m.type} is not a client's message`);
+    }
+  }
+
+  /** Tells the client, when what it is owed has been written, and ends the connection. */
+  #reject(connection: Connection, reason: string): null {
+    this.#options.onRejected(connection.framed.remote, reason);
+    this.reply(connection.id, invalid(reason));
+    this.#write(connection);
+    connection.framed.end(reason);
+    return null;
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * The configuration of a replica process: one object, put together once from flags, environment (VRFS_*), a JSON file
+ * and defaults, in this order of precedence; validated as a whole and frozen. Errors name the key and what is allowed.
+ */
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { epoch, memberId } from '../lib/ids.ts';
+import { configuration, type Configuration } from '../vr/configuration.ts';
+import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions } from '../vr/replica_types.ts';
+import { parseAddress } from './address.ts';
+import { DEFAULT_SEGMENT_BYTES } from './journal.ts';
+import { PAGE_BYTES } from './journal_format.ts';
+
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+const integer = (low: number, high: number): z.ZodType<number> => z.coerce.number().int().min(low).max(high);
+const address = z.string().superRefine((text, ctx) => {
+  const parsed = parseAddress(text);
+  if (!parsed.ok) ctx.addIssue({ code: 'custom', message: parsed.reason });
+});
+const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((v) => v === 'true')]);
+const hex = z.string().regex(/^[0-9a-f]{32}$/, '32 hexadecimal digits, as "vrfs format" has printed them');
+const d = DEFAULT_REPLICA_OPTIONS;
+
+const Schema = z.strictObject({
+  /** The data directory, made by "vrfs format". */
+  data: z.string().min(1),
+  /** Checked against the data directory when given. */
+  memberId: integer(1, 0xffff_ffff).optional(),
+  clusterId: hex.optional(),
+  durability: z.enum(['disk', 'memory']).optional(),
+  /** Where replicas and clients connect to; default: this member's address in the group's configuration. */
+  listen: address.optional(),
+  /** The HTTP API; default: this member's httpAddress. */
+  httpListen: address.optional(),
+  http: flag.default(true),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+  /** A file for the log; default: standard output. */
+  logFile: z.string().min(1).optional(),
+  /** Memory for records that were read, bytes. */
+  cacheBytes: integer(1 << 20, 2 ** 40).default(64 << 20),
+  journalSegmentBytes: integer(4 * PAGE_BYTES, 1 << 30).refine((n) => n % PAGE_BYTES === 0, `a multiple of ${PAGE_BYTES}`).default(DEFAULT_SEGMENT_BYTES),
+  maxClientConnections: integer(1, 1_000_000).default(10_000),
+  heartbeatMs: integer(5, 60_000).default(d.heartbeatMs),
+  viewChangeMs: integer(50, 600_000).default(d.viewChangeMs),
+  resendMs: integer(10, 60_000).default(d.resendMs),
+  checkpointOps: integer(1, 10_000_000).default(d.checkpointOps),
+  checkpointBytes: integer(64 << 10, 2 ** 40).default(d.checkpointBytes),
+  pipeline: integer(1, 1024).default(d.pipeline),
+  batchEntries: integer(1, 65_536).default(d.batchEntries),
+  batchBytes: integer(1024, 8 << 20).default(d.batchBytes),
+  maxLogEntries: integer(1000, 100_000_000).default(d.maxLogEntries),
+  sessionSlots: integer(1, 65_535).default(d.sessionSlots),
+  maxSessions: integer(1, 1_000_000).default(d.maxSessions),
+  sessionTimeoutMs: integer(1000, 86_400_000).default(d.sessionTimeoutMs),
+}).refine((c) => c.viewChangeMs >= 3 * c.heartbeatMs, { path: ['viewChangeMs'], message: 'at least three times heartbeatMs, or a late heart-beat deposes the primary' });
+
+export type ServerConfig = Readonly<z.output<typeof Schema>>;
+export type ServerConfigInput = Partial<Record<keyof z.input<typeof Schema>, unknown>>;
+
+export interface ConfigSources {
+  /** From the command line; undefined values count as not given. */
+  readonly flags?: Readonly<Record<string, unknown>>;
+  /** VRFS_DATA, VRFS_CHECKPOINT_OPS ... Others that begin so are left to whom they belong. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Path of a JSON file. */
+  readonly file?: string;
+}
+
+const KEYS = Object.keys(Schema.shape) as (keyof typeof Schema.shape)[];
+
+function environmentName(key: string): string {
+  return `VRFS_${key.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()}`;
+}
+
+async function readJson(path: string, what: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw new ConfigError(`${what} ${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ConfigError(`${what} ${path} is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function describe(issue: z.core.$ZodIssue, sources: ReadonlyMap<string, string>): string {
+  const key = issue.path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') return `unknown: ${issue.keys.join(', ')} (known are ${KEYS.join(', ')})`;
+  const source = sources.get(String(issue.path[0]));
+  return `${key === '' ? 'the configuration' : key}${source === undefined ? '' : ` (from ${source})`}: ${issue.message}`;
+}
+
+/** Rejects with ConfigError: every key that is wrong, where it came from, and what is allowed. */
+export async function loadConfig(sources: ConfigSources): Promise<ServerConfig> {
+  const merged: Record<string, unknown> = {};
+  const origins = new Map<string, string>();
+  const put = (key: string, value: unknown, origin: string): void => {
+    if (value === undefined) return;
+    merged[key] = value;
+    origins.set(key, origin);
+  };
+  if (sources.file !== undefined) {
+    const json = await readJson(sources.file, 'the configuration file');
+    if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new ConfigError(`the configuration file ${sources.file} has to hold one JSON object`);
+    for (const [key, value] of Object.entries(json)) put(key, value, sources.file);
+  }
+  for (const key of KEYS) put(key, sources.environment?.[environmentName(key)], environmentName(key));
+  for (const [key, value] of Object.entries(sources.flags ?? {})) put(key, value, 'the command line');
+  const parsed = Schema.safeParse(merged);
+  if (!parsed.success) throw new ConfigError(`the configuration is wrong: ${parsed.error.issues.map((i) => describe(i, origins)).join('; ')}`);
+  return Object.freeze(parsed.data);
+}
+
+/** The part that the protocol is tuned by. */
+export function replicaOptions(c: ServerConfig): ReplicaOptions {
+  const {
+    heartbeatMs, viewChangeMs, resendMs, checkpointOps, checkpointBytes, pipeline, batchEntries, batchBytes, maxLogEntries,
+    sessionSlots, maxSessions, sessionTimeoutMs,
+  } = c;
+  return Object.freeze({
+    ...DEFAULT_REPLICA_OPTIONS,
+    heartbeatMs, viewChangeMs, resendMs, checkpointOps, checkpointBytes, pipeline, batchEntries, batchBytes, maxLogEntries,
+    sessionSlots, maxSessions, sessionTimeoutMs,
+  });
+}
+
+const ClusterSchema = z.strictObject({
+  clusterId: hex,
+  durability: z.enum(['disk', 'memory']).default('disk'),
+  members: z.array(z.strictObject({ id: integer(1, 0xffff_ffff), address, httpAddress: address })).min(1).max(255),
+}).superRefine((c, ctx) => {
+  for (const key of ['id', 'address', 'httpAddress'] as const) {
+    if (new Set(c.members.map((m) => m[key])).size < c.members.length) ctx.addIssue({ code: 'custom', path: ['members'], message: `two members have the same ${key}` });
+  }
+});
+
+/** A group as it is formatted: the same file for all its members. */
+export interface Cluster {
+  readonly clusterId: Buffer;
+  readonly configuration: Configuration;
+}
+
+/** `origin` is for error messages: the file that the value came from. Throws ConfigError. */
+export function parseCluster(value: unknown, origin: string): Cluster {
+  const parsed = ClusterSchema.safeParse(value);
+  if (!parsed.success) throw new ConfigError(`${origin} does not describe a group: ${parsed.error.issues.map((i) => describe(i, new Map())).join('; ')}`);
+  const { clusterId, durability, members } = parsed.data;
+  return {
+    clusterId: Buffer.from(clusterId, 'hex'),
+    configuration: configuration(epoch(0), members.map((m) => ({ ...m, id: memberId(m.id) })), durability),
+  };
+}
+
+export async function loadCluster(path: string): Promise<Cluster> {
+  return parseCluster(await readJson(path, 'the cluster file'), path);
+}
+
+/** What `loadCluster` reads. */
+export function describeCluster(c: Cluster): string {
+  const { members, durability } = c.configuration;
+  return `${JSON.stringify({ clusterId: c.clusterId.toString('hex'), durability, members }, null, 2)}\n`;
+}

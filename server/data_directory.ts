@@ -1,0 +1,230 @@
+/**
+ * The directory of one replica:
+ *
+ *   VERSION              what this is: format, version, group, member (JSON); without it nothing here is ours
+ *   LOCK                 the process that has it open
+ *   superblock-a, -b     the two copies of the superblock
+ *   journal/             segments of the log (durability 'disk')
+ *   records/             the record table and its Merkle tree (LevelDB)
+ *
+ * It is made whole by `format`, in one rename, and never by starting: an empty data directory is never taken for a fresh start.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { defined } from '../lib/assert.ts';
+import { ZERO_DIGEST } from '../lib/hash.ts';
+import { opNumber, view, type MemberId } from '../lib/ids.ts';
+import { RecordStore } from '../checkpoint/record_store.ts';
+import { formatNamespace } from '../fsservice/service.ts';
+import { isMember, type Configuration } from '../vr/configuration.ts';
+import type { CheckpointId, Superblock } from '../vr/superblock.ts';
+import { encodeExtra } from './checkpoint_extra.ts';
+import { formatJournal } from './journal.ts';
+import { lockDirectory, type ProcessLock } from './process_lock.ts';
+import { syncDirectory } from './segment_files.ts';
+import { formatSuperblock, readSuperblock } from './superblock_file.ts';
+
+export const DATA_FORMAT = 'vrfs-data';
+export const DATA_VERSION = 1;
+const VERSION_NAME = 'VERSION';
+
+/** The directory cannot be used as it is; the message says why and what to do. */
+export class DataDirectoryError extends Error {
+  override readonly name = 'DataDirectoryError';
+  readonly code: 'missing' | 'empty' | 'notOurs' | 'newer' | 'otherGroup' | 'otherMember' | 'notEmpty';
+
+  constructor(code: DataDirectoryError['code'], message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+const Version = z.object({
+  format: z.literal(DATA_FORMAT),
+  version: z.number().int().positive(),
+  clusterId: z.string().regex(/^[0-9a-f]{32}$/),
+  memberId: z.number().int().positive(),
+});
+type Version = z.infer<typeof Version>;
+
+export interface Layout {
+  readonly root: string;
+  readonly journal: string;
+  readonly records: string;
+}
+
+export function layout(directory: string): Layout {
+  const root = resolve(directory);
+  return { root, journal: join(root, 'journal'), records: join(root, 'records') };
+}
+
+export function newClusterId(): Buffer {
+  return randomBytes(16);
+}
+
+export interface FormatOptions {
+  readonly directory: string;
+  /** 16 bytes, the same for all members of the group. */
+  readonly clusterId: Buffer;
+  readonly memberId: MemberId;
+  readonly configuration: Configuration;
+}
+
+/** Null: there is no such directory. */
+async function contents(directory: string): Promise<string[] | null> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return null;
+    if (code === 'ENOTDIR') throw new DataDirectoryError('notOurs', `${directory} is not a directory; give another path (--data)`);
+    throw error;
+  }
+}
+
+/**
+ * Makes the data directory of a member of a new group, at the checkpoint of op 0: an empty namespace. The directory may be absent
+ * or empty. A format that was interrupted leaves nothing under this name. Rejects with DataDirectoryError.
+ */
+export async function format(options: FormatOptions): Promise<void> {
+  const { root } = layout(options.directory);
+  if (!isMember(options.configuration, options.memberId)) {
+    throw new DataDirectoryError('otherMember', `member ${options.memberId} is not in the configuration that the directory is formatted for`);
+  }
+  const found = await contents(root);
+  if (found !== null && found.length > 0) {
+    throw new DataDirectoryError('notEmpty', `${root} is not empty; nothing was changed. To format a new replica give an empty or a new directory`);
+  }
+  const making = layout(join(dirname(root), `.${basename(root)}.formatting`));
+  await rm(making.root, { recursive: true, force: true });
+  await mkdir(making.root, { recursive: true, mode: 0o700 });
+  const checkpoint = await formatRecords(making.records);
+  const identity = { clusterId: options.clusterId, memberId: options.memberId };
+  if (options.configuration.durability === 'disk') {
+    await formatJournal(making.journal, identity, { certain: true, logView: view(0), headOp: opNumber(0), headHash: ZERO_DIGEST });
+  }
+  const zero = { view: view(0), promisedView: view(0), logView: view(0) };
+  await formatSuperblock(making.root, { ...identity, configuration: options.configuration, incarnation: 0, ...zero, checkpoint, retired: false });
+  await writeVersion(making.root, { format: DATA_FORMAT, version: DATA_VERSION, clusterId: options.clusterId.toString('hex'), memberId: options.memberId });
+  await rename(making.root, root);
+  await syncDirectory(dirname(root));
+}
+
+async function formatRecords(directory: string): Promise<CheckpointId> {
+  const at = { op: opNumber(0), entryHash: ZERO_DIGEST, view: view(0), time: 0 };
+  const store = await RecordStore.open({ directory });
+  try {
+    formatNamespace(store);
+    const { root } = await store.take(at.op, encodeExtra(at));
+    return { ...at, root };
+  } finally {
+    await store.close();
+  }
+}
+
+async function writeVersion(root: string, version: Version): Promise<void> {
+  const handle = await open(join(root, VERSION_NAME), 'wx', 0o600);
+  try {
+    await handle.writeFile(`${JSON.stringify(version, null, 2)}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await syncDirectory(root);
+}
+
+/** Throws DataDirectoryError unless `root` is a data directory of a version that this program reads. */
+async function readVersion(root: string): Promise<Version> {
+  const found = await contents(root);
+  if (found === null) {
+    throw new DataDirectoryError('missing', `there is no data directory ${root}; make one with "vrfs format", or give another path (--data)`);
+  }
+  if (found.length === 0) {
+    throw new DataDirectoryError('empty',
+      `the data directory ${root} is empty, and an empty directory is never taken for a fresh start: a replica that has lost its data must not vote. ` +
+      'For a new group use "vrfs format"; for a member whose disk was lost, let a new member join in its place');
+  }
+  if (!found.includes(VERSION_NAME)) {
+    throw new DataDirectoryError('notOurs', `${root} has no file ${VERSION_NAME}, so it is not a data directory of vrfs; give another path (--data)`);
+  }
+  return parseVersion(root, await readFile(join(root, VERSION_NAME), 'utf8'));
+}
+
+function parseVersion(root: string, text: string): Version {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new DataDirectoryError('notOurs', `${join(root, VERSION_NAME)} is not JSON (${(error as Error).message}), so ${root} is not taken for a data directory of vrfs`);
+  }
+  const newer = z.object({ format: z.literal(DATA_FORMAT), version: z.number().gt(DATA_VERSION) }).safeParse(json);
+  if (newer.success) {
+    throw new DataDirectoryError('newer', `${root} was written in format version ${newer.data.version}; this program reads version ${DATA_VERSION}: use a newer vrfs`);
+  }
+  const parsed = Version.safeParse(json);
+  if (!parsed.success) {
+    const issue = defined(parsed.error.issues[0], 'issue');
+    throw new DataDirectoryError('notOurs', `${join(root, VERSION_NAME)} does not describe a data directory of vrfs (${issue.path.join('.')}: ${issue.message})`);
+  }
+  return parsed.data;
+}
+
+export interface DataDirectory extends Layout {
+  readonly clusterId: Buffer;
+  readonly memberId: MemberId;
+  readonly superblock: Superblock;
+  /** Of the copy of the superblock that was read. */
+  readonly superblockSequence: number;
+  /** What was wrong and could be got over. */
+  readonly warnings: readonly string[];
+  /** Releases the lock. */
+  close(): Promise<void>;
+}
+
+export interface OpenExpectation {
+  /** 16 bytes; refused when the directory is another group's. */
+  readonly clusterId?: Buffer;
+  readonly memberId?: number;
+}
+
+/** What a directory is, without opening it. Rejects with DataDirectoryError as `openDataDirectory` does. */
+export async function inspect(directory: string): Promise<{ readonly clusterId: Buffer; readonly memberId: number; readonly superblock: Superblock }> {
+  const { root } = layout(directory);
+  const version = await readVersion(root);
+  const { superblock } = await readSuperblock(root);
+  return { clusterId: Buffer.from(version.clusterId, 'hex'), memberId: version.memberId, superblock };
+}
+
+/**
+ * Locks the directory for this process and reads its superblock. Rejects with DataDirectoryError, DirectoryLockedError or SuperblockDamagedError.
+ */
+export async function openDataDirectory(directory: string, expected: OpenExpectation = {}): Promise<DataDirectory> {
+  const where = layout(directory);
+  const version = await readVersion(where.root);
+  if (expected.clusterId !== undefined && expected.clusterId.toString('hex') !== version.clusterId) {
+    throw new DataDirectoryError('otherGroup', `${where.root} belongs to group ${version.clusterId}, not to ${expected.clusterId.toString('hex')}; give the directory of this group (--data)`);
+  }
+  if (expected.memberId !== undefined && expected.memberId !== version.memberId) {
+    throw new DataDirectoryError('otherMember', `${where.root} belongs to member ${version.memberId}, not to member ${expected.memberId}; give the directory of this member (--data)`);
+  }
+  const lock = await lockDirectory(where.root);
+  try {
+    return await readLocked(where, version, lock);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function readLocked(where: Layout, version: Version, lock: ProcessLock): Promise<DataDirectory> {
+  const { superblock, sequence, warnings } = await readSuperblock(where.root);
+  if (superblock.clusterId.toString('hex') !== version.clusterId || superblock.memberId !== version.memberId) {
+    throw new DataDirectoryError('otherMember', `the superblock in ${where.root} is member ${superblock.memberId}'s of group ${superblock.clusterId.toString('hex')}, the file ${VERSION_NAME} says otherwise: files of two replicas have been mixed`);
+  }
+  return {
+    ...where, clusterId: superblock.clusterId, memberId: superblock.memberId, superblock, superblockSequence: sequence, warnings,
+    close: () => lock.release(),
+  };
+}

@@ -1,0 +1,112 @@
+/**
+ * The TCP port of a replica. Replicas and clients come to the same one: the first frame tells which it is.
+ */
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { assert } from '../lib/assert.ts';
+import { formatAddress, type HostPort } from './address.ts';
+import type { ClientLinks } from './client_links.ts';
+import { FramedSocket } from './framed_socket.ts';
+import { isPeerHello } from './peer_handshake.ts';
+import type { PeerLinks } from './peer_links.ts';
+
+/** A connection has to say what it is within this, milliseconds. */
+const FIRST_FRAME_MS = 10_000;
+
+export interface ListenerOptions {
+  readonly peers: PeerLinks;
+  readonly clients: ClientLinks;
+  readonly requestTurn: () => void;
+  /** A connection that was refused or broke before it was anyone's, for the log. */
+  readonly onRefused: (remote: string, reason: string) => void;
+}
+
+/** The port is taken, or the address is not this machine's. The message names the remedy. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+}
+
+export function listenError(error: NodeJS.ErrnoException, at: HostPort, option: string): Error {
+  const address = formatAddress(at);
+  switch (error.code) {
+    case 'EADDRINUSE': return new ListenError(`${address} is in use by another process: stop that one, or choose another port (${option})`, { cause: error });
+    case 'EADDRNOTAVAIL': return new ListenError(`${address} is not an address of this machine: give one that is (${option})`, { cause: error });
+    case 'EACCES': return new ListenError(`this user may not listen on ${address}: choose a port above 1023 (${option})`, { cause: error });
+    default: return new ListenError(`cannot listen on ${address}: ${error.message} (${option})`, { cause: error });
+  }
+}
+
+export class Listener {
+  readonly #options: ListenerOptions;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+    this.#server = createServer({ noDelay: true }, (socket) => { this.#onConnection(socket); });
+  }
+
+  /** Resolves to the address as bound. Rejects with ListenError. */
+  listen(at: HostPort): Promise<HostPort> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', (error) => { reject(listenError(error, at, '--listen')); });
+      this.#server.listen({ host: at.host, port: at.port, backlog: 1024 }, () => {
+        const bound = this.#server.address() as AddressInfo | string | null;
+        assert(bound !== null && typeof bound === 'object', 'a TCP server has an address');
+        resolve({ host: at.host, port: bound.port });
+      });
+    });
+  }
+
+  /** No new connections. */
+  stopAccepting(): void {
+    this.#server.close();
+  }
+
+  /** Ends what is left. Resolves when the port is free. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      if (!this.#server.listening && this.#sockets.size === 0) {
+        resolve();
+        return;
+      }
+      this.#server.once('close', () => { resolve(); });
+      this.#server.close();
+      for (const socket of this.#sockets) socket.destroySoon();
+    });
+  }
+
+  #onConnection(socket: Socket): void {
+    this.#sockets.add(socket);
+    let closed: (reason: string | null) => void = (reason) => {
+      if (reason !== null) this.#options.onRefused(remote, reason);
+    };
+    const framed: FramedSocket = new FramedSocket(socket, (payload) => {
+      closed = this.#opened(framed, payload, closed);
+      return null;
+    }, {
+      onRead: this.#options.requestTurn,
+      onClosed: (reason) => {
+        this.#sockets.delete(socket);
+        closed(reason);
+      },
+    });
+    const { remote } = framed;
+    socket.setTimeout(FIRST_FRAME_MS, () => { framed.destroy(`it said nothing for ${FIRST_FRAME_MS / 1000} s`); });
+  }
+
+  /** The first frame. Returns what is to be done when the connection ends. */
+  #opened(framed: FramedSocket, payload: Buffer, refused: (reason: string | null) => void): (reason: string | null) => void {
+    const { peers, clients } = this.#options;
+    framed.socket.setTimeout(0);
+    if (isPeerHello(payload)) {
+      const link = peers.accept(framed, payload);
+      if (typeof link !== 'string') return (reason) => { link.lost(framed, reason); };
+      framed.end(link);
+      return refused;
+    }
+    const id = clients.accept(framed, payload);
+    if (typeof id === 'number') return () => { clients.gone(id); };
+    framed.end(id);
+    return refused;
+  }
+}

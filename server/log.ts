@@ -1,0 +1,44 @@
+/** Logs and counters of a replica process: pino, and a sink that turns the replica's events into both. */
+import { pino, type Level, type Logger } from 'pino';
+import type { EventSink } from '../vr/ports.ts';
+import type { ServerConfig } from './config.ts';
+
+export type Log = Logger;
+
+export function createLog(config: Pick<ServerConfig, 'logLevel' | 'logFile'>, bindings: Readonly<Record<string, unknown>> = {}): Log {
+  // Synchronous: what was logged before a crash is what one needs then, and nothing is logged for each operation.
+  const destination = pino.destination({ dest: config.logFile ?? 1, sync: true, mkdir: true });
+  return pino({ level: config.logLevel, base: { pid: process.pid, ...bindings }, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+}
+
+/** What an operator wants to see of a healthy replica; the rest is 'debug'. */
+const LEVELS: Readonly<Record<string, Level>> = {
+  started: 'info',
+  status: 'info',
+  'view-change': 'info',
+  abdicate: 'warn',
+  'state-transfer': 'info',
+  'state-installed': 'info',
+  'state-transfer-failed': 'warn',
+  'checkpoint-skipped': 'info',
+  'checkpoint-disputed': 'error',
+  'root-differs': 'error',
+};
+
+export interface CountingSink extends EventSink {
+  readonly counts: ReadonlyMap<string, number>;
+}
+
+/** Logs each event at its level and counts it; `observe` sees it too. */
+export function eventSink(log: Log, observe: (name: string, data: Readonly<Record<string, string | number | boolean>>) => void): CountingSink {
+  const counts = new Map<string, number>();
+  return {
+    counts,
+    event(name, data) {
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+      const level = LEVELS[name] ?? 'debug';
+      if (log.isLevelEnabled(level)) log[level](data, name);
+      observe(name, data);
+    },
+  };
+}

@@ -1,0 +1,197 @@
+/**
+ * The connection to one other replica. Messages are best effort: while there is no connection, or the other side is too slow to
+ * take what waits for it, they are dropped and counted; the protocol re-sends what matters. Memory stays bounded.
+ */
+import { connect, type Socket } from 'node:net';
+import { encodeFrame } from '../lib/frame.ts';
+import type { MemberId } from '../lib/ids.ts';
+import { FramedSocket } from './framed_socket.ts';
+import type { HostPort } from './address.ts';
+import { decodePeerHello, encodePeerHello, isPing, PING, refusalOf } from './peer_handshake.ts';
+import type { LinkStatus } from './running_replica.ts';
+
+/** What may wait for a peer, bytes. */
+export const QUEUE_BYTES = 16 << 20;
+const FIRST_RETRY_MS = 50;
+const LAST_RETRY_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** A ping after so much silence of this side; the end of the connection after so much of the other. */
+export const PING_AFTER_MS = 1_000;
+export const DEAD_AFTER_MS = 6_000;
+
+export interface PeerLinkContext {
+  readonly clusterId: Buffer;
+  readonly self: MemberId;
+  /** A payload from the peer, behind the handshake; returns why the link has to end, or null. */
+  onPayload(from: MemberId, payload: Buffer): string | null;
+  /** All payloads of one read have been handled. */
+  onRead(): void;
+  /** Something waits to be written at the end of the turn. */
+  onQueued(link: PeerLink): void;
+  onConnected(member: MemberId): void;
+  /** `reason` null: in order. Repeated failures of the same kind are told once. */
+  onDisconnected(member: MemberId, reason: string | null): void;
+}
+
+export class PeerLink {
+  readonly member: MemberId;
+  readonly #address: HostPort;
+  readonly #context: PeerLinkContext;
+  readonly #dials: boolean;
+  #framed: FramedSocket | null = null;
+  /** A connection that has not come through the handshake. */
+  #dialling: FramedSocket | null = null;
+  #outbox: Buffer[] = [];
+  #outboxBytes = 0;
+  #retryMs = FIRST_RETRY_MS;
+  #retryTimer: NodeJS.Timeout | null = null;
+  #stopped = false;
+  #lastFailure: string | null = null;
+  #dropped = 0;
+  #sentBefore = 0;
+  #receivedBefore = 0;
+
+  /** The member with the lower id dials, so that a pair has one connection. */
+  constructor(member: MemberId, address: HostPort, context: PeerLinkContext) {
+    this.member = member;
+    this.#address = address;
+    this.#context = context;
+    this.#dials = context.self < member;
+  }
+
+  get connected(): boolean {
+    return this.#framed !== null;
+  }
+
+  start(): void {
+    if (this.#dials) this.#dial();
+  }
+
+  /** A whole frame; written at the end of the turn, or dropped. */
+  send(frame: Buffer): void {
+    const framed = this.#framed;
+    if (framed === null || framed.backlog + this.#outboxBytes + frame.length > QUEUE_BYTES) {
+      this.#dropped++;
+      return;
+    }
+    if (this.#outbox.length === 0) this.#context.onQueued(this);
+    this.#outbox.push(frame);
+    this.#outboxBytes += frame.length;
+  }
+
+  flush(): void {
+    if (this.#outbox.length === 0) return;
+    const frames = this.#outbox;
+    this.#outbox = [];
+    this.#outboxBytes = 0;
+    this.#framed?.write(frames);
+  }
+
+  /** Called now and then: keeps an idle connection alive, ends a dead one. */
+  watch(now: number): void {
+    const framed = this.#framed;
+    if (framed === null) return;
+    if (now - framed.lastReceived > DEAD_AFTER_MS) framed.destroy(`nothing came for ${Math.round((now - framed.lastReceived) / 1000)} s`);
+    else if (now - framed.lastSent > PING_AFTER_MS) framed.write([encodeFrame(PING)]);
+  }
+
+  /** Takes over a connection on which the peer has said hello; the answer goes out here. An older connection ends. */
+  accept(framed: FramedSocket): void {
+    const { clusterId, self } = this.#context;
+    framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member }))]);
+    this.#establish(framed);
+  }
+
+  /** A connection of this link has ended. */
+  lost(framed: FramedSocket, reason: string | null): void {
+    if (this.#framed !== framed) return;
+    this.#sentBefore += framed.sentBytes;
+    this.#receivedBefore += framed.receivedBytes;
+    this.#framed = null;
+    this.#outbox = [];
+    this.#outboxBytes = 0;
+    if (this.#stopped) return;
+    this.#context.onDisconnected(this.member, reason);
+    if (this.#dials) this.#retry();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
+    this.flush();
+    this.#dialling?.destroy('stopped');
+    this.#framed?.socket.end();
+    this.#framed?.socket.destroySoon();
+  }
+
+  status(): LinkStatus {
+    return {
+      member: this.member,
+      connected: this.connected,
+      queuedBytes: this.#outboxBytes + (this.#framed?.backlog ?? 0),
+      sentBytes: this.#sentBefore + (this.#framed?.sentBytes ?? 0),
+      receivedBytes: this.#receivedBefore + (this.#framed?.receivedBytes ?? 0),
+      dropped: this.#dropped,
+    };
+  }
+
+  readonly #onPayload = (payload: Buffer): string | null => (isPing(payload) ? null : this.#context.onPayload(this.member, payload));
+
+  #establish(framed: FramedSocket): void {
+    const old = this.#framed;
+    if (old !== null) {
+      this.lost(old, 'the peer has connected anew');
+      old.destroy('the peer has connected anew');
+    }
+    this.#framed = framed;
+    this.#retryMs = FIRST_RETRY_MS;
+    this.#lastFailure = null;
+    framed.handle(this.#onPayload);
+    this.#context.onConnected(this.member);
+  }
+
+  #dial(): void {
+    if (this.#stopped) return;
+    const { clusterId, self } = this.#context;
+    const socket: Socket = connect({ host: this.#address.host, port: this.#address.port, noDelay: true });
+    const framed: FramedSocket = new FramedSocket(socket, (payload) => this.#onAnswer(framed, payload), {
+      onRead: () => { this.#context.onRead(); },
+      onClosed: (reason) => { this.#onDialledClosed(framed, reason); },
+    });
+    this.#dialling = framed;
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => { framed.destroy(`no answer within ${CONNECT_TIMEOUT_MS} ms`); });
+    socket.once('connect', () => { framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member }))]); });
+  }
+
+  #onAnswer(framed: FramedSocket, payload: Buffer): string | null {
+    const hello = decodePeerHello(payload);
+    if (!hello.ok) return hello.reason;
+    const { clusterId, self } = this.#context;
+    const refusal = refusalOf(hello.value, { clusterId, self, isPeer: (id) => id === this.member });
+    if (refusal !== null) return refusal;
+    framed.socket.setTimeout(0);
+    this.#dialling = null;
+    this.#establish(framed);
+    return null;
+  }
+
+  #onDialledClosed(framed: FramedSocket, reason: string | null): void {
+    if (this.#dialling !== framed) {
+      this.lost(framed, reason);
+      return;
+    }
+    this.#dialling = null;
+    if (this.#stopped) return;
+    const failure = reason ?? 'the other side closed the connection before it said who it is';
+    if (failure !== this.#lastFailure) this.#context.onDisconnected(this.member, failure);
+    this.#lastFailure = failure;
+    this.#retry();
+  }
+
+  /** Back-off with jitter, so that replicas which lost each other do not meet in step. */
+  #retry(): void {
+    if (this.#stopped) return;
+    this.#retryTimer = setTimeout(() => { this.#dial(); }, this.#retryMs * (0.5 + Math.random()));
+    this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * The connections to the other replicas, and the bytes of their messages: a frame around an envelope and a message,
+ * encoded once however many it goes to.
+ */
+import { assert } from '../lib/assert.ts';
+import { decodeAll, EMPTY, Writer } from '../lib/bytes.ts';
+import { encodeFrame, encodeFrameOf } from '../lib/frame.ts';
+import type { MemberId } from '../lib/ids.ts';
+import type { Configuration } from '../vr/configuration.ts';
+import { decodeEnvelope, encodeEnvelope, encodeMessage, ENVELOPE_BYTES, readMessage } from '../vr/message_codec.ts';
+import type { Envelope, Message, ReplicaMessage } from '../vr/messages.ts';
+import { parseAddress } from './address.ts';
+import type { FramedSocket } from './framed_socket.ts';
+import { decodePeerHello, encodeRefusal, refusalOf } from './peer_handshake.ts';
+import { PeerLink } from './peer_link.ts';
+import type { LinkStatus } from './running_replica.ts';
+
+/** How often connections are looked after, milliseconds. */
+const WATCH_MS = 500;
+
+export interface PeerLinksOptions {
+  readonly clusterId: Buffer;
+  readonly self: MemberId;
+  readonly configuration: Configuration;
+  /** What this replica's messages are sent under; the same object as long as it is the same. */
+  readonly envelope: () => Envelope;
+  readonly onMessage: (from: Envelope, message: ReplicaMessage, bytes: number) => void;
+  /** An input has come, or something waits to be sent: the turn has to be ended by `flush`. */
+  readonly requestTurn: () => void;
+  readonly onConnected: (member: MemberId) => void;
+  readonly onDisconnected: (member: MemberId, reason: string | null) => void;
+}
+
+const CLIENT_MESSAGES: ReadonlySet<Message['type']> = new Set([
+  'hello', 'welcome', 'register', 'registered', 'request', 'reply', 'read', 'readReply', 'redirect', 'reject',
+] as const);
+
+function isReplicaMessage(m: Message): m is ReplicaMessage {
+  return !CLIENT_MESSAGES.has(m.type);
+}
+
+export class PeerLinks {
+  readonly #options: PeerLinksOptions;
+  readonly #links = new Map<MemberId, PeerLink>();
+  #dirty: PeerLink[] = [];
+  #watchTimer: NodeJS.Timeout | null = null;
+  #lastWatch = 0;
+  #envelope: Envelope | null = null;
+  #envelopeBytes = EMPTY;
+
+  constructor(options: PeerLinksOptions) {
+    this.#options = options;
+    const context = {
+      clusterId: options.clusterId,
+      self: options.self,
+      onPayload: (from: MemberId, payload: Buffer) => this.#onPayload(from, payload),
+      onRead: options.requestTurn,
+      onQueued: (link: PeerLink) => {
+        if (this.#dirty.push(link) === 1) options.requestTurn();
+      },
+      onConnected: options.onConnected,
+      onDisconnected: options.onDisconnected,
+    };
+    for (const m of options.configuration.members) {
+      if (m.id === options.self) continue;
+      const address = parseAddress(m.address);
+      assert(address.ok, `the address of member ${m.id} was checked when the group was formatted`);
+      this.#links.set(m.id, new PeerLink(m.id, address.value, context));
+    }
+  }
+
+  start(): void {
+    for (const link of this.#links.values()) link.start();
+    this.#lastWatch = performance.now();
+    this.#watchTimer = setInterval(() => { this.#watch(); }, WATCH_MS);
+  }
+
+  send(to: MemberId, message: Message): void {
+    this.#links.get(to)?.send(this.#frame(message));
+  }
+
+  broadcast(to: readonly MemberId[], message: Message): void {
+    const frame = this.#frame(message);
+    for (const id of to) this.#links.get(id)?.send(frame);
+  }
+
+  /** Writes what has gathered in this turn: once a connection. */
+  flush(): void {
+    if (this.#dirty.length === 0) return;
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const link of dirty) link.flush();
+  }
+
+  /** The first payload of a connection that another replica has opened. Returns the link that took it over, or why not; the reason has been told. */
+  accept(framed: FramedSocket, payload: Buffer): PeerLink | string {
+    const { clusterId, self } = this.#options;
+    const hello = decodePeerHello(payload);
+    const refusal = hello.ok ? refusalOf(hello.value, { clusterId, self, isPeer: (id) => this.#links.has(id) }) : hello.reason;
+    const link = hello.ok ? this.#links.get(hello.value.from) : undefined;
+    if (refusal !== null || link === undefined) {
+      const reason = refusal ?? 'unknown member';
+      framed.write([encodeFrame(encodeRefusal(reason))]);
+      return reason;
+    }
+    link.accept(framed);
+    return link;
+  }
+
+  stop(): void {
+    if (this.#watchTimer !== null) clearInterval(this.#watchTimer);
+    for (const link of this.#links.values()) link.stop();
+  }
+
+  status(): LinkStatus[] {
+    return [...this.#links.values()].map((link) => link.status());
+  }
+
+  #frame(message: Message): Buffer {
+    const envelope = this.#options.envelope();
+    if (envelope !== this.#envelope) {
+      const w = new Writer(ENVELOPE_BYTES);
+      encodeEnvelope(w, envelope);
+      this.#envelope = envelope;
+      this.#envelopeBytes = w.finish();
+    }
+    return encodeFrameOf([this.#envelopeBytes, encodeMessage(message)]);
+  }
+
+  #onPayload(from: MemberId, payload: Buffer): string | null {
+    const decoded = decodeAll(payload, (r) => ({ envelope: decodeEnvelope(r), message: readMessage(r) }));
+    if (!decoded.ok) return `a message that cannot be read: ${decoded.reason}`;
+    const { envelope, message } = decoded.value;
+    if (envelope.sender !== from) return `a message of member ${envelope.sender} on the link of member ${from}`;
+    if (!isReplicaMessage(message)) return `a client's message (${message.type}) on a link of replicas`;
+    this.#options.onMessage(envelope, message, payload.length);
+    return null;
+  }
+
+  #watch(): void {
+    const now = performance.now();
+    const late = now - this.#lastWatch > 4 * WATCH_MS;
+    this.#lastWatch = now;
+    // This process itself was stopped or held up: what the others sent meanwhile has not been read yet.
+    if (late) return;
+    for (const link of this.#links.values()) link.watch(now);
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * One process a data directory. The lock file names the process that holds it by pid, start time and boot of the
+ * machine, so that what a killed process left behind is told from a living one whatever became of its pid. LevelDB's
+ * own lock, which the kernel drops with the process, stands behind it where pids do not tell (other pid namespaces).
+ */
+import { link, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+export const LOCK_NAME = 'LOCK';
+
+const Holder = z.object({ pid: z.number().int().positive(), startTime: z.string(), bootId: z.string() });
+type Holder = z.infer<typeof Holder>;
+
+export class DirectoryLockedError extends Error {
+  override readonly name = 'DirectoryLockedError';
+  readonly pid: number;
+
+  constructor(directory: string, pid: number) {
+    super(`the data directory ${directory} is in use by the process with pid ${pid}; stop that one first (kill ${pid}), or give this replica a directory of its own`);
+    this.pid = pid;
+  }
+}
+
+async function textOf(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // ESRCH: the process went while its file was being read.
+    if (code === 'ENOENT' || code === 'ESRCH') return null;
+    throw error;
+  }
+}
+
+/** In ticks since the boot; null: there is no such process, or none that can be seen. */
+async function startTimeOf(pid: number): Promise<string | null> {
+  const stat = await textOf(`/proc/${pid}/stat`);
+  if (stat === null) return null;
+  // The command name, in parentheses, may hold blanks; the start time is the 20th field behind it.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields[0] === 'Z' || fields[0] === 'X' ? null : fields[19] ?? null;
+}
+
+async function bootId(): Promise<string> {
+  return (await textOf('/proc/sys/kernel/random/boot_id'))?.trim() ?? '';
+}
+
+function parseHolder(text: string): Holder | null {
+  try {
+    const parsed = Holder.safeParse(JSON.parse(text));
+    return parsed.success ? parsed.data : null;
+  } catch (error) {
+    // Half written by a process that was killed: it holds nothing.
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+/** The living process that holds the lock of `directory`; null: none. */
+export async function lockHolder(directory: string): Promise<number | null> {
+  const text = await textOf(join(directory, LOCK_NAME));
+  const holder = text === null ? null : parseHolder(text);
+  if (holder === null || holder.bootId !== await bootId()) return null;
+  return (await startTimeOf(holder.pid)) === holder.startTime ? holder.pid : null;
+}
+
+export interface ProcessLock {
+  release(): Promise<void>;
+}
+
+/** Rejects with DirectoryLockedError while another living process holds it. */
+export async function lockDirectory(directory: string): Promise<ProcessLock> {
+  const path = join(directory, LOCK_NAME);
+  const own: Holder = { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '', bootId: await bootId() };
+  // Written aside and linked into place, so that nobody ever sees a lock without its holder's name.
+  const aside = `${path}.${process.pid}`;
+  await writeFile(aside, JSON.stringify(own), { mode: 0o600 });
+  try {
+    while (!(await tryLink(aside, path))) {
+      const seen = await textOf(path);
+      const pid = await lockHolder(directory);
+      if (pid !== null) throw new DirectoryLockedError(directory, pid);
+      if (seen !== null) await removeStale(path, seen);
+    }
+  } finally {
+    await unlink(aside);
+  }
+  return { release: () => unlink(path) };
+}
+
+async function tryLink(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Of two processes that both see a stale lock one moves it away; the other finds it gone, or moves a new one, which it puts back. */
+async function removeStale(path: string, seen: string): Promise<void> {
+  const moved = `${path}.stale-${process.pid}`;
+  try {
+    await rename(path, moved);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  if ((await textOf(moved)) !== seen) await tryLink(moved, path);
+  await unlink(moved);
+}

@@ -1,0 +1,26 @@
+/**
+ * One turn of the event loop. Sockets and disks hand their inputs to the replica as they come; once all that were
+ * ready have been read, `end` runs, once: the replica sends what has gathered, the journal begins a group, each
+ * socket is written to once. No batch has a delay of its own, and under load batches grow by themselves.
+ */
+export class Turn {
+  readonly #end: () => void;
+  #requested = false;
+
+  constructor(end: () => void) {
+    this.#end = end;
+  }
+
+  /** There was an input: the turn has to be ended. */
+  request(): void {
+    if (this.#requested) return;
+    this.#requested = true;
+    // setImmediate runs when the loop has polled all descriptors that were ready.
+    setImmediate(this.#run);
+  }
+
+  readonly #run = (): void => {
+    this.#requested = false;
+    this.#end();
+  };
+}

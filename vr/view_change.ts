@@ -29,6 +29,9 @@ export class ViewChange {
   /** What this replica says; durable before it is sent. */
   #saying: View;
   #sayingDurable: View;
+  /** What was broadcast last since this suspicion began. */
+  #announced = -1;
+  #announcedLeft = false;
   #suspecting = false;
   #suspectingSince = 0;
   /** In status view-change: this replica left a view of its own accord, rather than following others into a newer one. */
@@ -73,6 +76,7 @@ export class ViewChange {
 
   #stopSuspecting(): void {
     this.#suspecting = false;
+    this.#announced = -1;
     this.#resend.stop();
   }
 
@@ -110,7 +114,8 @@ export class ViewChange {
         this.#leaveWhenAgreed();
       });
     } else {
-      this.#sendStartViewChange();
+      // Said already. Repeating it here would answer each word with a word, for ever; the timer repeats.
+      if (this.#announced < this.#saying || this.#announcedLeft !== (r.phase === 'view-change')) this.#sendStartViewChange();
       this.#leaveWhenAgreed();
     }
     if (!this.#resend.running) this.#resend.start(r.now);
@@ -119,7 +124,9 @@ export class ViewChange {
   #sendStartViewChange(): void {
     const r = this.#r;
     if (this.#sayingDurable < this.#saying || (r.phase === 'normal' ? !this.#suspecting : !this.#left)) return;
-    r.broadcast({ type: 'startViewChange', view: this.#saying, left: r.phase === 'view-change' });
+    this.#announced = this.#saying;
+    this.#announcedLeft = r.phase === 'view-change';
+    r.broadcast({ type: 'startViewChange', view: this.#saying, left: this.#announcedLeft });
   }
 
   #suspect(): void {

@@ -45,7 +45,7 @@ export async function* readStream(caller: Caller, path: Buffer, start = 0, end =
       while (next < stop && pending.length < STEPS_UNDER_WAY) {
         const step = caller.query({ type: 'read', at, offset: next, length: Math.min(STEP_BYTES, stop - next) });
         // It is awaited in its turn, and throws there: a failure ahead of its turn is not an unhandled one.
-        step.catch(() => undefined);
+        void step.catch(() => undefined);
         pending.push(step);
         next += STEP_BYTES;
       }

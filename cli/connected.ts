@@ -1,0 +1,66 @@
+/** The options of every command that speaks to a group, and the connection they lead to. */
+import { InvalidArgumentError, type Command } from 'commander';
+import { VrfsClient } from '../client/client.ts';
+import { parseAddress } from '../client/connection.ts';
+import { FileSystem } from '../client/file_system.ts';
+import type { Io } from './io.ts';
+import { UsageError } from './failure.ts';
+
+export const DEFAULT_SERVERS = '127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103';
+
+export interface ConnectionOptions {
+  readonly server?: string;
+  /** Milliseconds. */
+  readonly timeout: number;
+  readonly json?: boolean;
+}
+
+export function connectionOptions(command: Command): Command {
+  return command
+    .option('-s, --server <list>', `replicas as host:port,host:port (default: $VRFS_SERVERS, else ${DEFAULT_SERVERS})`)
+    .option('--timeout <ms>', 'how long to wait for the group, milliseconds', positiveInteger, 10_000);
+}
+
+export function jsonOption(command: Command): Command {
+  return command.option('--json', 'print JSON for programs; errors too');
+}
+
+export function positiveInteger(text: string): number {
+  const n = Number(text);
+  if (!Number.isSafeInteger(n) || n < 1) throw new InvalidArgumentError('a positive integer is needed');
+  return n;
+}
+
+export function nonNegativeInteger(text: string): number {
+  const n = Number(text);
+  if (text.trim() === '' || !Number.isSafeInteger(n) || n < 0) throw new InvalidArgumentError('an integer from 0 on is needed');
+  return n;
+}
+
+export function serversOf(options: Pick<ConnectionOptions, 'server'>, io: Io): string[] {
+  const text = options.server ?? io.env['VRFS_SERVERS'] ?? DEFAULT_SERVERS;
+  const servers = text.split(',').map((s) => s.trim()).filter((s) => s !== '');
+  const source = options.server !== undefined ? '--server' : 'VRFS_SERVERS';
+  if (servers.length === 0) throw new UsageError(`${source} is empty: give host:port,host:port`);
+  for (const s of servers) if (parseAddress(s) === null) throw new UsageError(`${source}: '${s}' is not host:port, as 127.0.0.1:7101`);
+  return servers;
+}
+
+/** Connects, runs `use`, and closes whatever happens. */
+export async function withClient<T>(options: ConnectionOptions, io: Io, use: (client: VrfsClient) => Promise<T>): Promise<T> {
+  const client = await VrfsClient.connect({
+    servers: serversOf(options, io),
+    name: `cli ${process.pid}`,
+    requestTimeoutMs: options.timeout,
+    connectTimeoutMs: options.timeout,
+  });
+  try {
+    return await use(client);
+  } finally {
+    await client.close();
+  }
+}
+
+export function withFileSystem<T>(options: ConnectionOptions, io: Io, use: (fs: FileSystem) => Promise<T>): Promise<T> {
+  return withClient(options, io, (client) => use(new FileSystem(client)));
+}

@@ -1,0 +1,78 @@
+/** From whatever a command threw to a message and an exit code. */
+import { CommanderError } from 'commander';
+import { FsError } from '../client/fs_error.ts';
+import { VrfsError } from '../client/errors.ts';
+import { AssertionError } from '../lib/assert.ts';
+import { MountError } from '../mount/binding.ts';
+import { ExitCode } from './exit_codes.ts';
+
+/** Something about this machine or directory is in the way. */
+export class EnvironmentError extends Error {
+  override readonly name = 'EnvironmentError';
+  readonly remedy: string;
+  constructor(what: string, remedy: string, options?: ErrorOptions) {
+    super(what, options);
+    this.remedy = remedy;
+  }
+}
+
+/** An argument that commander could not know to be wrong. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** The command did its work and has something bad to say; it has said it already. */
+export class Failed extends Error {
+  override readonly name = 'Failed';
+}
+
+export interface Failure {
+  readonly exitCode: ExitCode;
+  /** For programs: an errno name, or the kind of the error. */
+  readonly code: string;
+  readonly message: string;
+  /** What to do. */
+  readonly remedy?: string;
+  /** It has been said already. */
+  readonly silent?: boolean;
+}
+
+/** System errors of the local machine that have nothing to do with a fault of ours. */
+const LOCAL = new Set(['ENOENT', 'EACCES', 'EPERM', 'EISDIR', 'ENOTDIR', 'EEXIST', 'ENOSPC', 'EROFS', 'EMFILE', 'ENAMETOOLONG', 'ELOOP', 'EPIPE']);
+
+export function failureOf(error: unknown): Failure {
+  if (error instanceof CommanderError) {
+    // Commander has printed what it has to say: help, the version, or what is wrong.
+    const ok = error.exitCode === 0;
+    return { exitCode: ok ? ExitCode.ok : ExitCode.usage, code: error.code, message: error.message, silent: true };
+  }
+  if (error instanceof Failed) return { exitCode: ExitCode.failed, code: 'FAILED', message: error.message, silent: true };
+  if (error instanceof FsError) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
+  if (error instanceof VrfsError) return ofVrfsError(error);
+  if (error instanceof UsageError || error instanceof TypeError || error instanceof RangeError) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
+  if (error instanceof EnvironmentError || error instanceof MountError) {
+    return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message, remedy: error.remedy };
+  }
+  if (error instanceof AssertionError || !(error instanceof Error)) return internal(error);
+  if (ENVIRONMENT_ERRORS.has(error.name)) return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message };
+  if ('code' in error && typeof error.code === 'string' && LOCAL.has(error.code)) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
+  return internal(error);
+}
+
+/** Of the server: their messages name the remedy. */
+const ENVIRONMENT_ERRORS = new Set(['DataDirectoryError', 'DirectoryLockedError', 'SuperblockDamagedError', 'ConfigError', 'ListenError']);
+
+function ofVrfsError(error: VrfsError): Failure {
+  switch (error.name) {
+    case 'NotReachable':
+    case 'TimedOut':
+    case 'Busy': return { exitCode: ExitCode.unreachable, code: error.name, message: error.message };
+    case 'InvalidCall': return { exitCode: ExitCode.usage, code: error.name, message: error.message };
+    default: return { exitCode: error.mayHaveHappened ? ExitCode.outcomeUnknown : ExitCode.unreachable, code: error.name, message: error.message };
+  }
+}
+
+function internal(error: unknown): Failure {
+  const text = error instanceof Error ? error.stack ?? error.message : String(error);
+  return { exitCode: ExitCode.internal, code: 'INTERNAL', message: `a fault of vrfs: ${text}` };
+}

@@ -1,0 +1,37 @@
+/** What a command is given of the world, so that tests can run one without a process. */
+import type { Readable, Writable } from 'node:stream';
+
+export interface Io {
+  readonly stdin: Readable;
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+}
+
+export function processIo(): Io {
+  return { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, env: process.env, cwd: process.cwd() };
+}
+
+/** Writes and waits for room, so that a slow reader of a long output does not fill the memory. */
+export function write(stream: Writable, data: string | Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(data, (error) => {
+      if (error === null || error === undefined) resolve();
+      else reject(error);
+    });
+  });
+}
+
+export function print(io: Io, line: string): Promise<void> {
+  return write(io.stdout, `${line}\n`);
+}
+
+/** For what is not the command's result: notes and warnings. */
+export function note(io: Io, line: string): Promise<void> {
+  return write(io.stderr, `${line}\n`);
+}
+
+export function printJson(io: Io, value: unknown): Promise<void> {
+  return print(io, JSON.stringify(value, null, 2));
+}

@@ -1,0 +1,368 @@
+"""What programs rely on and shell commands do not show: called with a folder on the mount, and the name of the binding."""
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import sys
+import threading
+
+root, binding = sys.argv[1], sys.argv[2]
+kernel = binding == "kernel"
+
+
+def path(name):
+    return os.path.join(root, name)
+
+
+def fails(code, call, *args, **named):
+    try:
+        call(*args, **named)
+    except OSError as error:
+        assert error.errno == code, f"{call.__name__}{args}: {errno.errorcode[error.errno]} instead of {errno.errorcode[code]}"
+        return
+    raise AssertionError(f"{call.__name__}{args} succeeded instead of {errno.errorcode[code]}")
+
+
+def write(name, data):
+    with open(path(name), "wb") as f:
+        f.write(data)
+
+
+def read(name):
+    with open(path(name), "rb") as f:
+        return f.read()
+
+
+def test_errors():
+    fails(errno.ENOENT, os.stat, path("nothing"))
+    fails(errno.ENOENT, os.unlink, path("nothing"))
+    write("file", b"x")
+    fails(errno.ENOTDIR, os.stat, path("file/below"))
+    fails(errno.EEXIST, os.mkdir, path("file"))
+    fails(errno.EEXIST, os.open, path("file"), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    os.mkdir(path("folder"))
+    write("folder/child", b"x")
+    fails(errno.ENOTEMPTY, os.rmdir, path("folder"))
+    fails(errno.EISDIR, os.rename, path("file"), path("folder"))
+    fails(errno.ENOTDIR, os.rename, path("folder"), path("file"))
+    fails(errno.EINVAL, os.rename, path("folder"), path("folder/inner"))
+    fails(errno.ENAMETOOLONG, os.stat, path("n" * 256))
+    write("n" * 255, b"long")
+    assert read("n" * 255) == b"long"
+
+
+def test_unlinked_file_lives_while_open():
+    f = os.open(path("temporary"), os.O_CREAT | os.O_RDWR)
+    os.write(f, b"before")
+    os.unlink(path("temporary"))
+    assert not os.path.exists(path("temporary"))
+    os.write(f, b" after")
+    os.lseek(f, 0, os.SEEK_SET)
+    assert os.read(f, 100) == b"before after"
+    os.ftruncate(f, 3)
+    assert os.fstat(f).st_size == 3
+    if kernel:
+        assert os.fstat(f).st_nlink == 0
+    os.close(f)
+    assert [n for n in os.listdir(root) if n.startswith(".fuse_hidden")] == []
+
+
+def test_replaced_file_lives_while_open():
+    write("old", b"old content")
+    f = os.open(path("old"), os.O_RDONLY)
+    write("new", b"new content")
+    os.rename(path("new"), path("old"))
+    assert os.read(f, 100) == b"old content"
+    assert read("old") == b"new content"
+    os.close(f)
+
+
+def test_mode_is_checked_at_open_only():
+    f = os.open(path("readonly"), os.O_CREAT | os.O_WRONLY, 0o444)
+    os.write(f, b"written")
+    os.fchmod(f, 0)
+    os.write(f, b" still")
+    os.close(f)
+    assert stat.S_IMODE(os.stat(path("readonly")).st_mode) == 0
+    assert os.stat(path("readonly")).st_size == 13
+
+
+def test_append():
+    a = os.open(path("log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.close(a)
+    a = os.open(path("log"), os.O_WRONLY | os.O_APPEND)
+    b = os.open(path("log"), os.O_WRONLY | os.O_APPEND)
+    for i in range(5):
+        os.write(a, b"a")
+        os.write(b, b"b")
+    os.close(a)
+    os.close(b)
+    assert read("log") == b"ababababab"
+
+
+def test_append_from_many_threads():
+    write("threads", b"")
+
+    def add(letter):
+        f = os.open(path("threads"), os.O_WRONLY | os.O_APPEND)
+        for _ in range(20):
+            os.write(f, letter * 10)
+        os.close(f)
+
+    threads = [threading.Thread(target=add, args=(bytes([65 + i]),)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    data = read("threads")
+    assert len(data) == 8 * 20 * 10
+    for i in range(8):
+        assert data.count(bytes([65 + i])) == 200
+
+
+def test_truncate_and_holes():
+    write("sparse", b"abc")
+    os.truncate(path("sparse"), 1)
+    f = os.open(path("sparse"), os.O_RDWR)
+    os.pwrite(f, b"end", 300_000)
+    assert os.fstat(f).st_size == 300_003
+    assert os.pread(f, 5, 0) == b"a\0\0\0\0"
+    assert os.pread(f, 6, 299_997 + 3 - 3) == b"\0\0\0end"
+    assert os.pread(f, 10, 300_003) == b""
+    os.close(f)
+    f = os.open(path("sparse"), os.O_WRONLY | os.O_TRUNC)
+    assert os.fstat(f).st_size == 0
+    os.close(f)
+
+
+def test_large_writes_and_reads():
+    data = bytes(range(256)) * 5000
+    write("large", data)
+    assert read("large") == data
+    f = os.open(path("large"), os.O_RDONLY)
+    assert os.pread(f, 70_000, 60_001) == data[60_001:130_001]
+    os.close(f)
+
+
+def test_times():
+    write("timed", b"x")
+    os.utime(path("timed"), ns=(1_000_000_001_123_456_789, 999_999_999_987_654_321))
+    s = os.stat(path("timed"))
+    if kernel:
+        assert (s.st_atime_ns, s.st_mtime_ns) == (1_000_000_001_123_456_789, 999_999_999_987_654_321)
+    else:
+        assert (s.st_atime_ns, s.st_mtime_ns) == (1_000_000_001_123_000_000, 999_999_999_987_000_000)
+    if kernel:
+        os.utime(path("timed"), ns=(1, -1_500_000_000))
+        assert os.stat(path("timed")).st_mtime_ns == -1_500_000_000
+    before = os.stat(path("timed")).st_ctime_ns
+    write("timed", b"y")
+    assert os.stat(path("timed")).st_mtime_ns >= before - 1_000_000
+
+
+def test_links():
+    write("one", b"shared")
+    os.link(path("one"), path("two"))
+    a, b = os.stat(path("one")), os.stat(path("two"))
+    assert a.st_ino == b.st_ino and a.st_nlink == 2
+    with open(path("two"), "ab") as f:
+        f.write(b" more")
+    assert read("one") == b"shared more"
+    os.unlink(path("one"))
+    assert os.stat(path("two")).st_nlink == 1
+    target = "t" * 4000
+    os.symlink(target, path("soft"))
+    assert os.readlink(path("soft")) == target
+    fails(errno.EPERM, os.link, path("."), path("directory link"))
+
+
+def test_special_files():
+    os.mkfifo(path("fifo"), 0o640)
+    s = os.lstat(path("fifo"))
+    assert stat.S_ISFIFO(s.st_mode) and stat.S_IMODE(s.st_mode) == 0o640
+    if os.getuid() == 0:
+        os.mknod(path("null"), stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        s = os.lstat(path("null"))
+        assert stat.S_ISCHR(s.st_mode) and (os.major(s.st_rdev), os.minor(s.st_rdev)) == (1, 3)
+    import socket
+    with socket.socket(socket.AF_UNIX) as s:
+        os.chdir(root)
+        s.bind("socket")
+        s.listen(1)
+        with socket.socket(socket.AF_UNIX) as c:
+            c.connect("socket")
+        os.chdir("/")
+
+
+def test_umask_and_modes():
+    old = os.umask(0o027)
+    os.mkdir(path("masked"))
+    write("masked/file", b"x")
+    os.umask(old)
+    assert stat.S_IMODE(os.stat(path("masked")).st_mode) == 0o750
+    assert stat.S_IMODE(os.stat(path("masked/file")).st_mode) == 0o640
+    os.chmod(path("masked"), 0o1777)
+    assert stat.S_IMODE(os.stat(path("masked")).st_mode) == 0o1777
+
+
+def test_extended_attributes():
+    write("attributes", b"x")
+    os.setxattr(path("attributes"), "user.colour", b"blue")
+    os.setxattr(path("attributes"), "user.empty", b"")
+    assert os.getxattr(path("attributes"), "user.colour") == b"blue"
+    assert sorted(os.listxattr(path("attributes"))) == ["user.colour", "user.empty"]
+    fails(errno.EEXIST, os.setxattr, path("attributes"), "user.colour", b"x", os.XATTR_CREATE)
+    fails(errno.ENODATA, os.setxattr, path("attributes"), "user.other", b"x", os.XATTR_REPLACE)
+    big = bytes(range(256)) * 200
+    os.setxattr(path("attributes"), "user.big", big)
+    assert os.getxattr(path("attributes"), "user.big") == big
+    os.removexattr(path("attributes"), "user.colour")
+    fails(errno.ENODATA, os.getxattr, path("attributes"), "user.colour")
+    fails(errno.ENODATA, os.removexattr, path("attributes"), "user.colour")
+
+
+def test_large_directory():
+    os.mkdir(path("many"))
+    wanted = {f"entry-{i:05d}-{'x' * (i % 40)}" for i in range(2300)}
+    for name in wanted:
+        os.close(os.open(path("many/" + name), os.O_CREAT | os.O_WRONLY))
+    with os.scandir(path("many")) as entries:
+        seen = [e.name for e in entries]
+    assert len(seen) == len(set(seen)) and set(seen) == wanted
+    # Removing while reading: what was there from the start is met once.
+    with os.scandir(path("many")) as entries:
+        for e in entries:
+            os.unlink(e.path)
+    os.rmdir(path("many"))
+
+
+def test_entry_types_and_inode_numbers():
+    os.mkdir(path("typed"))
+    write("typed/f", b"")
+    os.symlink("f", path("typed/l"))
+    os.mkdir(path("typed/d"))
+    with os.scandir(path("typed")) as entries:
+        for e in entries:
+            assert e.inode() == os.lstat(e.path).st_ino
+            assert e.is_symlink() == (e.name == "l") and e.is_dir() == (e.name == "d")
+
+
+def test_locks():
+    write("locked", b"x")
+    a = os.open(path("locked"), os.O_RDWR)
+    b = os.open(path("locked"), os.O_RDWR)
+    fcntl.flock(a, fcntl.LOCK_EX)
+    fails(errno.EWOULDBLOCK, fcntl.flock, b, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(a)
+    fcntl.flock(b, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(b)
+
+
+def test_private_mapping():
+    write("mapped", b"0123456789" * 1000)
+    f = os.open(path("mapped"), os.O_RDONLY)
+    with mmap.mmap(f, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as m:
+        assert m[5000:5010] == b"0123456789"
+    os.close(f)
+
+
+def test_shared_mapping():
+    if not kernel:
+        return  # direct_io of libfuse 2 has none: docs/MOUNT.md
+    write("shared", b"." * 10_000)
+    f = os.open(path("shared"), os.O_RDWR)
+    with mmap.mmap(f, 0) as m:
+        m[4000:4010] = b"written it"
+        m.flush()
+    os.close(f)
+    assert read("shared")[4000:4010] == b"written it"
+
+
+def test_names_of_any_bytes():
+    name = os.path.join(os.fsencode(root), b"caf\xe9 \xff\x01")
+    if not kernel:
+        fails(errno.EILSEQ, os.mkdir, name)
+        return
+    with open(name, "wb") as f:
+        f.write(b"latin1")
+    assert os.path.basename(name) in os.listdir(os.fsencode(root))
+    os.rename(name, name + b"2")
+    os.unlink(name + b"2")
+
+
+def test_rename_flags():
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def renameat2(a, b, flags):
+        if libc.renameat2(-100, os.fsencode(path(a)), -100, os.fsencode(path(b)), flags) != 0:
+            raise OSError(ctypes.get_errno(), "renameat2")
+
+    write("left", b"left")
+    write("right", b"right")
+    fails(errno.EEXIST, renameat2, "left", "right", 1)
+    if not kernel:
+        return
+    renameat2("left", "right", 2)
+    assert (read("left"), read("right")) == (b"right", b"left")
+    renameat2("left", "free", 1)
+    assert read("free") == b"right"
+
+
+def test_other_users():
+    """As root only: another user's files are the user's, and permissions hold."""
+    if os.getuid() != 0 or not kernel:
+        return
+    os.chmod(root, 0o777)
+    write("secret", b"root's")
+    os.chmod(path("secret"), 0o600)
+    write("for group 4242", b"group's")
+    os.chown(path("for group 4242"), 0, 4242)
+    os.chmod(path("for group 4242"), 0o640)
+    write("set-id", b"#!/bin/sh\n")
+    os.chmod(path("set-id"), 0o6777)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgroups([4242])
+            os.setgid(1234)
+            os.setuid(1233)
+            fails(errno.EACCES, open, path("secret"), "rb")
+            assert read("for group 4242") == b"group's"
+            write("mine", b"x")
+            s = os.stat(path("mine"))
+            assert (s.st_uid, s.st_gid) == (1233, 1234)
+            fails(errno.EPERM, os.chown, path("mine"), 0, 0)
+            os.chown(path("mine"), -1, 4242)
+            f = os.open(path("read-only from birth"), os.O_CREAT | os.O_WRONLY, 0o444)
+            os.write(f, b"x")
+            os.close(f)
+            with open(path("set-id"), "ab") as f:
+                f.write(b"echo\n")
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert stat.S_IMODE(os.stat(path("set-id")).st_mode) == 0o777
+
+
+def test_statfs():
+    s = os.statvfs(root)
+    assert s.f_namemax == 255 and s.f_blocks > 0 and s.f_files > 0
+
+
+failed = []
+for name, test in sorted(globals().items()):
+    if not name.startswith("test_"):
+        continue
+    try:
+        test()
+    except BaseException as error:
+        import traceback
+        traceback.print_exc()
+        failed.append(name)
+if failed:
+    sys.exit("failed: " + ", ".join(failed))
+print("all passed")

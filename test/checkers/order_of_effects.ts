@@ -10,7 +10,8 @@ import { ensure } from './violation.ts';
 /** What the disk holds now, beyond any crash. */
 export interface Durable {
   readonly superblock: Superblock;
-  readonly journalHead: number;
+  /** Held by the journal or by a checkpoint. */
+  readonly op: number;
   readonly journalLogView: number;
 }
 
@@ -27,10 +28,10 @@ export function checkSending(replica: number, incarnation: number, durability: D
     case 'doViewChange':
       ensure(superblock.view >= m.view && superblock.promisedView >= m.view, 'order of effects', fail(`the promise of view ${m.view} is durable`));
       ensure(logView >= m.logView, 'order of effects', fail(`log-view ${m.logView} is durable (${logView})`));
-      ensure(!onDisk || durable.journalHead >= m.op, 'order of effects', fail(`op ${m.op} is durable (${durable.journalHead})`));
+      ensure(!onDisk || durable.op >= m.op, 'order of effects', fail(`op ${m.op} is durable (${durable.op})`));
       return;
     case 'prepareOk':
-      ensure(!onDisk || durable.journalHead >= m.op, 'order of effects', fail(`op ${m.op} is durable (${durable.journalHead})`));
+      ensure(!onDisk || durable.op >= m.op, 'order of effects', fail(`op ${m.op} is durable (${durable.op})`));
       ensure(!onDisk || logView >= m.view, 'order of effects', fail(`log-view ${m.view} is durable (${logView})`));
       return;
     case 'startView':

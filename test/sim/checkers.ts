@@ -47,7 +47,7 @@ export class Checkers implements HostObserver {
   sent(host: Host, m: Message): void {
     if (this.#cluster.options.checkOrderOfEffects ?? true) {
       checkSending(host.index, host.incarnation, this.#cluster.options.durability, {
-        superblock: host.superblockDisk.current, journalHead: host.journalDisk.head, journalLogView: host.journalDisk.logView,
+        superblock: host.superblockDisk.current, op: Math.max(host.journalDisk.head, host.checkpointDisk.durable?.op ?? 0), journalLogView: host.journalDisk.logView,
       }, m);
     }
     if (m.type === 'startView') this.surviving.startView(host.index, m);

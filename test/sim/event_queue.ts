@@ -3,6 +3,10 @@
  * scheduling), so that one seed gives one order. Time jumps to the next action: idle milliseconds cost nothing.
  */
 import { assert, defined } from '../../lib/assert.ts';
+import { ensure } from '../checkers/violation.ts';
+
+/** More actions than that within one millisecond: somebody answers answers. */
+const STORM = 20_000;
 
 interface Action {
   readonly at: number;
@@ -20,6 +24,7 @@ export class EventQueue {
   /** Actions run so far. */
   steps = 0;
   #sequence = 0;
+  #stepsNow = 0;
   // A binary heap: the children of i are 2i+1 and 2i+2.
   readonly #heap: Action[] = [];
 
@@ -60,8 +65,10 @@ export class EventQueue {
     if (first === undefined) return false;
     const last = defined(heap.pop(), 'last');
     if (heap.length > 0) this.#sink(last);
+    if (first.at > this.now) this.#stepsNow = 0;
     this.now = first.at;
     this.steps++;
+    ensure(++this.#stepsNow < STORM, 'no storms', () => `${STORM} actions within one millisecond`);
     first.run();
     return true;
   }

@@ -4,7 +4,8 @@ import { MemoryTable } from '../../lib/memory_table.ts';
 import type { Prng } from '../../lib/prng.ts';
 import { encodeCall, decodeCall, decodeResult } from '../../fsservice/operation_codec.ts';
 import { ROOT_INO, type At, type Credentials, type OperationType, type ReadOperation, type WriteOperation } from '../../fsservice/operations.ts';
-import { FileSystemService, formatNamespace } from '../../fsservice/service.ts';
+import { formatNamespace } from '../../fsservice/records.ts';
+import { FileSystemService } from '../../fsservice/service.ts';
 import { FileSystemModel } from './file_system_model.ts';
 import type { Application, Operation, Workload } from './application.ts';
 

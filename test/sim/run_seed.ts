@@ -4,10 +4,11 @@ import { Prng } from '../../lib/prng.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { Replica } from '../../vr/replica.ts';
 import type { Application } from './application.ts';
+import { fileSystem } from './file_system.ts';
 import { registers } from './registers.ts';
 import { simulate, type SimulationOptions, type SimulationResult } from './simulation.ts';
 
-export const applications: Readonly<Record<string, Application>> = { registers };
+export const applications: Readonly<Record<string, Application>> = { fs: fileSystem, registers };
 
 export interface RunSettings {
   /** Null: drawn from the seed. */
@@ -18,7 +19,7 @@ export interface RunSettings {
   readonly operations: number;
 }
 
-export const DEFAULT_SETTINGS: RunSettings = { replicas: null, durability: null, application: 'registers', ticks: 20_000, operations: 600 };
+export const DEFAULT_SETTINGS: RunSettings = { replicas: null, durability: null, application: 'fs', ticks: 20_000, operations: 600 };
 
 export function seedOptions(seed: number, settings: RunSettings): SimulationOptions {
   const random = new Prng(seed ^ 0x5eed);

@@ -17,7 +17,7 @@ import { defined } from '../lib/assert.ts';
 import { ZERO_DIGEST } from '../lib/hash.ts';
 import { opNumber, view, type MemberId } from '../lib/ids.ts';
 import { RecordStore } from '../checkpoint/record_store.ts';
-import { formatNamespace } from '../fsservice/service.ts';
+import { formatNamespace } from '../fsservice/records.ts';
 import { isMember, type Configuration } from '../vr/configuration.ts';
 import type { CheckpointId, Superblock } from '../vr/superblock.ts';
 import { encodeExtra } from './checkpoint_extra.ts';

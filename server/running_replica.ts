@@ -34,12 +34,18 @@ export interface RecoveryReport {
   readonly bytesReceived: number;
   /** The newest finished transfer; null: none was needed. */
   readonly lastTransfer: TransferReport | null;
-  /** Bytes of log entries (Prepare, NewState, StartView) received from peers before the replica was normal for the first time; null until then. */
-  readonly logBytesReceived: number | null;
+  /** Bytes of log that peers have sent to bring this replica up to date (NewState, StartView) since the boot. */
+  readonly logBytesReceived: number;
+  /** Bytes of all records of the state now: what there would have been to fetch without a checkpoint of its own. */
+  readonly stateBytes: number;
+  /** Milliseconds from the start until the replica was normal and had executed all that it knew to be committed; null: not yet. */
+  readonly caughtUpMs: number | null;
 }
 
 export interface StoreStatus {
+  /** Of the newest durable checkpoint. */
   readonly records: number;
+  readonly bytes: number;
   readonly overlayRecords: number;
   readonly overlayBytes: number;
   /** Checkpoints taken since the boot, and how long the newest took, milliseconds. */

@@ -1,0 +1,137 @@
+/**
+ * The replica's checkpoints over the record store: taken in the background, and fetched from peers over HTTP, so that
+ * bulk data is never in front of a Prepare. Bad or vanished donors are told to the replica, which asks the group anew;
+ * an error of the own database ends the process.
+ */
+import { Agent, request } from 'undici';
+import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
+import { FetchFailed, TargetGone, type DonorConnection, type FetchOptions, type FetchReport } from '../checkpoint/fetch_report.ts';
+import { assert } from '../lib/assert.ts';
+import type { Digest, MemberId, OpNumber } from '../lib/ids.ts';
+import type { Table } from '../lib/table.ts';
+import type { Configuration } from '../vr/configuration.ts';
+import type { CheckpointPort } from '../vr/ports.ts';
+import type { CheckpointId } from '../vr/superblock.ts';
+import { decodeExtra, encodeExtra } from './checkpoint_extra.ts';
+import { CHECKPOINT_BODY_MAX, CHECKPOINT_PATH, CLUSTER_ID_HEADER, type TransferReport } from './running_replica.ts';
+
+const CONNECT_MS = 3_000;
+const ANSWER_MS = 30_000;
+
+/** What the port needs of checkpoint/record_store.ts. */
+export interface CheckpointStore extends Table {
+  take(op: OpNumber, extra: Buffer): Promise<CheckpointInfo>;
+  fetch(target: { readonly op: OpNumber; readonly root: Digest }, donors: readonly DonorConnection[], options: FetchOptions): Promise<FetchReport>;
+}
+
+/** The identity of a checkpoint from what the store keeps of it. A store that was written by this program always has one. */
+export function checkpointId(info: CheckpointInfo): CheckpointId {
+  const extra = decodeExtra(info.extra);
+  assert(extra.ok, `the checkpoint of op ${info.op} does not say where its log goes on`);
+  return { op: info.op, root: info.root, ...extra.value };
+}
+
+/** HTTP connections to donors; one agent keeps them open between requests. */
+export class DonorClient {
+  readonly #clusterId: string;
+  readonly #agent = new Agent({
+    connect: { timeout: CONNECT_MS }, connections: 2, headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS, maxResponseSize: CHECKPOINT_BODY_MAX,
+  });
+
+  constructor(clusterId: Buffer) {
+    this.#clusterId = clusterId.toString('hex');
+  }
+
+  /** Its requests reject with what the donor, or the network, said. */
+  connection(name: string, httpAddress: string, signal: AbortSignal): DonorConnection {
+    return { name, request: (body) => this.#post(httpAddress, body, signal) };
+  }
+
+  async #post(httpAddress: string, body: Buffer, signal: AbortSignal): Promise<Buffer> {
+    const answer = await request(`http://${httpAddress}${CHECKPOINT_PATH}`, {
+      method: 'POST', body, signal, dispatcher: this.#agent,
+      headers: { 'content-type': 'application/octet-stream', [CLUSTER_ID_HEADER]: this.#clusterId },
+    });
+    if (answer.statusCode !== 200) {
+      const text = await answer.body.text();
+      throw new Error(`${httpAddress} answered ${answer.statusCode}: ${text.slice(0, 300)}`);
+    }
+    return Buffer.from(await answer.body.arrayBuffer());
+  }
+
+  close(): Promise<void> {
+    return this.#agent.destroy();
+  }
+}
+
+export interface StoreCheckpointsOptions {
+  readonly store: CheckpointStore;
+  readonly configuration: Configuration;
+  readonly donors: Pick<DonorClient, 'connection'>;
+  readonly onDurable: (id: CheckpointId) => void;
+  readonly onInstalled: (id: CheckpointId, report: TransferReport) => void;
+  readonly onFetchFailed: (reason: string) => void;
+  readonly fatal: (error: Error) => void;
+}
+
+export class StoreCheckpoints implements CheckpointPort {
+  readonly table: Table;
+  readonly #options: StoreCheckpointsOptions;
+  readonly #abort = new AbortController();
+  /** What is under way, for an orderly end. */
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(options: StoreCheckpointsOptions) {
+    this.#options = options;
+    this.table = options.store;
+  }
+
+  take(at: Omit<CheckpointId, 'root'>): void {
+    const { store, onDurable, fatal } = this.#options;
+    this.#track(store.take(at.op, encodeExtra(at)).then(
+      (info) => { if (!this.#abort.signal.aborted) onDurable({ ...at, root: info.root }); },
+      (error: unknown) => {
+        fatal(new Error(`the checkpoint of op ${at.op} could not be written: ${reasonOf(error)}. What was acknowledged is in the journal; make room or check the disk, then start the replica again`, { cause: error }));
+      },
+    ));
+  }
+
+  fetch({ donors, target }: { readonly donors: readonly MemberId[]; readonly target: CheckpointId }): void {
+    const { store, configuration, onInstalled, onFetchFailed, fatal } = this.#options;
+    const connections: DonorConnection[] = [];
+    for (const member of configuration.members) {
+      if (donors.includes(member.id)) connections.push(this.#options.donors.connection(`member ${member.id}`, member.httpAddress, this.#abort.signal));
+    }
+    this.#track(store.fetch({ op: target.op, root: target.root }, connections, { signal: this.#abort.signal }).then(
+      (report) => { onInstalled(target, transferReport(report)); },
+      (error: unknown) => {
+        if (this.#abort.signal.aborted) return;
+        if (error instanceof TargetGone || error instanceof FetchFailed) onFetchFailed(error.message);
+        else fatal(new Error(`the state could not be taken over from the peers: ${reasonOf(error)}`, { cause: error }));
+      },
+    ));
+  }
+
+  /** Breaks a transfer off (it resumes after the next start) and waits for a checkpoint that is being written. */
+  async close(): Promise<void> {
+    this.#abort.abort(new Error('the replica is being stopped'));
+    await Promise.all(this.#running);
+  }
+
+  #track(work: Promise<void>): void {
+    this.#running.add(work);
+    void work.finally(() => this.#running.delete(work));
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function transferReport(r: FetchReport): TransferReport {
+  return {
+    bytesReceived: r.bytesReceived, recordBytes: r.recordBytes, recordsChanged: r.recordsChanged, stateBytes: r.stateBytes,
+    requests: r.requests, milliseconds: r.milliseconds,
+    donors: r.donors.filter((donor) => donor.bytesReceived > 0).map((donor) => donor.name),
+  };
+}

@@ -1,23 +1,21 @@
 /** /v1/stat/{path} (attributes: read, chmod, chown, truncate, utimes), /v1/readlink/{path}, /v1/statfs, /v1/rename. JSON in and out. */
 import type { FastifyInstance } from 'fastify';
-import { checkPath, fromJsonBytes, toJsonBytes, type JsonBytes } from './bytes_text.ts';
+import { checkPath, fromJsonBytes, toJsonBytes } from './bytes_text.ts';
 import { etag } from './etag.ts';
 import { atPath, type GatewayOf } from './gateway.ts';
-import { attributesView, setAttributesOf, type JsonSetAttributes } from './json_views.ts';
-import { ATTRIBUTES, CONSISTENCY, FOLLOW, JSON_BYTES, query, TIME, U32, U53 } from './openapi.ts';
+import { jsonSchemaOf, parseJson, RenameBody, SetAttributesBody } from './json_bodies.ts';
+import { attributesView, setAttributesOf } from './json_views.ts';
+import { ATTRIBUTES, CONSISTENCY, FOLLOW, JSON_BYTES, query } from './openapi.ts';
 import { badRequest } from './problem.ts';
 
 interface FollowQuery {
   readonly follow?: boolean;
 }
 
-interface RenameBody {
-  readonly from: JsonBytes;
-  readonly to: JsonBytes;
-  readonly flags?: 'none' | 'noreplace' | 'exchange';
-}
-
 export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
+  // A page elsewhere may send text without asking, JSON it may not.
+  app.removeContentTypeParser('text/plain');
+
   app.get('/v1/stat', {
     schema: { operationId: 'stat', summary: 'Attributes of a file', tags: ['attributes'], querystring: query({ consistency: CONSISTENCY, follow: { ...FOLLOW, default: true } }) },
     config: { doc: { answers: { 200: { description: 'Attributes', json: ATTRIBUTES } } } },
@@ -34,23 +32,14 @@ export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): voi
       summary: 'Change mode, owner, size or times: chmod, chown, truncate, utimes in one atomic step',
       tags: ['attributes'],
       querystring: query({ follow: { ...FOLLOW, default: true } }),
-      body: {
-        type: 'object',
-        additionalProperties: false,
-        minProperties: 1,
-        properties: {
-          mode: { anyOf: [{ type: 'string', pattern: '^[0-7]{1,5}$' }, { type: 'integer', minimum: 0, maximum: 0o7777 }], description: 'Octal text such as "0644", or a number.' },
-          uid: U32, gid: U32, size: U53, atime: TIME, mtime: TIME,
-        },
-      },
     },
-    config: { doc: { answers: { 200: { description: 'The attributes afterwards', json: ATTRIBUTES } } } },
+    config: { doc: { jsonBody: jsonSchemaOf(SetAttributesBody), answers: { 200: { description: 'The attributes afterwards', json: ATTRIBUTES } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
     if (request.headers['if-match'] !== undefined || request.headers['if-none-match'] !== undefined) {
       throw badRequest('If-Match and If-None-Match guard only a PUT of a file.', 'Send the change without them.');
     }
-    const set = setAttributesOf(request.body as JsonSetAttributes);
+    const set = setAttributesOf(parseJson(SetAttributesBody, request.body));
     const { attributes } = await gateway.submit({ type: 'setattr', at: gateway.at, follow: (request.query as FollowQuery).follow ?? true, set });
     reply.header('etag', etag(attributes.version));
     return attributesView(attributes);
@@ -76,16 +65,10 @@ export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): voi
       description: 'flags: none replaces an existing target; noreplace fails with EEXIST where there is one; exchange swaps the two.',
       tags: ['files'],
       querystring: query({}),
-      body: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['from', 'to'],
-        properties: { from: JSON_BYTES, to: JSON_BYTES, flags: { type: 'string', enum: ['none', 'noreplace', 'exchange'] } },
-      },
     },
-    config: { doc: { answers: { 204: { description: 'Renamed' } } } },
+    config: { doc: { jsonBody: jsonSchemaOf(RenameBody), answers: { 204: { description: 'Renamed' } } } },
   }, async (request, reply) => {
-    const { from, to, flags } = request.body as RenameBody;
+    const { from, to, flags } = parseJson(RenameBody, request.body);
     await gatewayOf(request).submit({
       type: 'rename',
       from: atPath(checkPath(fromJsonBytes(from, 'from'))),

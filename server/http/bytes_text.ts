@@ -13,6 +13,7 @@ export type JsonBytes = string | { readonly base64: string };
 
 const PERCENT = 0x25;
 const SLASH = 0x2f;
+const BROKEN_ESCAPE = /%(?![0-9A-Fa-f]{2})/;
 
 function hexDigit(c: number): number {
   if (c >= 0x30 && c <= 0x39) return c - 0x30;
@@ -89,13 +90,18 @@ export function printable(path: Buffer): string {
 
 /**
  * A URL's query as a record. The values are the decoded bytes as latin1 text (so `Buffer.from(value, 'latin1')` gives
- * the bytes of a name); a key without '=' is 'true'; a key given twice becomes an array, which every schema refuses.
+ * the bytes of a name); a key without '=' is 'true'. What is wrong becomes something that every schema refuses, since the router
+ * calls this where nothing can be answered yet: a key given twice an array, a part with a broken escape a key of its own.
  */
 export function parseQuery(query: string): Record<string, unknown> {
   const out = Object.create(null) as Record<string, unknown>;
   if (query === '') return out;
   for (const part of query.split('&')) {
     if (part === '') continue;
+    if (BROKEN_ESCAPE.test(part)) {
+      out[part] = 'true';
+      continue;
+    }
     const equals = part.indexOf('=');
     const key = equals < 0 ? part : part.slice(0, equals);
     const value = equals < 0 ? 'true' : percentDecode(part.slice(equals + 1).replaceAll('+', '%20')).toString('latin1');

@@ -81,6 +81,6 @@ function invalid(error: FastifyError, request: FastifyRequest): ProblemError {
   const allowed = first?.keyword === 'enum' ? `: ${(first.params.allowedValues as readonly unknown[]).join(', ')}` : '';
   const detail = unknown === null
     ? `The ${where}${field === '' ? '' : `'s '${field}'`} ${first?.message ?? 'is not valid'}${allowed}.`
-    : `The ${where} has '${unknown.slice(0, 80)}', which this endpoint does not know.`;
+    : `The ${where} has '${unknown.slice(0, 80)}', which ${unknown.includes('%') ? 'is not well percent-encoded' : 'this endpoint does not know'}.`;
   return badRequest(detail, `GET /openapi.json describes ${request.method} ${request.routeOptions.url ?? ''}.`);
 }

@@ -44,7 +44,8 @@ function readOptionsOf(request: FastifyRequest): ReadOptions {
   if (consistency !== 'causal') return LINEARIZABLE;
   const token = request.headers['x-vrfs-op'];
   if (token === undefined) return { consistency };
-  if (!/^\d{1,15}$/.test(String(token))) {
+  // 14 digits stay below 2^48.
+  if (!/^\d{1,14}$/.test(String(token))) {
     throw badRequest(`X-Vrfs-Op is '${String(token).slice(0, 40)}', which is not an op-number.`, 'Send back the X-Vrfs-Op of an earlier answer.');
   }
   return { consistency, minOp: Number(token) };

@@ -2,7 +2,8 @@
 import { digestToHex } from '../../lib/hash.ts';
 import type { Attributes, DirectoryEntry, SetAttributes, Timestamp } from '../../fsservice/operations.ts';
 import type { ServerStatus, Health } from '../running_replica.ts';
-import { fromJsonBytes, toJsonBytes, type JsonBytes } from './bytes_text.ts';
+import { toJsonBytes, type JsonBytes } from './bytes_text.ts';
+import type { JsonSetAttributes, JsonTime } from './json_bodies.ts';
 import { badRequest } from './problem.ts';
 
 export interface JsonAttributes {
@@ -45,12 +46,10 @@ export function entryView(e: DirectoryEntry): JsonEntry {
     : { name, ino: e.ino, type: e.type, attributes: attributesView(e.attributes) };
 }
 
-/** '0644', '644' or, in JSON, the number 420. The route's schema has checked the shape. */
+/** '0644', '644' or, in JSON, the number 420. The shape was checked before. */
 export function modeOf(mode: string | number): number {
   return typeof mode === 'number' ? mode : Number.parseInt(mode, 8);
 }
-
-export type JsonTime = 'now' | string | Timestamp;
 
 const RFC3339 = /^(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/;
 
@@ -66,15 +65,6 @@ export function timeOf(value: JsonTime, where: string): Timestamp | 'now' {
   return { sec: milliseconds / 1000, nsec: Number((match?.[2] ?? '').padEnd(9, '0')) };
 }
 
-export interface JsonSetAttributes {
-  readonly mode?: string | number;
-  readonly uid?: number;
-  readonly gid?: number;
-  readonly size?: number;
-  readonly atime?: JsonTime;
-  readonly mtime?: JsonTime;
-}
-
 export function setAttributesOf(body: JsonSetAttributes): SetAttributes {
   return {
     ...(body.mode === undefined ? {} : { mode: modeOf(body.mode) }),
@@ -84,11 +74,6 @@ export function setAttributesOf(body: JsonSetAttributes): SetAttributes {
     ...(body.atime === undefined ? {} : { atime: timeOf(body.atime, 'atime') }),
     ...(body.mtime === undefined ? {} : { mtime: timeOf(body.mtime, 'mtime') }),
   };
-}
-
-/** A path in a JSON body. */
-export function jsonPath(value: JsonBytes, where: string): Buffer {
-  return fromJsonBytes(value, where);
 }
 
 /** GET /v1/status. Digests are hexadecimal. */

@@ -9,6 +9,8 @@ import { PATH_COLLECTIONS } from './gateway.ts';
 export interface RouteDoc {
   /** A request body of raw bytes: what it is. */
   readonly bytesBody?: string;
+  /** The JSON schema of a body that the handler checks itself. */
+  readonly jsonBody?: object;
   /** Answers other than problems, by status: with a JSON schema, bytes of a media type, either, or no body. */
   readonly answers?: Readonly<Record<string, Answer>>;
   /** Not an operation on files: no credentials. */
@@ -33,12 +35,11 @@ export const U53 = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEG
 const timestamp = {
   type: 'object',
   description: 'Seconds since 1970 (may be negative) and nanoseconds.',
-  properties: { sec: integer, nsec: { type: 'integer', minimum: 0, maximum: 999_999_999 } },
+  properties: { sec: { type: 'integer', minimum: -(2 ** 47), maximum: 2 ** 47 - 1 }, nsec: { type: 'integer', minimum: 0, maximum: 999_999_999 } },
   required: ['sec', 'nsec'],
   additionalProperties: false,
 } as const;
-export const TIME = { oneOf: [{ type: 'string', description: '"now" or RFC 3339' }, timestamp] } as const;
-export const MODE = { type: 'string', pattern: '^[0-7]{1,5}$', description: 'Permission bits in octal, such as 0644.' } as const;
+export const MODE = { type: 'string', pattern: '^0?[0-7]{1,4}$', description: 'Permission bits in octal, such as 0644.' } as const;
 export const JSON_BYTES = {
   description: 'Text, or {"base64": ...} for bytes that are not UTF-8.',
   oneOf: [{ type: 'string' }, { type: 'object', properties: { base64: { type: 'string' } }, required: ['base64'], additionalProperties: false }],
@@ -110,6 +111,7 @@ function answersOf(doc: RouteDoc): Record<string, object> {
 /** Registers the generator; every route added afterwards is in the document, but those with `schema.hide`. */
 export async function registerOpenApi(app: FastifyInstance, version: string): Promise<void> {
   await app.register(swagger, {
+    exposeHeadRoutes: true,
     openapi: {
       openapi: '3.1.0',
       info: { title: 'vrfs', version, description: 'A replicated file-system metadata service. Any replica answers; docs/HTTP_API.md has examples.' },
@@ -124,6 +126,7 @@ export async function registerOpenApi(app: FastifyInstance, version: string): Pr
           ...(withPath ? { params: PATH_PARAMETER } : {}),
           ...(doc.anonymous === true ? {} : { headers: CREDENTIAL_HEADERS }),
           ...(doc.bytesBody === undefined ? {} : { body: { content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary', description: doc.bytesBody } } } } }),
+          ...(doc.jsonBody === undefined ? {} : { body: doc.jsonBody }),
           response: answersOf(doc),
         },
       };

@@ -10,6 +10,7 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { EMPTY } from '../../lib/bytes.ts';
 import { Errno } from '../../fsservice/errno.ts';
+import { READDIR_MAX } from '../../fsservice/limits.ts';
 import { NAME_MAX, READ_MAX, type At, type Attributes } from '../../fsservice/operations.ts';
 import { etag, matches, preconditionsOf } from './etag.ts';
 import type { Gateway, GatewayOf } from './gateway.ts';
@@ -20,7 +21,6 @@ import { byteRange } from './range.ts';
 
 const ATTEMPTS = 8;
 const PAGE_DEFAULT = 1000;
-const PAGE_MAX = 10_000;
 
 interface ListQuery {
   readonly cursor?: string;
@@ -38,7 +38,7 @@ export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
       querystring: query({
         consistency: CONSISTENCY,
         cursor: { type: 'string', description: 'Directory: the cursor of the page before.' },
-        limit: { type: 'integer', minimum: 1, maximum: PAGE_MAX, description: `Directory: entries a page, default ${PAGE_DEFAULT}.` },
+        limit: { type: 'integer', minimum: 1, maximum: READDIR_MAX, description: `Directory: entries a page, default ${PAGE_DEFAULT}.` },
         attributes: { type: 'boolean', description: 'Directory: attributes of each entry too.' },
       }),
     },
@@ -80,7 +80,7 @@ async function read(gateway: Gateway, request: FastifyRequest, reply: FastifyRep
     if (first.length === part.length) return reply.send(first);
     return reply.header('content-length', part.length).send(Readable.from(bytesOf(gateway, attributes, part.offset, part.length, first)));
   }
-  throw problem(503, 'changing', 'The file keeps changing', `The file changed during each of ${ATTEMPTS} attempts to read it.`, 'Try again.', { 'retry-after': '1' });
+  throw problem(503, 'changing', 'The file keeps changing', `The file changed during each of ${ATTEMPTS} attempts to read it.`, 'Try again, when it is written less often.', { 'retry-after': '1' });
 }
 
 function notContent(attributes: Attributes): ProblemError {

@@ -1,7 +1,7 @@
 /** PUT, PATCH and DELETE of /v1/fs/{path}: making, writing and removing files, directories and links. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Errno } from '../../fsservice/errno.ts';
-import type { Attributes, FileType, Result } from '../../fsservice/operations.ts';
+import { PATH_MAX, READ_MAX, type Attributes, type FileType, type Result } from '../../fsservice/operations.ts';
 import { NO_BODY, pieces, receiveBody, WRITE_MAX, type Body } from './body.ts';
 import { checkPath } from './bytes_text.ts';
 import { allows, directVersion, etag, NO_PRECONDITIONS, preconditionsOf, type Preconditions } from './etag.ts';
@@ -10,7 +10,7 @@ import { attributesView, modeOf } from './json_views.ts';
 import { ATTRIBUTES, FOLLOW, MODE, PARENTS, query, U32, U53 } from './openapi.ts';
 import { makeParents } from './parents.ts';
 import type { HttpLimits, HttpLog } from './ports.ts';
-import { badRequest, problem } from './problem.ts';
+import { badRequest, errnoProblem, problem, type ProblemError } from './problem.ts';
 import { upload } from './upload.ts';
 
 const CAS_ATTEMPTS = 16;
@@ -75,16 +75,18 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   app.patch('/v1/fs', {
     schema: {
       operationId: 'write',
-      summary: 'Write the body at an offset of an existing file',
-      description: `The rest of the file stays; a gap reads as zeros. A body up to ${WRITE_MAX} bytes is written atomically, a longer one in steps of that size.`,
+      summary: 'Write the body at an offset of an existing file, or append it',
+      description: `The rest of the file stays; a gap reads as zeros. A body up to ${WRITE_MAX} bytes is written atomically, a longer one in steps of that size. offset=end appends: exactly once and whole, however many append at the same time, to a file of up to ${READ_MAX} bytes.`,
       tags: ['files'],
-      querystring: { ...query({ offset: { ...U53, description: 'Byte offset.' } }), required: ['offset'] },
+      querystring: { ...query({ offset: { anyOf: [U53, { const: 'end' }], description: 'Byte offset, or "end".' } }), required: ['offset'] },
     },
     config: { doc: { bytesBody: 'The bytes to write.', answers: { 200: { description: 'Written', json: ATTRIBUTES } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
     refuseConditions(request);
-    return answer(reply, await writeAt(gateway, (request.query as { readonly offset: number }).offset, bodyOf(request), limits.fileBytes));
+    const { offset } = request.query as { readonly offset: number | 'end' };
+    const body = bodyOf(request);
+    return answer(reply, offset === 'end' ? await append(gateway, body) : await writeAt(gateway, offset, body, limits.fileBytes));
   });
 
   app.delete('/v1/fs', {
@@ -148,6 +150,7 @@ async function makeNode(gateway: Gateway, type: FileType | 'hardlink', asked: Pu
     case 'directory':
       return await gateway.trySubmit({ type: 'mkdir', at, mode: modeOf(asked.mode ?? '0755') });
     case 'symlink':
+      if (body.length >= PATH_MAX) throw errnoProblem(Errno.ENAMETOOLONG, `a target of ${body.length} bytes`);
       return await gateway.trySubmit({ type: 'symlink', at, target: body });
     case 'hardlink': {
       if (asked.from === undefined) throw badRequest('PUT ?type=hardlink without ?from=.', 'Name the existing file: ?type=hardlink&from=/path/of/it.');
@@ -190,7 +193,11 @@ async function putSmall(gateway: Gateway, conditions: Preconditions, data: Buffe
     const overtaken = !result.ok && (result.errno === Errno.EAGAIN || (version === null && result.errno === Errno.EEXIST));
     if (!overtaken) return result;
   }
-  throw problem(503, 'changing', 'The file keeps changing', `Another change came first, ${CAS_ATTEMPTS} times in a row.`, 'Try again.', { 'retry-after': '1' });
+  throw keepsChanging();
+}
+
+function keepsChanging(): ProblemError {
+  return problem(503, 'changing', 'The file keeps changing', `Another change came first, ${CAS_ATTEMPTS} times in a row.`, 'Try again, when the file is written less often.', { 'retry-after': '1' });
 }
 
 async function putLarge(gateway: Gateway, context: WriteContext, conditions: Preconditions, body: Body, mode: number, parents: boolean): Promise<Made> {
@@ -212,6 +219,21 @@ async function writeAt(gateway: Gateway, offset: number, body: Body, limit: numb
   }
   attributes ??= (await gateway.submit({ type: 'write', at, offset, data: Buffer.alloc(0) })).attributes;
   return attributes;
+}
+
+/** No operation appends, and a write at the size that was read could cover another's: so the whole is compared and set. */
+async function append(gateway: Gateway, body: Body): Promise<Attributes> {
+  const tooLong = problem(413, 'append-too-large', 'Too large to append to', `offset=end works while file and body together have at most ${READ_MAX} bytes.`, 'Give the offset as a number, and see to it that one client at a time appends.', { connection: 'close' });
+  if (body.type === 'stream') throw tooLong;
+  for (let i = 0; i < CAS_ATTEMPTS; i++) {
+    const { attributes } = await gateway.query({ type: 'getattr', at: gateway.at, follow: true });
+    if (attributes.type === 'file' && attributes.size + body.bytes.length > READ_MAX) throw tooLong;
+    const { data } = await gateway.query({ type: 'read', at: gateway.at, offset: 0, length: READ_MAX });
+    const set = await gateway.trySubmit({ type: 'putFile', at: gateway.at, mode: attributes.mode, data: Buffer.concat([data, body.bytes]), ifVersion: attributes.version });
+    if (set.ok) return set.value.attributes;
+    if (set.errno !== Errno.EAGAIN) throw gateway.refusal(set.errno, 'append to');
+  }
+  throw keepsChanging();
 }
 
 async function remove(gateway: Gateway, recursive: boolean): Promise<void> {

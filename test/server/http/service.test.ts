@@ -1,0 +1,191 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { BadAnswer, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../../client/errors.ts';
+import { CHECKPOINT_PATH, CLUSTER_ID_HEADER } from '../../../server/running_replica.ts';
+import { CLUSTER_ID, openApi, problemOf, type Api } from './support.ts';
+
+let api: Api;
+beforeEach(async () => {
+  api = await openApi();
+});
+afterEach(async () => {
+  await api.close();
+});
+
+describe('status and health', () => {
+  test('status', async () => {
+    const status = (await api.request('GET', '/v1/status')).json<Record<string, unknown>>();
+    expect(status).toMatchObject({
+      clusterId: CLUSTER_ID.toString('hex'), memberId: 1, status: 'normal', view: 3, primary: 1, isPrimary: true, op: 42, commit: 41, executed: 41, healthy: true, durability: 'disk',
+      checkpoint: { op: 40, root: '0'.repeat(64) },
+      members: [{ id: 1, httpAddress: '127.0.0.1:7201' }, { id: 2 }, { id: 3 }],
+      peers: [{ id: 2, acked: 41, silentMs: 12 }, { id: 3, acked: null, silentMs: null }],
+      recovery: { bytesReceived: 2048, lastTransfer: { stateBytes: 1 << 20, donors: ['2'] } },
+    });
+    expect(status).not.toHaveProperty('configuration');
+  });
+  test('health', async () => {
+    expect((await api.request('GET', '/v1/health')).json()).toEqual({ ok: true });
+    api.replica.healthNow = { ok: false, reason: 'The primary, member 2, has been silent for 3 s.' };
+    const sick = await api.request('GET', '/v1/health');
+    expect(problemOf(sick)).toMatchObject({ status: 503, detail: 'The primary, member 2, has been silent for 3 s.' });
+    expect(sick.headers['retry-after']).toBe('1');
+    expect((await api.request('GET', '/v1/status')).json()).toMatchObject({ healthy: false, unhealthyReason: 'The primary, member 2, has been silent for 3 s.' });
+    expect((await api.request('GET', '/v1/health/live')).json()).toEqual({ ok: true });
+  });
+  test('a status query takes no parameters', async () => {
+    expect(problemOf(await api.request('GET', '/v1/status?verbose')).detail).toContain('verbose');
+  });
+});
+
+describe('metrics', () => {
+  test('of the replica, of HTTP, of Node', async () => {
+    await api.request('PUT', '/v1/fs/a/b?parents=true', { payload: 'x' });
+    await api.request('GET', '/v1/fs/none');
+    const response = await api.request('GET', '/metrics');
+    expect(response.headers['content-type']).toContain('text/plain');
+    const lines = response.body.split('\n');
+    expect(lines).toEqual(expect.arrayContaining([
+      'vrfs_view 3', 'vrfs_op_number 42', 'vrfs_healthy 1', 'vrfs_is_primary 1', 'vrfs_status{status="normal"} 1', 'vrfs_status{status="recovering"} 0',
+      'vrfs_peer_silence_seconds{peer="2"} 0.012', 'vrfs_peer_acked_op_number{peer="2"} 41', 'vrfs_link_sent_bytes_total{peer="3"} 30',
+      'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
+      'vrfs_http_requests_total{method="PUT",route="/v1/fs",status="201"} 1', 'vrfs_http_requests_total{method="GET",route="/v1/fs",status="404"} 1',
+      'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',
+    ]));
+    expect(response.body).toContain('process_cpu_seconds_total');
+    // A second scrape says the same, not the sum.
+    expect((await api.request('GET', '/metrics')).body).toContain('\nvrfs_journal_groups_total 9\n');
+  });
+});
+
+describe('OpenAPI', () => {
+  interface Document {
+    readonly openapi: string;
+    readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  }
+  interface Operation {
+    readonly operationId: string;
+    readonly summary: string;
+    readonly parameters?: readonly { readonly name: string; readonly in: string; readonly required?: boolean }[];
+    readonly responses: Readonly<Record<string, { readonly content?: Readonly<Record<string, unknown>> }>>;
+    readonly requestBody?: { readonly content: Readonly<Record<string, unknown>> };
+  }
+  test('names every endpoint with its parameters, bodies and problems', async () => {
+    const document = (await api.request('GET', '/openapi.json')).json<Document>();
+    expect(document.openapi).toBe('3.1.0');
+    const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, o]) => [`${method} ${path}`, o] as const));
+    expect(operations.map(([name]) => name).sort()).toEqual([
+      'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/readlink/{path}',
+      'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}', 'patch /v1/fs/{path}', 'patch /v1/stat/{path}',
+      'post /v1/rename', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
+    ]);
+    for (const [name, o] of operations) {
+      expect(o.operationId, name).toMatch(/^[a-z]+$/);
+      expect(o.summary.length, name).toBeGreaterThan(10);
+      expect(o.responses.default?.content, name).toHaveProperty('application/problem+json');
+      if (name.includes('{path}')) expect(o.parameters, name).toContainEqual(expect.objectContaining({ name: 'path', in: 'path', required: true }));
+    }
+    const put = document.paths['/v1/fs/{path}']?.put;
+    expect(put?.requestBody?.content).toHaveProperty('application/octet-stream');
+    expect(put?.parameters?.map((p) => p.name)).toEqual(expect.arrayContaining(['type', 'mode', 'parents', 'x-vrfs-uid']));
+    expect(new Set(operations.map(([, o]) => o.operationId)).size).toBe(operations.length);
+  });
+});
+
+describe('the status page', () => {
+  test('is one page that loads nothing from elsewhere', async () => {
+    const page = await api.request('GET', '/');
+    expect(page.headers['content-type']).toBe('text/html; charset=utf-8');
+    expect(page.headers['content-security-policy']).toMatch(/default-src 'none'.*script-src 'sha256-/);
+    expect(page.body).toContain('/v1/status');
+    expect(page.body).not.toMatch(/(src|href)="(https?:)?\/\//);
+  });
+});
+
+describe('checkpoint transfer', () => {
+  const post = async (headers: Record<string, string>, payload = 'question') => await api.request('POST', CHECKPOINT_PATH, { headers, payload });
+  test('hands the body to the store', async () => {
+    const answer = await post({ [CLUSTER_ID_HEADER]: CLUSTER_ID.toString('hex'), 'content-type': 'application/octet-stream' });
+    expect([answer.statusCode, answer.body, answer.headers['content-type']]).toEqual([200, 'answer to question', 'application/octet-stream']);
+  });
+  test('refuses another group, no group, bad requests', async () => {
+    expect(problemOf(await post({})).detail).toContain(CLUSTER_ID_HEADER);
+    expect(problemOf(await post({ [CLUSTER_ID_HEADER]: 'ff'.repeat(16) })).status).toBe(409);
+    api.replica.refuses = new Error('unknown request type 9');
+    expect(problemOf(await post({ [CLUSTER_ID_HEADER]: CLUSTER_ID.toString('hex') })).detail).toContain('unknown request type 9');
+    expect(api.log.lines.map((l) => l.level)).toEqual(['warn']);
+    expect(api.replica.served).toEqual([]);
+  });
+});
+
+describe('consistency', () => {
+  test('linearizable unless asked otherwise', async () => {
+    await api.request('PUT', '/v1/fs/f', { payload: 'x' });
+    await api.request('GET', '/v1/stat/f');
+    expect(api.client.reads.at(-1)).toEqual({ consistency: 'linearizable' });
+    const causal = await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': '17' } });
+    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', minOp: 17 });
+    expect(causal.headers['x-vrfs-op']).toBe('1');
+    await api.request('GET', '/v1/fs/f?consistency=causal');
+    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal' });
+    expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=eventual')).detail).toContain('linearizable, causal');
+    expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': 'newest' } })).detail).toContain('X-Vrfs-Op');
+    expect(problemOf(await api.request('PUT', '/v1/fs/f?consistency=causal', { payload: 'x' })).status).toBe(400);
+  });
+});
+
+describe('a group that does not answer', () => {
+  const failing = (error: Error) => {
+    api.client.before = () => {
+      throw error;
+    };
+  };
+  test('not reachable: 503, try again', async () => {
+    for (const error of [new NotReachable('no replica answers'), new TimedOut('no answer within 5 s'), new Busy('1000 wait'), new Closed('the client was closed', false)]) {
+      failing(error);
+      for (const response of [await api.request('GET', '/v1/fs/f'), await api.request('PUT', '/v1/fs/f', { payload: 'x' }), await api.request('GET', '/v1/statfs')]) {
+        expect(problemOf(response)).toMatchObject({ status: 503, detail: expect.stringContaining(error.message) as string });
+        expect(response.headers['retry-after']).toBe('1');
+      }
+    }
+  });
+  test('outcome unknown: 504, look before repeating', async () => {
+    failing(new OutcomeUnknown('the session ended'));
+    const p = problemOf(await api.request('PUT', '/v1/fs/f', { payload: 'x' }));
+    expect(p).toMatchObject({ status: 504, type: 'urn:vrfs:problem:outcome-unknown' });
+    expect(p.remedy).toContain('read the file back');
+  });
+  test('stopped on the way, unreadable, refused', async () => {
+    for (const [error, status] of [[new Closed('the client was closed', true), 504], [new BadAnswer('of another version'), 502], [new InvalidCall('too long'), 400]] as const) {
+      failing(error);
+      expect(problemOf(await api.request('PUT', '/v1/fs/f', { payload: 'x' })).status).toBe(status);
+    }
+  });
+  test('a fault of ours: 500, logged', async () => {
+    failing(new TypeError('x is undefined'));
+    expect(problemOf(await api.request('GET', '/v1/fs/f')).status).toBe(500);
+    expect(api.log.lines).toMatchObject([{ level: 'error', data: { method: 'GET', url: '/v1/fs/f' } }]);
+  });
+});
+
+describe('requests that no endpoint takes', () => {
+  test('unknown places and methods', async () => {
+    expect(problemOf(await api.request('GET', '/v2/fs/a')).status).toBe(404);
+    expect(problemOf(await api.request('GET', '/v1/fs-other')).remedy).toContain('/v1/fs/');
+    const method = await api.request('POST', '/v1/fs/a', { payload: 'x' });
+    expect(problemOf(method).status).toBe(405);
+    expect(method.headers.allow).toBe('GET, HEAD, PUT, PATCH, DELETE');
+    expect((await api.request('GET', '/v1/rename')).headers.allow).toBe('POST');
+  });
+  test('parameters that are unknown or given twice', async () => {
+    expect(problemOf(await api.request('PUT', '/v1/fs/a?mod=0644', { payload: 'x' })).detail).toContain("'mod'");
+    expect(problemOf(await api.request('PUT', '/v1/fs/a?mode=0644&mode=0600', { payload: 'x' })).detail).toContain('mode');
+    expect(problemOf(await api.request('PUT', '/v1/fs/a?mode=rw', { payload: 'x' })).detail).toContain('mode');
+    expect(problemOf(await api.request('DELETE', '/v1/fs/a?recursive=maybe')).detail).toContain('recursive');
+  });
+  test('broken escapes', async () => {
+    expect(problemOf(await api.request('GET', '/v1/stat/a%zz')).detail).toContain('%zz');
+    expect(problemOf(await api.request('GET', '/v1/stat/a%00')).detail).toContain('NUL');
+    expect(problemOf(await api.request('GET', '/v1/xattr/a?name=%4')).detail).toContain('%4');
+    expect(problemOf(await api.request('GET', '/elsewhere/%zz')).status).toBe(400);
+  });
+});

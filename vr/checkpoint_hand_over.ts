@@ -99,6 +99,8 @@ export class CheckpointHandOver {
     assert(this.#target !== null && id.op === this.#target.op && id.root === this.#target.root, 'another checkpoint was installed than asked for');
     this.#target = null;
     this.#retry.stop();
+    // What was being collected started below this checkpoint.
+    r.catchUp.cancel();
     this.#remember(id);
     r.event('state-installed', { op: id.op });
     // A log that ends below the checkpoint, or differs from what was committed there, begins anew behind it. The

@@ -166,10 +166,14 @@ export class NormalCase {
     return true;
   }
 
+  /**
+   * The log waits for a checkpoint only while one is being written. Otherwise it must be let grow to the next checkpoint
+   * point, however long it is: the one before may have been left out.
+   */
   #full(): boolean {
     const r = this.#r;
-    const ahead = r.log.head - r.persistence.superblock.checkpoint.op;
-    return this.#gathered.length >= MAX_GATHERED || ahead + this.#gathered.length >= r.options.maxLogEntries;
+    const ahead = r.log.head - r.persistence.superblock.checkpoint.op + this.#gathered.length;
+    return this.#gathered.length >= MAX_GATHERED || (r.handOver.taking && ahead >= r.options.maxLogEntries);
   }
 
   #reject(connection: ConnectionId, code: RejectCode, reason: string, session: SessionId, slot: number, seq: number): void {

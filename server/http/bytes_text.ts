@@ -23,8 +23,7 @@ function hexDigit(c: number): number {
 }
 
 /**
- * The bytes of a percent-encoded piece of a URL; characters that are not escaped stand for themselves (Node hands a URL
- * over as latin1, so raw bytes survive too). Throws a problem on a broken escape.
+ * The bytes of a percent-encoded piece of a URL; characters that are not escaped stand for themselves. Throws a problem on a broken escape.
  */
 export function percentDecode(text: string): Buffer {
   const raw = Buffer.from(text, 'latin1');

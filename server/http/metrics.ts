@@ -62,6 +62,7 @@ const FAMILIES: readonly Family[] = [
   perLink('counter', 'link_received_bytes_total', 'Bytes received from the peer.', (l) => l.receivedBytes),
   perLink('counter', 'link_dropped_messages_total', 'Messages dropped because the peer was slow or away.', (l) => l.dropped),
   gauge('store_records', 'Records of the state.', (s) => s.store.records),
+  gauge('store_bytes', 'Bytes of the records of the newest durable checkpoint.', (s) => s.store.bytes),
   gauge('store_overlay_records', 'Records changed since the last durable checkpoint.', (s) => s.store.overlayRecords),
   gauge('store_overlay_bytes', 'Bytes of the records changed since the last durable checkpoint.', (s) => s.store.overlayBytes),
   counter('checkpoints_total', 'Checkpoints taken since the boot.', (s) => s.store.takes),
@@ -74,6 +75,8 @@ const FAMILIES: readonly Family[] = [
   counter('journal_sync_seconds_total', 'Time spent in writev and fdatasync.', (s) => s.journal.syncMs / 1000),
   counter('state_transfers_total', 'Checkpoint transfers from peers since the boot.', (s) => s.recovery.transfers),
   counter('state_transfer_bytes_total', 'Bytes received in checkpoint transfers since the boot.', (s) => s.recovery.bytesReceived),
+  counter('catch_up_log_bytes_total', 'Bytes of log received from peers to catch up, since the boot.', (s) => s.recovery.logBytesReceived),
+  family('gauge', 'caught_up_seconds', 'Time from the start until the replica had caught up; absent until then.', (s) => (s.recovery.caughtUpMs === null ? [] : [[{}, s.recovery.caughtUpMs / 1000]])),
   family('counter', 'events_total', 'Events of the replica since the boot, by name.', (_s, running) => [...running.eventCounts()].map(([event, n]) => [{ event }, n] as const), ['event']),
 ];
 

@@ -123,6 +123,8 @@ export async function registerOpenApi(app: FastifyInstance, version: string): Pr
         url: withPath ? `${url}/:path` : url,
         schema: {
           ...schema,
+          // The generator marks a HEAD, in case it shares its id with the GET.
+          ...(schema.operationId === undefined ? {} : { operationId: schema.operationId.replace(/-head$/, '') }),
           ...(withPath ? { params: PATH_PARAMETER } : {}),
           ...(doc.anonymous === true ? {} : { headers: CREDENTIAL_HEADERS }),
           ...(doc.bytesBody === undefined ? {} : { body: { content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary', description: doc.bytesBody } } } } }),

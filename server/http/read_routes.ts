@@ -13,7 +13,7 @@ import { Errno } from '../../fsservice/errno.ts';
 import { READDIR_MAX } from '../../fsservice/limits.ts';
 import { NAME_MAX, READ_MAX, type At, type Attributes } from '../../fsservice/operations.ts';
 import { etag, matches, preconditionsOf } from './etag.ts';
-import type { Gateway, GatewayOf } from './gateway.ts';
+import { settled, unsettled, type Gateway, type GatewayOf } from './gateway.ts';
 import { entryView, octal } from './json_views.ts';
 import { CONSISTENCY, PAGE, query } from './openapi.ts';
 import { badRequest, problem, type ProblemError } from './problem.ts';
@@ -154,15 +154,12 @@ async function* bytesOf(gateway: Gateway, attributes: Attributes, offset: number
   let held = first;
   for (let at = offset + first.length; at < end; ) {
     const wanted = Math.min(READ_MAX, end - at);
-    const next = gateway.tryQuery({ type: 'read', at: byInode(attributes), offset: at, length: wanted });
-    // Looked at below, or not at all when the caller has gone: then nobody is left to tell.
-    const settled = next.then((result) => ({ result }), (error: unknown) => ({ error }));
+    const next = settled(gateway.tryQuery({ type: 'read', at: byInode(attributes), offset: at, length: wanted }));
     yield held;
-    const outcome = await settled;
-    if ('error' in outcome) throw outcome.error;
-    if (!outcome.result.ok) throw gateway.refusal(outcome.result.errno, 'read');
-    if (outcome.result.value.data.length !== wanted) throw changed();
-    held = outcome.result.value.data;
+    const result = unsettled(await next);
+    if (!result.ok) throw gateway.refusal(result.errno, 'read');
+    if (result.value.data.length !== wanted) throw changed();
+    held = result.value.data;
     at += wanted;
   }
   const now = await gateway.query({ type: 'getattr', at: byInode(attributes), follow: true });

@@ -12,8 +12,8 @@ async function refresh() {
     show('state', s.healthy ? 'healthy' : s.unhealthyReason);
     show('facts', 'replica ' + s.memberId + ', ' + s.status + ', view ' + s.view + ', epoch ' + s.epoch + ', op ' + s.op + ', commit ' + s.commit + ', executed ' + s.executed + ', ' + s.durability + ' mode, ' + s.sessions + ' sessions');
     show('checkpoint', 'op ' + s.checkpoint.op + ', root ' + s.checkpoint.root + ', ' + s.store.records + ' records');
-    const t = s.recovery.lastTransfer;
-    show('recovery', t ? 'fetched ' + bytes(t.bytesReceived) + ' of a state of ' + bytes(t.stateBytes) + ' from ' + t.donors.join(', ') : 'no transfer was needed since the boot');
+    const r = s.recovery;
+    show('recovery', 'since the boot: ' + bytes(r.bytesReceived) + ' of state in ' + r.transfers + ' transfers and ' + bytes(r.logBytesReceived) + ' of log fetched, against a state of ' + bytes(r.stateBytes) + (r.caughtUpMs === null ? '; not caught up yet' : '; caught up after ' + (r.caughtUpMs / 1000).toFixed(1) + ' s'));
     const table = document.getElementById('members');
     while (table.rows.length > 1) table.deleteRow(1);
     for (const m of s.members) {

@@ -4,12 +4,13 @@
  * a dying process leaves behind is called `.vrfs-put-<16 hex digits>`.
  */
 import { randomBytes } from 'node:crypto';
+import { defined } from '../../lib/assert.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { Errno } from '../../fsservice/errno.ts';
 import { SYMLINK_DEPTH_MAX, type At, type Attributes, type Result } from '../../fsservice/operations.ts';
 import { pieces, type Body } from './body.ts';
 import { parentOf } from './parents.ts';
-import { atPath, type Gateway } from './gateway.ts';
+import { atPath, settled, unsettled, type Gateway, type Settled } from './gateway.ts';
 import type { HttpLog } from './ports.ts';
 import { printable } from './bytes_text.ts';
 import { errnoProblem } from './problem.ts';
@@ -72,23 +73,24 @@ async function findTarget(gateway: Gateway): Promise<Target> {
 }
 
 async function writePieces(gateway: Gateway, at: At, u: Upload): Promise<void> {
-  const underWay: Promise<Result<'write'>>[] = [];
+  const underWay: Promise<Settled<Result<'write'>>>[] = [];
   let offset = 0;
   try {
     for await (const data of pieces(u.body, u.limit)) {
       if (underWay.length === WINDOW) accept(gateway, await underWay.shift());
-      underWay.push(gateway.trySubmit({ type: 'write', at, offset, data }));
+      underWay.push(settled(gateway.trySubmit({ type: 'write', at, offset, data })));
       offset += data.length;
     }
     while (underWay.length > 0) accept(gateway, await underWay.shift());
   } finally {
     // After a failure the temporary file goes; writes that are still under way must have ended before.
-    await Promise.allSettled(underWay);
+    await Promise.all(underWay);
   }
 }
 
-function accept(gateway: Gateway, result: Result<'write'> | undefined): void {
-  if (result?.ok === false) throw gateway.refusal(result.errno, 'write');
+function accept(gateway: Gateway, write: Settled<Result<'write'>> | undefined): void {
+  const result = unsettled(defined(write, 'a write under way'));
+  if (!result.ok) throw gateway.refusal(result.errno, 'write');
 }
 
 /** Mode and, where the caller may give files away, owner as the replaced file had them. */

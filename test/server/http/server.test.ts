@@ -1,0 +1,258 @@
+/** Over a real socket: what injection cannot show. */
+import { connect } from 'node:net';
+import { Readable } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { request } from 'undici';
+import { Prng } from '../../../lib/prng.ts';
+import { ROOT_INO } from '../../../fsservice/operations.ts';
+import type { JsonAttributes, JsonEntry } from '../../../server/http/json_views.ts';
+import type { ProblemDetails } from '../../../server/http/problem.ts';
+import { startHttp, type HttpServer } from '../../../server/http/server.ts';
+import type { HttpLimits } from '../../../server/http/ports.ts';
+import { FakeClient, FakeLog, FakeReplica } from './support.ts';
+
+const MIB = 1 << 20;
+let client: FakeClient;
+let log: FakeLog;
+let http: HttpServer;
+
+async function start(limits: Partial<HttpLimits> = {}): Promise<void> {
+  client = new FakeClient();
+  log = new FakeLog();
+  http = await startHttp({ running: new FakeReplica(), client, host: '127.0.0.1', port: 0, log, limits });
+}
+beforeEach(async () => {
+  await start();
+});
+afterEach(async () => {
+  await http.close();
+});
+
+type Options = Parameters<typeof request>[1];
+const send = async (method: 'GET' | 'PUT' | 'PATCH' | 'DELETE', path: string, options: Options = {}) => await request(`http://${http.address}${path}`, { method, ...options });
+const problemIn = async (response: { readonly body: { json(): Promise<unknown> } }): Promise<ProblemDetails> => (await response.body.json()) as ProblemDetails;
+const names = async (): Promise<unknown[]> => ((await (await send('GET', '/v1/fs/')).body.json()) as { entries: JsonEntry[] }).entries.map((e) => e.name);
+/** What goes out over a socket as it is, and all that comes back until it closes. */
+async function raw(text: string): Promise<string> {
+  const [host = '', port = ''] = http.address.split(':');
+  return await new Promise((resolve, reject) => {
+    let answer = '';
+    const socket = connect(Number(port), host, () => socket.write(text, 'latin1'));
+    socket.on('data', (data) => (answer += data.toString('latin1')));
+    socket.on('close', () => { resolve(answer); });
+    socket.on('error', reject);
+  });
+}
+
+describe('long files', () => {
+  const content = new Prng(7).bytes(5 * MIB + 12345);
+
+  test('go in and out whole, in bounded steps', async () => {
+    const put = await send('PUT', '/v1/fs/long?mode=0640', { body: content });
+    expect(put.statusCode).toBe(201);
+    expect((await put.body.json()) as JsonAttributes).toMatchObject({ size: content.length, mode: '0640' });
+    for (const { operation } of client.calls) {
+      if (operation.type === 'write') expect(operation.data.length).toBeLessThanOrEqual(MIB);
+    }
+    expect(await names()).toEqual(['long']);
+    const got = await send('GET', '/v1/fs/long');
+    expect(got.headers['content-length']).toBe(String(content.length));
+    expect(Buffer.from(await got.body.arrayBuffer()).equals(content)).toBe(true);
+    const part = await send('GET', '/v1/fs/long', { headers: { range: `bytes=${MIB - 5}-${3 * MIB + 4}` } });
+    expect(part.statusCode).toBe(206);
+    expect(Buffer.from(await part.body.arrayBuffer()).equals(content.subarray(MIB - 5, 3 * MIB + 5))).toBe(true);
+  });
+
+  test('of unknown length too', async () => {
+    const chunks = Array.from({ length: 40 }, (_, i) => content.subarray(i * 70_000, (i + 1) * 70_000));
+    const put = await send('PUT', '/v1/fs/chunked', { body: Readable.from(chunks) });
+    expect(put.statusCode).toBe(201);
+    await put.body.dump();
+    const got = await send('GET', '/v1/fs/chunked');
+    expect(Buffer.from(await got.body.arrayBuffer()).equals(content.subarray(0, 40 * 70_000))).toBe(true);
+  });
+
+  test('replace an existing file with its mode and owner, through symbolic links', async () => {
+    await (await send('PUT', '/v1/fs/d/f?parents=true', { body: 'small' })).body.dump();
+    client.do({ type: 'setattr', at: { dir: ROOT_INO, path: Buffer.from('d/f') }, follow: true, set: { uid: 5, gid: 6, mode: 0o604 } });
+    client.do({ type: 'symlink', at: { dir: ROOT_INO, path: Buffer.from('s') }, target: Buffer.from('/d/t') });
+    client.do({ type: 'symlink', at: { dir: ROOT_INO, path: Buffer.from('d/t') }, target: Buffer.from('../d/f') });
+    const put = await send('PUT', '/v1/fs/s', { body: content });
+    expect(put.statusCode).toBe(200);
+    expect((await put.body.json()) as JsonAttributes).toMatchObject({ uid: 5, gid: 6, mode: '0604', size: content.length });
+    expect((await (await send('GET', '/v1/stat/s?follow=false')).body.json()) as JsonAttributes).toMatchObject({ type: 'symlink' });
+    expect((await (await send('GET', '/v1/stat/d/f')).body.json()) as JsonAttributes).toMatchObject({ size: content.length });
+  });
+
+  test('do not let through what writing in place would not', async () => {
+    client.do({ type: 'mkdir', at: { dir: ROOT_INO, path: Buffer.from('d') }, mode: 0o777 });
+    await (await send('PUT', '/v1/fs/d/f', { body: 'mine' })).body.dump();
+    const put = await send('PUT', '/v1/fs/d/f', { body: content, headers: { 'x-vrfs-uid': '5' } });
+    expect((await problemIn(put)).errno).toBe('EACCES');
+    const directory = await send('PUT', '/v1/fs/d', { body: content });
+    expect((await problemIn(directory)).errno).toBe('EISDIR');
+    const other = await send('PUT', '/v1/fs/d/own?mode=0444', { body: content, headers: { 'x-vrfs-uid': '5' } });
+    expect((await other.body.json()) as JsonAttributes).toMatchObject({ uid: 5, mode: '0444' });
+  });
+
+  test('conditions', async () => {
+    const only = { 'if-none-match': '*' };
+    expect((await send('PUT', '/v1/fs/once', { body: content, headers: only })).statusCode).toBe(201);
+    const again = await send('PUT', '/v1/fs/once', { body: content, headers: only });
+    expect([again.statusCode, (await problemIn(again)).errno]).toEqual([412, 'EEXIST']);
+    const match = await send('PUT', '/v1/fs/once', { body: content, headers: { 'if-match': '"5"' } });
+    expect((await problemIn(match)).status).toBe(413);
+    // Someone makes it while it is being uploaded.
+    client.before = (call) => {
+      if (call.operation.type === 'rename') client.do({ type: 'create', at: { dir: ROOT_INO, path: Buffer.from('raced') }, mode: 0o644, exclusive: true, truncate: false });
+    };
+    const raced = await send('PUT', '/v1/fs/raced', { body: content, headers: only });
+    expect((await problemIn(raced)).status).toBe(412);
+    client.before = null;
+    expect(await names()).toEqual(['once', 'raced']);
+  });
+
+  test('leave nothing behind when they fail', async () => {
+    client.before = (call) => {
+      if (call.operation.type === 'write' && call.operation.offset > 2 * MIB) throw new Error('broken');
+    };
+    const put = await send('PUT', '/v1/fs/broken', { body: content });
+    expect((await problemIn(put)).status).toBe(500);
+    expect(await names()).toEqual([]);
+  });
+
+  test('leave nothing behind when the sender goes', async () => {
+    let gone: () => void = () => undefined;
+    const discarded = new Promise<void>((resolve) => (gone = resolve));
+    client.before = (call) => {
+      if (call.operation.type === 'unlink') gone();
+    };
+    const [host = '', port = ''] = http.address.split(':');
+    const socket = connect(Number(port), host, () => {
+      socket.write('PUT /v1/fs/half HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n');
+      socket.write(content.subarray(0, 2_000_000), () => { socket.destroy(); });
+    });
+    await discarded;
+    client.before = null;
+    expect(await names()).toEqual([]);
+  });
+
+  test('say so when not even the rest can be removed', async () => {
+    client.before = (call) => {
+      if (call.operation.type === 'write' || call.operation.type === 'unlink') throw new Error('broken');
+    };
+    await (await send('PUT', '/v1/fs/broken', { body: content })).body.dump();
+    expect(log.lines).toContainEqual(expect.objectContaining({ level: 'warn', message: expect.stringContaining('remove it by hand') as string }));
+  });
+
+  test('are cut off, rather than mixed, when they change while they are read', async () => {
+    await (await send('PUT', '/v1/fs/long', { body: content })).body.dump();
+    let reads = 0;
+    client.before = (call) => {
+      if (call.operation.type === 'read' && ++reads === 3) client.do({ type: 'write', at: call.operation.at, offset: 0, data: Buffer.from('x') });
+    };
+    const got = await send('GET', '/v1/fs/long');
+    await expect(got.body.arrayBuffer()).rejects.toThrow();
+  });
+
+  test('PATCH in steps', async () => {
+    await (await send('PUT', '/v1/fs/p', { body: '0123456789' })).body.dump();
+    const patched = await send('PATCH', '/v1/fs/p?offset=5', { body: content });
+    expect((await patched.body.json()) as JsonAttributes).toMatchObject({ size: content.length + 5 });
+    const got = Buffer.from(await (await send('GET', '/v1/fs/p')).body.arrayBuffer());
+    expect(got.equals(Buffer.concat([Buffer.from('01234'), content]))).toBe(true);
+    expect((await problemIn(await send('PATCH', '/v1/fs/p?offset=end', { body: content }))).status).toBe(413);
+  });
+});
+
+describe('limits', () => {
+  test('length of a body, announced or not', async () => {
+    await http.close();
+    await start({ fileBytes: 2 * MIB });
+    const announced = await send('PUT', '/v1/fs/a', { body: Buffer.alloc(2 * MIB + 1) });
+    expect(await problemIn(announced)).toMatchObject({ status: 413, detail: expect.stringContaining('2097152') as string });
+    const chunked = await send('PUT', '/v1/fs/a', { body: Readable.from(Array.from({ length: 48 }, () => Buffer.alloc(64 << 10))) });
+    expect((await problemIn(chunked)).status).toBe(413);
+    expect(await names()).toEqual([]);
+  });
+  test('the longest path, every byte escaped', async () => {
+    const path = Buffer.alloc(4095, 0xff);
+    for (let i = 200; i < path.length; i += 200) path[i] = 0x2f;
+    const url = `/v1/fs/${[...path].map((b) => (b === 0x2f ? '/' : '%FF')).join('')}`;
+    const put = await send('PUT', `${url}?parents=true`, { body: 'deep' });
+    expect(put.statusCode).toBe(201);
+    await put.body.dump();
+    expect(await (await send('GET', url)).body.text()).toBe('deep');
+  });
+  test('headers', async () => {
+    const answer = await raw(`GET /v1/health HTTP/1.1\r\nhost: x\r\nx-long: ${'a'.repeat(40_000)}\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1.1 431 /);
+    expect(answer).toContain('application/problem+json');
+  });
+  test('not HTTP', async () => {
+    const answer = await raw('\x16\x03\x01\x02\x00\x01\r\n\r\n');
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toContain('HTTPS');
+  });
+  test('raw bytes in the URL', async () => {
+    const answer = await raw('GET /v1/fs/\xffx HTTP/1.1\r\nhost: x\r\n\r\n');
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toContain('Escape characters in the URL');
+  });
+});
+
+describe('many at a time', () => {
+  test('on one connection and on many', async () => {
+    const puts = await Promise.all(Array.from({ length: 200 }, async (_, i) => {
+      const response = await send('PUT', `/v1/fs/n${i}`, { body: `content ${i}` });
+      await response.body.dump();
+      return response.statusCode;
+    }));
+    expect(new Set(puts)).toEqual(new Set([201]));
+    const gets = await Promise.all(Array.from({ length: 200 }, async (_, i) => await (await send('GET', `/v1/fs/n${i}`)).body.text()));
+    expect(gets).toEqual(Array.from({ length: 200 }, (_, i) => `content ${i}`));
+  });
+});
+
+describe('start and stop', () => {
+  test('a port in use', async () => {
+    const [, port = ''] = http.address.split(':');
+    await expect(startHttp({ running: new FakeReplica(), client, host: '127.0.0.1', port: Number(port), log })).rejects.toThrow(/in use.*another HTTP port/);
+  });
+  test('an address of another machine', async () => {
+    await expect(startHttp({ running: new FakeReplica(), client, host: '203.0.113.1', port: 0, log })).rejects.toThrow('no address of this machine');
+  });
+  test('close lets a request under way finish, and is idempotent', async () => {
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    let arrived: () => void = () => undefined;
+    const under = new Promise<void>((resolve) => (arrived = resolve));
+    client.before = async (call) => {
+      if (call.operation.type !== 'statfs') return;
+      arrived();
+      await held;
+    };
+    const answer = send('GET', '/v1/statfs');
+    await under;
+    const closing = http.close();
+    release();
+    expect((await answer).statusCode).toBe(200);
+    await closing;
+    await http.close();
+    await expect(send('GET', '/v1/statfs')).rejects.toThrow();
+  });
+  test('close does not wait for ever', async () => {
+    await http.close();
+    await start({ closeMs: 50 });
+    let arrived: () => void = () => undefined;
+    const under = new Promise<void>((resolve) => (arrived = resolve));
+    client.before = async () => {
+      arrived();
+      await new Promise(() => undefined);
+    };
+    const answer = send('GET', '/v1/statfs').then(() => 'answered', () => 'cut off');
+    await under;
+    await http.close();
+    expect(await answer).toBe('cut off');
+  });
+});

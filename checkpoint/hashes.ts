@@ -3,7 +3,8 @@
  *
  *   record  H(0, key length u16, key, value)
  *   page    H(1, n u16, (key length u16, key, record hash)*)          the first part of the page's bytes
- *   inner   H(2, nibbles u16, prefix, 16 shape bytes, M)              M: the root of a Merkle tree over the 16 child hashes
+ *   inner   H(2, nibbles u16, prefix, 16 shape bytes, prefixes of inner children, M)
+ *                                                                     M: the root of a Merkle tree over the 16 child hashes
  *   root    H(3, op u48, records u48, extra length u16, extra, top)   top: 32 zero bytes when there are no records
  *
  * M is `merkletreejs`' MerkleTree, so that its proofs are proofs of a record's membership to a client.
@@ -55,7 +56,7 @@ export function slotsRoot(hashes: readonly Buffer[]): Buffer {
   return new MerkleTree(hashes as Buffer[], sha256Bytes, options).getRoot();
 }
 
-/** `head` is the hashed part of an inner node's bytes: 2, nibbles, prefix, shapes. */
+/** `head` is the hashed part of an inner node's bytes (inner_node.ts). */
 export function innerHash(head: Buffer, hashes: readonly Buffer[]): Buffer {
   const length = head.length + HASH_BYTES;
   const root = slotsRoot(hashes);

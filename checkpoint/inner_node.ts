@@ -3,10 +3,12 @@
  * next nibble. A slot holds nothing, another inner node, or a page; a page may span 1, 2, 4 or 8 aligned slots and
  * is then named in the first.
  *
- *   2 u8 | nibbles u16 | prefix | 16 shapes u8 | (hash 32, records u48, stamp u48, record bytes u48)* | (nibbles u16, rest of the prefix)*
- *   '------------- hashed head ---------------' '---- each child in slot order ------------------------' '--- each inner child ---'
+ *   2 u8 | nibbles u16 | prefix | 16 shapes u8 | (nibbles u16, rest of the prefix)* | (hash 32, records u48, stamp u48, record bytes u48)*
+ *   '----------- hashed head ---------------------- of each inner child ---------' '---- each child in slot order --------------------'
  *
- * Of the children only the hashes are hashed (see hashes.ts). The counts are covered by the root's total.
+ * The hash covers where everything below stands (the shapes, and the prefixes of inner children), so that a node that
+ * has been verified says which ranges its children have. Of the rest it covers the children's hashes; the counts are
+ * covered by the root's total.
  */
 import { assert } from '../lib/assert.ts';
 import { ABSENT, HASH_BYTES, INNER, PAGE, innerHash } from './hashes.ts';
@@ -46,10 +48,6 @@ export interface InnerNode {
 export const INNER_SHAPE = 0x80;
 const CHILD = HASH_BYTES + 18;
 
-export function shapeOf(child: Child | null): number {
-  return child === null ? 0 : child.kind === 'inner' ? INNER_SHAPE : child.span;
-}
-
 export function nodeId(kind: typeof PAGE | typeof INNER, prefix: Buffer, bits: number): string {
   return String.fromCharCode(kind, bits >> 8, bits & 0xff) + prefix.latin1Slice(0, (bits + 7) >> 3);
 }
@@ -60,15 +58,17 @@ export function isInnerId(id: string): boolean {
   return id.charCodeAt(0) === INNER;
 }
 
-function headLength(bytes: Buffer): number {
-  return 3 + ((bytes.readUInt16BE(1) + 1) >> 1) + 16;
-}
 export function nodeNibbles(bytes: Buffer): number {
   return bytes.readUInt16BE(1);
 }
 /** Where the 16 shapes begin. */
 export function shapesAt(bytes: Buffer): number {
-  return headLength(bytes) - 16;
+  return 3 + ((bytes.readUInt16BE(1) + 1) >> 1);
+}
+
+// Bytes that an inner child's own prefix takes in its parent, with its length.
+function restLength(childNibbles: number, nibbles: number): number {
+  return 2 + ((childNibbles + 1) >> 1) - (nibbles >> 1);
 }
 
 /** One slot of an encoded node, without decoding the others. */
@@ -76,30 +76,21 @@ export function childAt(bytes: Buffer, slot: number): Child | null {
   const shapes = shapesAt(bytes);
   const shape = bytes[shapes + slot] as number;
   if (shape === 0) return null;
+  const nibbles = nodeNibbles(bytes);
   let rank = 0;
-  let children = 0;
-  let inners = 0;
+  let rest = 0;
+  let at = shapes + 16;
   for (let i = 0; i < 16; i++) {
     const other = bytes[shapes + i] as number;
     if (other === 0) continue;
-    children++;
-    if (i < slot) {
-      rank++;
-      if (other === INNER_SHAPE) inners++;
-    }
+    if (i < slot) rank++;
+    if (i === slot) rest = at;
+    if (other === INNER_SHAPE) at += restLength(bytes.readUInt16BE(at), nibbles);
   }
-  const at = shapes + 16 + CHILD * rank;
-  if (shape !== INNER_SHAPE) return readPage(bytes, at, shape);
-  const nibbles = nodeNibbles(bytes);
-  let rest = shapes + 16 + CHILD * children;
-  for (let i = 0; i < inners; i++) rest += restLength(bytes.readUInt16BE(rest), nibbles);
-  return readInner(bytes, at, rest, nibbles);
+  at += CHILD * rank;
+  return shape === INNER_SHAPE ? readInner(bytes, at, rest, nibbles) : readPage(bytes, at, shape);
 }
 
-// Bytes that an inner child's own prefix takes at the end of its parent, with its length.
-function restLength(childNibbles: number, nibbles: number): number {
-  return 2 + ((childNibbles + 1) >> 1) - (nibbles >> 1);
-}
 function readPage(bytes: Buffer, at: number, span: number): PageChild {
   return {
     kind: 'page',
@@ -131,10 +122,9 @@ export function decodeInner(bytes: Buffer): InnerNode {
   assert(bytes[0] === INNER, 'these are the bytes of an inner node');
   const nibbles = nodeNibbles(bytes);
   const shapes = shapesAt(bytes);
-  let children = 0;
-  for (let i = 0; i < 16; i++) if (bytes[shapes + i] !== 0) children++;
   let at = shapes + 16;
-  let rest = at + CHILD * children;
+  let rest = at;
+  for (let i = 0; i < 16; i++) if (bytes[shapes + i] === INNER_SHAPE) at += restLength(bytes.readUInt16BE(at), nibbles);
   const slots: Slots = new Array<Child | null>(16).fill(null);
   for (let i = 0; i < 16; i++) {
     const shape = bytes[shapes + i] as number;
@@ -150,15 +140,33 @@ export function decodeInner(bytes: Buffer): InnerNode {
   return { nibbles, prefix: bytes.subarray(3, shapes), slots };
 }
 
-/** The hashed head: 2, nibbles, prefix, shapes. */
-export function encodeHead(nibbles: number, prefix: Buffer, shapes: readonly number[]): Buffer {
-  const length = (nibbles + 1) >> 1;
-  const head = Buffer.allocUnsafe(3 + length + 16);
-  head[0] = INNER;
-  head.writeUInt16BE(nibbles, 1);
-  prefix.copy(head, 3, 0, length);
-  for (let i = 0; i < 16; i++) head[3 + length + i] = shapes[i] as number;
-  return head;
+/** What is hashed of a slot, beside the hash of what is below. */
+export type Place = Pick<PageChild, 'kind' | 'span'> | Pick<InnerChild, 'kind' | 'nibbles' | 'prefix'>;
+
+export function headBytes(places: readonly (Place | null)[], nibbles: number): number {
+  let length = 3 + ((nibbles + 1) >> 1) + 16;
+  for (const place of places) if (place !== null && place.kind === 'inner') length += restLength(place.nibbles, nibbles);
+  return length;
+}
+
+/** Writes the hashed head into `bytes`; returns its length. */
+export function writeHead(bytes: Buffer, places: readonly (Place | null)[], prefix: Buffer, nibbles: number): number {
+  const prefixLength = (nibbles + 1) >> 1;
+  const shared = nibbles >> 1;
+  bytes[0] = INNER;
+  bytes.writeUInt16BE(nibbles, 1);
+  prefix.copy(bytes, 3, 0, prefixLength);
+  const shapes = 3 + prefixLength;
+  let at = shapes + 16;
+  for (let i = 0; i < 16; i++) {
+    const place = places[i] as Place | null;
+    bytes[shapes + i] = place === null ? 0 : place.kind === 'inner' ? INNER_SHAPE : place.span;
+    if (place === null || place.kind === 'page') continue;
+    bytes.writeUInt16BE(place.nibbles, at);
+    place.prefix.copy(bytes, at + 2, shared);
+    at += restLength(place.nibbles, nibbles);
+  }
+  return at;
 }
 
 export interface BuiltInner {
@@ -168,26 +176,16 @@ export interface BuiltInner {
 
 /** `prefix` has ceil(nibbles / 2) bytes with a zero low nibble when odd. */
 export function buildInner(slots: Slots, prefix: Buffer, nibbles: number, stamp: number): BuiltInner {
-  const prefixLength = (nibbles + 1) >> 1;
-  const shared = nibbles >> 1;
-  let length = 3 + prefixLength + 16;
-  for (const child of slots) {
-    if (child === null) continue;
-    length += CHILD + (child.kind === 'inner' ? restLength(child.nibbles, nibbles) : 0);
-  }
+  let length = headBytes(slots, nibbles);
+  for (const child of slots) if (child !== null) length += CHILD;
   // Inner nodes stay in a cache for long: their own memory, not a slice that keeps more alive.
   const bytes = Buffer.allocUnsafeSlow(length);
-  bytes[0] = INNER;
-  bytes.writeUInt16BE(nibbles, 1);
-  prefix.copy(bytes, 3, 0, prefixLength);
-  const shapes = 3 + prefixLength;
+  const head = writeHead(bytes, slots, prefix, nibbles);
   const hashes: Buffer[] = [];
   let records = 0;
   let recordBytes = 0;
-  let at = shapes + 16;
-  for (let i = 0; i < 16; i++) {
-    const child = slots[i] as Child | null;
-    bytes[shapes + i] = shapeOf(child);
+  let at = head;
+  for (const child of slots) {
     hashes.push(child === null ? ABSENT : child.hash);
     if (child === null) continue;
     bytes.set(child.hash, at);
@@ -198,13 +196,7 @@ export function buildInner(slots: Slots, prefix: Buffer, nibbles: number, stamp:
     recordBytes += child.recordBytes;
     at += CHILD;
   }
-  for (const child of slots) {
-    if (child === null || child.kind === 'page') continue;
-    bytes.writeUInt16BE(child.nibbles, at);
-    child.prefix.copy(bytes, at + 2, shared);
-    at += restLength(child.nibbles, nibbles);
-  }
   assert(at === length, 'an inner node fills its bytes');
-  const hash = innerHash(bytes.subarray(0, shapes + 16), hashes);
-  return { bytes, child: { kind: 'inner', nibbles, prefix: bytes.subarray(3, shapes), hash, records, stamp, recordBytes } };
+  const hash = innerHash(bytes.subarray(0, head), hashes);
+  return { bytes, child: { kind: 'inner', nibbles, prefix: bytes.subarray(3, shapesAt(bytes)), hash, records, stamp, recordBytes } };
 }

@@ -1,6 +1,6 @@
 /** Reading a tree: which page holds a key, the keys of a range in order, the nodes at given places. */
 import { PAGE } from './hashes.ts';
-import { INNER_SHAPE, childAt, decodeInner, innerId, nodeId, nodeNibbles, shapesAt, type Child, type InnerChild, type InnerNode, type PageChild, type Slots } from './inner_node.ts';
+import { INNER_SHAPE, childAt, decodeInner, innerId, nodeId, nodeNibbles, shapesAt, type Child, type InnerChild, type PageChild, type Slots } from './inner_node.ts';
 import { hasPrefix, keyNibble, matchingNibbles, prefixExtends, prefixNibble, prefixOf, slotBits, slotPrefix } from './key_bits.ts';
 import { pageEntries, pageKeysFrom, type PageEntry } from './page.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
@@ -25,7 +25,7 @@ export function locatePage(source: NodeSource, top: Top, key: Buffer): string | 
 }
 
 /** The slot that names the child in which a nibble falls; -1 when it is empty there. */
-function slotOf(node: Buffer, nibble: number): number {
+export function slotOf(node: Buffer, nibble: number): number {
   const shapes = shapesAt(node);
   if (node[shapes + nibble] === INNER_SHAPE) return nibble;
   for (let span = 1; span <= 8; span <<= 1) {
@@ -92,14 +92,7 @@ export class KeyCursor {
   }
 }
 
-/** A page and the range that it covers. */
-export interface LocatedPage {
-  readonly child: PageChild;
-  readonly prefix: Buffer;
-  readonly bits: number;
-}
-
-/** The child that lies exactly at a slot range: the deepest node on the way down that has the prefix. */
+/** The inner node that stands at exactly a prefix. */
 export function findInner(source: NodeSource, top: Top, prefix: Buffer, nibbles: number): InnerChild | null {
   let child: Child | null = top;
   while (child !== null && child.kind === 'inner') {
@@ -126,43 +119,49 @@ export function findPage(source: NodeSource, top: Top, prefix: Buffer, bits: num
   return null;
 }
 
-export function readInner(source: NodeSource, child: InnerChild): InnerNode {
-  return decodeInner(source(innerId(child)));
-}
-
 export type RangeRecord = Pick<PageEntry, 'key' | 'hash'>;
 
+export interface Range {
+  readonly prefix: Buffer;
+  readonly bits: number;
+}
+
 /**
- * Own records in the range of a bit prefix, in key order, at most about `limit` (whole pages). For comparing with what a
- * peer holds there.
+ * Own records in a range but outside of `except`, in key order: at most `limit` and the rest of a page. For comparing with
+ * what a peer holds there.
  */
-export function recordsInRange(source: NodeSource, top: Top, prefix: Buffer, bits: number, limit: number): RangeRecord[] {
+export function recordsInRange(source: NodeSource, top: Top, range: Range, except: Range | null, limit: number): RangeRecord[] {
   const out: RangeRecord[] = [];
   if (top === null) return out;
-  if (top.kind === 'page') collectPage(source(nodeId(PAGE, Buffer.alloc(0), 0)), prefix, bits, out);
-  else collect(source, top, prefix, bits, limit, out);
+  if (top.kind === 'page') collectPage(source(nodeId(PAGE, Buffer.alloc(0), 0)), range, except, out);
+  else collect(source, top, range, except, limit, out);
   return out;
 }
 
-function collectPage(page: Buffer, prefix: Buffer, bits: number, out: RangeRecord[]): void {
-  for (const entry of pageEntries(page)) if (hasPrefix(entry.key, prefix, bits)) out.push(entry);
+function collectPage(page: Buffer, range: Range, except: Range | null, out: RangeRecord[]): void {
+  for (const entry of pageEntries(page)) {
+    if (hasPrefix(entry.key, range.prefix, range.bits) && (except === null || !hasPrefix(entry.key, except.prefix, except.bits))) out.push(entry);
+  }
 }
 
-function collect(source: NodeSource, at: InnerChild, prefix: Buffer, bits: number, limit: number, out: RangeRecord[]): void {
-  const own = at.nibbles * 4;
-  const overlaps = own >= bits ? prefixExtends(at.prefix, own, prefix, bits) : prefixExtends(prefix, bits, at.prefix, own);
-  if (!overlaps) return;
+function meets(prefix: Buffer, bits: number, range: Range): boolean {
+  return bits >= range.bits ? prefixExtends(prefix, bits, range.prefix, range.bits) : prefixExtends(range.prefix, range.bits, prefix, bits);
+}
+
+function collect(source: NodeSource, at: InnerChild, range: Range, except: Range | null, limit: number, out: RangeRecord[]): void {
+  const wanted = (prefix: Buffer, bits: number): boolean =>
+    meets(prefix, bits, range) && (except === null || !prefixExtends(prefix, bits, except.prefix, except.bits));
+  if (!wanted(at.prefix, at.nibbles * 4)) return;
   const slots: Slots = decodeInner(source(innerId(at))).slots;
   for (let slot = 0; slot < 16 && out.length < limit; slot++) {
     const child = slots[slot] as Child | null;
     if (child === null) continue;
     if (child.kind === 'inner') {
-      collect(source, child, prefix, bits, limit, out);
+      collect(source, child, range, except, limit, out);
       continue;
     }
-    const pagePrefix = slotPrefix(at.prefix, at.nibbles, slot);
-    const pageBits = slotBits(at.nibbles, child.span);
-    const meets = pageBits >= bits ? prefixExtends(pagePrefix, pageBits, prefix, bits) : prefixExtends(prefix, bits, pagePrefix, pageBits);
-    if (meets) collectPage(source(nodeId(PAGE, pagePrefix, pageBits)), prefix, bits, out);
+    const prefix = slotPrefix(at.prefix, at.nibbles, slot);
+    const bits = slotBits(at.nibbles, child.span);
+    if (wanted(prefix, bits)) collectPage(source(nodeId(PAGE, prefix, bits)), range, except, out);
   }
 }

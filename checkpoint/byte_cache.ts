@@ -1,0 +1,70 @@
+/**
+ * A bounded cache of byte strings in two generations: new and used entries are in the young one; when it has half of
+ * the bytes allowed it becomes the old one, and what was not used since is forgotten. No lists, no clocks.
+ */
+export class ByteCache {
+  readonly #half: number;
+  #young = new Map<string, Buffer>();
+  #old = new Map<string, Buffer>();
+  #youngBytes = 0;
+  #oldBytes = 0;
+
+  /** `limit` in bytes, of keys and values and about what a map entry takes. */
+  constructor(limit: number) {
+    this.#half = limit / 2;
+  }
+
+  get bytes(): number {
+    return this.#youngBytes + this.#oldBytes;
+  }
+  get size(): number {
+    return this.#young.size + this.#old.size;
+  }
+
+  get(id: string): Buffer | undefined {
+    const young = this.#young.get(id);
+    if (young !== undefined) return young;
+    const old = this.#old.get(id);
+    if (old === undefined) return undefined;
+    this.#old.delete(id);
+    this.#oldBytes -= weight(id, old);
+    this.set(id, old);
+    return old;
+  }
+
+  set(id: string, bytes: Buffer): void {
+    this.delete(id);
+    this.#young.set(id, bytes);
+    this.#youngBytes += weight(id, bytes);
+    if (this.#youngBytes <= this.#half) return;
+    this.#old = this.#young;
+    this.#oldBytes = this.#youngBytes;
+    this.#young = new Map();
+    this.#youngBytes = 0;
+  }
+
+  delete(id: string): void {
+    const young = this.#young.get(id);
+    if (young !== undefined) {
+      this.#young.delete(id);
+      this.#youngBytes -= weight(id, young);
+    }
+    const old = this.#old.get(id);
+    if (old !== undefined) {
+      this.#old.delete(id);
+      this.#oldBytes -= weight(id, old);
+    }
+  }
+
+  clear(): void {
+    this.#young = new Map();
+    this.#old = new Map();
+    this.#youngBytes = 0;
+    this.#oldBytes = 0;
+  }
+}
+
+const ENTRY_OVERHEAD = 200;
+function weight(id: string, bytes: Buffer): number {
+  return id.length + bytes.length + ENTRY_OVERHEAD;
+}

@@ -1,0 +1,112 @@
+/**
+ * Writes changes, the nodes in which the tree changes by them, and the meta record as one synced batch. The tree is
+ * worked out in slices of some milliseconds with the event loop free between them.
+ */
+import type { KeyValueStore } from './key_value_store.ts';
+import { applyChanges, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
+import type { Change } from './page.ts';
+import { Slices } from './slices.ts';
+import { META_KEY, encodeMeta, nodeKey, recordKey, type Meta } from './store_keys.ts';
+import { locatePage } from './tree_walk.ts';
+
+/** A change with the value to be written. */
+export interface RecordChange extends Change {
+  readonly value: Buffer | null;
+}
+
+export interface WriteRequest {
+  readonly store: KeyValueStore;
+  readonly source: NodeSource;
+  /** Whether a node is in memory, so that it need not be fetched ahead. */
+  readonly isCached: (id: string) => boolean;
+  readonly top: Top;
+  /** Sorted by key, distinct. */
+  readonly changes: readonly RecordChange[];
+  readonly stamp: number;
+  /** The meta record for the tree's new top. */
+  readonly meta: (top: Top) => Meta;
+  readonly slices: Slices;
+}
+
+export interface WriteResult {
+  readonly update: TreeUpdate;
+  readonly meta: Meta;
+  readonly nodeBytes: number;
+}
+
+/** Rejects with the database's error when it cannot write; nothing has changed then. */
+export async function writeChanges(request: WriteRequest): Promise<WriteResult> {
+  const { store, changes, slices } = request;
+  const update = await nextTree(request);
+  const meta = request.meta(update.top);
+  const batch = store.batch();
+  let nodeBytes = 0;
+  let written = 0;
+  try {
+    for (const { key, value } of changes) {
+      const at = recordKey(key.latin1Slice(0, key.length));
+      if (value === null) batch.delete(at);
+      else batch.put(at, value);
+      if ((++written & 31) === 0 && slices.over) await slices.giveWay();
+    }
+    for (const [id, bytes] of update.puts) {
+      batch.put(nodeKey(id), bytes);
+      nodeBytes += id.length + bytes.length;
+      if ((++written & 31) === 0 && slices.over) await slices.giveWay();
+    }
+    for (const id of update.deletes) {
+      batch.delete(nodeKey(id));
+      if ((++written & 31) === 0 && slices.over) await slices.giveWay();
+    }
+    batch.put(META_KEY, encodeMeta(meta));
+  } catch (error) {
+    await batch.discard();
+    throw error;
+  }
+  slices.pause();
+  await batch.write();
+  slices.begin();
+  return { update, meta, nodeBytes };
+}
+
+async function nextTree({ store, source, isCached, top, changes, stamp, slices }: WriteRequest): Promise<TreeUpdate> {
+  const ahead = await readAhead(store, source, isCached, top, changes, slices);
+  const steps = applyChanges((id) => ahead.get(id) ?? source(id), top, changes, stamp);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    if (slices.over) await slices.giveWay();
+  }
+}
+
+const READ_AHEAD = 64;
+
+// The pages that the changes fall into, read off the event loop.
+async function readAhead(
+  store: KeyValueStore,
+  source: NodeSource,
+  isCached: (id: string) => boolean,
+  top: Top,
+  changes: readonly Change[],
+  slices: Slices,
+): Promise<Map<string, Buffer>> {
+  const ahead = new Map<string, Buffer>();
+  const wanted: string[] = [];
+  let last: string | null = null;
+  let seen = 0;
+  for (const { key } of changes) {
+    const id = locatePage(source, top, key);
+    // Sorted changes: those of one page follow each other.
+    if (id !== null && id !== last && !isCached(id)) wanted.push(id);
+    last = id;
+    if ((++seen & 31) === 0 && slices.over) await slices.giveWay();
+  }
+  for (let i = 0; i < wanted.length; i += READ_AHEAD) {
+    const ids = wanted.slice(i, i + READ_AHEAD);
+    slices.pause();
+    const found = await store.getMany(ids.map(nodeKey));
+    slices.begin();
+    for (const [at, bytes] of found.entries()) if (bytes !== undefined) ahead.set(ids[at] as string, bytes);
+  }
+  return ahead;
+}

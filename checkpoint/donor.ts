@@ -1,0 +1,235 @@
+/**
+ * Serves checkpoints to replicas that lag behind. Each served checkpoint is a snapshot of the database, so it stays as it
+ * was while newer ones are written. Their number and age are bounded: a snapshot keeps what was overwritten since from
+ * being reclaimed.
+ */
+import { Writer } from '../lib/bytes.ts';
+import type { CheckpointInfo } from './checkpoint_info.ts';
+import { PAGE } from './hashes.ts';
+import { decodeInner, innerId, nodeId, type InnerNode } from './inner_node.ts';
+import type { StoreSnapshot } from './key_value_store.ts';
+import type { Top } from './merkle_tree.ts';
+import { lastDelete, pageCount, pageEntries, type PageEntry } from './page.ts';
+import { nodeKey, recordKey } from './store_keys.ts';
+import {
+  FINGERPRINT_BYTES,
+  beginAnswer,
+  decodeRequest,
+  encodeGone,
+  encodeRefused,
+  putInner,
+  putMissing,
+  putPage,
+  type AnswerSlot,
+  type AvailableCheckpoint,
+  type NodePlace,
+  type NodeRequest,
+  type PageAnswer,
+  type TopAnswer,
+  type TransferRequest,
+} from './transfer_messages.ts';
+
+export interface DonorOptions {
+  /** Checkpoints served at once, the newest among them. */
+  readonly maxCheckpoints: number;
+  /** One that is not the newest goes when nobody has asked for it for so long. */
+  readonly maxIdleMs: number;
+  /** Upper bound of an answer, as far as its last node does not exceed it. */
+  readonly maxAnswerBytes: number;
+}
+
+export interface DonorStatus {
+  readonly checkpoints: readonly AvailableCheckpoint[];
+  readonly requests: number;
+  readonly bytesSent: number;
+}
+
+interface Served {
+  readonly info: CheckpointInfo;
+  readonly top: Top;
+  readonly snapshot: StoreSnapshot;
+  usedAt: number;
+  /** Requests that are being answered from it. */
+  users: number;
+  retired: boolean;
+}
+
+// Nodes read at a time: bounds both the work between two waits and what is read in vain when the answer is full.
+const CHUNK = 64;
+
+export class Donor {
+  readonly #options: DonorOptions;
+  // Oldest first.
+  #served: Served[] = [];
+  #requests = 0;
+  #bytesSent = 0;
+
+  constructor(options: DonorOptions) {
+    this.#options = options;
+  }
+
+  status(): DonorStatus {
+    return { checkpoints: this.#available(), requests: this.#requests, bytesSent: this.#bytesSent };
+  }
+
+  /** The snapshot of the newest checkpoint; null when none is served. */
+  get newest(): StoreSnapshot | null {
+    return this.#served.at(-1)?.snapshot ?? null;
+  }
+
+  /** Serves a checkpoint from now on; the donor closes the snapshot. */
+  async publish(info: CheckpointInfo, top: Top, snapshot: StoreSnapshot): Promise<void> {
+    this.#served.push({ info, top, snapshot, usedAt: performance.now(), users: 0, retired: false });
+    await this.#expire();
+  }
+
+  /** Ends everything that is served. */
+  async clear(): Promise<void> {
+    const served = this.#served;
+    this.#served = [];
+    for (const one of served) await this.#retire(one);
+  }
+
+  async #expire(): Promise<void> {
+    const oldest = performance.now() - this.#options.maxIdleMs;
+    const keep: Served[] = [];
+    const drop: Served[] = [];
+    const surplus = this.#served.length - this.#options.maxCheckpoints;
+    for (const [i, one] of this.#served.entries()) {
+      const isNewest = i === this.#served.length - 1;
+      if (isNewest || (i >= surplus && (one.users > 0 || one.usedAt >= oldest))) keep.push(one);
+      else drop.push(one);
+    }
+    this.#served = keep;
+    for (const one of drop) await this.#retire(one);
+  }
+
+  async #retire(one: Served): Promise<void> {
+    one.retired = true;
+    if (one.users === 0) await one.snapshot.close();
+  }
+
+  #available(): AvailableCheckpoint[] {
+    return this.#served.map(({ info }) => ({ op: info.op, root: info.root }));
+  }
+
+  /**
+   * Answers a request (transfer_messages.ts); never rejects for what is in it. Rejects when the database fails or closes.
+   */
+  async serve(request: Buffer): Promise<Buffer> {
+    const decoded = decodeRequest(request);
+    this.#requests++;
+    const answer = decoded.ok ? await this.#answer(decoded.value) : encodeRefused(decoded.reason);
+    this.#bytesSent += answer.length;
+    return answer;
+  }
+
+  async #answer(request: TransferRequest): Promise<Buffer> {
+    await this.#expire();
+    const served = this.#served.findLast(({ info }) => info.op === request.op && info.root === request.root);
+    if (served === undefined) return encodeGone(this.#available());
+    served.usedAt = performance.now();
+    served.users++;
+    try {
+      return await this.#nodes(served, request);
+    } finally {
+      served.users--;
+      if (served.retired && served.users === 0) await served.snapshot.close();
+    }
+  }
+
+  async #nodes(served: Served, request: TransferRequest): Promise<Buffer> {
+    const { info, top, snapshot } = served;
+    const items: NodeRequest[] = [...request.items];
+    let topAnswer: TopAnswer | null = null;
+    if (request.top !== 'no') {
+      const place = top === null ? null : placeOf(top);
+      topAnswer = { count: info.count, extra: info.extra, top: top === null || place === null ? null : { place, hash: top.hash } };
+      if (place !== null) items.unshift({ ...place, full: request.top === 'full' });
+    }
+    const limit = Math.min(request.maxBytes, this.#options.maxAnswerBytes);
+    const w = new Writer(64 << 10);
+    beginAnswer(w, topAnswer);
+    for (let i = 0; i < items.length && (i === 0 || w.length < limit); i += CHUNK) {
+      await this.#chunk(w, snapshot, items.slice(i, i + CHUNK), request.since, limit);
+    }
+    return w.finish();
+  }
+
+  async #chunk(w: Writer, snapshot: StoreSnapshot, items: readonly NodeRequest[], since: number, limit: number): Promise<void> {
+    const nodes = await snapshot.getMany(items.map((item) => nodeKey(idOf(item))));
+    // Which records go along: their values are read all at once, as far as the answer has room.
+    const told: PageEntry[][] = [];
+    const keys: Buffer[] = [];
+    let expected = w.length;
+    for (const [i, item] of items.entries()) {
+      const bytes = nodes[i];
+      if (i > 0 && expected >= limit) break;
+      if (bytes === undefined || item.kind === 'inner') {
+        told.push([]);
+        expected += bytes === undefined ? 1 : bytes.length;
+        continue;
+      }
+      const entries = pageEntries(bytes).filter((entry) => item.full || entry.stamp >= since);
+      told.push(entries);
+      for (const { key, size } of entries) {
+        keys.push(recordKey(key.latin1Slice(0, key.length)));
+        expected += key.length + size;
+      }
+    }
+    const values = await snapshot.getMany(keys);
+    let nextValue = 0;
+    for (const [i, entries] of told.entries()) {
+      const item = items[i] as NodeRequest;
+      const bytes = nodes[i];
+      if (bytes === undefined) putMissing(w);
+      else if (item.kind === 'inner') putInner(w, innerAnswer(decodeInner(bytes), item.full ? 0 : since), item.bits >> 2);
+      else putPage(w, pageAnswer(bytes, entries, values, nextValue, item.full, since), item);
+      nextValue += entries.length;
+    }
+  }
+}
+
+function placeOf(top: NonNullable<Top>): NodePlace {
+  if (top.kind === 'page') return { kind: 'page', bits: 0, prefix: Buffer.alloc(0) };
+  return { kind: 'inner', bits: top.nibbles * 4, prefix: top.prefix };
+}
+
+export function idOf(place: NodePlace): string {
+  return place.kind === 'page' ? nodeId(PAGE, place.prefix, place.bits) : innerId({ prefix: place.prefix, nibbles: place.bits >> 2 });
+}
+
+function innerAnswer(node: InnerNode, since: number): (AnswerSlot | null)[] {
+  return node.slots.map((child): AnswerSlot | null => {
+    if (child === null) return null;
+    const hash = child.stamp >= since ? child.hash : null;
+    if (child.kind === 'page') return { kind: 'page', span: child.span, hash };
+    return hash === null ? { kind: 'inner', hash } : { kind: 'inner', hash, nibbles: child.nibbles, prefix: child.prefix };
+  });
+}
+
+function pageAnswer(
+  page: Buffer,
+  entries: readonly PageEntry[],
+  values: readonly (Buffer | undefined)[],
+  from: number,
+  full: boolean,
+  since: number,
+): PageAnswer {
+  const records: { key: Buffer; value: Buffer }[] = [];
+  for (const [i, { key }] of entries.entries()) {
+    const value = values[from + i];
+    if (value === undefined) throw new Error(`the database has no record for the key ${key.toString('hex')} of its tree`);
+    records.push({ key, value });
+  }
+  const complete = full || entries.length === pageCount(page);
+  return { kind: 'page', records, complete, fingerprints: !complete && lastDelete(page) >= since ? fingerprintsOf(page) : null };
+}
+
+/** The first bytes of each record hash, to tell which records are no longer there. */
+export function fingerprintsOf(page: Buffer): Buffer {
+  const entries = pageEntries(page);
+  const out = Buffer.allocUnsafe(entries.length * FINGERPRINT_BYTES);
+  for (const [i, { hash }] of entries.entries()) hash.copy(out, i * FINGERPRINT_BYTES, 0, FINGERPRINT_BYTES);
+  return out;
+}

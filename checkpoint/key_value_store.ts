@@ -1,0 +1,42 @@
+/** What the record store asks of the database under it. level_store.ts implements it; tests wrap it to make it fail. */
+
+export interface StoreReader {
+  getSync(key: Buffer): Buffer | undefined;
+  getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
+}
+
+/** The database as it was when the snapshot was made. */
+export interface StoreSnapshot extends StoreReader {
+  close(): Promise<void>;
+}
+
+export interface WriteBatch {
+  put(key: Buffer, value: Buffer): void;
+  delete(key: Buffer): void;
+  /** All of it or nothing, and on the disk when this resolves. */
+  write(): Promise<void>;
+  /** For a batch that will not be written. */
+  discard(): Promise<void>;
+}
+
+export interface KeyValueStore extends StoreReader {
+  batch(): WriteBatch;
+  snapshot(): StoreSnapshot;
+  isEmpty(): Promise<boolean>;
+  /**
+   * After a failed write, before the next one: a write that failed may have left a torn record in the database's log,
+   * behind which later ones could be lost; opening it again cuts it. Ends all snapshots.
+   */
+  reopen(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A data directory that cannot be used, with what to do about it. */
+export class StoreOpenError extends Error {
+  override readonly name = 'StoreOpenError';
+  readonly code: 'locked' | 'foreign' | 'version' | 'damaged' | 'failed';
+  constructor(code: StoreOpenError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

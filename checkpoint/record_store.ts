@@ -1,0 +1,464 @@
+/**
+ * The table of all application state: what changed since the last durable checkpoint in memory, the rest in LevelDB
+ * under the Merkle tree.
+ *
+ *   reads    live overlay -> frozen overlay (a checkpoint being written) -> last written overlay -> cache -> LevelDB
+ *   writes   the live overlay, nothing else
+ *   take     freezes the live overlay at the call; it is written in the background as one atomic, synced batch with the
+ *            nodes of the tree that change and the meta record; only then is it dropped
+ *   fetch    replaces the state by a peer's checkpoint (fetcher.ts)
+ *
+ * Writes of the store itself never overlap: one take or fetch at a time.
+ */
+import { assert } from '../lib/assert.ts';
+import { EMPTY } from '../lib/bytes.ts';
+import { opNumber, type OpNumber } from '../lib/ids.ts';
+import type { Table, TableRecord } from '../lib/table.ts';
+import { ByteCache } from './byte_cache.ts';
+import type { CheckpointInfo } from './checkpoint_info.ts';
+import { writeChanges, type RecordChange } from './checkpoint_writer.ts';
+import { Donor, type DonorStatus } from './donor.ts';
+import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
+import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, type OwnTree } from './fetcher.ts';
+import { MAX_EXTRA_BYTES, rootHash } from './hashes.ts';
+import { isInnerId } from './inner_node.ts';
+import { assertKey } from './key_bits.ts';
+import { StoreOpenError, type KeyValueStore, type StoreReader } from './key_value_store.ts';
+import { LevelStore } from './level_store.ts';
+import { deleteChange, putChange, recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
+import { Overlay } from './overlay.ts';
+import { rangeOf } from './range.ts';
+import { Slices } from './slices.ts';
+import { FORMAT_VERSION, META_KEY, decodeMeta, encodeMeta, nodeKey, recordKey, type Meta } from './store_keys.ts';
+
+export interface RecordStoreOptions {
+  readonly directory: string;
+  /** For values and nodes, about; LevelDB's own buffers are beside it. Default 64 MiB. */
+  readonly cacheBytes?: number;
+  /** LevelDB's cache of blocks and its write buffer. Defaults 16 MiB each. */
+  readonly blockCacheBytes?: number;
+  readonly writeBufferBytes?: number;
+  /** The `extra` of the checkpoint that a fresh directory is at. */
+  readonly initialExtra?: Buffer;
+  /** How long a checkpoint may hold the event loop at a time, in milliseconds. Default 2. */
+  readonly sliceMs?: number;
+  /** Checkpoints that peers may fetch at once. Default 3; one that nobody asks for goes after `servedIdleMs`, default 60 000. */
+  readonly servedCheckpoints?: number;
+  readonly servedIdleMs?: number;
+  readonly fetcher?: Partial<FetcherLimits>;
+  /** For tests: opens the database under the store. */
+  readonly openStore?: (directory: string) => Promise<KeyValueStore>;
+}
+
+export interface RecordStoreStatus {
+  /** Records and bytes of keys and values as of the last durable write. */
+  readonly records: number;
+  readonly recordBytes: number;
+  readonly overlayRecords: number;
+  readonly overlayBytes: number;
+  readonly frozenRecords: number;
+  readonly frozenBytes: number;
+  readonly cachedRecordBytes: number;
+  readonly cachedNodeBytes: number;
+  readonly takes: number;
+  readonly failedTakes: number;
+  readonly taking: boolean;
+  readonly fetching: boolean;
+  /** Of the last checkpoint: wall time, time on the event loop, its longest hold, records and bytes of nodes written. */
+  readonly lastTakeMs: number;
+  readonly lastTakeBusyMs: number;
+  readonly lastTakeLongestMs: number;
+  readonly lastTakeRecords: number;
+  readonly lastTakeNodeBytes: number;
+  readonly donor: DonorStatus;
+}
+
+interface Frozen {
+  readonly overlay: Overlay;
+  readonly op: OpNumber;
+  readonly extra: Buffer;
+}
+
+/** A whole answer beside what a page of large values adds; HTTP bodies stay bounded. */
+const MAX_ANSWER_BYTES = 8 << 20;
+
+export class RecordStore implements Table {
+  readonly #store: KeyValueStore;
+  readonly #options: RecordStoreOptions;
+  readonly #sliceMs: number;
+  readonly #donor: Donor;
+  // Values of records that are in no overlay. Who puts a record into the live overlay removes it here.
+  readonly #values: ByteCache;
+  readonly #nodes: ByteCache;
+  #top: Top;
+  #state: Meta['state'];
+  #live = new Overlay();
+  #frozen: Frozen | null = null;
+  // The overlay that was written last: what is used goes on being used, and it is in memory anyway.
+  #written: Overlay | null = null;
+  // While a batch is being written, nodes are read as of the checkpoint before it.
+  #nodeReader: StoreReader;
+  #busy: 'take' | 'fetch' | null = null;
+  #working: Promise<unknown> = Promise.resolve();
+  #needsReopen = false;
+  #figures = { takes: 0, failedTakes: 0, lastTakeMs: 0, lastTakeBusyMs: 0, lastTakeLongestMs: 0, lastTakeRecords: 0, lastTakeNodeBytes: 0 };
+  readonly #source: NodeSource = (id) => this.#node(id);
+
+  private constructor(store: KeyValueStore, meta: Meta, options: RecordStoreOptions) {
+    this.#store = store;
+    this.#nodeReader = store;
+    this.#options = options;
+    this.#sliceMs = options.sliceMs ?? 2;
+    this.#top = meta.top;
+    this.#state = meta.state;
+    const cacheBytes = options.cacheBytes ?? 64 << 20;
+    this.#values = new ByteCache(cacheBytes / 2);
+    this.#nodes = new ByteCache(cacheBytes / 2);
+    this.#donor = new Donor({
+      maxCheckpoints: options.servedCheckpoints ?? 3,
+      maxIdleMs: options.servedIdleMs ?? 60_000,
+      maxAnswerBytes: MAX_ANSWER_BYTES,
+    });
+  }
+
+  /** Opens or creates the store; rejects with StoreOpenError, which says what is wrong and what to do. */
+  static async open(options: RecordStoreOptions): Promise<RecordStore> {
+    const { directory } = options;
+    const openLevel = (): Promise<KeyValueStore> =>
+      LevelStore.open(directory, { blockCacheBytes: options.blockCacheBytes ?? 16 << 20, writeBufferBytes: options.writeBufferBytes ?? 16 << 20 });
+    const store = await (options.openStore?.(directory) ?? openLevel());
+    try {
+      const meta = await readMeta(store, directory, options.initialExtra ?? EMPTY);
+      const records = new RecordStore(store, meta, options);
+      await records.#serveNewest();
+      return records;
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  }
+
+  /** The newest durable checkpoint; null: an interrupted transfer left the records between two, and only `fetch` may follow. */
+  get checkpoint(): CheckpointInfo | null {
+    return this.#state.kind === 'checkpoint' ? this.#state.info : null;
+  }
+
+  get(key: Buffer): Buffer | undefined {
+    const id = key.latin1Slice(0, key.length);
+    const changed = this.#changed(id);
+    return changed === undefined ? this.#durable(id) : (changed ?? undefined);
+  }
+
+  put(key: Buffer, value: Buffer): void {
+    assertKey(key);
+    const id = key.latin1Slice(0, key.length);
+    if (this.#live.set(id, value)) this.#values.delete(id);
+  }
+
+  delete(key: Buffer): void {
+    const id = key.latin1Slice(0, key.length);
+    if (this.#live.set(id, null)) this.#values.delete(id);
+  }
+
+  range(start: Buffer, end: Buffer, limit: number): TableRecord[] {
+    return rangeOf(
+      {
+        overlays: this.#frozen === null ? [this.#live] : [this.#live, this.#frozen.overlay],
+        source: this.#source,
+        top: this.#top,
+        value: (id) => this.#written?.get(id) ?? this.#durable(id),
+      },
+      start,
+      end,
+      limit,
+    );
+  }
+
+  // undefined: as in the last checkpoint; null: deleted.
+  #changed(id: string): Buffer | null | undefined {
+    const live = this.#live.get(id);
+    if (live !== undefined) return live;
+    const frozen = this.#frozen?.overlay.get(id);
+    return frozen !== undefined ? frozen : this.#written?.get(id);
+  }
+
+  #durable(id: string): Buffer | undefined {
+    if (this.#top === null) return undefined;
+    const cached = this.#values.get(id);
+    if (cached !== undefined) return cached;
+    const value = this.#store.getSync(recordKey(id));
+    if (value !== undefined) this.#values.set(id, value);
+    return value;
+  }
+
+  #node(id: string): Buffer {
+    const cached = this.#nodes.get(id);
+    if (cached !== undefined) return cached;
+    const bytes = this.#nodeReader.getSync(nodeKey(id));
+    assert(bytes !== undefined, `the tree has no node ${Buffer.from(id, 'latin1').toString('hex')}: the database is damaged`);
+    this.#nodes.set(id, bytes);
+    return bytes;
+  }
+
+  /**
+   * Makes the present state the checkpoint of `op`. The state is frozen at the call; the promise resolves when the
+   * checkpoint is durable. Rejects with the database's error when it could not be written: then the last checkpoint is
+   * as it was, everything stays readable, and `retryTake` is to follow. One at a time.
+   */
+  take(op: OpNumber, extra: Buffer): Promise<CheckpointInfo> {
+    assert(this.#busy === null, `a checkpoint may not be taken during a ${this.#busy ?? ''}`);
+    assert(this.#frozen === null, 'a checkpoint that could not be written is retried (retryTake) before the next is taken');
+    assert(this.#state.kind === 'checkpoint', 'records between two checkpoints cannot be made one');
+    assert(op >= this.#state.info.op, `checkpoints do not go back: ${op} after ${this.#state.info.op}`);
+    assert(extra.length <= MAX_EXTRA_BYTES, `extra has at most ${MAX_EXTRA_BYTES} bytes, not ${extra.length}`);
+    const frozen: Frozen = { overlay: this.#live, op, extra };
+    this.#frozen = frozen;
+    this.#live = new Overlay();
+    return this.#exclusively('take', () => this.#writeFrozen(frozen));
+  }
+
+  /**
+   * Writes the checkpoint whose `take` failed, as it was then, after opening the database again. The table may not be
+   * used until this settles.
+   */
+  retryTake(): Promise<CheckpointInfo> {
+    const frozen = this.#frozen;
+    assert(this.#busy === null && frozen !== null, 'there is a checkpoint that failed');
+    return this.#exclusively('take', async () => {
+      await this.#reopenIfNeeded();
+      return this.#writeFrozen(frozen);
+    });
+  }
+
+  /**
+   * Replaces the state by the checkpoint `target`, whose root is trusted. From the call on the table may not be used;
+   * when it resolves, the store is at the target and the overlay empty. On a rejection (TargetGone, FetchFailed, the
+   * signal's reason, a database error) `checkpoint` says whether anything was replaced: null means that only another
+   * `fetch` may follow, which goes on from what is there; otherwise the state is as before the call.
+   */
+  async fetch(target: FetchTarget, donors: readonly DonorConnection[], options: FetchOptions = {}): Promise<FetchReport> {
+    // A checkpoint that is being written ends first, well or badly.
+    await this.#working;
+    assert(this.#busy === null, 'one fetch at a time');
+    return this.#exclusively('fetch', () => this.#fetch(target, donors, options));
+  }
+
+  /** Answers a peer's request for parts of a checkpoint; see transfer_messages.ts. */
+  serve(request: Buffer): Promise<Buffer> {
+    return this.#donor.serve(request);
+  }
+
+  status(): RecordStoreStatus {
+    return {
+      records: recordsOf(this.#top),
+      recordBytes: this.#top?.recordBytes ?? 0,
+      overlayRecords: this.#live.size,
+      overlayBytes: this.#live.bytes,
+      frozenRecords: this.#frozen?.overlay.size ?? 0,
+      frozenBytes: this.#frozen?.overlay.bytes ?? 0,
+      cachedRecordBytes: this.#values.bytes + (this.#written?.bytes ?? 0),
+      cachedNodeBytes: this.#nodes.bytes,
+      taking: this.#busy === 'take',
+      fetching: this.#busy === 'fetch',
+      donor: this.#donor.status(),
+      ...this.#figures,
+    };
+  }
+
+  /** Waits for what is being written, then closes. */
+  async close(): Promise<void> {
+    await this.#working;
+    await this.#donor.clear();
+    await this.#store.close();
+  }
+
+  #exclusively<T>(kind: 'take' | 'fetch', work: () => Promise<T>): Promise<T> {
+    this.#busy = kind;
+    const done = work().finally(() => {
+      this.#busy = null;
+    });
+    // Whoever waits for the store to be idle does not care how it ended; the caller of `done` does.
+    this.#working = done.then(settled, settled);
+    return done;
+  }
+
+  async #writeFrozen(frozen: Frozen): Promise<CheckpointInfo> {
+    const startedAt = performance.now();
+    const slices = new Slices(this.#sliceMs);
+    try {
+      await slices.giveWay();
+      const changes = await changesOf(frozen.overlay, slices);
+      const { op, extra } = frozen;
+      const info = (top: Top): CheckpointInfo => {
+        const count = recordsOf(top);
+        return { op, root: rootHash(op, count, extra, top?.hash ?? null), extra, count };
+      };
+      const nodeBytes = await this.#write(changes, op, (top) => ({ top, state: { kind: 'checkpoint', info: info(top) } }), slices);
+      this.#written = frozen.overlay.bytes <= (this.#options.cacheBytes ?? 64 << 20) ? frozen.overlay : null;
+      this.#frozen = null;
+      slices.pause();
+      this.#figures = {
+        takes: this.#figures.takes + 1,
+        failedTakes: this.#figures.failedTakes,
+        lastTakeMs: performance.now() - startedAt,
+        lastTakeBusyMs: slices.busyMs,
+        lastTakeLongestMs: slices.longestMs,
+        lastTakeRecords: changes.length,
+        lastTakeNodeBytes: nodeBytes,
+      };
+      await this.#serveNewest();
+    } catch (error) {
+      this.#figures = { ...this.#figures, failedTakes: this.#figures.failedTakes + 1 };
+      throw error;
+    }
+    assert(this.#state.kind === 'checkpoint', 'a checkpoint was written');
+    return this.#state.info;
+  }
+
+  /** Writes changes and makes the tree that results the own one. Resolves to the bytes of nodes written. */
+  async #write(changes: readonly RecordChange[], stamp: number, meta: (top: Top) => Meta, slices: Slices): Promise<number> {
+    assert(!this.#needsReopen, 'a database whose write failed is opened again before the next one');
+    // The batch becomes visible at some moment before we learn of it. Until then `range` reads the nodes of before,
+    // from the newest checkpoint's snapshot. A fetch has no readers, and its tree may be between two checkpoints.
+    if (this.#busy === 'take') this.#nodeReader = this.#donor.newest ?? this.#store;
+    try {
+      const result = await writeChanges({
+        store: this.#store,
+        source: this.#source,
+        isCached: (id) => this.#nodes.get(id) !== undefined,
+        top: this.#top,
+        changes,
+        stamp,
+        meta,
+        slices,
+      });
+      // In one turn: tree, caches and state change together.
+      const { update } = result;
+      for (const id of update.deletes) this.#nodes.delete(id);
+      for (const [id, bytes] of update.puts) {
+        // Pages are cached when they are read: most of them never are.
+        if (isInnerId(id)) this.#nodes.set(id, bytes);
+        else this.#nodes.delete(id);
+      }
+      this.#top = update.top;
+      this.#state = result.meta.state;
+      this.#nodeReader = this.#store;
+      return result.nodeBytes;
+    } catch (error) {
+      // Whether the write took effect is not known: nodes are read from the snapshot until the database was opened again.
+      this.#needsReopen = true;
+      throw error;
+    }
+  }
+
+  async #fetch(target: FetchTarget, donors: readonly DonorConnection[], options: FetchOptions): Promise<FetchReport> {
+    await this.#reopenIfNeeded();
+    const slices = new Slices(this.#sliceMs);
+    const own: OwnTree = {
+      source: this.#source,
+      base: this.#base(),
+      top: () => this.#top,
+      install: (changes, final) => this.#install(target, changes, final, slices),
+    };
+    const startedAt = performance.now();
+    const { checkpoint } = this;
+    if (checkpoint?.op === target.op && checkpoint.root === target.root) {
+      this.#dropOverlays();
+      const none = { bytesReceived: 0, bytesSent: 0, recordBytes: 0, recordsChanged: 0, requests: 0, donors: [] };
+      return { ...none, stateBytes: this.#top?.recordBytes ?? 0, milliseconds: performance.now() - startedAt };
+    }
+    const report = await new Fetcher(target, own, donors, options, { ...DEFAULT_FETCHER_LIMITS, ...this.#options.fetcher }, slices).run();
+    await this.#serveNewest();
+    return report;
+  }
+
+  #base(): OpNumber | null {
+    // An empty tree has nothing in common with the donor's, and hints relative to it are of no use.
+    if (this.#top === null) return null;
+    return this.#state.kind === 'checkpoint' ? this.#state.info.op : this.#state.base;
+  }
+
+  async #install(target: FetchTarget, changes: RecordChange[], final: CheckpointInfo | null, slices: Slices): Promise<void> {
+    changes.sort((a, b) => Buffer.compare(a.key, b.key));
+    const base = this.#base() ?? opNumber(0);
+    const meta = (top: Top): Meta => {
+      if (final === null) return { top, state: { kind: 'between', base } };
+      const root = rootHash(final.op, recordsOf(top), final.extra, top?.hash ?? null);
+      assert(root === target.root, 'the records that were fetched make the root that was asked for');
+      return { top, state: { kind: 'checkpoint', info: final } };
+    };
+    await this.#write(changes, target.op, meta, slices);
+    this.#dropOverlays();
+  }
+
+  // Everything in memory that belongs to the state before a transfer.
+  #dropOverlays(): void {
+    this.#live = new Overlay();
+    this.#frozen = null;
+    this.#written = null;
+    this.#values.clear();
+  }
+
+  async #serveNewest(): Promise<void> {
+    if (this.#state.kind === 'checkpoint') await this.#donor.publish(this.#state.info, this.#top, this.#store.snapshot());
+  }
+
+  async #reopenIfNeeded(): Promise<void> {
+    if (!this.#needsReopen) return;
+    await this.#donor.clear();
+    await this.#store.reopen();
+    // The write may have gone through after all, as far as the database is concerned.
+    const meta = await readMeta(this.#store, this.#options.directory, EMPTY);
+    this.#top = meta.top;
+    this.#state = meta.state;
+    this.#nodes.clear();
+    this.#nodeReader = this.#store;
+    this.#needsReopen = false;
+    await this.#serveNewest();
+  }
+}
+
+function settled(): void {
+  // Only the moment counts.
+}
+
+async function changesOf(overlay: Overlay, slices: Slices): Promise<RecordChange[]> {
+  const changes: RecordChange[] = [];
+  const cursor = overlay.cursor('');
+  for (let id = cursor.next(); id !== undefined; id = cursor.next()) {
+    const key = Buffer.from(id, 'latin1');
+    const value = overlay.get(id) ?? null;
+    changes.push(value === null ? { ...deleteChange(key), value } : { ...putChange(key, value), value });
+    if ((changes.length & 31) === 0 && slices.over) await slices.giveWay();
+  }
+  return changes;
+}
+
+async function readMeta(store: KeyValueStore, directory: string, initialExtra: Buffer): Promise<Meta> {
+  const bytes = store.getSync(META_KEY);
+  if (bytes === undefined) {
+    if (!(await store.isEmpty())) {
+      throw new StoreOpenError('foreign', `${directory} holds a database of another program: choose another data directory`);
+    }
+    const op = opNumber(0);
+    const meta: Meta = { top: null, state: { kind: 'checkpoint', info: { op, root: rootHash(op, 0, initialExtra, null), extra: initialExtra, count: 0 } } };
+    const batch = store.batch();
+    batch.put(META_KEY, encodeMeta(meta));
+    await batch.write();
+    return meta;
+  }
+  const decoded = decodeMeta(bytes);
+  if (decoded === 'foreign') {
+    throw new StoreOpenError('foreign', `${directory} holds a database of another program: choose another data directory`);
+  }
+  if ('version' in decoded) {
+    throw new StoreOpenError(
+      'version',
+      `${directory} has records of format ${decoded.version}, this program reads format ${FORMAT_VERSION}: use the program that wrote it, or move it away and let the replica fetch its state from the others`,
+    );
+  }
+  if (!decoded.ok) {
+    throw new StoreOpenError('damaged', `${directory} is damaged (${decoded.reason}): move it away and let the replica fetch its state from the others`);
+  }
+  return decoded.value;
+}

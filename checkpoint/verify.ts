@@ -1,0 +1,126 @@
+/** Pure: does what a donor says of a node hash to what is expected, and what follows from it for the own records? */
+import { sha256Bytes } from '../lib/hash.ts';
+import type { RecordChange } from './checkpoint_writer.ts';
+import { ABSENT, innerHash } from './hashes.ts';
+import { childAt, headBytes, innerId, writeHead, type Child, type Place } from './inner_node.ts';
+import { hasPrefix, prefixExtends, slotBits, slotPrefix } from './key_bits.ts';
+import { deleteChange, putChange, type NodeSource, type Top } from './merkle_tree.ts';
+import { PAGE_RECORDS, buildPageOf, entryOfChange, hashedPart, type Entry } from './page.ts';
+import { FINGERPRINT_BYTES, type AnswerSlot, type InnerAnswer, type NodePlace, type NodeRequest, type PageAnswer } from './transfer_messages.ts';
+import { findInner, recordsInRange, slotOf, type Range } from './tree_walk.ts';
+
+/** A node of the target that differs from the own one. */
+export interface WantedNode extends NodeRequest {
+  readonly hash: Buffer;
+  /** All keys for which the node stands: its own prefix, or that of its slot, which may be shorter. */
+  readonly range: Range;
+}
+
+export interface VerifiedInner {
+  /** Those that the donor told the hashes of: the others are equal to the own. */
+  readonly children: readonly WantedNode[];
+  /** Ranges in which the target has no record and the own tree may have. */
+  readonly empty: readonly Range[];
+}
+
+/** Null: it does not hash to what is wanted. */
+export function verifyInner(source: NodeSource, top: Top, wanted: NodePlace & { readonly hash: Buffer }, answer: InnerAnswer): VerifiedInner | null {
+  const nibbles = wanted.bits >> 2;
+  const child = findInner(source, top, wanted.prefix, nibbles);
+  const own = child === null ? null : source(innerId(child));
+  const places: (Place | null)[] = [];
+  const hashes: Buffer[] = [];
+  for (const [slot, told] of answer.slots.entries()) {
+    const found = told === null ? null : (completed(told) ?? sameShape(own === null ? null : childAt(own, slot), told));
+    if (told !== null && found === null) return null;
+    places.push(found);
+    hashes.push(found === null ? ABSENT : found.hash);
+  }
+  const head = Buffer.allocUnsafe(headBytes(places, nibbles));
+  writeHead(head, places, wanted.prefix, nibbles);
+  if (!innerHash(head, hashes).equals(wanted.hash)) return null;
+
+  const children: WantedNode[] = [];
+  const empty: Range[] = [];
+  let covered = 0;
+  for (let slot = 0; slot < 16; slot++) {
+    const told = answer.slots[slot] as AnswerSlot | null;
+    if (told === null) {
+      if (slot >= covered && (own === null || slotOf(own, slot) >= 0)) empty.push({ prefix: slotPrefix(wanted.prefix, nibbles, slot), bits: slotBits(nibbles, 1) });
+      continue;
+    }
+    const span = told.kind === 'page' ? told.span : 1;
+    covered = slot + span;
+    if (told.hash === null) continue;
+    const range: Range = { prefix: slotPrefix(wanted.prefix, nibbles, slot), bits: slotBits(nibbles, span) };
+    if (told.kind === 'page') {
+      children.push({ kind: 'page', prefix: range.prefix, bits: range.bits, hash: told.hash, range, full: false });
+    } else {
+      if (!prefixExtends(told.prefix, told.nibbles * 4, range.prefix, range.bits)) return null;
+      children.push({ kind: 'inner', prefix: told.prefix, bits: told.nibbles * 4, hash: told.hash, range, full: false });
+    }
+  }
+  return { children, empty };
+}
+
+type Completed = Place & { readonly hash: Buffer };
+
+function completed(told: AnswerSlot): Completed | null {
+  if (told.hash === null) return null;
+  return told.kind === 'page' ? { kind: 'page', span: told.span, hash: told.hash } : told;
+}
+
+// The own child in a slot that is said not to have changed.
+function sameShape(own: Child | null, told: AnswerSlot): Completed | null {
+  if (own === null || own.kind !== told.kind) return null;
+  if (own.kind === 'page' && told.kind === 'page' && own.span !== told.span) return null;
+  return own;
+}
+
+/** The changes that turn the own records of the page's range into the target's; null: they would not be the target's. */
+export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, answer: PageAnswer): RecordChange[] | null {
+  const own = recordsInRange(source, top, wanted, null, Infinity);
+  const ownHashes = new Map<string, Buffer>();
+  for (const { key, hash } of own) ownHashes.set(idOf(key), hash);
+
+  const entries = new Map<string, Entry>();
+  const changes: RecordChange[] = [];
+  for (const { key, value } of answer.records) {
+    if (!hasPrefix(key, wanted.prefix, wanted.bits)) return null;
+    const change = putChange(key, value);
+    const id = idOf(key);
+    if (entries.has(id)) return null;
+    entries.set(id, entryOfChange(change, 0));
+    const before = ownHashes.get(id);
+    const entry = change.entry as Buffer;
+    if (before === undefined || before.compare(entry, entry.length - before.length) !== 0) changes.push({ ...change, value });
+  }
+  const prints = answer.fingerprints === null ? null : fingerprintSet(answer.fingerprints);
+  for (const { key, hash } of own) {
+    const id = idOf(key);
+    if (entries.has(id)) continue;
+    const stays = !answer.complete && (prints === null || prints.has(hash.latin1Slice(0, FINGERPRINT_BYTES)));
+    if (stays) entries.set(id, ownEntry(key, hash));
+    else changes.push({ ...deleteChange(Buffer.from(key)), value: null });
+  }
+  if (entries.size === 0 || entries.size > PAGE_RECORDS) return null;
+  const sorted = [...entries.keys()].sort().map((id) => entries.get(id) as Entry);
+  const page = buildPageOf(sorted, 0, sorted.length, 0, (length) => Buffer.allocUnsafe(length));
+  return sha256Bytes(hashedPart(page.bytes)).equals(wanted.hash) ? changes : null;
+}
+
+function idOf(key: Buffer): string {
+  return key.latin1Slice(0, key.length);
+}
+function fingerprintSet(prints: Buffer): Set<string> {
+  const out = new Set<string>();
+  for (let at = 0; at < prints.length; at += FINGERPRINT_BYTES) out.add(prints.latin1Slice(at, at + FINGERPRINT_BYTES));
+  return out;
+}
+function ownEntry(key: Buffer, hash: Buffer): Entry {
+  const bytes = Buffer.allocUnsafe(2 + key.length + hash.length);
+  bytes.writeUInt16BE(key.length, 0);
+  bytes.set(key, 2);
+  bytes.set(hash, 2 + key.length);
+  return { key, bytes, start: 0, end: bytes.length, stamp: 0, size: 0 };
+}

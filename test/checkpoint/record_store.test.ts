@@ -1,0 +1,251 @@
+import { cpSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Level } from 'level';
+import { describe, expect, test } from 'vitest';
+import { EMPTY } from '../../lib/bytes.ts';
+import { opNumber } from '../../lib/ids.ts';
+import { MemoryTable } from '../../lib/memory_table.ts';
+import { Prng } from '../../lib/prng.ts';
+import { RecordStore } from '../../checkpoint/record_store.ts';
+import { FailingStore, change, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
+import { fileKey, randomKey, u32 } from './tree_support.ts';
+
+describe('opening', () => {
+  test('a fresh directory is at op 0 with nothing in it, and stays so', async () => {
+    const directory = temporaryDirectory();
+    const first = await RecordStore.open({ directory, initialExtra: Buffer.from('x') });
+    const { checkpoint } = first;
+    expect(checkpoint).toEqual({ op: 0, root: modelRoot(new MemoryTable(), 0, Buffer.from('x')), extra: Buffer.from('x'), count: 0 });
+    first.put(fileKey(1, 0), u32(1));
+    await first.close();
+    const second = await openStore({ directory });
+    expect(second.checkpoint).toEqual(checkpoint);
+    expect(second.get(fileKey(1, 0))).toBeUndefined();
+  });
+
+  test('the initial state can be put into the checkpoint of op 0', async () => {
+    const directory = temporaryDirectory();
+    const store = await RecordStore.open({ directory });
+    store.put(fileKey(1, 0), u32(1));
+    const info = await store.take(opNumber(0), Buffer.from('e'));
+    expect(info).toMatchObject({ op: 0, count: 1, extra: Buffer.from('e') });
+    await store.close();
+    const again = await openStore({ directory });
+    expect(again.checkpoint).toEqual(info);
+    expect(again.get(fileKey(1, 0))).toEqual(u32(1));
+  });
+
+  test('a directory in use, of another program, of another version, damaged', async () => {
+    const directory = temporaryDirectory();
+    await openStore({ directory });
+    await expect(RecordStore.open({ directory })).rejects.toMatchObject({ name: 'StoreOpenError', code: 'locked' });
+
+    const foreign = temporaryDirectory();
+    const other = new Level(foreign);
+    await other.put('key', 'value');
+    await other.close();
+    await expect(RecordStore.open({ directory: foreign })).rejects.toMatchObject({ code: 'foreign' });
+
+    const newer = temporaryDirectory();
+    const db = new Level(newer, { valueEncoding: 'buffer' });
+    await db.put('m', 'vrfs records\u0000\u0009', { valueEncoding: 'utf8' });
+    await db.close();
+    await expect(RecordStore.open({ directory: newer })).rejects.toMatchObject({ code: 'version', message: expect.stringContaining('format 9') as string });
+
+    const file = join(temporaryDirectory(), 'file');
+    writeFileSync(file, '');
+    await expect(RecordStore.open({ directory: file })).rejects.toThrow();
+  });
+});
+
+describe('as a table', () => {
+  test('is the model under random operations, checkpoints under way, and small caches', async () => {
+    for (let seed = 1; seed <= 6; seed++) {
+      const r = new Prng(seed);
+      const directory = temporaryDirectory();
+      let store = await RecordStore.open({ directory, cacheBytes: seed % 2 === 0 ? 20_000 : 1 << 20, sliceMs: 0 });
+      const model = new MemoryTable();
+      let op = 0;
+      let taking: Promise<unknown> | null = null;
+      for (let step = 0; step < 400; step++) {
+        switch (r.below(8)) {
+          case 0:
+            if (taking === null) {
+              const root = modelRoot(model, ++op);
+              taking = store.take(opNumber(op), EMPTY).then((info) => {
+                expect(info.root).toBe(root);
+                taking = null;
+              });
+            }
+            break;
+          case 1: {
+            const a = randomKey(r, 2000);
+            const b = randomKey(r, 2000);
+            const [start, end] = Buffer.compare(a, b) < 0 ? [a, b] : [b, a];
+            const limit = r.below(30);
+            expect(store.range(start, end, limit)).toEqual(model.range(start, end, limit));
+            break;
+          }
+          case 2:
+            await new Promise((resolve) => setImmediate(resolve));
+            break;
+          case 3: {
+            const key = randomKey(r, 2000);
+            expect(store.get(key)).toEqual(model.get(key));
+            break;
+          }
+          case 4:
+            if (r.chance(0.1)) expectSame(store, model);
+            break;
+          default:
+            change(r, [store], model, r.below(40));
+        }
+        if (r.chance(0.01)) {
+          await taking;
+          await store.take(opNumber(++op), EMPTY);
+          await store.close();
+          store = await RecordStore.open({ directory, sliceMs: 0 });
+        }
+      }
+      await taking;
+      expectSame(store, model);
+      const info = await store.take(opNumber(++op), EMPTY);
+      expect(info).toMatchObject({ root: modelRoot(model, op), count: model.size });
+      expectSame(store, model);
+      await store.close();
+      const reopened = await openStore({ directory });
+      expect(reopened.checkpoint).toEqual(info);
+      expectSame(reopened, model);
+    }
+  });
+
+  test('what is written while a checkpoint is under way is not in it', async () => {
+    const directory = temporaryDirectory();
+    const store = await RecordStore.open({ directory });
+    store.put(fileKey(1, 0), u32(1));
+    store.put(fileKey(2, 0), u32(2));
+    const taken = store.take(opNumber(1), EMPTY);
+    store.put(fileKey(1, 0), u32(7));
+    store.delete(fileKey(2, 0));
+    expect(() => store.take(opNumber(2), EMPTY)).toThrow(/during a take/);
+    expect((await taken).count).toBe(2);
+    expect(store.get(fileKey(1, 0))).toEqual(u32(7));
+    await store.close();
+    const again = await openStore({ directory });
+    expect(again.get(fileKey(1, 0))).toEqual(u32(1));
+    expect(again.get(fileKey(2, 0))).toEqual(u32(2));
+  });
+
+  test('keys longer than the tree reads are refused', async () => {
+    const store = await openStore();
+    expect(() => {
+      store.put(Buffer.alloc(513), EMPTY);
+    }).toThrow(/at most 512/);
+    store.put(Buffer.alloc(512), EMPTY);
+    expect((await store.take(opNumber(1), EMPTY)).count).toBe(1);
+  });
+});
+
+describe('a checkpoint that cannot be written', () => {
+  test.each([false, true])('keeps the last one, stays readable, and can be retried (the write took effect: %s)', async (failAfterWriting) => {
+    const directory = temporaryDirectory();
+    const failing = await FailingStore.open(directory);
+    const store = await openStore({ directory, openStore: () => Promise.resolve(failing) });
+    const model = new MemoryTable();
+    const r = new Prng(5);
+    change(r, [store], model, 600);
+    const first = await store.take(opNumber(1), EMPTY);
+    change(r, [store], model, 600);
+    failing.remaining = 0;
+    failing.failAfterWriting = failAfterWriting;
+    const root = modelRoot(model, 2);
+    const frozenModel = model.clone();
+    await expect(store.take(opNumber(2), EMPTY)).rejects.toThrow('ENOSPC');
+    expect(store.checkpoint).toEqual(first);
+    expectSame(store, model);
+    change(r, [store], model, 300);
+    expectSame(store, model);
+    expect(() => store.take(opNumber(3), EMPTY)).toThrow(/retry/);
+    const second = await store.retryTake();
+    expect(second).toMatchObject({ op: 2, root, count: frozenModel.size });
+    expect(failing.reopened).toBe(1);
+    expectSame(store, model);
+    expect((await store.take(opNumber(3), EMPTY)).root).toBe(modelRoot(model, 3));
+    expectSame(store, model);
+  });
+});
+
+describe('a crash', () => {
+  test('at any byte of the database log leaves one of the checkpoints, whole', async () => {
+    const r = new Prng(11);
+    const directory = temporaryDirectory();
+    const store = await openStore({ directory });
+    const states: { root: string; model: MemoryTable }[] = [];
+    const model = new MemoryTable();
+    for (let op = 0; op <= 4; op++) {
+      change(r, [store], model, 200);
+      const info = await store.take(opNumber(op), EMPTY);
+      states.push({ root: info.root, model: model.clone() });
+    }
+    const log = readdirSync(directory).find((name) => name.endsWith('.log'));
+    expect(log).toBeDefined();
+    const size = statSync(join(directory, log as string)).size;
+    const seen = new Set<number>();
+    for (let i = 0; i <= 40; i++) {
+      const copy = temporaryDirectory();
+      cpSync(directory, copy, { recursive: true, filter: (source) => !source.endsWith('LOCK') });
+      truncateSync(join(copy, log as string), i === 40 ? size : r.below(size));
+      const crashed = await RecordStore.open({ directory: copy });
+      const { checkpoint } = crashed;
+      expect(checkpoint).not.toBeNull();
+      const at = states.find(({ root }) => root === checkpoint?.root);
+      if (at === undefined) expect(checkpoint).toMatchObject({ op: 0, count: 0 });
+      expectSame(crashed, at?.model ?? new MemoryTable());
+      seen.add(states.findIndex((s) => s === at));
+      await crashed.close();
+    }
+    expect(seen.size).toBeGreaterThan(2);
+    expect(seen.has(4)).toBe(true);
+  });
+
+  test('while a checkpoint is under way leaves the one before or the one after', async () => {
+    const r = new Prng(12);
+    const directory = temporaryDirectory();
+    const store = await openStore({ directory, sliceMs: 0 });
+    const model = new MemoryTable();
+    change(r, [store], model, 800);
+    await store.take(opNumber(1), EMPTY);
+    const before = model.clone();
+    change(r, [store], model, 800);
+    let done = false;
+    const taking = store.take(opNumber(2), EMPTY).then(() => {
+      done = true;
+    });
+    const copies: string[] = [];
+    while (!done) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (copies.length < 60) {
+        const copy = temporaryDirectory();
+        cpSync(directory, copy, { recursive: true, filter: (source) => !source.endsWith('LOCK') });
+        copies.push(copy);
+      }
+    }
+    await taking;
+    expect(copies.length).toBeGreaterThan(3);
+    for (const copy of copies) {
+      const crashed = await RecordStore.open({ directory: copy });
+      expectSame(crashed, crashed.checkpoint?.op === 1 ? before : model);
+      await crashed.close();
+    }
+  });
+});
+
+test('figures for metrics', async () => {
+  const store = await openStore();
+  for (let i = 0; i < 200; i++) store.put(fileKey(i, 0), u32(i));
+  expect(store.status()).toMatchObject({ records: 0, overlayRecords: 200, overlayBytes: 200 * 11, takes: 0, taking: false });
+  const taking = store.take(opNumber(1), EMPTY);
+  expect(store.status()).toMatchObject({ frozenRecords: 200, overlayRecords: 0, taking: true });
+  await taking;
+  expect(store.status()).toMatchObject({ records: 200, recordBytes: 200 * 11, frozenRecords: 0, takes: 1, lastTakeRecords: 200 });
+});

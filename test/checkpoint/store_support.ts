@@ -1,0 +1,120 @@
+/** Shared by the store's and the transfer's tests. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished } from 'vitest';
+import { EMPTY } from '../../lib/bytes.ts';
+import { opNumber } from '../../lib/ids.ts';
+import { MemoryTable } from '../../lib/memory_table.ts';
+import type { Prng } from '../../lib/prng.ts';
+import type { DonorConnection } from '../../checkpoint/fetch_report.ts';
+import type { KeyValueStore, WriteBatch } from '../../checkpoint/key_value_store.ts';
+import { LevelStore } from '../../checkpoint/level_store.ts';
+import { rootOf } from '../../checkpoint/memory_record_store.ts';
+import { RecordStore, type RecordStoreOptions } from '../../checkpoint/record_store.ts';
+import { randomKey } from './tree_support.ts';
+
+export function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'vrfs-checkpoint-'));
+  onTestFinished(() => {
+    rmSync(directory, { recursive: true, force: true });
+  });
+  return directory;
+}
+
+export async function openStore(options: Partial<RecordStoreOptions> = {}): Promise<RecordStore> {
+  const store = await RecordStore.open({ directory: options.directory ?? temporaryDirectory(), ...options });
+  onTestFinished(() => store.close());
+  return store;
+}
+
+const ALL_START = EMPTY;
+export const ALL_END: Buffer = Buffer.alloc(100, 0xff);
+
+/** The store holds exactly what the model does, by range and by get. */
+export function expectSame(store: RecordStore, model: MemoryTable): void {
+  const records = store.range(ALL_START, ALL_END, Infinity);
+  const hex = (all: Iterable<readonly [Buffer, Buffer]>): string[] => [...all].map(([k, v]) => `${k.toString('hex')}=${v.toString('hex')}`);
+  expect(hex(records)).toEqual(hex(model.entries()));
+  for (const [key, value] of model.entries()) expect(store.get(key)?.equals(value)).toBe(true);
+}
+
+export function modelRoot(model: MemoryTable, op: number, extra: Buffer = EMPTY): string {
+  return rootOf(model.entries(), opNumber(op), extra);
+}
+
+/** Random changes to store and model alike. */
+export function change(r: Prng, stores: readonly { put(k: Buffer, v: Buffer): void; delete(k: Buffer): void }[], model: MemoryTable, n: number): void {
+  const known = [...model.entries()].map(([key]) => key);
+  for (let i = 0; i < n; i++) {
+    const old = known.length > 0 && r.chance(0.5);
+    const key = old ? r.pick(known) : randomKey(r, 2000);
+    const value = r.chance(0.35) ? null : r.bytes(r.below(60));
+    for (const store of [...stores, model]) {
+      if (value === null) store.delete(key);
+      else store.put(key, value);
+    }
+  }
+}
+
+export function connect(name: string, store: RecordStore): DonorConnection {
+  return { name, request: (body) => store.serve(body) };
+}
+
+/** A LevelDB under which the n-th write from now fails, without effect or after it. */
+export class FailingStore implements KeyValueStore {
+  readonly #inner: LevelStore;
+  /** Writes that still succeed; then one fails. */
+  remaining = Infinity;
+  /** The failing write reaches the disk nevertheless: its outcome is not known to the caller. */
+  failAfterWriting = false;
+  reopened = 0;
+
+  constructor(inner: LevelStore) {
+    this.#inner = inner;
+  }
+  static async open(directory: string): Promise<FailingStore> {
+    return new FailingStore(await LevelStore.open(directory, { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 }));
+  }
+  getSync(key: Buffer): Buffer | undefined {
+    return this.#inner.getSync(key);
+  }
+  getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
+    return this.#inner.getMany(keys);
+  }
+  snapshot(): ReturnType<KeyValueStore['snapshot']> {
+    return this.#inner.snapshot();
+  }
+  isEmpty(): Promise<boolean> {
+    return this.#inner.isEmpty();
+  }
+  reopen(): Promise<void> {
+    this.reopened++;
+    return this.#inner.reopen();
+  }
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+  batch(): WriteBatch {
+    const batch = this.#inner.batch();
+    return {
+      put: (key, value) => {
+        batch.put(key, value);
+      },
+      delete: (key) => {
+        batch.delete(key);
+      },
+      discard: () => batch.discard(),
+      write: async () => {
+        if (this.remaining > 0) {
+          this.remaining--;
+          return batch.write();
+        }
+        this.remaining = Infinity;
+        if (this.failAfterWriting) await batch.write();
+        else await batch.discard();
+        throw new Error('ENOSPC: no space left on device');
+      },
+    };
+  }
+}

@@ -12,6 +12,8 @@ import { Backoff } from './timeouts.ts';
 
 /** Own checkpoints whose roots are remembered for comparison. */
 const REMEMBERED = 16;
+/** Interval of CheckpointNotice. */
+const NOTICE_MS = 2000;
 
 export class CheckpointHandOver {
   readonly #r: Replica;
@@ -19,7 +21,12 @@ export class CheckpointHandOver {
   #target: CheckpointId | null = null;
   /** The target has been handed to the port. */
   #started = false;
+  /** After a transfer that failed the table is between two states: nothing but another transfer helps. */
   readonly #retry: Backoff;
+  #failed: CheckpointId | null = null;
+  #noticeAt = 0;
+  /** The newest checkpoint that each peer told of. */
+  readonly #offered = new Map<MemberId, CheckpointId>();
   readonly #ownRoots = new Map<OpNumber, Digest>();
   readonly #peerRoots = new Map<MemberId, Map<OpNumber, Digest>>();
 
@@ -60,7 +67,7 @@ export class CheckpointHandOver {
       r.log.collect(collect);
       r.ports.journal.collect(collect);
     });
-    r.broadcast({ type: 'checkpointNotice', checkpoint: id });
+    this.#tell();
     this.#start();
   }
 
@@ -119,8 +126,16 @@ export class CheckpointHandOver {
 
   onFetchFailed(reason: string): void {
     this.#r.event('state-transfer-failed', { reason });
+    this.#failed = this.#target;
     this.#target = null;
     this.#retry.start(this.#r.now);
+  }
+
+  /** The newest checkpoint that a peer is known to have; the one that failed if there is none newer. */
+  #newestOffer(): CheckpointId | null {
+    let newest = this.#failed;
+    for (const offer of this.#offered.values()) if (newest === null || offer.op > newest.op) newest = offer;
+    return newest;
   }
 
   #goOn(): void {
@@ -131,10 +146,17 @@ export class CheckpointHandOver {
   }
 
   tick(): void {
-    if (!this.#retry.running || !this.#retry.due(this.#r.now)) return;
-    this.#retry.stop();
-    // Asks where the group is now: its checkpoint will be a newer one.
-    if (this.#target === null) this.#goOn();
+    const r = this.#r;
+    if (r.phase !== 'recovering' && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
+    if (!this.#retry.running || !this.#retry.due(r.now) || this.#target !== null || r.execution.ready) return;
+    const offer = this.#newestOffer();
+    if (r.phase === 'recovering' || offer === null) this.#goOn();
+    else this.fetch(offer);
+  }
+
+  #tell(): void {
+    this.#noticeAt = this.#r.now;
+    this.#r.broadcast({ type: 'checkpointNotice', checkpoint: this.#r.persistence.superblock.checkpoint });
   }
 
   // --- comparing roots -------------------------------------------------------------------------------------------------
@@ -152,6 +174,7 @@ export class CheckpointHandOver {
     const roots = this.#peerRoots.get(from) ?? new Map<OpNumber, Digest>();
     this.#peerRoots.set(from, roots);
     roots.set(m.checkpoint.op, m.checkpoint.root);
+    this.#offered.set(from, m.checkpoint);
     for (const op of roots.keys()) {
       if (roots.size <= REMEMBERED) break;
       roots.delete(op);

@@ -1,0 +1,138 @@
+/** The state machine against the model: long random sequences, every result compared, and the whole tree at the end. */
+import { describe, expect, it } from 'vitest';
+import type { Ino } from '../../lib/ids.ts';
+import { Prng } from '../../lib/prng.ts';
+import { decodeCounters } from '../../fsservice/counters.ts';
+import { COUNTERS_KEY } from '../../fsservice/keys.ts';
+import { decodeResult, encodeCall, isWriteOperation } from '../../fsservice/operation_codec.ts';
+import type { Call, OperationType, Result } from '../../fsservice/operations.ts';
+import { defined } from '../../lib/assert.ts';
+import { checkResult } from '../checkers/compare_results.ts';
+import { ModelFileSystem } from '../checkers/model_fs.ts';
+import type { Node } from '../checkers/model_tree.ts';
+import { at, ROOT, World } from './harness.ts';
+import { randomCredentials, randomOperation } from './random_calls.ts';
+
+interface Run {
+  readonly seed: number;
+  readonly steps: number;
+  readonly bigFiles: boolean;
+  readonly sessions: boolean;
+  /** How likely a collect step is after each operation, when there is something to collect. */
+  readonly collect: number;
+}
+
+class Duel {
+  readonly world = new World();
+  readonly model = new ModelFileSystem();
+  readonly #sessions: number[] = [];
+  readonly #rng: Prng;
+  readonly #run: Run;
+
+  constructor(run: Run) {
+    this.#run = run;
+    this.#rng = new Prng(run.seed);
+  }
+
+  get settled(): boolean {
+    return this.world.service.housekeeping() === undefined;
+  }
+
+  call(call: Call): void {
+    const { world } = this;
+    const type: OperationType = call.operation.type;
+    const session = this.#sessions.length > 0 ? this.#rng.pick(this.#sessions) : 0;
+    const body = encodeCall(call);
+    let bytes: Buffer;
+    if (isWriteOperation(call.operation)) bytes = world.service.execute(world.entry('request', body, session));
+    else bytes = world.service.query(body, world.time);
+    const decoded = decodeResult(type, bytes);
+    if (!decoded.ok) throw new Error(decoded.reason);
+    const wrong = checkResult(this.model, call, { op: world.op, time: world.time, session }, decoded.value as Result<OperationType>, this.settled);
+    if (wrong !== null) throw new Error(`seed ${this.#run.seed}: ${wrong}`);
+  }
+
+  step(): void {
+    const rng = this.#rng;
+    const maxIno = Math.max(2, this.model.nodes.size + 3);
+    if (this.#run.sessions && rng.chance(0.05)) this.#sessionEvent();
+    this.call({ credentials: randomCredentials(rng), operation: randomOperation(rng, { maxIno, bigFiles: this.#run.bigFiles }) });
+    if (rng.chance(this.#run.collect)) this.world.collectStep();
+    if (this.settled) this.model.settled();
+  }
+
+  #sessionEvent(): void {
+    const rng = this.#rng;
+    if (this.#sessions.length < 3 && rng.chance(0.2)) {
+      const session = this.world.startSession();
+      this.model.sessionStarted(session, 1);
+      this.#sessions.push(session);
+    } else if (this.#sessions.length > 0 && rng.chance(0.15)) {
+      const session = rng.pick(this.#sessions);
+      this.#sessions.splice(this.#sessions.indexOf(session), 1);
+      this.world.endSession(session);
+      this.model.sessionEnded(session);
+    } else {
+      const open: Ino[] = [];
+      for (const ino of this.model.nodes.keys()) if (rng.chance(0.2)) open.push(ino as Ino);
+      this.call({ credentials: ROOT, operation: { type: 'keepAlive', seenOp: Math.max(0, this.world.op - rng.below(4)), open } });
+    }
+  }
+
+  finish(): void {
+    const { world, model } = this;
+    for (const session of this.#sessions) {
+      world.endSession(session);
+      model.sessionEnded(session);
+    }
+    world.collectAll();
+    world.check();
+    model.settled();
+    this.call({ credentials: ROOT, operation: { type: 'statfs' } });
+    this.#compareTree(model.root);
+  }
+
+  #compareTree(node: Node): void {
+    this.call({ credentials: ROOT, operation: { type: 'getattr', at: at('', node.ino as Ino), follow: false } });
+    this.call({ credentials: ROOT, operation: { type: 'listxattr', at: at('', node.ino as Ino), follow: false } });
+    if (node.type === 'file') {
+      for (let offset = 0; offset < node.length; offset += 1 << 20) {
+        this.call({ credentials: ROOT, operation: { type: 'read', at: at('', node.ino as Ino), offset, length: 1 << 20 } });
+      }
+    }
+    if (node.type !== 'directory') return;
+    this.call({ credentials: ROOT, operation: { type: 'readdir', at: at('', node.ino as Ino), after: Buffer.alloc(0), limit: 1024, attributes: true } });
+    for (const child of node.children.values()) this.#compareTree(child);
+  }
+}
+
+function duel(run: Run): Duel {
+  const d = new Duel(run);
+  for (let i = 0; i < run.steps; i++) {
+    d.step();
+    if (i % 50 === 0) d.world.check();
+  }
+  d.finish();
+  return d;
+}
+
+describe('random sequences: the state machine answers as the model does', () => {
+  it('on small files, collecting at once', () => {
+    for (let seed = 1; seed <= 40; seed++) duel({ seed, steps: 400, bigFiles: false, sessions: false, collect: 1 });
+  });
+  it('with sessions that hold files open, collecting late', () => {
+    for (let seed = 100; seed < 140; seed++) duel({ seed, steps: 400, bigFiles: false, sessions: true, collect: 0.1 });
+  });
+  it('with truncations and files of many blocks', () => {
+    for (let seed = 200; seed < 212; seed++) duel({ seed, steps: 250, bigFiles: true, sessions: true, collect: 0.2 });
+  });
+});
+
+describe('determinism', () => {
+  it('gives equal records for equal operations', () => {
+    const one = duel({ seed: 7, steps: 500, bigFiles: true, sessions: true, collect: 0.3 });
+    const two = duel({ seed: 7, steps: 500, bigFiles: true, sessions: true, collect: 0.3 });
+    expect(one.world.records()).toEqual(two.world.records());
+    expect(decodeCounters(defined(one.world.table.get(COUNTERS_KEY), 'counters')).nextIno).toBeGreaterThan(20);
+  });
+});

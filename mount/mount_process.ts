@@ -25,7 +25,7 @@ export interface RunningMount {
 
 /** Mounts in this process. For fuse-native it has to have been started by `startMount`. @throws MountError */
 export async function runMount(job: MountJob, connect: Connect, log: MountLog): Promise<RunningMount> {
-  const client = await connect(job);
+  const client = await connectOrThrow(job, connect);
   const vfs = new Vfs(client);
   let binding: Binding;
   try {
@@ -50,16 +50,29 @@ export async function runMount(job: MountJob, connect: Connect, log: MountLog): 
   };
 }
 
+const GROUP_REMEDY = 'check that a majority of the replicas runs and that the servers given are theirs (vrfs status)';
+
+async function connectOrThrow(job: MountJob, connect: Connect): Promise<NamespaceClient> {
+  try {
+    return await connect(job);
+  } catch (error) {
+    throw noAnswer(job, error);
+  }
+}
+
 /** A mount whose group does not answer would hang the first program that looks in: better to say so now. */
 async function answersOrThrow(vfs: Vfs, job: MountJob): Promise<void> {
-  const remedy = 'check that a majority of the replicas runs and that --servers names them (vrfs status)';
   let root;
   try {
     root = await vfs.getattr({ uid: 0, gid: 0, groups: [] }, { dir: ROOT_INO, path: EMPTY });
   } catch (error) {
-    throw new MountError(`no answer from ${job.servers.join(', ')}: ${error instanceof Error ? error.message : String(error)}`, remedy, { cause: error });
+    throw noAnswer(job, error);
   }
-  if (!root.ok) throw new MountError(`the root directory cannot be read (errno ${root.errno})`, remedy);
+  if (!root.ok) throw new MountError(`the root directory cannot be read (errno ${root.errno})`, GROUP_REMEDY);
+}
+
+function noAnswer(job: MountJob, error: unknown): MountError {
+  return new MountError(`no answer from ${job.servers.join(', ')}: ${error instanceof Error ? error.message : String(error)}`, GROUP_REMEDY, { cause: error });
 }
 
 /** The main of a mount process: takes its job from the starter, and reports. */

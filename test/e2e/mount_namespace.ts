@@ -1,5 +1,5 @@
 /** A namespace that is mounted, for one test file: in the memory of the mount process. */
-import { rm } from 'node:fs/promises';
+import { chmod, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { MountOptions } from '../../mount/mount_options.ts';
 import { startMount } from '../../mount/start_mount.ts';
@@ -15,6 +15,8 @@ export interface MountedNamespace {
 
 export async function mountNamespace(options: Partial<MountOptions>): Promise<MountedNamespace> {
   const folder = temporaryFolder('mount');
+  // Other users have to get through to the mountpoint.
+  await chmod(folder, 0o755);
   const mount = await startMount({ servers: ['memory:0'], mountpoint: path.join(folder, 'mnt'), options, program: MEMORY_PROGRAM, logFile: path.join(folder, 'log') });
   return {
     mount,

@@ -1,0 +1,164 @@
+/** How mounts begin and end: cleanly, by force, from outside, by death of either process; and what is said when one cannot be had. */
+import { execFile, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, open, rm, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isMounted } from '../../mount/mount_table.ts';
+import type { Binding } from '../../mount/binding.ts';
+import { startMount, unmountPath } from '../../mount/start_mount.ts';
+import type { MountHandle, MountRequest } from '../../mount/start_mount.ts';
+import { MEMORY_PROGRAM } from './mount_namespace.ts';
+import { eventually, run, temporaryFolder } from './mount_support.ts';
+
+let folder: string;
+let mountpoint: string;
+let mounts: MountHandle[];
+
+beforeEach(async () => {
+  folder = temporaryFolder('lifecycle');
+  await chmod(folder, 0o755);
+  mountpoint = path.join(folder, 'a mountpoint');
+  mounts = [];
+});
+afterEach(async () => {
+  for (const mount of mounts) await mount.unmount();
+  expect(isMounted(mountpoint)).toBe(false);
+  await rm(folder, { recursive: true });
+});
+
+async function start(request: Partial<MountRequest> = {}): Promise<MountHandle> {
+  const mount = await startMount({ servers: ['memory:0'], mountpoint, program: MEMORY_PROGRAM, logFile: path.join(folder, 'log'), ...request });
+  mounts.push(mount);
+  return mount;
+}
+
+function running(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false;
+    throw error;
+  }
+}
+
+describe.each(['kernel', 'fuse-native'] as const)('a mount through %s', (binding: Binding['kind']) => {
+  const options = { binding };
+
+  it('ends when asked, and can be had again', async () => {
+    for (let i = 0; i < 2; i++) {
+      const mount = await start({ options });
+      expect(mount.binding).toBe(binding);
+      expect(isMounted(mountpoint)).toBe(true);
+      await writeFile(path.join(mountpoint, 'file'), 'x');
+      await mount.unmount();
+      expect(await mount.exited).toEqual({ code: 0, signal: null });
+      expect(isMounted(mountpoint)).toBe(false);
+    }
+  });
+
+  it.each(['SIGTERM', 'SIGINT'] as const)('unmounts on %s', async (signal) => {
+    const mount = await start({ options });
+    process.kill(mount.pid, signal);
+    expect(await mount.exited).toEqual({ code: 0, signal: null });
+    expect(isMounted(mountpoint)).toBe(false);
+  });
+
+  it('ends although a program holds a file open', async () => {
+    const mount = await start({ options });
+    const file = await open(path.join(mountpoint, 'held'), 'w');
+    await file.write('before');
+    await mount.unmount();
+    expect(await mount.exited).toEqual({ code: 0, signal: null });
+    await expect(file.write('after')).rejects.toThrow(/ENOTCONN|ECONNABORTED|EIO/);
+    await file.close().catch((error: unknown) => { expect(String(error)).toMatch(/ENOTCONN|ECONNABORTED|EIO/); });
+  });
+
+  it('ends by itself when it is unmounted from outside', async () => {
+    const mount = await start({ options });
+    await unmountPath(mountpoint);
+    expect(await mount.exited).toEqual({ code: 0, signal: null });
+  });
+
+  it('leaves remains when it is killed, which the next start clears', async () => {
+    const mount = await start({ options });
+    await writeFile(path.join(mountpoint, 'file'), 'x');
+    process.kill(mount.pid, 'SIGKILL');
+    expect(await mount.exited).toEqual({ code: null, signal: 'SIGKILL' });
+    await expect(stat(mountpoint)).rejects.toThrow(/ENOTCONN|ECONNABORTED/);
+    await start({ options });
+    expect((await stat(mountpoint)).isDirectory()).toBe(true);
+  });
+
+  it('refuses a mountpoint that is mounted already', async () => {
+    await start({ options });
+    await expect(start({ options })).rejects.toMatchObject({ message: `a vrfs is already mounted at ${mountpoint}`, remedy: `vrfs unmount ${mountpoint}` });
+  });
+});
+
+describe('a mount', () => {
+  it('ends with its starter', async () => {
+    const { starter, pid } = await startBySomebodyElse('foreground');
+    starter.kill('SIGKILL');
+    await eventually('the mount process ends', () => !running(pid));
+    expect(isMounted(mountpoint)).toBe(false);
+  });
+
+  it('in the background outlives its starter', async () => {
+    const { starter, pid } = await startBySomebodyElse('background');
+    const gone = once(starter, 'exit');
+    starter.kill('SIGKILL');
+    await gone;
+    await writeFile(path.join(mountpoint, 'file'), 'still there');
+    expect(running(pid)).toBe(true);
+    await unmountPath(mountpoint);
+    await eventually('the mount process ends', () => !running(pid));
+  });
+
+  it('is read-only when asked', async () => {
+    await start({ options: { readOnly: true } });
+    await expect(writeFile(path.join(mountpoint, 'file'), 'x')).rejects.toThrow(/EROFS/);
+  });
+
+  it('takes a folder behind a symbolic link, with blanks in its name', async () => {
+    await mkdir(path.join(folder, 'real place'));
+    await run('ln', ['-s', 'real place', path.join(folder, 'link')]);
+    const mount = await start({ mountpoint: path.join(folder, 'link', 'mnt') });
+    expect(mount.mountpoint).toBe(path.join(folder, 'real place', 'mnt'));
+    await writeFile(path.join(folder, 'link', 'mnt', 'file'), 'x');
+  });
+
+  it('needs an empty folder', async () => {
+    await mkdir(mountpoint);
+    await writeFile(path.join(mountpoint, 'file'), 'x');
+    await expect(start()).rejects.toMatchObject({ name: 'MountError', message: `${mountpoint} is not empty: its files would be hidden` });
+    await rm(mountpoint, { recursive: true });
+    await writeFile(mountpoint, 'a file');
+    await expect(start()).rejects.toMatchObject({ name: 'MountError', remedy: 'choose another mountpoint' });
+  });
+
+  it('says that no replica answers, and mounts nothing', async () => {
+    const started = start({ program: undefined, servers: ['127.0.0.1:1'] });
+    await expect(started).rejects.toMatchObject({ name: 'MountError', message: expect.stringContaining('127.0.0.1:1') as string, remedy: expect.stringContaining('replicas') as string });
+    expect(isMounted(mountpoint)).toBe(false);
+  });
+
+  it('is not looked for where nothing is mounted', async () => {
+    await expect(unmountPath(mountpoint)).rejects.toMatchObject({ message: `nothing is mounted at ${mountpoint}` });
+    await expect(unmountPath('/proc')).rejects.toMatchObject({ message: '/proc is a proc from proc, not a vrfs' });
+  });
+
+  it('shows up in the mount table as what it is', async () => {
+    await start();
+    const { stdout } = await promisify(execFile)('findmnt', ['-n', '-o', 'FSTYPE,SOURCE', mountpoint]);
+    expect(stdout.trim().split(/\s+/)).toEqual(['fuse.vrfs', 'vrfs']);
+  });
+});
+
+async function startBySomebodyElse(stay: string): Promise<{ starter: ReturnType<typeof fork>; pid: number }> {
+  const main = path.join(import.meta.dirname, '..', '..', 'dist', 'test', 'e2e', 'mount_starter_main.js');
+  const starter = fork(main, [MEMORY_PROGRAM, mountpoint, stay], { execArgv: [] });
+  const [{ pid }] = (await once(starter, 'message')) as [{ pid: number }];
+  return { starter, pid };
+}

@@ -76,6 +76,13 @@ export class VrfsClient {
     return client;
   }
 
+  /** The same without waiting: operations wait for a replica themselves, up to their time-out. */
+  static open(options: ConnectOptions): VrfsClient {
+    const client = new VrfsClient(options);
+    if (options.holdsOpens === true) client.#session.register();
+    return client;
+  }
+
   private constructor(options: ConnectOptions) {
     checkOptions(options);
     this.#clusterId = options.clusterId ?? NO_CLUSTER;
@@ -227,6 +234,7 @@ export class VrfsClient {
     return `no replica can be reached (${each}). Is the group running, and are these its addresses?`;
   }
 
+  /** Four bytes of a pool: a call of randomBytes costs more than all the rest of an operation. */
   #uint32(): number {
     if (this.#randomAt === RANDOM_BYTES) {
       this.#random = randomBytes(RANDOM_BYTES);

@@ -50,7 +50,7 @@ export async function* readStream(caller: Caller, path: Buffer, start = 0, end =
         next += STEP_BYTES;
       }
       const { data } = await defined(pending[0], 'the oldest step');
-      pending.shift();
+      void pending.shift();
       if (data.length > 0) yield data;
     }
   } finally {

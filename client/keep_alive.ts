@@ -27,6 +27,8 @@ export class KeepAlive {
   #silentMs = 0;
   #dirty = false;
   #underWay = false;
+  /** Asked for while one was under way, which cannot have said it all. */
+  #again = false;
 
   constructor(ports: KeepAlivePorts) {
     this.#ports = ports;
@@ -47,11 +49,8 @@ export class KeepAlive {
   }
 
   soon(): void {
-    if (this.#underWay) {
-      this.#dirty = true;
-      return;
-    }
-    this.#send();
+    if (this.#underWay) this.#again = true;
+    else this.#send();
   }
 
   stop(): void {
@@ -69,11 +68,16 @@ export class KeepAlive {
     const open = this.#ports.holdsOpens ? this.#ports.open() : [];
     this.#silentMs = 0;
     this.#dirty = false;
+    this.#again = false;
     this.#underWay = true;
     const body = encodeCall({ credentials: { uid: 0, gid: 0, groups: [] }, operation: { type: 'keepAlive', seenOp: this.#ports.seenOp(), open } });
     this.#ports.submit(body, {
       completed: (bytes) => {
         this.#underWay = false;
+        if (this.#again) {
+          this.#send();
+          return;
+        }
         const decoded = decodeResult('keepAlive', bytes);
         // Orphans that are left may be waiting for a confirmation that has seen more than this one had.
         if (decoded.ok && decoded.value.ok && decoded.value.value.orphans > 0) this.#dirty = true;

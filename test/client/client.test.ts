@@ -1,0 +1,239 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { VrfsClient, type ConnectOptions } from '../../client/client.ts';
+import { Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../client/errors.ts';
+import { decodeCall, encodeCall } from '../../fsservice/operation_codec.ts';
+import { ROOT_INO, type Call, type Credentials, type WriteOperation } from '../../fsservice/operations.ts';
+import { ino } from '../../lib/ids.ts';
+import { FakeGroup, until } from './fake_group.ts';
+
+const credentials: Credentials = { uid: 0, gid: 0, groups: [] };
+const at = (path: string): { dir: typeof ROOT_INO; path: Buffer } => ({ dir: ROOT_INO, path: Buffer.from(path) });
+const mkdir = (path: string): Call<Extract<WriteOperation, { type: 'mkdir' }>> => ({ credentials, operation: { type: 'mkdir', at: at(path), mode: 0o755 } });
+
+let group: FakeGroup;
+const clients: VrfsClient[] = [];
+
+async function connect(options: Partial<ConnectOptions> = {}): Promise<VrfsClient> {
+  const client = await VrfsClient.connect({ servers: group.servers, requestTimeoutMs: 20_000, ...options });
+  clients.push(client);
+  return client;
+}
+
+beforeEach(async () => { group = await FakeGroup.start(); });
+afterEach(async () => {
+  for (const c of clients.splice(0)) await c.close();
+  await group.stop();
+});
+
+describe('VrfsClient', () => {
+  it('executes changes and reads', async () => {
+    const client = await connect();
+    const made = await client.submit(mkdir('/a'));
+    expect(made).toMatchObject({ ok: true, value: { attributes: { type: 'directory', mode: 0o755 } } });
+    expect(await client.submit(mkdir('/a'))).toEqual({ ok: false, errno: 17 });
+    const read = await client.query({ credentials, operation: { type: 'getattr', at: at('/a'), follow: true } });
+    expect(read).toEqual(made);
+    expect(client.lastOp).toBe(3);
+    expect(client.configuration?.members.length).toBe(3);
+  });
+
+  it('needs only one address, and finds the primary itself', async () => {
+    group.view = 2;
+    const client = await connect({ servers: group.servers.slice(0, 1) });
+    expect((await client.submit(mkdir('/a'))).ok).toBe(true);
+    expect(client.primary).toBe(group.servers[group.primary]);
+  });
+
+  it('keeps many operations under way and sends those of one turn together', async () => {
+    const client = await connect();
+    await client.submit(mkdir('/first'));
+    const [messages, chunks] = [group.messages, group.chunks];
+    const results = await Promise.all(Array.from({ length: 200 }, (_, i) => client.submit(mkdir(`/d${i}`))));
+    expect(results.every((r) => r.ok)).toBe(true);
+    expect(group.messages - messages).toBe(200);
+    expect(group.chunks - chunks).toBeLessThan(20);
+  });
+
+  it('takes encoded calls and tells their outcome by callback', async () => {
+    const client = await connect();
+    const results: Buffer[] = [];
+    const failures: Error[] = [];
+    for (let i = 0; i < 100; i++) {
+      client.submitEncoded(encodeCall(mkdir(`/d${i}`)), {
+        completed: (result) => { results.push(result); },
+        failed: (error) => { failures.push(error); },
+      });
+    }
+    await until(() => results.length + failures.length === 100);
+    expect(failures).toEqual([]);
+    expect(client.outstanding).toBe(0);
+  });
+
+  it('goes on when the primary dies, and executes nothing twice', async () => {
+    const client = await connect();
+    await client.submit(mkdir('/before'));
+    let lost = 0;
+    // The primary executes, and dies before it has answered.
+    const dying = group.primary;
+    group.intercept = (member, m) => (member === dying && m.type === 'request' && ++lost > 0 ? null : undefined);
+    const during = client.submit(mkdir('/during'));
+    await until(() => lost > 0);
+    group.view = 1;
+    await group.kill(dying);
+    expect((await during).ok).toBe(true);
+    expect((await client.submit(mkdir('/after'))).ok).toBe(true);
+    expect(await client.submit(mkdir('/during'))).toEqual({ ok: false, errno: 17 });
+  });
+
+  it('gets the stored reply when an answer was lost', async () => {
+    const client = await connect();
+    await client.submit(mkdir('/before'));
+    const original = group.op;
+    let dropped = false;
+    group.intercept = (member, m) => {
+      if (m.type !== 'request' || dropped) return undefined;
+      dropped = true;
+      // Executed, but the connection breaks under the reply.
+      void group.kill(member).then(() => group.restart(member));
+      return undefined;
+    };
+    expect((await client.submit(mkdir('/once'))).ok).toBe(true);
+    expect(group.op).toBe(original + 1);
+  });
+
+  it('reconnects after all replicas were away', async () => {
+    const client = await connect();
+    await client.submit(mkdir('/a'));
+    await group.stop();
+    const waiting = client.submit(mkdir('/b'));
+    for (let i = 0; i < 3; i++) await group.restart(i);
+    expect((await waiting).ok).toBe(true);
+  });
+
+  it('begins a new session when the old one has ended', async () => {
+    const client = await connect();
+    await client.submit(mkdir('/a'));
+    group.endSessions();
+    const results = await Promise.all(['/b', '/c', '/d'].map((p) => client.submit(mkdir(p))));
+    expect(results.every((r) => r.ok)).toBe(true);
+    expect(group.registrations.length).toBe(2);
+  });
+
+  it('reads causally at any replica, after what it has seen', async () => {
+    const client = await connect();
+    await client.submit(mkdir('/a'));
+    const readers = new Set<number>();
+    group.intercept = (member, m) => {
+      if (m.type === 'read') {
+        readers.add(member);
+        expect(m.minOp).toBe(2);
+        expect(m.consistency).toBe('causal');
+      }
+      return undefined;
+    };
+    const r = await client.query({ credentials, operation: { type: 'getattr', at: at('/a'), follow: true } }, { consistency: 'causal' });
+    expect(r.ok).toBe(true);
+    expect(readers.size).toBe(1);
+  });
+});
+
+describe('a client that gets no answer', () => {
+  it('says which servers it tried, and that nothing was done', async () => {
+    const servers = group.servers;
+    await group.stop();
+    const failed = await connect({ servers, connectTimeoutMs: 300 }).then(() => null, (e: unknown) => e);
+    expect(failed).toBeInstanceOf(NotReachable);
+    for (const s of servers) expect(String(failed)).toContain(s);
+    expect(String(failed)).toMatch(/ECONNREFUSED/);
+    expect(failed).toMatchObject({ name: 'NotReachable', mayHaveHappened: false });
+  });
+
+  it('tells operations of a dead group from those without a primary', async () => {
+    const client = await connect({ requestTimeoutMs: 300 });
+    group.intercept = (_, m) => (m.type === 'register' ? null : undefined);
+    await expect(client.submit(mkdir('/a'))).rejects.toBeInstanceOf(TimedOut);
+    await group.stop();
+    await expect(client.submit(mkdir('/a'))).rejects.toBeInstanceOf(NotReachable);
+  });
+
+  it('says when the outcome is not known', async () => {
+    const client = await connect({ requestTimeoutMs: 300 });
+    await client.submit(mkdir('/a'));
+    group.intercept = (_, m) => (m.type === 'request' ? null : undefined);
+    await expect(client.submit(mkdir('/b'))).rejects.toBeInstanceOf(OutcomeUnknown);
+  });
+
+  it('fails what is outstanding when it is closed', async () => {
+    const client = await connect();
+    group.intercept = () => null;
+    const waiting = client.submit(mkdir('/a'));
+    await client.close();
+    await expect(waiting).rejects.toBeInstanceOf(Closed);
+    await expect(client.submit(mkdir('/b'))).rejects.toBeInstanceOf(Closed);
+  });
+
+  it('passes on why a call is refused', async () => {
+    const client = await connect();
+    group.intercept = (_, m) => (m.type === 'request'
+      ? { type: 'reject', code: 'invalid', reason: 'not like this', retryAfterMs: 0, session: m.session, slot: m.slot, seq: m.seq, id: 0 }
+      : undefined);
+    await expect(client.submit(mkdir('/a'))).rejects.toThrow(InvalidCall);
+    await expect(client.submit(mkdir('/b'))).rejects.toThrow('not like this');
+  });
+
+  it('survives a server that speaks something else', async () => {
+    const { createServer } = await import('node:net');
+    const web = createServer((s) => s.resume().end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+    await new Promise<void>((resolve) => { web.listen(0, '127.0.0.1', resolve); });
+    const address = web.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    const failed = await connect({ servers: [`127.0.0.1:${port}`], connectTimeoutMs: 200 }).then(() => null, (e: unknown) => e);
+    expect(String(failed)).toContain('is the other side speaking this protocol?');
+    const client = await connect({ servers: [`127.0.0.1:${port}`, ...group.servers] });
+    expect((await client.submit(mkdir('/a'))).ok).toBe(true);
+    await new Promise<void>((resolve) => { web.close(() => { resolve(); }); });
+  });
+
+  it('refuses servers that are no addresses', async () => {
+    await expect(VrfsClient.connect({ servers: [] })).rejects.toThrow('at least one');
+    await expect(VrfsClient.connect({ servers: ['localhost'] })).rejects.toThrow("'localhost' is not host:port");
+  });
+});
+
+describe('open files', () => {
+  it('are told to the group with the session, when asked, and counted', async () => {
+    const client = await connect({ holdsOpens: true });
+    await until(() => group.keepAlives.length === 1);
+    expect(group.registrations[0]?.flags).toBe(1);
+    client.openFiles.open(ino(5));
+    client.openFiles.open(ino(5));
+    client.openFiles.open(ino(9));
+    client.openFiles.release(ino(5));
+    client.confirmOpenFiles();
+    await until(() => group.keepAlives.length === 2);
+    const call = decodeCall(group.keepAlives[1]?.body ?? Buffer.alloc(0));
+    expect(call).toMatchObject({ ok: true, value: { operation: { type: 'keepAlive', open: [5, 9] } } });
+    expect(() => { client.openFiles.release(ino(77)); }).toThrow('was not open');
+  });
+
+  it('keep an unlinked file until it is released', async () => {
+    const client = await connect({ holdsOpens: true });
+    await until(() => group.keepAlives.length === 1);
+    const made = await client.submit({ credentials, operation: { type: 'create', at: at('/f'), mode: 0o644, exclusive: true, truncate: false } });
+    if (!made.ok) throw new Error('not made');
+    const file = made.value.attributes.ino;
+    client.openFiles.open(file);
+    await client.submit({ credentials, operation: { type: 'write', at: { dir: file, path: Buffer.alloc(0) }, offset: 0, data: Buffer.from('kept') } });
+    await client.submit({ credentials, operation: { type: 'unlink', at: at('/f') } });
+    client.confirmOpenFiles();
+    await until(() => group.keepAlives.length === 2);
+    const read = await client.query({ credentials, operation: { type: 'read', at: { dir: file, path: Buffer.alloc(0) }, offset: 0, length: 10 } });
+    expect(read).toMatchObject({ ok: true, value: { data: Buffer.from('kept') } });
+    client.openFiles.release(file);
+    client.confirmOpenFiles();
+    await until(() => group.keepAlives.length === 3);
+    await until(() => client.outstanding === 0);
+    const gone = await client.query({ credentials, operation: { type: 'statfs' } });
+    expect(gone).toMatchObject({ ok: true, value: { orphans: 0 } });
+  });
+});

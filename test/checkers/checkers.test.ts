@@ -1,0 +1,198 @@
+/** A checker that finds nothing is worse than none: each is shown the error that it is there for. */
+import { describe, expect, it } from 'vitest';
+import { defined } from '../../lib/assert.ts';
+import { ZERO_DIGEST } from '../../lib/hash.ts';
+import { epoch, memberId, opNumber, sessionId, view, type Digest } from '../../lib/ids.ts';
+import { configuration } from '../../vr/configuration.ts';
+import { makeEntry, type Entry } from '../../vr/entry.ts';
+import type { Superblock } from '../../vr/superblock.ts';
+import { CheckpointRoots } from './checkpoint_roots.ts';
+import { ClientOrder } from './client_order.ts';
+import { CommitChain } from './commit_chain.ts';
+import { ExactlyOnce } from './exactly_once.ts';
+import { checkSending, checkSuperblocks } from './order_of_effects.ts';
+import { ReplyChecker, type SequentialModel } from './sequential_model.ts';
+import { SurvivingCommits } from './surviving_commits.ts';
+
+const RESULT = Buffer.from('done');
+
+function entry(op: number, parent: Digest, change: { view?: number; time?: number; body?: string; seq?: number } = {}): Entry {
+  return makeEntry({
+    kind: 'request', epoch: epoch(0), view: view(change.view ?? 0), op: opNumber(op), time: change.time ?? op, session: sessionId(1), slot: 0,
+    seq: change.seq ?? op, body: Buffer.from(change.body ?? `operation ${op}`),
+  }, parent);
+}
+
+const first = entry(1, ZERO_DIGEST);
+const second = entry(2, first.hash);
+
+describe('the commit chain', () => {
+  it('accepts one order at several replicas, also from a checkpoint on', () => {
+    const chain = new CommitChain();
+    expect(chain.executed(0, first, RESULT)).toBe(true);
+    expect(chain.executed(0, second, RESULT)).toBe(true);
+    chain.restart(1, 1);
+    expect(chain.executed(1, second, RESULT)).toBe(false);
+    expect(chain.head).toBe(2);
+  });
+  it('finds another entry at an op', () => {
+    const chain = new CommitChain();
+    chain.executed(0, first, RESULT);
+    expect(() => chain.executed(1, entry(1, ZERO_DIGEST, { body: 'other' }), RESULT)).toThrow(/one chain/);
+  });
+  it('finds another parent', () => {
+    const chain = new CommitChain();
+    chain.executed(0, first, RESULT);
+    expect(() => chain.executed(1, entry(2, entry(1, ZERO_DIGEST, { body: 'other' }).hash), RESULT)).toThrow(/one chain/);
+  });
+  it('finds an op that is executed twice, or out of order', () => {
+    const chain = new CommitChain();
+    chain.executed(0, first, RESULT);
+    expect(() => chain.executed(0, first, RESULT)).toThrow(/execution in order/);
+  });
+  it('finds an op that the first to pass it left out', () => {
+    const chain = new CommitChain();
+    chain.executed(0, second, RESULT);
+    expect(() => chain.executed(1, first, RESULT)).toThrow(/complete execution/);
+  });
+  it('finds views and times that fall', () => {
+    const chain = new CommitChain();
+    const late = entry(1, ZERO_DIGEST, { view: 3, time: 50 });
+    chain.executed(0, late, RESULT);
+    expect(() => chain.executed(0, entry(2, late.hash, { view: 2, time: 60 }), RESULT)).toThrow(/views never fall/);
+    const other = new CommitChain();
+    other.executed(0, late, RESULT);
+    expect(() => other.executed(0, entry(2, late.hash, { view: 3, time: 50 }), RESULT)).toThrow(/time rises/);
+  });
+  it('finds a result that differs between replicas', () => {
+    const chain = new CommitChain();
+    chain.executed(0, first, RESULT);
+    expect(() => chain.executed(1, first, Buffer.from('else'))).toThrow(/determinism/);
+  });
+});
+
+describe('surviving commits', () => {
+  it('finds a later view that starts without a committed op', () => {
+    const chain = new CommitChain();
+    chain.executed(0, first, RESULT);
+    chain.executed(0, second, RESULT);
+    const surviving = new SurvivingCommits(chain);
+    surviving.committed(2, 4);
+    const start = (v: number, entries: readonly Entry[]): void => surviving.startView(1, {
+      type: 'startView', view: view(v), op: opNumber(entries.length), commit: opNumber(0), nonce: Buffer.alloc(0),
+      claim: { base: opNumber(0), baseHash: ZERO_DIGEST, headers: entries, entries: [] },
+    });
+    start(5, [first, second]);
+    start(4, [first]);
+    expect(() => start(5, [first])).toThrow(/committed ops survive/);
+    expect(() => start(5, [first, entry(2, first.hash, { body: 'other' })])).toThrow(/committed ops survive/);
+  });
+});
+
+describe('exactly once', () => {
+  const started = (): ExactlyOnce => {
+    const once = new ExactlyOnce();
+    const nonce = Buffer.alloc(16, 1);
+    once.registering(nonce);
+    once.sessionStarted(entry(1, ZERO_DIGEST), nonce);
+    once.requested(1, 0, 2, second.body);
+    return once;
+  };
+  it('accepts a request of a live session', () => {
+    const once = started();
+    once.executed(second);
+    expect(once.opOfOperation(second.body)).toBe(2);
+  });
+  it('finds what nobody requested', () => {
+    expect(() => started().executed(entry(2, first.hash, { body: 'invented' }))).toThrow(/were requested/);
+    expect(() => new ExactlyOnce().sessionStarted(first, Buffer.alloc(16))).toThrow(/were requested/);
+  });
+  it('finds a request that is executed twice, also under another name', () => {
+    const once = started();
+    once.executed(second);
+    expect(() => once.executed(entry(3, second.hash, { seq: 2, body: 'operation 2' }))).toThrow(/exactly once/);
+    once.requested(1, 0, 4, second.body);
+    expect(() => once.executed(entry(4, second.hash, { seq: 4, body: 'operation 2' }))).toThrow(/exactly once/);
+  });
+  it('finds a request of a session that has ended', () => {
+    const once = started();
+    once.sessionEnded(1);
+    expect(() => once.executed(second)).toThrow(/live sessions/);
+  });
+  it('finds a broken promise that something was not executed', () => {
+    const once = started();
+    once.executed(second);
+    expect(() => once.disowned(second.body)).toThrow(/keep their promise/);
+    const other = started();
+    other.disowned(second.body);
+    expect(() => other.executed(second)).toThrow(/keep their promise/);
+  });
+});
+
+describe('the order that clients see', () => {
+  it('finds wrong ops, wrong results and time that runs backwards', () => {
+    const order = new ClientOrder();
+    order.writeAnswered('w', 5, 4, 5, RESULT, RESULT);
+    expect(order.floor).toBe(5);
+    expect(() => order.writeAnswered('w', 6, 5, 7, RESULT, RESULT)).toThrow(/are executed/);
+    expect(() => order.writeAnswered('w', 6, 5, 6, RESULT, Buffer.from('x'))).toThrow(/are results/);
+    expect(() => order.writeAnswered('w', 4, 5, 4, RESULT, RESULT)).toThrow(/real-time order/);
+    expect(() => order.readAnswered('r', 4, 5, 0)).toThrow(/linearizable/);
+    expect(() => order.readAnswered('r', 4, null, 5)).toThrow(/client saw/);
+    order.readAnswered('r', 4, null, 3);
+  });
+});
+
+describe('the order of effects', () => {
+  const superblock: Superblock = {
+    clusterId: Buffer.alloc(16), memberId: memberId(1), configuration: configuration(epoch(0), [{ id: memberId(1), address: 'a', httpAddress: 'b' }], 'disk'),
+    incarnation: 2, view: view(5), promisedView: view(4), logView: view(3),
+    checkpoint: { op: opNumber(0), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(0), time: 0 }, retired: false,
+  };
+  const durable = { superblock, op: 10, journalLogView: 3 };
+  it('finds messages that are ahead of the disk', () => {
+    const send = (m: Parameters<typeof checkSending>[4], incarnation = 2): void => checkSending(0, incarnation, 'disk', durable, m);
+    send({ type: 'startViewChange', view: view(5), left: false });
+    expect(() => send({ type: 'startViewChange', view: view(6), left: false })).toThrow(/order of effects/);
+    expect(() => send({ type: 'startViewChange', view: view(5), left: false }, 3)).toThrow(/incarnation/);
+    send({ type: 'prepareOk', view: view(3), op: opNumber(10), round: 0 });
+    expect(() => send({ type: 'prepareOk', view: view(3), op: opNumber(11), round: 0 })).toThrow(/op 11/);
+    expect(() => send({ type: 'prepareOk', view: view(4), op: opNumber(10), round: 0 })).toThrow(/log-view 4/);
+  });
+  it('finds promises that are taken back', () => {
+    checkSuperblocks(0, superblock, { ...superblock, view: view(6) });
+    for (const change of [{ view: view(4) }, { promisedView: view(3) }, { logView: view(2) }, { incarnation: 1 }]) {
+      expect(() => checkSuperblocks(0, superblock, { ...superblock, ...change })).toThrow(/promises stand/);
+    }
+  });
+});
+
+describe('roots and replies', () => {
+  it('finds two roots of one checkpoint', () => {
+    const roots = new CheckpointRoots();
+    roots.durable(0, 10, 'a');
+    roots.durable(1, 10, 'a');
+    expect(() => roots.durable(2, 10, 'b')).toThrow(/equal roots/);
+  });
+
+  /** Counts the entries; a query gives the count. */
+  const counting = (): SequentialModel => {
+    let count = 0;
+    const value = (): Buffer => Buffer.from([count]);
+    return { execute: () => { count++; return value(); }, sessionStarted: () => undefined, sessionEnded: () => undefined, query: value };
+  };
+  it('finds replies and reads that the model does not give, also of older states', () => {
+    const checker = new ReplyChecker(counting, () => 'it');
+    checker.executed(first, Buffer.from([1]));
+    expect(() => checker.executed(second, Buffer.from([1]))).toThrow(/replies as the model/);
+    checker.read('r', 2, Buffer.alloc(0), Buffer.from([2]));
+    expect(() => checker.read('r', 2, Buffer.alloc(0), Buffer.from([1]))).toThrow(/reads as the model/);
+    checker.read('r', 1, Buffer.alloc(0), Buffer.from([1]));
+    const old = new ReplyChecker(counting, () => 'it');
+    old.executed(first, Buffer.from([1]));
+    old.executed(entry(2, first.hash), Buffer.from([2]));
+    old.read('r', 1, Buffer.alloc(0), Buffer.from([2]));
+    expect(() => old.replayPastReads()).toThrow(/reads as the model/);
+    expect(defined(first.op as number | undefined, 'op')).toBe(1);
+  });
+});

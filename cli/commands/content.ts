@@ -1,0 +1,67 @@
+/** Contents: cat, put, get, touch, truncate. */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import { resolve } from 'node:path';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { connectionOptions, nonNegativeInteger, withFileSystem, type ConnectionOptions } from '../connected.ts';
+import { write, type Io } from '../io.ts';
+import { eachPath } from './namespace.ts';
+
+export function contentCommands(program: Command, io: Io): void {
+  const cat = program.command('cat').description('print files').argument('<path...>');
+  connectionOptions(cat).addHelpText('after', '\nExample:\n  vrfs cat /jobs/7/state').action(async (paths: string[], options: ConnectionOptions) => {
+    await withFileSystem(options, io, async (fs) => {
+      for (const path of paths) for await (const chunk of fs.readStream(path)) await write(io.stdout, chunk);
+    });
+  });
+
+  putCommand(program, io);
+
+  const get = program.command('get').description('copy a file from the namespace to a local file, or to standard output (-)').argument('<path>').argument('<local>', 'local file, or -');
+  connectionOptions(get).addHelpText('after', '\nExample:\n  vrfs get /etc/app.conf ./app.conf').action(async (path: string, local: string, options: ConnectionOptions) => {
+    await withFileSystem(options, io, async (fs) => {
+      if (local === '-') for await (const chunk of fs.readStream(path)) await write(io.stdout, chunk);
+      else await pipeline(fs.readStream(path), createWriteStream(resolve(io.cwd, local)));
+    });
+  });
+
+  const touch = program.command('touch').description('make empty files; set the times of present ones to now').argument('<path...>');
+  connectionOptions(touch).addHelpText('after', '\nExample:\n  vrfs touch /jobs/7/done').action(async (paths: string[], options: ConnectionOptions) => {
+    await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => fs.touch(path)));
+  });
+
+  const truncate = program.command('truncate').description('set the size of a file').argument('<size>', 'bytes', nonNegativeInteger).argument('<path...>');
+  connectionOptions(truncate).addHelpText('after', '\nExample:\n  vrfs truncate 0 /jobs/7/log').action(async (size: number, paths: string[], options: ConnectionOptions) => {
+    await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => fs.truncate(path, size)));
+  });
+}
+
+function octalMode(text: string): number {
+  if (!/^[0-7]{1,4}$/.test(text)) throw new InvalidArgumentError('octal digits are needed, as 644');
+  return Number.parseInt(text, 8);
+}
+
+function putCommand(program: Command, io: Io): void {
+  const command = program.command('put')
+    .description('copy a local file, or standard input (-), into the namespace; atomic: readers see the old content or the new')
+    .argument('<local>', 'local file, or -').argument('<path>')
+    .option('-m, --mode <octal>', 'of a new file', octalMode)
+    .option('-x, --exclusive', 'fail when the file exists')
+    .addOption(new Option('--if-version <n>', 'only when the file is at this version (see stat); 0: when it is absent; up to 1 MiB').argParser(nonNegativeInteger).conflicts('exclusive'));
+  connectionOptions(command).addHelpText('after', '\nExamples:\n  vrfs put ./app.conf /etc/app.conf\n  echo running | vrfs put --if-version 17 - /jobs/7/state');
+  command.action(async (local: string, path: string, options: ConnectionOptions & { mode?: number; exclusive?: boolean; ifVersion?: number }) => {
+    const source = local === '-' ? io.stdin : createReadStream(resolve(io.cwd, local), { highWaterMark: 1 << 20 });
+    await withFileSystem(options, io, (fs) => fs.writeFile(path, buffers(source), {
+      ...(options.mode === undefined ? {} : { mode: options.mode }),
+      ...(options.ifVersion === undefined ? {} : { ifVersion: options.ifVersion }),
+      flag: options.exclusive === true ? 'wx' : 'w',
+    }));
+  });
+}
+
+async function* buffers(source: AsyncIterable<unknown>): AsyncGenerator<Buffer, void, void> {
+  for await (const chunk of source) {
+    if (Buffer.isBuffer(chunk)) yield chunk;
+    else yield Buffer.from(String(chunk), 'utf8');
+  }
+}

@@ -21,7 +21,6 @@ export interface ClientLinksOptions {
   readonly maxConnections: number;
   readonly welcome: () => Welcome;
   readonly onMessage: (connection: ConnectionId, message: Register | Request | Read) => void;
-  readonly onGone: (connection: ConnectionId) => void;
   readonly requestTurn: () => void;
   /** Bad input, for the log. */
   readonly onRejected: (remote: string, reason: string) => void;
@@ -92,7 +91,7 @@ export class ClientLinks {
 
   /** The connection has ended. */
   gone(id: ConnectionId): void {
-    if (this.#connections.delete(id)) this.#options.onGone(id);
+    this.#connections.delete(id);
   }
 
   stop(): void {

@@ -8,7 +8,7 @@
 import { opNumber, type Digest, type OpNumber, type View } from '../lib/ids.ts';
 import type { Entry } from '../vr/entry.ts';
 import {
-  decodeSegmentHeader, PAGE_BYTES, peekGroup, readGroup, readRecords,
+  decodeSegmentHeader, GROUP_HEADER_BYTES, PAGE_BYTES, peekGroup, readGroup, readRecords,
   type Group, type JournalIdentity, type LogPosition, type SegmentHeader, type StoredRecord,
 } from './journal_format.ts';
 
@@ -39,8 +39,8 @@ export interface ScanResult extends LogPosition {
   readonly lastGroup: number;
   /** The last segment's last valid group, which may be in the page cache only. */
   readonly tail: { readonly sequence: number; readonly group: Group } | null;
-  /** A torn group was cut. */
-  readonly torn: boolean;
+  /** Length of the torn group that was cut, as far as it says; 0: none. */
+  readonly tornBytes: number;
   /** What was found damaged, in words; empty when nothing was. */
   readonly damage: readonly string[];
   /** Where the log stood at the start of each segment, for collection; null: its header is damaged. */
@@ -194,7 +194,7 @@ export function scanJournal(
   const starts: { sequence: number; start: LogPosition | null }[] = [];
   let lastGroup = 0;
   let tail: ScanResult['tail'] = null;
-  let torn = false;
+  let tornBytes = 0;
   let closed = false;
   if (segments.length === 0) log.spoil('there is no segment');
   for (const [i, segment] of segments.entries()) {
@@ -213,17 +213,18 @@ export function scanJournal(
     lastGroup = Math.max(lastGroup, last?.number ?? (s.header?.firstGroup ?? 1) - 1);
     if (last !== undefined) tail = { sequence: s.sequence, group: last };
     if (s.validBehind) log.spoil(`group ${lastGroup + 1} in segment ${s.sequence} is damaged, and valid ones lie behind it`);
-    else if (i === segments.length - 1) torn = looksTorn(segment.bytes, last?.end ?? PAGE_BYTES, s.sequence);
+    else if (i === segments.length - 1) tornBytes = tornLength(segment.bytes, last?.end ?? PAGE_BYTES, s.sequence);
   }
   return {
     ...log.position(), base: log.base, baseHash: log.baseHash, entries: log.entries,
-    closed, lastGroup: highestNumber(segments, lastGroup), tail, torn, damage: log.damage, segments: starts,
+    closed, lastGroup: highestNumber(segments, lastGroup), tail, tornBytes, damage: log.damage, segments: starts,
   };
 }
 
-/** Only to tell of it: the page behind the last group shows the beginning of one of this segment. */
-function looksTorn(bytes: Buffer, end: number, sequence: number): boolean {
-  return end + PAGE_BYTES <= bytes.length && peekGroup(bytes, end, sequence) !== null;
+/** Only to tell of it: what the header of the group behind the last whole one says of its length. */
+function tornLength(bytes: Buffer, end: number, sequence: number): number {
+  if (end + PAGE_BYTES > bytes.length || peekGroup(bytes, end, sequence) === null) return 0;
+  return GROUP_HEADER_BYTES + bytes.readUInt32BE(end + 8);
 }
 
 /** Numbers are never used twice, also not those of groups behind damage. */

@@ -35,8 +35,8 @@ export interface CountingSink extends EventSink {
   readonly counts: ReadonlyMap<string, number>;
 }
 
-/** Logs each event at its level and counts it; `observe` sees it too. */
-export function eventSink(log: Log, observe: (name: string, data: Readonly<Record<string, string | number | boolean>>) => void): CountingSink {
+/** Logs each event at its level and counts it. */
+export function eventSink(log: Log): CountingSink {
   const counts = new Map<string, number>();
   return {
     counts,
@@ -44,7 +44,6 @@ export function eventSink(log: Log, observe: (name: string, data: Readonly<Recor
       counts.set(name, (counts.get(name) ?? 0) + 1);
       const level = LEVELS[name] ?? 'debug';
       if (log.isLevelEnabled(level)) log[level](data, name);
-      observe(name, data);
     },
   };
 }

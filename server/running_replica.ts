@@ -85,6 +85,8 @@ export interface ServerStatus {
   readonly journal: JournalStatus;
   readonly links: readonly LinkStatus[];
   readonly clientConnections: number;
+  /** What was wrong at boot and could be got over. */
+  readonly warnings?: readonly string[];
 }
 
 export type Health =

@@ -20,7 +20,11 @@ export class Turn {
   }
 
   readonly #run = (): void => {
-    this.#requested = false;
-    this.#end();
+    // What the end itself gathers goes out at its end: only then is a new turn needed.
+    try {
+      this.#end();
+    } finally {
+      this.#requested = false;
+    }
   };
 }

@@ -82,7 +82,7 @@ describe('the journal', () => {
     await journal.close();
     const again = await h.open();
     expect(hashes(again.scan.entries)).toEqual(hashes(entries));
-    expect(again.scan).toMatchObject({ certain: true, closed: true, torn: false, damage: [], base: 0, headOp: 50 });
+    expect(again.scan).toMatchObject({ certain: true, closed: true, tornBytes: 0, damage: [], base: 0, headOp: 50 });
     expect(again.scan.entries.map((e) => e.bytes.toString('hex'))).toEqual(entries.map((e) => e.bytes.toString('hex')));
     await again.journal.close();
   });

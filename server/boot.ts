@@ -1,0 +1,78 @@
+/**
+ * From a data directory to a BootState: what the replica starts from, and the open files behind its ports. What was
+ * opened is closed again when a later step fails.
+ */
+import { RecordStore } from '../checkpoint/record_store.ts';
+import { view } from '../lib/ids.ts';
+import type { BootState } from '../vr/replica_types.ts';
+import type { CheckpointId } from '../vr/superblock.ts';
+import { checkpointId } from './checkpoint_port.ts';
+import type { ServerConfig } from './config.ts';
+import { DataDirectoryError, openDataDirectory, type DataDirectory } from './data_directory.ts';
+import { DiskJournal, MemoryJournal } from './journal.ts';
+import type { Log } from './log.ts';
+
+export interface JournalEvents {
+  readonly onDurable: (ticket: number) => void;
+  readonly fatal: (error: Error) => void;
+}
+
+export interface Boot {
+  readonly data: DataDirectory;
+  readonly store: RecordStore;
+  readonly journal: DiskJournal | MemoryJournal;
+  readonly state: BootState;
+  /** Bytes of the last write that a crash had torn; cut. */
+  readonly tornBytes: number;
+}
+
+/** Rejects with an error whose message says what is wrong with the directory and what to do. */
+export async function boot(config: ServerConfig, log: Log, events: JournalEvents): Promise<Boot> {
+  const data = await openDataDirectory(config.data, {
+    clusterId: config.clusterId === undefined ? undefined : Buffer.from(config.clusterId, 'hex'),
+    memberId: config.memberId,
+  });
+  const opened: { close(): Promise<void> }[] = [data];
+  try {
+    for (const warning of data.warnings) log.warn(warning);
+    refuse(data, config);
+    const store = await RecordStore.open({ directory: data.records, cacheBytes: config.cacheBytes });
+    opened.push(store);
+    const state = store.checkpoint === null ? null : checkpointId(store.checkpoint);
+    if (state === null) log.warn('a transfer of the state was interrupted: it is taken up again');
+    const found = await openJournal(data, state ?? data.superblock.checkpoint, config, log, events);
+    return { data, store, journal: found.journal, tornBytes: found.tornBytes, state: { superblock: data.superblock, log: found.log, state } };
+  } catch (error) {
+    for (const resource of opened.reverse()) await resource.close();
+    throw error;
+  }
+}
+
+function refuse(data: DataDirectory, config: ServerConfig): void {
+  const { superblock } = data;
+  if (superblock.retired) {
+    throw new DataDirectoryError('otherMember', `member ${data.memberId} has left the group and may not take part again; format a new member in a directory of its own`);
+  }
+  const { durability } = superblock.configuration;
+  if (config.durability !== undefined && config.durability !== durability) {
+    throw new DataDirectoryError('otherGroup',
+      `the group of ${data.root} runs with durability '${durability}', not '${config.durability}': leave the option out, or format a new group`);
+  }
+}
+
+type BootLog = BootState['log'];
+
+async function openJournal(data: DataDirectory, checkpoint: CheckpointId, config: ServerConfig, log: Log, events: JournalEvents): Promise<{ journal: DiskJournal | MemoryJournal; log: BootLog; tornBytes: number }> {
+  const empty: BootLog = { base: checkpoint.op, baseHash: checkpoint.entryHash, entries: [], logView: view(0), intact: false };
+  if (data.superblock.configuration.durability === 'memory') {
+    return { journal: new MemoryJournal(events.onDurable), log: empty, tornBytes: 0 };
+  }
+  const { journal, scan } = await DiskJournal.open({
+    directory: data.journal, clusterId: data.clusterId, memberId: data.memberId, checkpoint, segmentBytes: config.journalSegmentBytes, ...events,
+  });
+  for (const damage of scan.damage) log.warn({ damage }, `the journal is damaged: ${damage}`);
+  if (!scan.certain) log.error('the log on disk cannot be trusted; it is fetched from the other replicas');
+  if (scan.tornBytes > 0) log.info({ bytes: scan.tornBytes }, 'a crash had torn the last write of the journal; it was never acknowledged and is cut');
+  const { base, baseHash, entries, logView, certain } = scan;
+  return { journal, log: { base, baseHash, entries, logView, intact: certain }, tornBytes: scan.tornBytes };
+}

@@ -15,17 +15,17 @@ export interface FuseLibraryFolder {
   remove(): void;
 }
 
-/** The shipped libfuse 2.9, or undefined where none is shipped for this machine (then the system's own has to do). */
-export function shippedLibrary(): string | undefined {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return undefined;
+/** The shipped libfuse 2.9, or null where none is shipped for this machine (then the system's own has to do). */
+export function shippedLibrary(): string | null {
+  if (process.platform !== 'linux' || process.arch !== 'x64') return null;
   const fuseNative = createRequire(import.meta.url).resolve('fuse-native/package.json');
   const { lib } = createRequire(fuseNative)('fuse-shared-library') as { readonly lib: string };
-  return existsSync(lib) ? lib : undefined;
+  return existsSync(lib) ? lib : null;
 }
 
 /** A folder of our own with a random name: nobody else can put a library there. */
 export function makeLibraryFolder(library = shippedLibrary()): FuseLibraryFolder {
-  if (library === undefined) return { environment: {}, remove: () => undefined };
+  if (library === null) return { environment: {}, remove: () => undefined };
   const folder = mkdtempSync(path.join(os.tmpdir(), 'vrfs-libfuse-'));
   symlinkSync(library, path.join(folder, 'libfuse.so.2'));
   const inherited = process.env['LD_LIBRARY_PATH'];

@@ -1,7 +1,6 @@
 /** A group of one in memory: the state machine itself behind the client's port, for the mount without processes and without a network. Calls and results cross as bytes, as they do for real. */
 import { assert, defined } from '../../lib/assert.ts';
 import { digest, epoch, opNumber, sessionId, view } from '../../lib/ids.ts';
-import type { Ino } from '../../lib/ids.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { decodeResult, encodeCall } from '../../fsservice/operation_codec.ts';

@@ -1,0 +1,200 @@
+/** The adapter over the state machine itself, without FUSE. */
+import { beforeEach, describe, expect, it } from 'vitest';
+import { EMPTY } from '../../lib/bytes.ts';
+import { Errno } from '../../fsservice/errno.ts';
+import { ROOT_INO } from '../../fsservice/operations.ts';
+import type { At, Credentials } from '../../fsservice/operations.ts';
+import { inode, O_APPEND, O_EXCL, O_TRUNC, Vfs, WRITE_MAX } from '../../mount/vfs.ts';
+import type { Opened, Outcome } from '../../mount/vfs.ts';
+import { MemoryGroup } from './memory_group.ts';
+import type { MemoryClient } from './memory_group.ts';
+
+const root: Credentials = { uid: 0, gid: 0, groups: [] };
+const user: Credentials = { uid: 1000, gid: 1000, groups: [4242] };
+const O_RDWR = 2;
+
+let group: MemoryGroup;
+let client: MemoryClient;
+let vfs: Vfs;
+
+beforeEach(() => {
+  group = new MemoryGroup();
+  client = group.client();
+  vfs = new Vfs(client);
+});
+
+function at(path: string): At {
+  return { dir: ROOT_INO, path: Buffer.from(path) };
+}
+
+function value<T>(outcome: Outcome<T>): T {
+  if (!outcome.ok) throw new Error(`errno ${outcome.errno}`);
+  return outcome.value;
+}
+
+async function create(path: string, mode = 0o644, flags = O_RDWR): Promise<Opened> {
+  return value(await vfs.create(root, at(path), mode, flags));
+}
+
+async function contents(path: string): Promise<string> {
+  const { handle, attributes } = value(await vfs.open(root, at(path), 0));
+  const data = value(await vfs.read(handle, 0, attributes.size + 10));
+  vfs.release(handle);
+  return data.toString();
+}
+
+describe('open files', () => {
+  it('are read and written at offsets; a read past the end is short', async () => {
+    const { handle } = await create('f');
+    expect(value(await vfs.write(handle, 3, Buffer.from('def')))).toBe(3);
+    expect(value(await vfs.write(handle, 0, Buffer.from('abc')))).toBe(3);
+    expect(value(await vfs.read(handle, 2, 2)).toString()).toBe('cd');
+    expect(value(await vfs.read(handle, 4, 100)).toString()).toBe('ef');
+    expect(value(await vfs.read(handle, 6, 1))).toHaveLength(0);
+  });
+
+  it('take a write of any length in pieces, and give it back in one', async () => {
+    const { handle } = await create('f');
+    const data = Buffer.alloc(2 * (1 << 20) + 12_345, 'pattern');
+    expect(value(await vfs.write(handle, 1, data))).toBe(data.length);
+    expect(client.counts.get('write')).toBe(Math.ceil(data.length / WRITE_MAX));
+    expect(value(await vfs.read(handle, 1, data.length + 99)).equals(data)).toBe(true);
+  });
+
+  it('report a write that fails midway as a short one', async () => {
+    const { handle } = await create('f');
+    const limit = 2 ** 44;
+    expect(value(await vfs.write(handle, limit - WRITE_MAX, Buffer.alloc(WRITE_MAX + 1)))).toBe(WRITE_MAX);
+    expect(await vfs.write(handle, limit, Buffer.alloc(1))).toEqual({ ok: false, errno: Errno.EFBIG });
+  });
+
+  it('append at the end as it is then, whatever another mount has added', async () => {
+    const other = new Vfs(group.client());
+    await create('log');
+    const a = value(await vfs.open(root, at('log'), O_RDWR | O_APPEND)).handle;
+    const b = value(await other.open(root, at('log'), O_RDWR | O_APPEND)).handle;
+    for (const [mount, handle, text] of [[vfs, a, 'one '], [other, b, 'two '], [vfs, a, 'three']] as const) await mount.write(handle, 0, Buffer.from(text));
+    expect(await contents('log')).toBe('one two three');
+  });
+
+  it('keep their inode while it has no name, until they are released', async () => {
+    const { handle, attributes } = await create('f');
+    await vfs.write(handle, 0, Buffer.from('still here'));
+    value(await vfs.unlink(root, at('f')));
+    expect(value(await vfs.read(handle, 0, 100)).toString()).toBe('still here');
+    expect(value(await vfs.fgetattr(handle)).attributes.nlink).toBe(0);
+    value(await vfs.ftruncate(handle, 5));
+    expect(value(await vfs.read(handle, 0, 100)).toString()).toBe('still');
+    vfs.release(handle);
+    expect(await vfs.getattr(root, inode(attributes.ino))).toMatchObject({ ok: false });
+  });
+
+  it('are counted: an inode opened twice is held until both are released', async () => {
+    const first = await create('f');
+    const second = value(await vfs.open(root, at('f'), 0));
+    value(await vfs.unlink(root, at('f')));
+    vfs.release(first.handle);
+    expect(value(await vfs.read(second.handle, 0, 1))).toHaveLength(0);
+    vfs.release(second.handle);
+    vfs.release(second.handle);
+    expect(client.openFiles.size).toBe(0);
+  });
+
+  it('are let go all at once when the mount ends', async () => {
+    await create('a');
+    await create('b');
+    expect(vfs.openHandles).toBe(2);
+    vfs.releaseAll();
+    expect([vfs.openHandles, client.openFiles.size]).toEqual([0, 0]);
+  });
+
+  it('that nobody opened are EBADF', async () => {
+    const bad = { ok: false, errno: Errno.EBADF };
+    expect(await vfs.read(77, 0, 1)).toEqual(bad);
+    expect(await vfs.write(77, 0, EMPTY)).toEqual(bad);
+    expect(await vfs.fgetattr(77)).toEqual(bad);
+    expect(await vfs.ftruncate(77, 0)).toEqual(bad);
+  });
+
+  it('were permitted when they were opened: a later chmod changes nothing', async () => {
+    value(await vfs.setattr(root, inode(ROOT_INO), { mode: 0o777 }));
+    const { handle } = value(await vfs.create(user, at('mine'), 0o400, O_RDWR));
+    value(await vfs.setattr(user, at('mine'), { mode: 0 }));
+    expect(value(await vfs.write(handle, 0, Buffer.from('x')))).toBe(1);
+  });
+
+  it('beyond what a session may hold are ENFILE', () => {
+    const full: Vfs = new Vfs({ ...client, submit: client.submit.bind(client), query: client.query.bind(client), close: client.close.bind(client), openFiles: { open: () => { throw new RangeError('full'); }, release: () => undefined } });
+    expect(full.openInode(ROOT_INO, 0)).toEqual({ ok: false, errno: 23 });
+  });
+});
+
+describe('create', () => {
+  it('with O_EXCL fails where the name is taken; without, it opens what is there', async () => {
+    await create('f', 0o644, O_RDWR | O_EXCL);
+    expect(await vfs.create(root, at('f'), 0o644, O_RDWR | O_EXCL)).toEqual({ ok: false, errno: Errno.EEXIST });
+    const again = await create('f');
+    await vfs.write(again.handle, 0, Buffer.from('kept'));
+    await create('f');
+    expect(await contents('f')).toBe('kept');
+    await create('f', 0o644, O_RDWR | O_TRUNC);
+    expect(await contents('f')).toBe('');
+  });
+
+  it('does not open what another has made meanwhile and the caller may not', async () => {
+    value(await vfs.setattr(root, inode(ROOT_INO), { mode: 0o777 }));
+    await create('secret', 0o600);
+    expect(await vfs.create(user, at('secret'), 0o644, O_RDWR)).toEqual({ ok: false, errno: Errno.EACCES });
+    await create('readable', 0o644);
+    expect(await vfs.create(user, at('readable'), 0o644, O_RDWR | O_TRUNC)).toEqual({ ok: false, errno: Errno.EACCES });
+    expect((await vfs.create(user, at('readable'), 0o644, 0)).ok).toBe(true);
+  });
+});
+
+describe('directories', () => {
+  it('are listed whole, over as many pages as it takes', async () => {
+    value(await vfs.mkdir(root, at('d'), 0o755));
+    const names = Array.from({ length: 2500 }, (_, i) => `entry-${i}`);
+    for (const name of names) value(await vfs.mknod(root, at(`d/${name}`), 'file', 0o644, 0));
+    const listing = value(await vfs.readdirAll(root, at('d')));
+    expect(listing.entries.map((e) => e.name.toString()).sort()).toEqual([...names].sort());
+    expect(listing.parent).toBe(ROOT_INO);
+    expect(listing.ino).toBe(value(await vfs.getattr(root, at('d'))).attributes.ino);
+  });
+});
+
+describe('set-uid and set-gid', () => {
+  it.each([[0o6755, 0o755], [0o2745, 0o2745], [0o4711, 0o711], [0o644, 0o644]])('%o becomes %o when a writer may not keep them', async (before, after) => {
+    const { handle, attributes } = await create('f');
+    value(await vfs.setattr(root, inode(attributes.ino), { mode: before }));
+    await vfs.write(handle, 0, Buffer.from('x'), true);
+    expect(value(await vfs.fgetattr(handle)).attributes.mode).toBe(after);
+  });
+});
+
+describe('extended attributes', () => {
+  it('are set, read, listed and removed', async () => {
+    await create('f');
+    value(await vfs.setxattr(root, at('f'), Buffer.from('user.a'), Buffer.from('1'), 'create'));
+    expect(value(await vfs.getxattr(root, at('f'), Buffer.from('user.a'))).value.toString()).toBe('1');
+    expect(value(await vfs.listxattr(root, at('f'))).names.map(String)).toEqual(['user.a']);
+    value(await vfs.removexattr(root, at('f'), Buffer.from('user.a')));
+    expect(await vfs.getxattr(root, at('f'), Buffer.from('user.a'))).toEqual({ ok: false, errno: Errno.ENODATA });
+  });
+
+  it('that the mount never keeps cost no round trip', async () => {
+    await create('f');
+    const before = client.counts.get('getxattr');
+    expect(await vfs.getxattr(root, at('f'), Buffer.from('security.capability'))).toEqual({ ok: false, errno: Errno.ENODATA });
+    expect(await vfs.getxattr(root, at('f'), Buffer.from('system.posix_acl_access'))).toEqual({ ok: false, errno: Errno.EOPNOTSUPP });
+    expect(await vfs.setxattr(root, at('f'), Buffer.from('security.capability'), EMPTY, 'any')).toEqual({ ok: false, errno: Errno.EOPNOTSUPP });
+    expect(client.counts.get('getxattr')).toBe(before);
+  });
+});
+
+describe('a group that does not answer', () => {
+  it('is a rejection, not a value: the caller does not know what happened', async () => {
+    client.failNext = new Error('no quorum');
+    await expect(vfs.mkdir(root, at('d'), 0o755)).rejects.toThrow('no quorum');
+  });
+});

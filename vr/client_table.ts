@@ -6,8 +6,8 @@
  * Beside the records each slot has volatile fields of the present primary: the request that is on its way through the
  * log, and the connection that waits for the reply. They are forgotten at a view change.
  */
-import { assert, defined } from '../lib/assert.ts';
-import { decodeAll, DecodeError, Reader, Writer, type Decoded } from '../lib/bytes.ts';
+import { defined } from '../lib/assert.ts';
+import { decodeAll, Reader, Writer, type Decoded } from '../lib/bytes.ts';
 import { opNumber, sessionId, type OpNumber, type SessionId } from '../lib/ids.ts';
 import { systemKey, SystemKind } from '../lib/system_keys.ts';
 import type { Table } from '../lib/table.ts';
@@ -39,16 +39,27 @@ export interface RegisterBody {
   readonly nonce: Buffer;
   readonly flags: number;
   readonly name: string;
+  /** How many sessions there may be: the primary's limit, logged, so that all replicas evict alike. */
+  readonly maxSessions: number;
+}
+
+export interface ExpireBody {
+  readonly session: SessionId;
+  /** Silence after which it ends, microseconds: the primary's, logged. */
+  readonly timeout: number;
 }
 
 export function encodeRegisterBody(b: RegisterBody): Buffer {
-  return new Writer(64).raw(b.nonce).u32(b.flags).string16(b.name).finish();
+  return new Writer(64).raw(b.nonce).u32(b.flags).string16(b.name).u32(b.maxSessions).finish();
 }
 export function decodeRegisterBody(bytes: Buffer): Decoded<RegisterBody> {
-  return decodeAll(bytes, (r) => ({ nonce: Buffer.from(r.raw(16)), flags: r.u32(), name: r.string16() }));
+  return decodeAll(bytes, (r) => ({ nonce: Buffer.from(r.raw(16)), flags: r.u32(), name: r.string16(), maxSessions: r.u32() }));
 }
-export function encodeExpireBody(session: SessionId): Buffer {
-  return new Writer(6).u48(session).finish();
+export function encodeExpireBody(b: ExpireBody): Buffer {
+  return new Writer(14).u48(b.session).u53(b.timeout).finish();
+}
+export function decodeExpireBody(bytes: Buffer): Decoded<ExpireBody> {
+  return decodeAll(bytes, (r) => ({ session: sessionId(r.u48()), timeout: r.u53() }));
 }
 
 function sessionKey(session: number): Buffer {
@@ -76,17 +87,10 @@ const SCAN = 1024;
 
 export class ClientTable {
   readonly #table: Table;
-  readonly #maxSessions: number;
-  readonly #slotsPerSession: number;
-  readonly #timeout: number;
   #sessions = new Map<number, Session>();
 
-  /** `timeoutMs`, `slots`, `maxSessions` must be equal on all replicas: they decide what execution does. */
-  constructor(table: Table, options: { readonly maxSessions: number; readonly sessionSlots: number; readonly sessionTimeoutMs: number }) {
+  constructor(table: Table) {
     this.#table = table;
-    this.#maxSessions = options.maxSessions;
-    this.#slotsPerSession = options.sessionSlots;
-    this.#timeout = options.sessionTimeoutMs * 1000;
   }
 
   get size(): number {
@@ -99,7 +103,6 @@ export class ClientTable {
     return this.#sessions.get(id);
   }
   slot(session: Session, index: number): Slot {
-    assert(index < this.#slotsPerSession, 'slot index was checked');
     let slot = session.slots[index];
     if (slot === undefined) {
       slot = { key: slotKey(session.id, index), seq: 0, op: opNumber(0), reply: Buffer.alloc(0), inFlight: 0, connection: -1 };
@@ -183,7 +186,7 @@ export class ClientTable {
   register(entry: Entry, body: RegisterBody, evict: (session: SessionId) => void): { session: SessionId; created: boolean } {
     const known = this.#table.get(registrationKey(body.nonce));
     if (known !== undefined) return { session: sessionId(known.readUIntBE(0, 6)), created: false };
-    if (this.#sessions.size >= this.#maxSessions) {
+    if (this.#sessions.size >= body.maxSessions) {
       const oldest = this.#leastRecentlyActive();
       evict(oldest);
       this.end(oldest);
@@ -206,9 +209,9 @@ export class ClientTable {
   }
 
   /** Whether an expire entry takes effect: decided at execution, since the session may have spoken meanwhile. */
-  expired(session: number, now: number): boolean {
+  expired(session: number, now: number, timeout: number): boolean {
     const s = this.#sessions.get(session);
-    return s !== undefined && now - s.lastActive > this.#timeout;
+    return s !== undefined && now - s.lastActive > timeout;
   }
 
   /** The session's records go. */
@@ -219,11 +222,4 @@ export class ClientTable {
     this.#table.delete(registrationKey(session.nonce));
     this.#sessions.delete(id);
   }
-}
-
-/** The session named by an expire entry. */
-export function decodeExpireBody(body: Buffer): SessionId {
-  const decoded = decodeAll(body, (r) => sessionId(r.u48()));
-  if (!decoded.ok) throw new DecodeError(`an expire entry that we wrote: ${decoded.reason}`);
-  return decoded.value;
 }

@@ -73,8 +73,10 @@ export class Execution {
         return;
       }
       case 'expire': {
-        const session = decodeExpireBody(entry.body);
-        if (!r.clients.expired(session, entry.time)) return;
+        const body = decodeExpireBody(entry.body);
+        assert(body.ok, 'an expire entry is written by a primary');
+        const { session, timeout } = body.value;
+        if (!r.clients.expired(session, entry.time, timeout)) return;
         r.ports.stateMachine.sessionEnded(entry, session);
         r.clients.end(session);
         r.event('session-expired', { session });

@@ -112,7 +112,7 @@ export class NormalCase {
 
   onRegister(connection: ConnectionId, m: Register): void {
     if (this.#deferred(connection, () => { this.onRegister(connection, m); })) return;
-    const body = encodeRegisterBody(m);
+    const body = encodeRegisterBody({ nonce: m.nonce, flags: m.flags, name: m.name, maxSessions: this.#r.options.maxSessions });
     if (Buffer.byteLength(m.name) > MAX_NAME_BYTES) {
       this.#reject(connection, 'invalid', `a session's name has at most ${MAX_NAME_BYTES} bytes`, GROUP, 0, 0);
       return;
@@ -325,8 +325,9 @@ export class NormalCase {
     if (r.now < this.#expiryAt) return;
     this.#expiryAt = r.now + EXPIRY_SCAN_MS;
     const now = Math.max(r.ports.clock.wall(), r.execution.time);
+    const timeout = r.options.sessionTimeoutMs * 1000;
     for (const s of r.clients.sessions()) {
-      if (r.clients.expired(s.id, now)) this.#gathered.push({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody(s.id) });
+      if (r.clients.expired(s.id, now, timeout)) this.#gathered.push({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: s.id, timeout }) });
     }
   }
 

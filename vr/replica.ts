@@ -96,7 +96,7 @@ export class Replica implements ReplicaEvents {
     this.commit = state?.op ?? opNumber(0);
     this.phase = usable ? 'normal' : 'recovering';
     this.persistence = new Persistence(ports, superblock, this.logView, this.log.head);
-    this.clients = new ClientTable(ports.checkpoints.table, options);
+    this.clients = new ClientTable(ports.checkpoints.table);
 
     this.execution = new Execution(this, state);
     this.normal = new NormalCase(this);

@@ -25,5 +25,4 @@ export interface Application {
   stateMachine(table: Table): StateMachine;
   model(): SequentialModel;
   workload(): Workload;
-  describe(body: Buffer, result: Buffer): string;
 }

@@ -31,7 +31,7 @@ export class Checkers implements HostObserver {
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
     const { application } = cluster.options;
-    this.replyChecker = new ReplyChecker(() => application.model(), (body, result) => application.describe(body, result));
+    this.replyChecker = new ReplyChecker(() => application.model());
   }
 
   get floor(): number {
@@ -60,11 +60,11 @@ export class Checkers implements HostObserver {
     ensure(m.op === executed, 'reads see committed state', () => `#${host.index} answers a read with op ${m.op}, it has executed ${executed}`);
   }
 
-  executed(host: Host, entry: Entry, result: Buffer): void {
+  executed(host: Host, entry: Entry, result: Buffer, settled: () => boolean): void {
     if (!this.#chained(host, entry, result)) return;
     this.once.executed(entry);
     this.#results[entry.op] = result;
-    this.replyChecker.executed(entry, result);
+    this.replyChecker.executed(entry, result, settled());
     this.#cluster.coverage.count(entry.kind === 'request' ? 'operations' : 'housekeeping steps');
   }
 

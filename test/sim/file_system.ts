@@ -3,7 +3,7 @@ import { assert, unreachable } from '../../lib/assert.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import type { Prng } from '../../lib/prng.ts';
 import { encodeCall, decodeCall, decodeResult } from '../../fsservice/operation_codec.ts';
-import { ROOT_INO, type At, type Credentials, type OperationType, type ReadOperation, type WriteOperation } from '../../fsservice/operations.ts';
+import { ROOT_INO, type At, type Credentials, type ReadOperation, type WriteOperation } from '../../fsservice/operations.ts';
 import { formatNamespace } from '../../fsservice/records.ts';
 import { FileSystemService } from '../../fsservice/service.ts';
 import { FileSystemModel } from './file_system_model.ts';
@@ -102,11 +102,6 @@ class FileSystemWorkload implements Workload {
   }
 }
 
-function show(type: OperationType, result: Buffer): string {
-  const decoded = decodeResult(type, result);
-  return decoded.ok ? JSON.stringify(decoded.value) : `undecodable ${result.toString('hex')}`;
-}
-
 export const fileSystem: Application = {
   format: () => {
     const table = new MemoryTable();
@@ -116,8 +111,4 @@ export const fileSystem: Application = {
   stateMachine: (table) => new FileSystemService(table),
   model: () => new FileSystemModel(),
   workload: () => new FileSystemWorkload(),
-  describe: (body, result) => {
-    const call = decodeCall(body);
-    return call.ok ? `${JSON.stringify(call.value.operation)} gives ${show(call.value.operation.type, result)}` : `undecodable ${body.toString('hex')}`;
-  },
 };

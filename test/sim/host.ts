@@ -27,7 +27,8 @@ export type StateMachineFactory = (table: Table) => StateMachine;
 /** What the checkers are told. */
 export interface HostObserver {
   sent(host: Host, message: Message): void;
-  executed(host: Host, entry: Entry, result: Buffer): void;
+  /** `settled()`: the application has no house-keeping left to do. */
+  executed(host: Host, entry: Entry, result: Buffer, settled: () => boolean): void;
   sessionStarted(host: Host, entry: Entry, flags: number): void;
   sessionEnded(host: Host, entry: Entry, session: number): void;
   queried(host: Host, body: Buffer, result: Buffer): void;
@@ -326,6 +327,7 @@ export class Host {
     const { observer, network, coverage, trace } = world;
     const inner = world.stateMachine(checkpoints.table);
     const random = this.#random.fork();
+    const settled = (): boolean => inner.housekeeping() === undefined;
     const transmit = (to: readonly MemberId[], message: Message): void => {
       observer.sent(this, message);
       network.send(this.index, to.map((id) => world.endpointOf(id)), this.incarnation, message);
@@ -345,7 +347,7 @@ export class Host {
       stateMachine: {
         execute: (entry) => {
           const result = inner.execute(entry);
-          observer.executed(this, entry, result);
+          observer.executed(this, entry, result, settled);
           return result;
         },
         sessionStarted: (entry, flags) => {

@@ -90,8 +90,12 @@ class RegisterModel implements SequentialModel, Registers {
   set(register: number, value: number): void {
     this.#values.set(register, value);
   }
-  execute(entry: Entry): Buffer {
-    return apply(this, entry.body);
+  execute(entry: Entry, result: Buffer): string | null {
+    return this.#compare(entry.body, result);
+  }
+  #compare(body: Buffer, result: Buffer): string | null {
+    const expected = apply(this, body);
+    return expected.equals(result) ? null : `kind ${body[0]} of register ${body[1]} gives ${result.toString('hex')}, not ${expected.toString('hex')}`;
   }
   sessionStarted(): void {
     // As above.
@@ -99,8 +103,8 @@ class RegisterModel implements SequentialModel, Registers {
   sessionEnded(): void {
     // As above.
   }
-  query(body: Buffer): Buffer {
-    return apply(this, body);
+  query(body: Buffer, result: Buffer): string | null {
+    return this.#compare(body, result);
   }
 }
 
@@ -128,5 +132,4 @@ export const registers: Application = {
   stateMachine: (table) => new RegisterTable(table),
   model: () => new RegisterModel(),
   workload: () => new RegisterWorkload(),
-  describe: (body, result) => `kind ${body[0]} of register ${body[1]} gives ${result.readUInt32BE(0)}`,
 };

@@ -314,6 +314,8 @@ export class Fetcher {
         reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
       };
       signal.addEventListener('abort', stop, { once: true });
+      // It may have been aborted while the request was being made.
+      if (signal.aborted) stop();
     });
     try {
       return await Promise.race([work, aborted]);

@@ -6,6 +6,7 @@ import { hasPrefix, slotBits, slotPrefix } from '../../checkpoint/key_bits.ts';
 import { PAGE_RECORDS, hashedPart, pageEntries } from '../../checkpoint/page.ts';
 import { sourceOf, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
 import { recordHash } from '../../checkpoint/hashes.ts';
+import { assert } from '../../lib/assert.ts';
 import { sha256Bytes } from '../../lib/hash.ts';
 import type { Prng } from '../../lib/prng.ts';
 
@@ -57,46 +58,46 @@ export function checkTree(c: MemoryCheckpoint): void {
       seen.add(id);
       const page = source(id);
       const entries = pageEntries(page);
-      expect(entries.length).toBe(child.records);
-      expect(entries.length).toBeGreaterThan(0);
-      expect(entries.length).toBeLessThanOrEqual(PAGE_RECORDS);
-      expect(sha256Bytes(hashedPart(page)).equals(child.hash)).toBe(true);
+      assert(entries.length === child.records, 'tree');
+      assert(entries.length > 0, 'tree');
+      assert(entries.length <= PAGE_RECORDS, 'tree');
+      assert(sha256Bytes(hashedPart(page)).equals(child.hash), 'tree');
       let bytes = 0;
       for (const entry of entries) {
-        expect(hasPrefix(entry.key, prefix, bits)).toBe(true);
+        assert(hasPrefix(entry.key, prefix, bits), 'tree');
         const value = c.records.get(entry.key);
-        expect(value).toBeDefined();
-        expect(entry.hash.latin1Slice()).toBe(recordHash(entry.key, value as Buffer));
-        expect(entry.stamp).toBeLessThanOrEqual(child.stamp);
+        assert(value !== undefined, 'tree');
+        assert(entry.hash.latin1Slice() === recordHash(entry.key, value as Buffer), 'tree');
+        assert(entry.stamp <= child.stamp, 'tree');
         keys.push(entry.key.toString('latin1'));
         bytes += entry.key.length + (value as Buffer).length;
       }
-      expect(child.recordBytes).toBe(bytes);
+      assert(child.recordBytes === bytes, 'tree');
       return;
     }
     const id = innerId(child);
     seen.add(id);
     const node = decodeInner(source(id));
-    expect(node.nibbles * 4).toBeGreaterThanOrEqual(bits);
-    expect(child.records).toBeGreaterThan(PAGE_RECORDS);
+    assert(node.nibbles * 4 >= bits, 'tree');
+    assert(child.records > PAGE_RECORDS, 'tree');
     const counts = node.slots.map((s) => s?.records ?? 0);
-    expect(counts.reduce((a, b) => a + b, 0)).toBe(child.records);
-    expect(node.slots.reduce((a, b) => a + (b?.recordBytes ?? 0), 0)).toBe(child.recordBytes);
-    expect(node.slots.filter((s) => s !== null).length).toBeGreaterThan(1);
+    assert(counts.reduce((a, b) => a + b, 0) === child.records, 'tree');
+    assert(node.slots.reduce((a, b) => a + (b?.recordBytes ?? 0), 0) === child.recordBytes, 'tree');
+    assert(node.slots.filter((s) => s !== null).length > 1, 'tree');
     for (let span = 2; span <= 16; span <<= 1) {
       for (let slot = 0; slot < 16; slot += span) {
         const total = counts.slice(slot, slot + span).reduce((a, b) => a + b, 0);
         const parts = node.slots.slice(slot, slot + span).filter((s) => s !== null).length;
         // Slots that hold at most a page's records together are one page, which starts the range.
-        if (parts > 1) expect(total).toBeGreaterThan(PAGE_RECORDS);
+        if (parts > 1) assert(total > PAGE_RECORDS, 'tree');
       }
     }
     for (let slot = 0; slot < 16; slot++) {
       const below = node.slots[slot];
       if (below === null || below === undefined) continue;
-      expect(below.stamp).toBeLessThanOrEqual(child.stamp);
+      assert(below.stamp <= child.stamp, 'tree');
       if (below.kind === 'page') {
-        expect(slot % below.span).toBe(0);
+        assert(slot % below.span === 0, 'tree');
         visit(below, slotPrefix(node.prefix, node.nibbles, slot), slotBits(node.nibbles, below.span));
       } else {
         visit(below, slotPrefix(node.prefix, node.nibbles, slot), slotBits(node.nibbles, 1));
@@ -104,7 +105,7 @@ export function checkTree(c: MemoryCheckpoint): void {
     }
   };
   if (c.top !== null) visit(c.top, Buffer.alloc(0), 0);
-  expect(c.count).toBe(c.records.size);
+  assert(c.count === c.records.size, 'tree');
   expect(keys).toEqual([...c.records.entries()].map(([k]) => k.toString('latin1')));
   expect([...c.nodes.keys()].sort()).toEqual([...seen].sort());
 }

@@ -4,6 +4,7 @@
  * From loopback the default is root; from anywhere else a request has to say who it is.
  */
 import type { IncomingHttpHeaders } from 'node:http';
+import { hostname } from 'node:os';
 import type { Credentials } from '../../fsservice/operations.ts';
 import { badRequest, problem } from './problem.ts';
 
@@ -33,18 +34,32 @@ function basic(authorization: string): Credentials {
   return { uid: id(text.slice(0, colon), 'The user name'), gid, groups };
 }
 
+const LOCAL_NAME = /^(localhost|.+\.localhost|\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.%]+\])(:\d+)?$/i;
+const OWN_NAME = hostname().toLowerCase();
+
+/**
+ * A page of another site can have its own name resolve to 127.0.0.1 and then passes for a page of this server (DNS rebinding). Its requests still
+ * carry that name, so a request over loopback has to name this machine.
+ */
+function checkHost(host: string): void {
+  if (LOCAL_NAME.test(host) || host.toLowerCase().split(':', 1)[0] === OWN_NAME) return;
+  throw problem(421, 'misdirected', 'Misdirected request', `The request came over loopback, but names the host '${host.slice(0, 100)}'.`, 'Use 127.0.0.1, localhost or the name of this machine in the URL; a proxy on this machine has to set Host so.');
+}
+
 function isLoopback(address: string | undefined): boolean {
   return address !== undefined && (address.startsWith('127.') || address === '::1' || address.startsWith('::ffff:127.'));
 }
 
 /** Throws a problem when the headers are malformed, or missing where they are needed. */
 export function credentialsOf(headers: IncomingHttpHeaders, remoteAddress: string | undefined): Credentials {
+  const loopback = isLoopback(remoteAddress);
+  if (loopback) checkHost(headers.host ?? '');
   const uid = headers['x-vrfs-uid'];
   const gid = headers['x-vrfs-gid'];
   const groups = headers['x-vrfs-groups'];
   if (uid === undefined && gid === undefined && groups === undefined) {
     if (headers.authorization !== undefined) return basic(headers.authorization);
-    if (isLoopback(remoteAddress)) return ROOT;
+    if (loopback) return ROOT;
     throw problem(401, 'unauthorized', 'Unauthorized', 'A request from another machine has to say on whose behalf it acts.', REMEDY, { 'www-authenticate': 'Basic realm="uid:gid"' });
   }
   if (uid === undefined) throw badRequest('X-Vrfs-Gid or X-Vrfs-Groups without X-Vrfs-Uid.', REMEDY);

@@ -29,7 +29,7 @@ export interface HttpOptions {
 export interface HttpServer {
   /** `host:port` as bound. */
   readonly address: string;
-  /** Takes no more requests, lets those under way finish (at most `limits.closeMs`), closes. Leaves the client open. */
+  /** Takes no more connections, lets those under way finish (at most `limits.closeMs`), closes. Leaves the client open. */
   close(): Promise<void>;
 }
 
@@ -44,6 +44,8 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
     logger: false,
     logController: new LogController({ disableRequestLogging: true }),
     exposeHeadRoutes: false,
+    // A request that a connection brings while the server closes is answered like any other, and is its last.
+    return503OnClosing: false,
     bodyLimit: limits.jsonBytes,
     connectionTimeout: limits.idleMs,
     requestTimeout: limits.requestMs,

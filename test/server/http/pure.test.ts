@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Errno } from '../../../fsservice/errno.ts';
@@ -130,26 +131,32 @@ describe('preconditions', () => {
 });
 
 describe('credentials', () => {
+  const LOCAL = { host: '127.0.0.1:7201' };
+  test('over loopback the host named has to be this machine: DNS rebinding', () => {
+    for (const host of ['localhost:7201', '[::1]:7201', '127.0.0.1', 'vrfs.localhost', `${hostname()}:7201`]) expect(credentialsOf({ host }, '127.0.0.1').uid).toBe(0);
+    for (const host of ['evil.example:7201', '127.0.0.1.evil.example', '', 'localhost.evil.example']) expect(problemIn(() => credentialsOf({ host, 'x-vrfs-uid': '0' }, '127.0.0.1')).status).toBe(421);
+    expect(credentialsOf({ host: 'storage.example:7201', 'x-vrfs-uid': '7' }, '10.0.0.1').uid).toBe(7);
+  });
   test('root from loopback, and only from there', () => {
-    expect(credentialsOf({}, '127.0.0.1').uid).toBe(0);
-    expect(credentialsOf({}, '::1').uid).toBe(0);
-    expect(credentialsOf({}, '::ffff:127.0.0.1').uid).toBe(0);
+    expect(credentialsOf(LOCAL, '127.0.0.1').uid).toBe(0);
+    expect(credentialsOf(LOCAL, '::1').uid).toBe(0);
+    expect(credentialsOf(LOCAL, '::ffff:127.0.0.1').uid).toBe(0);
     expect(problemIn(() => credentialsOf({}, '10.0.0.1')).status).toBe(401);
     expect(problemIn(() => credentialsOf({}, undefined)).status).toBe(401);
   });
   test('headers', () => {
     expect(credentialsOf({ 'x-vrfs-uid': '5', 'x-vrfs-gid': '6', 'x-vrfs-groups': '7, 8' }, '10.0.0.1')).toEqual({ uid: 5, gid: 6, groups: [7, 8] });
     expect(credentialsOf({ 'x-vrfs-uid': '5' }, '10.0.0.1')).toEqual({ uid: 5, gid: 5, groups: [] });
-    expect(problemIn(() => credentialsOf({ 'x-vrfs-gid': '5' }, '127.0.0.1')).detail).toContain('X-Vrfs-Uid');
-    expect(problemIn(() => credentialsOf({ 'x-vrfs-uid': 'bob' }, '127.0.0.1')).detail).toContain('bob');
-    expect(problemIn(() => credentialsOf({ 'x-vrfs-uid': '4294967295' }, '127.0.0.1')).status).toBe(400);
-    expect(problemIn(() => credentialsOf({ 'x-vrfs-uid': '1', 'x-vrfs-groups': Array.from({ length: 65 }, (_, i) => i).join(',') }, '127.0.0.1')).detail).toContain('65');
+    expect(problemIn(() => credentialsOf({ ...LOCAL, 'x-vrfs-gid': '5' }, '127.0.0.1')).detail).toContain('X-Vrfs-Uid');
+    expect(problemIn(() => credentialsOf({ ...LOCAL, 'x-vrfs-uid': 'bob' }, '127.0.0.1')).detail).toContain('bob');
+    expect(problemIn(() => credentialsOf({ ...LOCAL, 'x-vrfs-uid': '4294967295' }, '127.0.0.1')).status).toBe(400);
+    expect(problemIn(() => credentialsOf({ ...LOCAL, 'x-vrfs-uid': '1', 'x-vrfs-groups': Array.from({ length: 65 }, (_, i) => i).join(',') }, '127.0.0.1')).detail).toContain('65');
   });
   test('basic', () => {
     const basic = (text: string) => ({ authorization: `Basic ${Buffer.from(text).toString('base64')}` });
     expect(credentialsOf(basic('5:6,7'), '10.0.0.1')).toEqual({ uid: 5, gid: 6, groups: [7] });
-    expect(problemIn(() => credentialsOf({ authorization: 'Bearer x' }, '127.0.0.1')).status).toBe(401);
-    expect(problemIn(() => credentialsOf(basic('bob:secret'), '127.0.0.1')).status).toBe(400);
+    expect(problemIn(() => credentialsOf({ ...LOCAL, authorization: 'Bearer x' }, '127.0.0.1')).status).toBe(401);
+    expect(problemIn(() => credentialsOf({ ...LOCAL, ...basic('bob:secret') }, '127.0.0.1')).status).toBe(400);
   });
 });
 

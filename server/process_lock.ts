@@ -4,6 +4,7 @@
  * own lock, which the kernel drops with the process, stands behind it where pids do not tell (other pid namespaces).
  */
 import { link, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 
@@ -69,18 +70,18 @@ export interface ProcessLock {
   release(): Promise<void>;
 }
 
-/** Rejects with DirectoryLockedError while another living process holds it. */
-export async function lockDirectory(directory: string): Promise<ProcessLock> {
+/** In the name of the process `pid`, this one by default. Rejects with DirectoryLockedError while a living process holds it. */
+export async function lockDirectory(directory: string, pid = process.pid): Promise<ProcessLock> {
   const path = join(directory, LOCK_NAME);
-  const own: Holder = { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '', bootId: await bootId() };
+  const own: Holder = { pid, startTime: (await startTimeOf(pid)) ?? '', bootId: await bootId() };
   // Written aside and linked into place, so that nobody ever sees a lock without its holder's name.
-  const aside = `${path}.${process.pid}`;
+  const aside = `${path}.${pid}`;
   await writeFile(aside, JSON.stringify(own), { mode: 0o600 });
   try {
     while (!(await tryLink(aside, path))) {
       const seen = await textOf(path);
-      const pid = await lockHolder(directory);
-      if (pid !== null) throw new DirectoryLockedError(directory, pid);
+      const holder = await lockHolder(directory);
+      if (holder !== null) throw new DirectoryLockedError(directory, holder);
       if (seen !== null) await removeStale(path, seen);
     }
   } finally {
@@ -101,7 +102,7 @@ async function tryLink(from: string, to: string): Promise<boolean> {
 
 /** Of two processes that both see a stale lock one moves it away; the other finds it gone, or moves a new one, which it puts back. */
 async function removeStale(path: string, seen: string): Promise<void> {
-  const moved = `${path}.stale-${process.pid}`;
+  const moved = `${path}.stale-${randomUUID()}`;
   try {
     await rename(path, moved);
   } catch (error) {

@@ -1,0 +1,79 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parseAddress } from '../../server/address.ts';
+import { ConfigError, describeCluster, loadCluster, loadConfig, parseCluster, replicaOptions } from '../../server/config.ts';
+import { DEFAULT_REPLICA_OPTIONS } from '../../vr/replica_types.ts';
+import { temporaryDirectory } from './support.ts';
+
+async function file(value: unknown): Promise<string> {
+  const path = join(await temporaryDirectory(), 'config.json');
+  await writeFile(path, typeof value === 'string' ? value : JSON.stringify(value));
+  return path;
+}
+
+describe('the configuration', () => {
+  it('has defaults for everything but the data directory, and is frozen', async () => {
+    const config = await loadConfig({ flags: { data: './data/1' } });
+    expect(replicaOptions(config)).toEqual(DEFAULT_REPLICA_OPTIONS);
+    expect(Object.isFrozen(config)).toBe(true);
+    expect(config).toMatchObject({ logLevel: 'info', http: true });
+    await expect(loadConfig({})).rejects.toThrow(/data: /);
+  });
+
+  it('takes flags before the environment before the file', async () => {
+    const path = await file({ data: 'from-file', checkpointOps: 10, pipeline: 7, heartbeatMs: 20 });
+    const config = await loadConfig({
+      file: path,
+      environment: { VRFS_DATA: 'from-environment', VRFS_CHECKPOINT_OPS: '20', VRFS_SERVERS: 'a:1', VRFS_HTTP: 'false' },
+      flags: { checkpointOps: 30, pipeline: undefined },
+    });
+    expect(config).toMatchObject({ data: 'from-environment', checkpointOps: 30, pipeline: 7, heartbeatMs: 20, http: false });
+  });
+
+  it('says which key is wrong, where it came from and what is allowed', async () => {
+    const load = (flags: Record<string, unknown>, environment: Record<string, string> = {}): Promise<unknown> => loadConfig({ flags: { data: 'd', ...flags }, environment });
+    await expect(load({ checkpointOps: 0 })).rejects.toThrow(/checkpointOps \(from the command line\): .*>=1/);
+    await expect(load({}, { VRFS_PIPELINE: 'many' })).rejects.toThrow(/pipeline \(from VRFS_PIPELINE\)/);
+    await expect(load({ listen: 'localhost' })).rejects.toThrow(/listen .*"localhost" is not an address: write host:port/);
+    await expect(load({ durability: 'tape' })).rejects.toThrow(/durability.*"disk"\|"memory"/);
+    await expect(load({ viewChangeMs: 100, heartbeatMs: 50 })).rejects.toThrow(/viewChangeMs.*three times heartbeatMs/);
+    await expect(load({ checkpointOpz: 5 })).rejects.toThrow(/unknown: checkpointOpz \(known are data,/);
+    await expect(load({ journalSegmentBytes: 1_000_001 })).rejects.toThrow(/a multiple of 4096/);
+    await expect(load({ checkpointOps: 0, pipeline: 0 })).rejects.toThrow(/checkpointOps.*pipeline/);
+  });
+
+  it('names a file that cannot be read or is not JSON', async () => {
+    await expect(loadConfig({ file: '/nowhere/config.json' })).rejects.toThrow(/configuration file \/nowhere\/config.json cannot be read: ENOENT/);
+    await expect(loadConfig({ file: await file('{"data": ') })).rejects.toThrow(/is not JSON/);
+    await expect(loadConfig({ file: await file([1]) })).rejects.toThrow(/one JSON object/);
+  });
+});
+
+describe('a cluster file', () => {
+  const members = [1, 2, 3].map((id) => ({ id, address: `127.0.0.1:${7100 + id}`, httpAddress: `127.0.0.1:${7200 + id}` }));
+  const value = { clusterId: '00112233445566778899aabbccddeeff', durability: 'memory', members };
+
+  it('is read as it was written', async () => {
+    const cluster = await loadCluster(await file(value));
+    expect(cluster.configuration.members.map((m) => m.id)).toEqual([1, 2, 3]);
+    expect(parseCluster(JSON.parse(describeCluster(cluster)), 'again')).toEqual(cluster);
+  });
+
+  it('is refused with what is wrong', () => {
+    expect(() => parseCluster({ ...value, clusterId: 'abc' }, 'c.json')).toThrow(ConfigError);
+    expect(() => parseCluster({ ...value, clusterId: 'abc' }, 'c.json')).toThrow(/c\.json does not describe a group: clusterId: 32 hexadecimal digits/);
+    expect(() => parseCluster({ ...value, members: [...members, members[0]] }, 'c.json')).toThrow(/two members have the same id/);
+    expect(() => parseCluster({ ...value, members: [] }, 'c.json')).toThrow(/members/);
+    expect(() => parseCluster(null, 'c.json')).toThrow(/c\.json/);
+  });
+});
+
+describe('an address', () => {
+  it('is host:port', () => {
+    expect(parseAddress('127.0.0.1:80')).toEqual({ ok: true, value: { host: '127.0.0.1', port: 80 } });
+    expect(parseAddress('[::1]:0')).toEqual({ ok: true, value: { host: '::1', port: 0 } });
+    expect(parseAddress('node-1.example:65535').ok).toBe(true);
+    for (const text of ['', 'a', 'a:', ':1', 'a:65536', 'a:-1', '::1:80', 'a b:1', 'http://a:1']) expect(parseAddress(text).ok).toBe(false);
+  });
+});

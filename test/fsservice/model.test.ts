@@ -10,7 +10,7 @@ import { defined } from '../../lib/assert.ts';
 import { checkResult } from '../checkers/compare_results.ts';
 import { ModelFileSystem } from '../checkers/model_fs.ts';
 import type { Node } from '../checkers/model_tree.ts';
-import { at, ROOT, World } from './harness.ts';
+import { at, nameOf, ROOT, World } from './harness.ts';
 import { randomCredentials, randomOperation } from './random_calls.ts';
 
 interface Run {
@@ -25,6 +25,8 @@ interface Run {
 class Duel {
   readonly world = new World();
   readonly model = new ModelFileSystem();
+  /** What was met, to see that the sequences reach everything. */
+  readonly outcomes = new Map<string, number>();
   readonly #sessions: number[] = [];
   readonly #rng: Prng;
   readonly #run: Run;
@@ -32,6 +34,12 @@ class Duel {
   constructor(run: Run) {
     this.#run = run;
     this.#rng = new Prng(run.seed);
+    this.#openRoot();
+  }
+
+  /** So that all users have a place to work in. */
+  #openRoot(): void {
+    this.call({ credentials: ROOT, operation: { type: 'setattr', at: at(''), follow: true, set: { mode: 0o777 } } });
   }
 
   get settled(): boolean {
@@ -49,16 +57,38 @@ class Duel {
     const decoded = decodeResult(type, bytes);
     if (!decoded.ok) throw new Error(decoded.reason);
     const wrong = checkResult(this.model, call, { op: world.op, time: world.time, session }, decoded.value as Result<OperationType>, this.settled);
+    const result = decoded.value as Result<OperationType>;
+    this.outcomes.set(`${type} ${result.ok ? 'ok' : nameOf(result.errno)}`, (this.outcomes.get(`${type} ${result.ok ? 'ok' : nameOf(result.errno)}`) ?? 0) + 1);
     if (wrong !== null) throw new Error(`seed ${this.#run.seed}: ${wrong}`);
   }
 
   step(): void {
     const rng = this.#rng;
-    const maxIno = Math.max(2, this.model.nodes.size + 3);
+    const maxIno = Math.max(2, ...this.model.nodes.keys());
+    const [paths, directories] = this.#paths();
     if (this.#run.sessions && rng.chance(0.05)) this.#sessionEvent();
-    this.call({ credentials: randomCredentials(rng), operation: randomOperation(rng, { maxIno, bigFiles: this.#run.bigFiles }) });
+    this.call({ credentials: randomCredentials(rng), operation: randomOperation(rng, { maxIno, paths, directories, bigFiles: this.#run.bigFiles }) });
+    if (rng.chance(0.02)) this.#openRoot();
     if (rng.chance(this.#run.collect)) this.world.collectStep();
     if (this.settled) this.model.settled();
+  }
+
+  #paths(): [string[], string[]] {
+    const paths: string[] = [];
+    const directories = [''];
+    const visit = (node: Node, prefix: string): void => {
+      for (const [name, child] of node.children) {
+        const path = prefix === '' ? name : `${prefix}/${name}`;
+        if (path.length > 30) continue;
+        paths.push(path);
+        if (child.type === 'directory') {
+          directories.push(path);
+          visit(child, path);
+        }
+      }
+    };
+    visit(this.model.root, '');
+    return [paths, directories];
   }
 
   #sessionEvent(): void {
@@ -134,5 +164,6 @@ describe('determinism', () => {
     const two = duel({ seed: 7, steps: 500, bigFiles: true, sessions: true, collect: 0.3 });
     expect(one.world.records()).toEqual(two.world.records());
     expect(decodeCounters(defined(one.world.table.get(COUNTERS_KEY), 'counters')).nextIno).toBeGreaterThan(20);
+    expect(one.outcomes).toEqual(two.outcomes);
   });
 });

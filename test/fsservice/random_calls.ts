@@ -4,14 +4,18 @@ import type { Ino } from '../../lib/ids.ts';
 import type { At, Credentials, FileType, Operation, SetAttributes, Timestamp } from '../../fsservice/operations.ts';
 import { ALICE, BOB, CAROL, ROOT } from './harness.ts';
 
-const NAMES = ['a', 'b', 'c', 'd', 'link', '.', '..'];
+const NAMES = ['a', 'b', 'c', 'd', 'link', 'a', 'b', '.', '..'];
 const TARGETS = ['a', 'b', '../a', '/', '/a/b', 'link', 'nowhere', 'c/', '.', '..', '/b/'];
-const XATTRS = ['user.a', 'user.b', 'trusted.t', 'security.s', 'security.capability', 'system.posix_acl_access', 'user.', 'bad', ''];
+const XATTRS = ['user.a', 'user.a', 'user.a', 'user.b', 'user.b', 'trusted.t', 'security.s', 'security.capability', 'system.posix_acl_access', 'user.', 'bad', ''];
 const TYPES: readonly FileType[] = ['file', 'fifo', 'socket', 'block', 'character', 'directory', 'symlink'];
 
+/** What there is to aim at. */
 export interface Weights {
-  /** Numbers of inodes that were given out, for calls by number. */
+  /** Inode numbers up to this were given out, for calls by number. */
   readonly maxIno: number;
+  /** Paths that exist, and those of them that are directories ('' is the root). */
+  readonly paths: readonly string[];
+  readonly directories: readonly string[];
   readonly bigFiles: boolean;
 }
 
@@ -31,13 +35,23 @@ function randomPath(rng: Prng): Buffer {
   return Buffer.from(path);
 }
 
+/** Mostly something that exists. */
 function randomAt(rng: Prng, w: Weights): At {
-  if (rng.chance(0.15)) return { dir: rng.between(1, w.maxIno) as Ino, path: rng.chance(0.6) ? Buffer.alloc(0) : randomPath(rng) };
+  if (w.paths.length > 0 && rng.chance(0.7)) return { dir: 1 as Ino, path: Buffer.from(rng.pick(w.paths) + (rng.chance(0.04) ? '/' : '')) };
+  if (rng.chance(0.2)) return { dir: rng.between(1, w.maxIno) as Ino, path: rng.chance(0.6) ? Buffer.alloc(0) : randomPath(rng) };
   return { dir: 1 as Ino, path: randomPath(rng) };
 }
 
+/** Mostly a name in a directory that exists. */
+function randomNew(rng: Prng, w: Weights): At {
+  if (!rng.chance(0.75)) return randomAt(rng, w);
+  const directory = rng.pick(w.directories);
+  const name = rng.pick(NAMES) + (rng.chance(0.04) ? '/' : '');
+  return { dir: 1 as Ino, path: Buffer.from(directory === '' ? name : `${directory}/${name}`) };
+}
+
 function randomMode(rng: Prng): number {
-  return rng.pick([0o644, 0o600, 0o755, 0o777, 0o700, 0o4755, 0o2775, 0o1777, 0o000, 0o444, 0o2755, 0o6777]);
+  return rng.pick([0o644, 0o666, 0o755, 0o777, 0o777, 0o777, 0o700, 0o4755, 0o2775, 0o2777, 0o1777, 0o000, 0o444, 0o2755, 0o6777]);
 }
 
 function randomTime(rng: Prng): Timestamp | 'now' {
@@ -64,25 +78,25 @@ export function randomOperation(rng: Prng, w: Weights): Operation {
   const at = randomAt(rng, w);
   switch (rng.below(w.bigFiles ? 30 : 27)) {
     case 0: case 1: case 2:
-      return { type: 'create', at, mode: randomMode(rng), exclusive: rng.chance(0.4), truncate: rng.chance(0.3) };
+      return { type: 'create', at: randomNew(rng, w), mode: randomMode(rng), exclusive: rng.chance(0.4), truncate: rng.chance(0.3) };
     case 3: case 4: case 5:
-      return { type: 'mkdir', at, mode: randomMode(rng) };
+      return { type: 'mkdir', at: randomNew(rng, w), mode: randomMode(rng) };
     case 6:
-      return { type: 'mknod', at, fileType: rng.pick(TYPES), mode: randomMode(rng), rdev: rng.below(1000) };
+      return { type: 'mknod', at: randomNew(rng, w), fileType: rng.pick(TYPES), mode: randomMode(rng), rdev: rng.below(1000) };
     case 7: case 8:
-      return { type: 'symlink', at, target: Buffer.from(rng.pick(TARGETS)) };
+      return { type: 'symlink', at: randomNew(rng, w), target: Buffer.from(rng.pick(TARGETS)) };
     case 9:
-      return { type: 'link', from: at, to: randomAt(rng, w), follow: rng.chance(0.5) };
+      return { type: 'link', from: at, to: randomNew(rng, w), follow: rng.chance(0.5) };
     case 10: case 11:
       return { type: 'unlink', at };
     case 12:
       return { type: 'rmdir', at };
     case 13: case 14: case 15:
-      return { type: 'rename', from: at, to: randomAt(rng, w), flags: rng.pick(['none', 'none', 'none', 'noreplace', 'exchange']) };
+      return { type: 'rename', from: at, to: randomNew(rng, w), flags: rng.pick(['none', 'none', 'none', 'noreplace', 'exchange']) };
     case 16: case 17:
       return { type: 'setattr', at, follow: rng.chance(0.8), set: randomSet(rng, w) };
     case 18:
-      return { type: 'putFile', at, mode: randomMode(rng), data: rng.bytes(rng.pick([0, 10, 70_000])), ifVersion: rng.pick([null, null, 0, rng.below(200)]) };
+      return { type: 'putFile', at: rng.chance(0.5) ? at : randomNew(rng, w), mode: randomMode(rng), data: rng.bytes(rng.pick([0, 10, 70_000])), ifVersion: rng.pick([null, null, 0, rng.below(200)]) };
     case 19:
       return {
         type: 'setxattr', at, follow: rng.chance(0.5), name: Buffer.from(rng.pick(XATTRS)), value: rng.bytes(rng.pick([0, 5, 300])), mode: rng.pick(['any', 'any', 'create', 'replace']),

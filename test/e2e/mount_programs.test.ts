@@ -2,6 +2,7 @@
 import { lstat, mkdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { defined } from '../../lib/assert.ts';
 import type { MountHandle } from '../../mount/start_mount.ts';
 import { describeTree, inCi, installed, makeTree, pattern, run, temporaryFolder } from './mount_support.ts';
 import { mountNamespace } from './mount_namespace.ts';
@@ -28,7 +29,7 @@ describe.each(['kernel', 'fuse-native'] as const)('programs on a mount through %
     outside = temporaryFolder('outside');
     await makeTree(path.join(outside, 'tree'));
     namespace = await mountNamespace({ binding });
-    mount = namespace.mount;
+    mount = defined(namespace.mounts[0], 'mount');
   });
   afterAll(async () => {
     await namespace.stop();

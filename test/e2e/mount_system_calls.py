@@ -224,7 +224,7 @@ def test_extended_attributes():
 
 def test_large_directory():
     os.mkdir(path("many"))
-    wanted = {f"entry-{i:05d}-{'x' * (i % 40)}" for i in range(2300)}
+    wanted = {f"entry-{i:05d}-{'x' * (i % 40)}" for i in range(1100)}
     for name in wanted:
         os.close(os.open(path("many/" + name), os.O_CREAT | os.O_WRONLY))
     with os.scandir(path("many")) as entries:

@@ -58,46 +58,46 @@ export function checkTree(c: MemoryCheckpoint): void {
       seen.add(id);
       const page = source(id);
       const entries = pageEntries(page);
-      assert(entries.length === child.records, 'tree');
-      assert(entries.length > 0, 'tree');
-      assert(entries.length <= PAGE_RECORDS, 'tree');
-      assert(sha256Bytes(hashedPart(page)).equals(child.hash), 'tree');
+      assert(entries.length === child.records, 'a child counts its records');
+      assert(entries.length > 0, 'no page is empty');
+      assert(entries.length <= PAGE_RECORDS, 'no page is overfull');
+      assert(sha256Bytes(hashedPart(page)).equals(child.hash), 'a page hashes to what its parent says');
       let bytes = 0;
       for (const entry of entries) {
-        assert(hasPrefix(entry.key, prefix, bits), 'tree');
+        assert(hasPrefix(entry.key, prefix, bits), "a key is in its page's range");
         const value = c.records.get(entry.key);
-        assert(value !== undefined, 'tree');
-        assert(entry.hash.latin1Slice() === recordHash(entry.key, value as Buffer), 'tree');
-        assert(entry.stamp <= child.stamp, 'tree');
+        assert(value !== undefined, 'each key of the tree has a record');
+        assert(entry.hash.latin1Slice() === recordHash(entry.key, value as Buffer), 'a record hashes to what its page says');
+        assert(entry.stamp <= child.stamp, 'stamps rise upwards');
         keys.push(entry.key.toString('latin1'));
         bytes += entry.key.length + (value as Buffer).length;
       }
-      assert(child.recordBytes === bytes, 'tree');
+      assert(child.recordBytes === bytes, 'a page counts its bytes');
       return;
     }
     const id = innerId(child);
     seen.add(id);
     const node = decodeInner(source(id));
-    assert(node.nibbles * 4 >= bits, 'tree');
-    assert(child.records > PAGE_RECORDS, 'tree');
+    assert(node.nibbles * 4 >= bits, 'a node lies within its range');
+    assert(child.records > PAGE_RECORDS, 'an inner node has more records than a page');
     const counts = node.slots.map((s) => s?.records ?? 0);
-    assert(counts.reduce((a, b) => a + b, 0) === child.records, 'tree');
-    assert(node.slots.reduce((a, b) => a + (b?.recordBytes ?? 0), 0) === child.recordBytes, 'tree');
-    assert(node.slots.filter((s) => s !== null).length > 1, 'tree');
+    assert(counts.reduce((a, b) => a + b, 0) === child.records, 'an inner node counts its records');
+    assert(node.slots.reduce((a, b) => a + (b?.recordBytes ?? 0), 0) === child.recordBytes, 'an inner node counts its bytes');
+    assert(node.slots.filter((s) => s !== null).length > 1, 'no inner node has a lone child');
     for (let span = 2; span <= 16; span <<= 1) {
       for (let slot = 0; slot < 16; slot += span) {
         const total = counts.slice(slot, slot + span).reduce((a, b) => a + b, 0);
-        const parts = node.slots.slice(slot, slot + span).filter((s) => s !== null).length;
-        // Slots that hold at most a page's records together are one page, which starts the range.
-        if (parts > 1) assert(total > PAGE_RECORDS, 'tree');
+        const first = node.slots[slot];
+        // Slots that hold at most a page's records together are one page, which begins the range or a wider one.
+        if (total > 0 && total <= PAGE_RECORDS) assert(first?.kind === 'page' && first.span >= span, 'pages are as wide as they may be');
       }
     }
     for (let slot = 0; slot < 16; slot++) {
       const below = node.slots[slot];
       if (below === null || below === undefined) continue;
-      assert(below.stamp <= child.stamp, 'tree');
+      assert(below.stamp <= child.stamp, 'stamps rise upwards');
       if (below.kind === 'page') {
-        assert(slot % below.span === 0, 'tree');
+        assert(slot % below.span === 0, 'pages are aligned');
         visit(below, slotPrefix(node.prefix, node.nibbles, slot), slotBits(node.nibbles, below.span));
       } else {
         visit(below, slotPrefix(node.prefix, node.nibbles, slot), slotBits(node.nibbles, 1));
@@ -105,7 +105,7 @@ export function checkTree(c: MemoryCheckpoint): void {
     }
   };
   if (c.top !== null) visit(c.top, Buffer.alloc(0), 0);
-  assert(c.count === c.records.size, 'tree');
+  assert(c.count === c.records.size, 'the checkpoint counts its records');
   expect(keys).toEqual([...c.records.entries()].map(([k]) => k.toString('latin1')));
   expect([...c.nodes.keys()].sort()).toEqual([...seen].sort());
 }

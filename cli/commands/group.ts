@@ -1,0 +1,114 @@
+/** The group as it is now: status, members, metrics. Asked of each replica's HTTP API, whose addresses the group's configuration has. */
+import { request } from 'undici';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import type { VrfsClient } from '../../client/client.ts';
+import type { Member } from '../../vr/configuration.ts';
+import { connectionOptions, jsonOption, positiveInteger, withClient, type ConnectionOptions } from '../connected.ts';
+import { Failed, UsageError } from '../failure.ts';
+import { sizeText, table } from '../format.ts';
+import { note, print, printJson, write, type Io } from '../io.ts';
+import { defined } from '../../lib/assert.ts';
+
+/** The part of GET /v1/status that the table shows; --json passes on all of it. */
+const Status = z.looseObject({
+  healthy: z.boolean(),
+  unhealthyReason: z.string().optional(),
+  status: z.string(),
+  view: z.number(),
+  isPrimary: z.boolean(),
+  op: z.number(),
+  commit: z.number(),
+  executed: z.number(),
+  transferring: z.boolean(),
+  sessions: z.number(),
+  durability: z.string(),
+  clusterId: z.string(),
+  checkpoint: z.looseObject({ op: z.number(), root: z.string() }),
+  recovery: z.looseObject({ bytesReceived: z.number(), lastTransfer: z.looseObject({ bytesReceived: z.number(), stateBytes: z.number() }).nullable() }),
+});
+type Status = z.infer<typeof Status>;
+type Answer = { readonly member: Member; readonly status: Status } | { readonly member: Member; readonly error: string };
+
+export function groupCommands(program: Command, io: Io): void {
+  const status = program.command('status').description('each replica: role, view, op-numbers, checkpoint; exit code 1 unless all are healthy');
+  jsonOption(connectionOptions(status)).addHelpText('after', '\nExample:\n  vrfs status').action(async (options: ConnectionOptions) => {
+    await withClient(options, io, async (client) => {
+      const answers = await Promise.all(membersOf(client).map((m) => statusOf(m, options.timeout)));
+      if (options.json === true) await printJson(io, answers.map((a) => ({ id: a.member.id, address: a.member.address, httpAddress: a.member.httpAddress, ...('status' in a ? { status: a.status } : { error: a.error }) })));
+      else await print(io, statusTable(answers));
+      const sick = answers.filter((a) => !('status' in a) || !a.status.healthy);
+      for (const a of options.json === true ? [] : sick) await note(io, `replica ${a.member.id}: ${'status' in a ? a.status.unhealthyReason ?? 'not healthy' : a.error}`);
+      if (sick.length > 0) throw new Failed(`${sick.length} of ${answers.length} replicas are not healthy`);
+    });
+  });
+
+  const members = program.command('members').description('who belongs to the group');
+  const list = members.command('list', { isDefault: true }).description('ids and addresses');
+  jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs members list --json').action(async (options: ConnectionOptions) => {
+    await withClient(options, io, async (client) => {
+      const all = membersOf(client);
+      const c = defined(client.configuration ?? undefined, 'configuration');
+      if (options.json === true) await printJson(io, { epoch: c.epoch, durability: c.durability, members: all });
+      else await print(io, table([['ID', 'ADDRESS', 'HTTP'], ...all.map((m) => [String(m.id), m.address, `http://${m.httpAddress}`])]));
+    });
+  });
+
+  const metrics = program.command('metrics').description('Prometheus metrics of one replica').option('-m, --member <id>', 'which one', positiveInteger, 1);
+  connectionOptions(metrics).addHelpText('after', '\nExample:\n  vrfs metrics --member 2 | grep ^vrfs_').action(async (options: ConnectionOptions & { member: number }) => {
+    await withClient(options, io, async (client) => {
+      const member = membersOf(client).find((m) => m.id === options.member);
+      if (member === undefined) throw new UsageError(`the group has no member ${options.member}: ${membersOf(client).map((m) => m.id).join(', ')}`);
+      const text = await fetchText(member, '/metrics', options.timeout);
+      if (!text.ok) {
+        await note(io, `vrfs: replica ${member.id}: ${text.error}`);
+        throw new Failed(text.error);
+      }
+      await write(io.stdout, text.body);
+    });
+  });
+}
+
+/** By id. */
+function membersOf(client: VrfsClient): Member[] {
+  return [...defined(client.configuration ?? undefined, 'configuration').members].sort((a, b) => a.id - b.id);
+}
+
+type Fetched = { readonly ok: true; readonly body: string } | { readonly ok: false; readonly error: string };
+
+async function fetchText(member: Member, path: string, timeoutMs: number): Promise<Fetched> {
+  const url = `http://${member.httpAddress}${path}`;
+  try {
+    const answer = await request(url, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs, signal: AbortSignal.timeout(timeoutMs) });
+    const body = await answer.body.text();
+    return answer.statusCode === 200 ? { ok: true, body } : { ok: false, error: `${url} answered ${answer.statusCode}` };
+  } catch (error) {
+    return { ok: false, error: `${url} does not answer: ${error instanceof Error ? error.message || error.name : String(error)}` };
+  }
+}
+
+async function statusOf(member: Member, timeoutMs: number): Promise<Answer> {
+  const text = await fetchText(member, '/v1/status', timeoutMs);
+  if (!text.ok) return { member, error: text.error };
+  let json: unknown;
+  try {
+    json = JSON.parse(text.body);
+  } catch (error) {
+    return { member, error: `its status is not JSON: ${error instanceof Error ? error.message : String(error)}` };
+  }
+  const parsed = Status.safeParse(json);
+  return parsed.success ? { member, status: parsed.data } : { member, error: `its status is of another version: ${parsed.error.issues[0]?.path.join('.') ?? ''} ${parsed.error.issues[0]?.message ?? ''}` };
+}
+
+function statusTable(answers: readonly Answer[]): string {
+  const rows = answers.map((a) => {
+    const head = [String(a.member.id), a.member.address];
+    if (!('status' in a)) return [...head, 'no answer', '', '', '', '', '', ''];
+    const s = a.status;
+    const role = s.status !== 'normal' ? s.status : s.isPrimary ? 'primary' : 'backup';
+    const transfer = s.recovery.lastTransfer;
+    const fetched = s.transferring ? 'now' : transfer === null ? '-' : `${sizeText(transfer.bytesReceived)} of ${sizeText(transfer.stateBytes)}`;
+    return [...head, role, String(s.view), String(s.op), String(s.commit), String(s.executed), `${s.checkpoint.op} ${s.checkpoint.root.slice(0, 12)}`, fetched];
+  });
+  return table([['ID', 'ADDRESS', 'ROLE', 'VIEW', 'OP', 'COMMIT', 'EXECUTED', 'CHECKPOINT', 'FETCHED'], ...rows]);
+}

@@ -1,0 +1,82 @@
+/** mount and unmount. */
+import { resolve } from 'node:path';
+import { Option, type Command } from 'commander';
+import { startMount, unmountPath, type MountRequest } from '../../mount/start_mount.ts';
+import type { MountLog } from '../../mount/binding.ts';
+import { connectionOptions, serversOf, type ConnectionOptions } from '../connected.ts';
+import { Failed } from '../failure.ts';
+import { note, print, type Io } from '../io.ts';
+
+interface MountCommandOptions extends ConnectionOptions {
+  readonly binding?: 'auto' | 'kernel' | 'fuse-native';
+  readonly cache?: 'strict' | 'open';
+  readonly allowOther?: boolean;
+  readonly readOnly?: boolean;
+  readonly background?: boolean;
+  readonly logFile?: string;
+}
+
+export function mountCommands(program: Command, io: Io): void {
+  const mount = program.command('mount').description('mount the namespace; Ctrl-C unmounts').argument('<directory>', 'made when absent, must be empty')
+    .option('-b, --background', 'stay mounted when the command has returned')
+    .addOption(new Option('--binding <kind>', 'how to speak to the kernel').choices(['auto', 'kernel', 'fuse-native']))
+    .addOption(new Option('--cache <mode>', 'strict: what one mount has completed, every other sees; open: an open file may be read from the cache').choices(['strict', 'open']))
+    .option('--allow-other', 'other users may look in too (default for root)')
+    .option('--read-only', 'no changes through this mount')
+    .option('--log-file <file>', 'of the mount process (default: standard error; in the background: none)');
+  connectionOptions(mount).addHelpText('after', '\nExample:\n  vrfs mount ./mnt --server 127.0.0.1:7101').action(async (directory: string, options: MountCommandOptions) => {
+    await mountUntilStopped(directory, options, io);
+  });
+
+  program.command('unmount').alias('umount').description('take a mount away, also one whose process has died').argument('<directory>')
+    .addHelpText('after', '\nExample:\n  vrfs unmount ./mnt')
+    .action(async (directory: string) => {
+      await unmountPath(resolve(io.cwd, directory), mountLog(io));
+      await print(io, `unmounted ${directory}`);
+    });
+}
+
+/** The mount's warnings as lines for people. */
+export function mountLog(io: Io): MountLog {
+  const line = (data: object, message: string): void => {
+    const mountpoint = 'mountpoint' in data ? `${String(data.mountpoint)}: ` : '';
+    void note(io, `vrfs: ${mountpoint}${message}`);
+  };
+  return { info: () => undefined, warn: line, error: line };
+}
+
+function requestOf(directory: string, options: MountCommandOptions, io: Io): MountRequest {
+  const logFile = options.logFile ?? (options.background === true ? '/dev/null' : undefined);
+  return {
+    servers: serversOf(options, io),
+    mountpoint: resolve(io.cwd, directory),
+    options: {
+      ...(options.binding === undefined ? {} : { binding: options.binding }),
+      ...(options.cache === undefined ? {} : { cache: options.cache }),
+      ...(options.allowOther === undefined ? {} : { allowOther: options.allowOther }),
+      ...(options.readOnly === undefined ? {} : { readOnly: options.readOnly }),
+    },
+    background: options.background ?? false,
+    log: mountLog(io),
+    ...(logFile === undefined ? {} : { logFile }),
+  };
+}
+
+async function mountUntilStopped(directory: string, options: MountCommandOptions, io: Io): Promise<void> {
+  const handle = await startMount(requestOf(directory, options, io));
+  await print(io, `mounted at ${handle.mountpoint} (${handle.binding}, pid ${handle.pid})`);
+  if (options.background === true) return;
+  let stopping = false;
+  const stop = (): void => {
+    stopping = true;
+    void handle.unmount();
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  const { code, signal } = await handle.exited;
+  process.off('SIGINT', stop);
+  process.off('SIGTERM', stop);
+  if (stopping || code === 0) return;
+  await note(io, `vrfs: the mount process ended (${signal ?? `code ${code}`}); the mount at ${handle.mountpoint} is gone. If its remains are in the way: vrfs unmount ${directory}`);
+  throw new Failed('the mount process ended');
+}

@@ -1,0 +1,71 @@
+/** A replica and a group from the operator's side: new-cluster, format, serve. */
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { epoch, memberId } from '../../lib/ids.ts';
+import { describeCluster, loadCluster } from '../../server/config.ts';
+import { format, newClusterId } from '../../server/data_directory.ts';
+import { parseAddress } from '../../server/address.ts';
+import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
+import { positiveInteger } from '../connected.ts';
+import { UsageError } from '../failure.ts';
+import { print, write, type Io } from '../io.ts';
+import { serve } from '../serve.ts';
+
+export function replicaCommands(program: Command, io: Io): void {
+  program.command('new-cluster').description('describe a new group; the output is the cluster file that each member is formatted from')
+    .argument('<member...>', 'address/httpAddress of each, as 10.0.0.1:7101/10.0.0.1:7201')
+    .addOption(durabilityOption().default('disk'))
+    .addHelpText('after', '\nExample:\n  vrfs new-cluster 10.0.0.1:7101/10.0.0.1:7201 10.0.0.2:7101/10.0.0.2:7201 10.0.0.3:7101/10.0.0.3:7201 > cluster.json')
+    .action(async (members: string[], options: { durability: Durability }) => {
+      const all = members.map(parseMember);
+      for (const key of ['address', 'httpAddress'] as const) {
+        if (new Set(all.map((m) => m[key])).size < all.length) throw new UsageError(`two members have the same ${key}`);
+      }
+      await write(io.stdout, describeCluster({ clusterId: newClusterId(), configuration: configuration(epoch(0), all, options.durability) }));
+    });
+
+  program.command('format').description('make the data directory of one member of a new group; an empty one is never taken for a fresh start')
+    .requiredOption('--cluster <file>', 'what new-cluster printed').requiredOption('--member <id>', 'which of its members', positiveInteger).requiredOption('--data <directory>', 'absent or empty')
+    .addHelpText('after', '\nExample:\n  vrfs format --cluster cluster.json --member 1 --data /var/lib/vrfs')
+    .action(async (options: { cluster: string; member: number; data: string }) => {
+      const cluster = await loadCluster(options.cluster);
+      await format({ directory: options.data, clusterId: cluster.clusterId, memberId: memberId(options.member), configuration: cluster.configuration });
+      await print(io, `${options.data} is the data directory of member ${options.member} of group ${cluster.clusterId.toString('hex')}; start it with: vrfs serve --data ${options.data}`);
+    });
+
+  serveCommand(program, io);
+}
+
+export function durabilityOption(): Option {
+  return new Option('--durability <mode>', 'disk: an acknowledged change survives the power loss of all; memory: it survives as long as a majority runs').choices(['disk', 'memory']);
+}
+
+function parseMember(text: string, index: number): Member {
+  const [address = '', httpAddress = '', ...more] = text.split('/');
+  const wrong = [address, httpAddress].map((a) => parseAddress(a)).find((a) => !a.ok);
+  if (more.length > 0 || wrong !== undefined) throw new UsageError(`'${text}' is not address/httpAddress, as 10.0.0.1:7101/10.0.0.1:7201`);
+  return { id: memberId(index + 1), address, httpAddress };
+}
+
+function serveCommand(program: Command, io: Io): void {
+  program.command('serve').description('run one replica in the foreground; SIGTERM stops it cleanly')
+    .option('--config <file>', 'JSON; each key can also be given in the environment (VRFS_DATA, VRFS_CHECKPOINT_OPS, ...)')
+    .option('--data <directory>', 'made by vrfs format')
+    .option('--listen <address>', 'host:port for replicas and clients (default: the member\'s address in the group)')
+    .option('--http-listen <address>', 'host:port of the HTTP API (default: the member\'s)')
+    .option('--no-http', 'without the HTTP API')
+    .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent')
+    .option('--log-file <file>', 'instead of standard output')
+    .option('-o, --option <key=value>', 'any other key of the configuration, as checkpointOps=5000', collect, {})
+    .addHelpText('after', '\nExample:\n  vrfs serve --data /var/lib/vrfs --log-level info')
+    .action(async (options: Record<string, unknown> & { config?: string; http: boolean; option: Readonly<Record<string, string>> }) => {
+      const { config, http, option, ...rest } = options;
+      const flags = { ...option, ...rest, ...(http ? {} : { http: false }) };
+      await serve({ environment: io.env, flags, ...(config === undefined ? {} : { file: config }) });
+    });
+}
+
+function collect(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
+  const equals = text.indexOf('=');
+  if (equals < 1) throw new InvalidArgumentError('key=value is needed');
+  return { ...before, [text.slice(0, equals)]: text.slice(equals + 1) };
+}

@@ -1,0 +1,65 @@
+/** The command line of `vrfs start`. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import type { Durability } from '../../vr/configuration.ts';
+import { positiveInteger } from '../connected.ts';
+import { EnvironmentError } from '../failure.ts';
+import type { Io } from '../io.ts';
+import { start } from '../start/start.ts';
+import { durabilityOption } from './replica.ts';
+
+interface StartOptions {
+  readonly data: string;
+  /** False: --no-mount. */
+  readonly mount: string | false;
+  readonly replicas?: number;
+  readonly port?: number;
+  readonly httpPort?: number;
+  readonly durability?: Durability;
+  readonly checkpointOps?: number;
+  readonly logLevel?: string;
+}
+
+const DEFAULT_MOUNTPOINT = './mnt';
+
+export function startCommand(program: Command, io: Io): void {
+  const command = program.command('start').description('run a whole group on this machine, mounted, until Ctrl-C; the first start makes it')
+    .option('--data <directory>', 'where the group lives', './data')
+    .option('--mount <directory>', 'where to mount it', DEFAULT_MOUNTPOINT)
+    .option('--no-mount', 'do not mount')
+    .option('--replicas <n>', 'of a new group (default: 3)', positiveInteger)
+    .option('--port <port>', 'of the first replica of a new group; the others follow (default: 7101)', positiveInteger)
+    .option('--http-port <port>', 'of the first HTTP API of a new group (default: 7201)', positiveInteger)
+    .addOption(durabilityOption())
+    .option('--checkpoint-ops <n>', 'a checkpoint every so many operations', positiveInteger)
+    .option('--log-level <level>', 'of the replicas\' logs')
+    .addHelpText('after', '\nExamples:\n  vrfs start\n  vrfs start --data /tmp/try --mount /tmp/try-mnt --port 7301 --http-port 7401 --durability memory');
+  command.action(async (options: StartOptions) => {
+    const settings = {
+      ...(options.checkpointOps === undefined ? {} : { checkpointOps: options.checkpointOps }),
+      ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
+    };
+    await start({
+      data: options.data,
+      mountpoint: options.mount === false ? DEFAULT_MOUNTPOINT : options.mount,
+      mountAsked: command.getOptionValueSource('mount') === 'cli',
+      mount: options.mount !== false,
+      settings,
+      main: compiledMain(),
+      ...(options.replicas === undefined ? {} : { replicas: options.replicas }),
+      ...(options.port === undefined ? {} : { port: options.port }),
+      ...(options.httpPort === undefined ? {} : { httpPort: options.httpPort }),
+      ...(options.durability === undefined ? {} : { durability: options.durability }),
+    }, io);
+  });
+}
+
+/** main.js as it was compiled: beside this file, or in dist/ when this file itself runs uncompiled (under a test runner). */
+function compiledMain(): string {
+  for (const relative of ['../main.js', '../../dist/cli/main.js']) {
+    const path = fileURLToPath(new URL(relative, import.meta.url));
+    if (existsSync(path)) return path;
+  }
+  throw new EnvironmentError('the compiled program is not there', 'build it: npm run build');
+}

@@ -1,0 +1,12 @@
+#!/usr/bin/env node
+/** `vrfs`. */
+import { processIo } from './io.ts';
+import { run } from './run.ts';
+
+// `vrfs ls | head`: the reader has seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
+process.exitCode = await run(process.argv.slice(2), processIo());

@@ -1,0 +1,54 @@
+/** The whole command line: arguments in, exit code out. */
+import { Command } from 'commander';
+import { VERSION } from '../server/version.ts';
+import { attributeCommands } from './commands/attributes.ts';
+import { contentCommands } from './commands/content.ts';
+import { groupCommands } from './commands/group.ts';
+import { mountCommands } from './commands/mounts.ts';
+import { namespaceCommands } from './commands/namespace.ts';
+import { replicaCommands } from './commands/replica.ts';
+import { startCommand } from './commands/start.ts';
+import { EXIT_CODES_HELP, type ExitCode } from './exit_codes.ts';
+import { failureOf, type Failure } from './failure.ts';
+import { note, type Io } from './io.ts';
+
+export function buildProgram(io: Io): Command {
+  const program = new Command('vrfs')
+    .description('A replicated file-system metadata service: a namespace on several replicas that one can mount.')
+    .version(VERSION)
+    .showHelpAfterError('(--help shows what there is)')
+    .addHelpText('after', `\n${EXIT_CODES_HELP}`);
+  // Inherited by the commands, so before they are made: errors become exit codes in one place.
+  program.exitOverride().configureOutput({
+    writeOut: (text) => { io.stdout.write(text); },
+    writeErr: (text) => { io.stderr.write(text); },
+  });
+  startCommand(program, io);
+  replicaCommands(program, io);
+  mountCommands(program, io);
+  groupCommands(program, io);
+  namespaceCommands(program, io);
+  contentCommands(program, io);
+  attributeCommands(program, io);
+  return program;
+}
+
+/** `args`: without the interpreter and the script. */
+export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
+  try {
+    await buildProgram(io).parseAsync([...args], { from: 'user' });
+    return 0;
+  } catch (error) {
+    const failure = failureOf(error);
+    if (failure.silent !== true) await note(io, args.includes('--json') ? failureJson(failure) : failureText(failure));
+    return failure.exitCode;
+  }
+}
+
+function failureText({ message, remedy }: Failure): string {
+  return `vrfs: ${message}${remedy === undefined ? '' : `\n  remedy: ${remedy}`}`;
+}
+
+function failureJson({ code, message, remedy, exitCode }: Failure): string {
+  return JSON.stringify({ error: { code, message, ...(remedy === undefined ? {} : { remedy }), exitCode } });
+}

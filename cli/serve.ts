@@ -1,0 +1,71 @@
+/** One replica in this process, with its HTTP API: what `vrfs serve` and every child of `vrfs start` runs. */
+import { VrfsClient } from '../client/client.ts';
+import { defined } from '../lib/assert.ts';
+import { parseAddress } from '../server/address.ts';
+import { loadConfig, type ConfigSources, type ServerConfig } from '../server/config.ts';
+import { startHttp } from '../server/http/server.ts';
+import { createLog, type Log } from '../server/log.ts';
+import { startReplica } from '../server/replica_process.ts';
+import type { AttachHttp, HttpHandle, RunningReplica } from '../server/running_replica.ts';
+import { EnvironmentError, failureOf } from './failure.ts';
+
+/** What a replica tells the process that supervises it, over the IPC channel that fork made. */
+export type FromReplica =
+  | { readonly type: 'ready'; readonly address: string; readonly httpAddress: string | null }
+  | { readonly type: 'failed'; readonly message: string };
+
+/** Runs until SIGINT, SIGTERM or the end of the supervisor. */
+export async function serve(sources: ConfigSources): Promise<void> {
+  let running: RunningReplica;
+  try {
+    const config = await loadConfig(sources);
+    const log = createLog(config);
+    running = await startReplica(config, log, config.http ? { attachHttp: httpOf(config, log) } : {});
+  } catch (error) {
+    await tell({ type: 'failed', message: failureOf(error).message });
+    throw error;
+  }
+  const stop = (): void => { void running.stop(); };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  // A supervisor that was killed cannot say so; its channel does.
+  if (process.connected) process.on('disconnect', stop);
+  await tell({ type: 'ready', address: running.address, httpAddress: running.httpAddress });
+  await running.stopped;
+  process.off('SIGINT', stop);
+  process.off('SIGTERM', stop);
+  process.off('disconnect', stop);
+  if (process.connected) process.disconnect();
+}
+
+function httpOf(config: ServerConfig, log: Log): AttachHttp {
+  return async (running): Promise<HttpHandle> => {
+    const member = defined(running.configuration().members.find((m) => m.id === running.memberId), 'this member');
+    const at = parseAddress(config.httpListen ?? member.httpAddress);
+    if (!at.ok) throw new EnvironmentError(at.reason, 'give the address of the HTTP API as host:port (--http-listen)');
+    // The handlers are a client of the group as any other; the nearest way in is this replica itself.
+    const servers = [...new Set([running.address, ...running.configuration().members.map((m) => m.address)])];
+    const client = VrfsClient.open({ servers, clusterId: running.clusterId, name: `http ${running.memberId}` });
+    try {
+      const http = await startHttp({ running, client, host: at.value.host, port: at.value.port, log });
+      return {
+        address: http.address,
+        close: async () => {
+          await http.close();
+          await client.close();
+        },
+      };
+    } catch (error) {
+      await client.close();
+      throw error;
+    }
+  };
+}
+
+/** Resolves when the message is on its way, or nobody listens. */
+function tell(message: FromReplica): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.send === undefined || !process.connected) resolve();
+    else process.send(message, undefined, {}, () => { resolve(); });
+  });
+}

@@ -1,0 +1,214 @@
+/**
+ * The directory of a group that `vrfs start` runs on this machine:
+ *
+ *   cluster.json     the group: id, durability, members and their addresses
+ *   FORMATTED        all members have been formatted; from then on a missing one is never made anew
+ *   1/ 2/ 3/ ...     the data directories of the members (server/data_directory.ts), each with config.json and log/
+ */
+import { createServer } from 'node:net';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { epoch, memberId } from '../../lib/ids.ts';
+import { parseAddress } from '../../server/address.ts';
+import { describeCluster, loadCluster, type Cluster } from '../../server/config.ts';
+import { format, inspect, newClusterId } from '../../server/data_directory.ts';
+import { lockHolder } from '../../server/process_lock.ts';
+import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
+import { EnvironmentError } from '../failure.ts';
+
+export interface GroupRequest {
+  readonly data: string;
+  /** Undefined: as the group was made; of a new one three, 7101, 7201, disk. */
+  readonly replicas?: number;
+  readonly port?: number;
+  readonly httpPort?: number;
+  readonly durability?: Durability;
+}
+
+export interface Group {
+  readonly root: string;
+  readonly cluster: Cluster;
+  /** By id. */
+  readonly members: readonly Member[];
+  readonly created: boolean;
+}
+
+const CLUSTER_NAME = 'cluster.json';
+const FORMATTED_NAME = 'FORMATTED';
+const HOST = '127.0.0.1';
+const DEFAULTS = { replicas: 3, port: 7101, httpPort: 7201, durability: 'disk' } as const;
+/** How long replicas of an earlier start may take to end. */
+const LOCK_WAIT_MS = 8000;
+const LOCK_POLL_MS = 100;
+
+export function memberDirectory(root: string, id: number): string {
+  return join(root, String(id));
+}
+
+/** Opens the group in `data`, or makes one there. @throws EnvironmentError, DataDirectoryError, ConfigError: each names the remedy */
+export async function openGroup(request: GroupRequest): Promise<Group> {
+  const root = resolve(request.data);
+  const found = await names(root);
+  const existing = found.includes(CLUSTER_NAME);
+  if (!existing && found.some((n) => !n.startsWith('.'))) {
+    throw new EnvironmentError(`${root} holds other files (${found.slice(0, 3).join(', ')}) and no ${CLUSTER_NAME}`, 'give an empty or a new directory: --data <directory>');
+  }
+  const cluster = existing ? await loadCluster(join(root, CLUSTER_NAME)) : newCluster(request);
+  const members = [...cluster.configuration.members].sort((a, b) => a.id - b.id);
+  if (existing) checkRequest(root, request, cluster, members);
+  const group = { root, cluster, members, created: !found.includes(FORMATTED_NAME) };
+  if (group.created) await checkPorts(members);
+  if (!existing) await writeCluster(root, cluster);
+  if (group.created) await formatMembers(group);
+  else await checkMembers(group);
+  return group;
+}
+
+async function names(root: string): Promise<string[]> {
+  try {
+    return await readdir(root);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOENT') return [];
+    if (code === 'ENOTDIR') throw new EnvironmentError(`${root} is not a directory`, 'give another one: --data <directory>', { cause: error });
+    throw error;
+  }
+}
+
+function newCluster(request: GroupRequest): Cluster {
+  const replicas = request.replicas ?? DEFAULTS.replicas;
+  const port = request.port ?? DEFAULTS.port;
+  const httpPort = request.httpPort ?? DEFAULTS.httpPort;
+  if (port + replicas > 65_536 || httpPort + replicas > 65_536) throw new EnvironmentError(`${replicas} ports from ${Math.max(port, httpPort)} on: there are none above 65535`, 'give lower ones: --port, --http-port');
+  if (Math.abs(port - httpPort) < replicas) throw new EnvironmentError(`the ports ${port}.. of the replicas and ${httpPort}.. of their HTTP APIs overlap`, 'give others: --port, --http-port');
+  const members = Array.from({ length: replicas }, (_, i) => ({ id: memberId(i + 1), address: `${HOST}:${port + i}`, httpAddress: `${HOST}:${httpPort + i}` }));
+  return { clusterId: newClusterId(), configuration: configuration(epoch(0), members, request.durability ?? DEFAULTS.durability) };
+}
+
+/** What was asked for has to be what the group is: its members and addresses are part of what the replicas agreed on. */
+function checkRequest(root: string, request: GroupRequest, cluster: Cluster, members: readonly Member[]): void {
+  const { durability } = cluster.configuration;
+  const first = members[0];
+  const differs = (option: string, wanted: string, is: string): never => {
+    throw new EnvironmentError(`the group in ${root} was made with ${option} ${is}, not ${wanted}`, `leave the option away, or make another group: --data <new directory>`);
+  };
+  if (request.replicas !== undefined && request.replicas !== members.length) differs('--replicas', String(request.replicas), String(members.length));
+  if (request.durability !== undefined && request.durability !== durability) differs('--durability', request.durability, durability);
+  const port = portOf(first?.address ?? '');
+  if (request.port !== undefined && request.port !== port) differs('--port', String(request.port), String(port));
+  const httpPort = portOf(first?.httpAddress ?? '');
+  if (request.httpPort !== undefined && request.httpPort !== httpPort) differs('--http-port', String(request.httpPort), String(httpPort));
+}
+
+function portOf(address: string): number {
+  const parsed = parseAddress(address);
+  return parsed.ok ? parsed.value.port : 0;
+}
+
+async function writeCluster(root: string, cluster: Cluster): Promise<void> {
+  await mkdir(root, { recursive: true });
+  const aside = join(root, `.${CLUSTER_NAME}`);
+  await writeFile(aside, describeCluster(cluster));
+  await rename(aside, join(root, CLUSTER_NAME));
+}
+
+/** An interrupted one is taken up again: nothing was served yet, so what is missing was never there. */
+async function formatMembers(group: Group): Promise<void> {
+  const { root, cluster, members } = group;
+  for (const { id } of members) {
+    const directory = memberDirectory(root, id);
+    if ((await names(directory)).length > 0) await checkMember(group, id);
+    else await format({ directory, clusterId: cluster.clusterId, memberId: id, configuration: cluster.configuration });
+  }
+  await writeFile(join(root, FORMATTED_NAME), 'All members of cluster.json have been formatted.\n');
+}
+
+async function checkMember(group: Group, id: number): Promise<number> {
+  const directory = memberDirectory(group.root, id);
+  const found = await inspect(directory);
+  if (!found.clusterId.equals(group.cluster.clusterId)) {
+    throw new EnvironmentError(`${directory} belongs to group ${found.clusterId.toString('hex')}, and ${group.root} is group ${group.cluster.clusterId.toString('hex')}`, 'put the directory of this group back, or give another --data');
+  }
+  if (found.memberId !== id) throw new EnvironmentError(`${directory} belongs to member ${found.memberId}`, `put the directories back under the names of their members`);
+  return found.superblock.incarnation;
+}
+
+async function checkMembers(group: Group): Promise<void> {
+  await waitForLocks(group);
+  const incarnations: number[] = [];
+  for (const { id } of group.members) incarnations.push(await checkMember(group, id));
+  if (group.cluster.configuration.durability === 'memory' && incarnations.some((n) => n > 0)) {
+    throw new EnvironmentError(
+      `the group in ${group.root} ran with --durability memory and all its replicas have stopped: what it held was in their memory and is gone`,
+      `begin anew: rm -r ${group.root} (with --durability disk a group outlives this)`,
+    );
+  }
+  await checkPorts(group.members);
+}
+
+/** Replicas of a start that was killed notice it and end; that takes a moment. */
+async function waitForLocks(group: Group): Promise<void> {
+  const end = Date.now() + LOCK_WAIT_MS;
+  for (const { id } of group.members) {
+    const directory = memberDirectory(group.root, id);
+    for (let pid = await lockHolder(directory); pid !== null; pid = await lockHolder(directory)) {
+      if (Date.now() > end) throw new EnvironmentError(`replica ${id} is running already, with pid ${pid}`, `it serves: vrfs status. To start the group anew stop that process first: kill ${pid}`);
+      await new Promise((r) => setTimeout(r, LOCK_POLL_MS));
+    }
+  }
+}
+
+/** Before anything is started, so that a port in use is one clear error and not half a group. */
+async function checkPorts(members: readonly Member[]): Promise<void> {
+  for (const m of members) {
+    await checkPort(m.address, `of replica ${m.id}`, '--port');
+    await checkPort(m.httpAddress, `of the HTTP API of replica ${m.id}`, '--http-port');
+  }
+}
+
+function checkPort(address: string, whose: string, option: string): Promise<void> {
+  const parsed = parseAddress(address);
+  if (!parsed.ok) throw new EnvironmentError(parsed.reason, `correct ${CLUSTER_NAME}`);
+  const { host, port } = parsed.value;
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const what = error.code === 'EADDRINUSE' ? 'is in use by another process' : `cannot be had (${error.message})`;
+      reject(new EnvironmentError(`port ${port} ${whose} ${what}`, `stop that process (ss -ltnp 'sport = :${port}'), or make a group elsewhere: ${option} <port> --data <new directory>`, { cause: error }));
+    });
+    server.listen({ host, port, exclusive: true }, () => { server.close(() => { resolve(); }); });
+  });
+}
+
+const MAX_LOG_BYTES = 16 << 20;
+
+/** The log of a member or of the mount; what an earlier start left is put aside once it is long. */
+export async function logFile(directory: string, name: string): Promise<string> {
+  const folder = join(directory, 'log');
+  await mkdir(folder, { recursive: true });
+  const file = join(folder, name);
+  try {
+    if ((await stat(file)).size > MAX_LOG_BYTES) await rename(file, `${file}.old`);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+  }
+  return file;
+}
+
+/** The configuration of a member's process, written anew at each start. */
+export async function writeMemberConfig(group: Group, id: number, settings: Readonly<Record<string, unknown>>): Promise<string> {
+  const directory = memberDirectory(group.root, id);
+  const file = join(directory, 'config.json');
+  const aside = `${file}.new`;
+  await rm(aside, { force: true });
+  const all = { data: directory, memberId: id, clusterId: group.cluster.clusterId.toString('hex'), durability: group.cluster.configuration.durability, ...settings };
+  await writeFile(aside, `${JSON.stringify(all, null, 2)}\n`);
+  await rename(aside, file);
+  return file;
+}
+
+/** The last lines of a log, for an error message. */
+export async function logTail(file: string, lines: number): Promise<string> {
+  const text = await readFile(file, 'utf8');
+  return text.trimEnd().split('\n').slice(-lines).join('\n');
+}

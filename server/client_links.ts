@@ -13,7 +13,9 @@ import type { FramedSocket } from './framed_socket.ts';
 /** Above this a connection is not read from until its client has taken what waits for it, bytes. */
 export const PAUSE_BYTES = 1 << 20;
 /** Above this it ends. */
-export const BACKLOG_BYTES = 64 << 20;
+export const BACKLOG_BYTES = 512 << 20;
+/** Reads of one connection in one turn; the next ones wait until their answers have been written. A read is short, its answer up to 1 MiB. */
+export const READS_PER_TURN = 256;
 const ANY_CLUSTER = Buffer.alloc(16);
 
 export interface ClientLinksOptions {
@@ -32,7 +34,11 @@ interface Connection {
   /** Payloads of this turn. */
   outbox: Buffer[];
   outboxBytes: number;
-  paused: boolean;
+  /** Reads handed on in the turn `turn`. */
+  reads: number;
+  turn: number;
+  /** Decoded and not handed on yet; while there are any, or the client does not take its replies, the socket is not read. */
+  readonly held: (Register | Request | Read)[];
 }
 
 function invalid(reason: string): Reject {
@@ -45,6 +51,9 @@ export class ClientLinks {
   readonly #batch = new FrameBatch();
   #dirty: Connection[] = [];
   #nextId = 1;
+  #turn = 1;
+  /** Those with messages that wait. */
+  readonly #holding = new Set<Connection>();
 
   constructor(options: ClientLinksOptions) {
     this.#options = options;
@@ -62,10 +71,10 @@ export class ClientLinks {
       this.#options.onRejected(framed.remote, hello);
       return hello;
     }
-    const connection: Connection = { id: this.#nextId++, framed, outbox: [], outboxBytes: 0, paused: false };
+    const connection: Connection = { id: this.#nextId++, framed, outbox: [], outboxBytes: 0, reads: 0, turn: 0, held: [] };
     this.#connections.set(connection.id, connection);
     framed.handle((p) => this.#onPayload(connection, p));
-    framed.socket.on('drain', () => { this.#onDrain(connection); });
+    framed.socket.on('drain', () => { this.#release(connection); });
     this.reply(connection.id, this.#options.welcome());
     return connection.id;
   }
@@ -83,6 +92,8 @@ export class ClientLinks {
   }
 
   flush(): void {
+    this.#turn++;
+    if (this.#holding.size > 0) setImmediate(this.#releaseAll);
     if (this.#dirty.length === 0) return;
     const dirty = this.#dirty;
     this.#dirty = [];
@@ -91,7 +102,10 @@ export class ClientLinks {
 
   /** The connection has ended. */
   gone(id: ConnectionId): void {
+    const connection = this.#connections.get(id);
+    if (connection === undefined) return;
     this.#connections.delete(id);
+    this.#holding.delete(connection);
   }
 
   stop(): void {
@@ -106,17 +120,37 @@ export class ClientLinks {
     connection.outboxBytes = 0;
     framed.write(this.#batch.take());
     if (framed.backlog > BACKLOG_BYTES) framed.destroy(`it does not take its replies: ${framed.backlog} bytes wait for it`);
-    else if (framed.backlog > PAUSE_BYTES && !connection.paused) {
-      connection.paused = true;
-      framed.socket.pause();
-    }
+    else if (framed.backlog > PAUSE_BYTES) framed.socket.pause();
   }
 
-  #onDrain(connection: Connection): void {
-    if (!connection.paused) return;
-    connection.paused = false;
-    connection.framed.socket.resume();
+  /** Whether the connection may not ask for more in this turn. */
+  #isFull(c: Connection): boolean {
+    return c.framed.backlog + c.outboxBytes > PAUSE_BYTES || (c.turn === this.#turn && c.reads >= READS_PER_TURN);
   }
+
+  #hand(c: Connection, message: Register | Request | Read): void {
+    if (message.type === 'read') {
+      if (c.turn !== this.#turn) c.reads = 0;
+      c.turn = this.#turn;
+      c.reads++;
+    }
+    this.#options.onMessage(c.id, message);
+  }
+
+  /** Goes on with a connection that had to wait. */
+  #release(c: Connection): void {
+    while (c.held.length > 0 && !this.#isFull(c)) {
+      for (const message of c.held.splice(0, READS_PER_TURN)) this.#hand(c, message);
+      this.#options.requestTurn();
+    }
+    if (c.held.length > 0 || this.#isFull(c)) return;
+    this.#holding.delete(c);
+    if (c.framed.socket.isPaused()) c.framed.socket.resume();
+  }
+
+  readonly #releaseAll = (): void => {
+    for (const c of this.#holding) this.#release(c);
+  };
 
   /** The hello, or what is wrong with it. */
   #hello(payload: Buffer): Hello | string {
@@ -140,7 +174,13 @@ export class ClientLinks {
       case 'request':
       case 'read':
       case 'register':
-        this.#options.onMessage(connection.id, m);
+        if (connection.held.length === 0 && !this.#isFull(connection)) {
+          this.#hand(connection, m);
+          return null;
+        }
+        connection.held.push(m);
+        this.#holding.add(connection);
+        connection.framed.socket.pause();
         return null;
       case 'hello':
         return this.#reject(connection, 'a second Hello');

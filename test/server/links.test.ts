@@ -1,0 +1,369 @@
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { afterEach, describe, expect, it } from 'vitest';
+import { defined } from '../../lib/assert.ts';
+import { encodeFrame, FrameDecoder } from '../../lib/frame.ts';
+import { epoch, memberId, opNumber, view, type MemberId } from '../../lib/ids.ts';
+import type { Configuration } from '../../vr/configuration.ts';
+import { decodeMessage, encodeMessage, encodeRequest } from '../../vr/message_codec.ts';
+import type { Envelope, Message, Read, Register, ReplicaMessage, Request } from '../../vr/messages.ts';
+import { ClientLinks, PAUSE_BYTES } from '../../server/client_links.ts';
+import { Listener, ListenError } from '../../server/listener.ts';
+import { QUEUE_BYTES } from '../../server/peer_link.ts';
+import { PeerLinks } from '../../server/peer_links.ts';
+import { encodePeerHello } from '../../server/peer_handshake.ts';
+import { Turn } from '../../server/turn.ts';
+import { parseAddress } from '../../server/address.ts';
+import { CLUSTER_ID, groupOf, until } from './support.ts';
+
+const cleanups: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** The edges of a replica without the replica: what came in is kept, replies are what a test says. */
+class Edge {
+  readonly self: MemberId;
+  readonly received: { from: Envelope; message: ReplicaMessage }[] = [];
+  readonly requests: { connection: number; message: Register | Request | Read }[] = [];
+  readonly rejected: string[] = [];
+  readonly refused: string[] = [];
+  readonly lost: (string | null)[] = [];
+  turns = 0;
+  incarnation = 1;
+  onRequest: ((connection: number, message: Register | Request | Read) => void) | null = null;
+  readonly peers: PeerLinks;
+  readonly clients: ClientLinks;
+  readonly listener: Listener;
+  address = '';
+  #envelope: Envelope | null = null;
+
+  constructor(self: MemberId, configuration: Configuration, clusterId = CLUSTER_ID, maxConnections = 100) {
+    this.self = self;
+    const turn = new Turn(() => {
+      this.turns++;
+      this.peers.flush();
+      this.clients.flush();
+    });
+    const requestTurn = (): void => { turn.request(); };
+    this.peers = new PeerLinks({
+      clusterId, self, configuration, requestTurn,
+      envelope: () => this.#currentEnvelope(),
+      onMessage: (from, message) => { this.received.push({ from, message }); },
+      onConnected: () => undefined,
+      onDisconnected: (_member, reason) => { this.lost.push(reason); },
+    });
+    this.clients = new ClientLinks({
+      clusterId, maxConnections, requestTurn,
+      welcome: () => ({ type: 'welcome', view: view(3), configuration, self }),
+      onMessage: (connection, message) => {
+        this.requests.push({ connection, message });
+        this.onRequest?.(connection, message);
+      },
+      onRejected: (_remote, reason) => { this.rejected.push(reason); },
+    });
+    this.listener = new Listener({ peers: this.peers, clients: this.clients, requestTurn, onRefused: (_remote, reason) => { this.refused.push(reason); } });
+    cleanups.push(() => this.stop());
+  }
+
+  #currentEnvelope(): Envelope {
+    if (this.#envelope?.incarnation !== this.incarnation) this.#envelope = { epoch: epoch(0), sender: this.self, incarnation: this.incarnation };
+    return this.#envelope;
+  }
+
+  async listen(at: string): Promise<void> {
+    const parsed = parseAddress(at);
+    if (!parsed.ok) throw new Error(parsed.reason);
+    const bound = await this.listener.listen(parsed.value);
+    this.address = `${bound.host}:${bound.port}`;
+  }
+
+  async stop(): Promise<void> {
+    this.peers.stop();
+    this.clients.stop();
+    await this.listener.close();
+  }
+}
+
+async function freeAddresses(count: number): Promise<string[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  const addresses: string[] = [];
+  for (const server of servers) {
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    addresses.push(`127.0.0.1:${(server.address() as AddressInfo).port}`);
+  }
+  for (const server of servers) {
+    server.close();
+    await once(server, 'close');
+  }
+  return addresses;
+}
+
+async function edges(count: number): Promise<Edge[]> {
+  const addresses = await freeAddresses(count);
+  const configuration = groupOf(addresses);
+  const made = addresses.map((_, i) => new Edge(memberId(i + 1), configuration));
+  for (const [i, edge] of made.entries()) await edge.listen(defined(addresses[i], 'address'));
+  for (const edge of made) edge.peers.start();
+  await until(() => made.every((edge) => edge.peers.status().every((l) => l.connected)), 'all pairs are connected');
+  return made;
+}
+
+const commit = (n: number): ReplicaMessage => ({ type: 'commit', view: view(1), commit: opNumber(n), head: opNumber(n), round: n });
+
+describe('the links between replicas', () => {
+  it('are one connection a pair; messages arrive in order under the envelope, encoded once', async () => {
+    const [a, b, c] = await edges(3);
+    const one = defined(a, 'a');
+    for (let i = 0; i < 100; i++) one.peers.broadcast([memberId(2), memberId(3)], commit(i));
+    for (const edge of [defined(b, 'b'), defined(c, 'c')]) {
+      await until(() => edge.received.length === 100, 'all messages');
+      expect(edge.received.map(({ message }) => (message.type === 'commit' ? message.round : -1))).toEqual(Array.from({ length: 100 }, (_, i) => i));
+      expect(edge.received[0]?.from).toEqual({ epoch: 0, sender: 1, incarnation: 1 });
+    }
+    defined(c, 'c').incarnation = 5;
+    defined(c, 'c').peers.send(memberId(1), commit(7));
+    await until(() => one.received.length === 1, 'a message of the accepting side');
+    expect(one.received[0]).toEqual({ from: { epoch: 0, sender: 3, incarnation: 5 }, message: commit(7) });
+  });
+
+  it('come back after the peer was away; what was sent meanwhile is dropped and counted', async () => {
+    const addresses = await freeAddresses(2);
+    const configuration = groupOf(addresses);
+    const a = new Edge(memberId(1), configuration);
+    await a.listen(defined(addresses[0], 'address'));
+    a.peers.start();
+    await until(() => a.lost.length > 0, 'the first attempt fails');
+    expect(a.lost[0]).toMatch(/ECONNREFUSED/);
+    a.peers.send(memberId(2), commit(1));
+    expect(a.peers.status()[0]).toMatchObject({ connected: false, dropped: 1 });
+    const b = new Edge(memberId(2), configuration);
+    await b.listen(defined(addresses[1], 'address'));
+    b.peers.start();
+    await until(() => a.peers.status()[0]?.connected === true && b.peers.status()[0]?.connected === true, 'connected');
+    a.peers.send(memberId(2), commit(2));
+    await until(() => b.received.length === 1, 'the message after the connection');
+    await b.stop();
+    await until(() => a.peers.status()[0]?.connected === false, 'the loss is noticed');
+    const again = new Edge(memberId(2), configuration);
+    await again.listen(defined(addresses[1], 'address'));
+    again.peers.start();
+    await until(() => a.peers.status()[0]?.connected === true, 'connected again');
+    again.peers.send(memberId(1), commit(3));
+    await until(() => a.received.length === 1, 'a message over the new connection');
+  });
+
+  it('drop messages for a peer that does not take them, and hold a bounded amount', async () => {
+    const addresses = await freeAddresses(2);
+    const configuration = groupOf(addresses);
+    const a = new Edge(memberId(2), configuration);
+    await a.listen(defined(addresses[1], 'address'));
+    a.peers.start();
+    // Member 1 dials, says hello and then reads nothing.
+    const deaf = await dial(a.address);
+    deaf.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(1), to: memberId(2) })));
+    await until(() => a.peers.status()[0]?.connected === true, 'connected');
+    deaf.socket.pause();
+    const big: ReplicaMessage = { type: 'startView', view: view(1), op: opNumber(0), commit: opNumber(0), nonce: Buffer.alloc(60_000), claim: { base: opNumber(0), baseHash: configurationHash(), headers: [], entries: [] } };
+    for (let i = 0; i < 2000; i++) {
+      a.peers.send(memberId(1), big);
+      if (i % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    const [status] = a.peers.status();
+    expect(status?.dropped).toBeGreaterThan(0);
+    expect(status?.queuedBytes).toBeLessThanOrEqual(QUEUE_BYTES);
+    expect(status?.connected).toBe(true);
+  });
+
+  it('refuse another group, another version, the wrong member and a stranger, and say why', async () => {
+    const [a] = await edges(2);
+    const edge = defined(a, 'a');
+    const hello = { clusterId: CLUSTER_ID, from: memberId(2), to: memberId(1) };
+    const wrong: [Buffer, RegExp][] = [
+      [encodePeerHello({ ...hello, clusterId: Buffer.alloc(16, 1) }), /group 0101.* is not group 0011/],
+      [encodePeerHello({ ...hello, to: memberId(3) }), /this is member 1, not member 3/],
+      [encodePeerHello({ ...hello, from: memberId(9) }), /member 9 does not belong to the group/],
+      [Buffer.from([0xf0, 99]), /speaks version 99/],
+    ];
+    for (const [payload, reason] of wrong) {
+      const c = await dial(edge.address);
+      c.socket.write(encodeFrame(payload));
+      await until(() => c.ended && c.payloads.length === 1 && edge.refused.length === 1, 'a refusal and the end');
+      expect(defined(c.payloads[0], 'refusal').subarray(3).toString()).toMatch(reason);
+      expect(edge.refused.pop()).toMatch(reason);
+    }
+    expect(edge.peers.status().every((l) => l.connected)).toBe(true);
+  });
+
+  it('end when a peer sends what cannot be read, or in the name of another', async () => {
+    for (const payload of [Buffer.from([1, 2, 3]), Buffer.concat([Buffer.from('00000000000000030000000000010000', 'hex').subarray(0, 14), encodeMessage(commit(1))])]) {
+      const addresses = await freeAddresses(2);
+      const edge = new Edge(memberId(2), groupOf(addresses));
+      await edge.listen(defined(addresses[1], 'address'));
+      const c = await dial(edge.address);
+      c.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(1), to: memberId(2) })));
+      await until(() => c.payloads.length === 1, 'the answer');
+      c.socket.write(encodeFrame(payload));
+      await until(() => c.ended, 'the connection ends');
+      await until(() => edge.lost.length === 1, 'the loss is told');
+      expect(edge.lost[0]).toMatch(/cannot be read|on the link of member 1/);
+      expect(edge.received).toEqual([]);
+    }
+  });
+
+  it('name the port and the remedy when they cannot listen', async () => {
+    const [a] = await edges(1);
+    const second = new Edge(memberId(1), groupOf([defined(a, 'a').address]));
+    await expect(second.listen(defined(a, 'a').address)).rejects.toThrow(ListenError);
+    await expect(second.listen(defined(a, 'a').address)).rejects.toThrow(/127\.0\.0\.1:\d+ is in use by another process.*choose another port/);
+  });
+});
+
+function configurationHash(): ReturnType<typeof import('../../lib/hash.ts').sha256> {
+  return '\0'.repeat(32) as ReturnType<typeof import('../../lib/hash.ts').sha256>;
+}
+
+interface Dialled { readonly socket: Socket; readonly payloads: Buffer[]; readonly messages: Message[]; ended: boolean }
+
+async function dial(address: string): Promise<Dialled> {
+  const parsed = parseAddress(address);
+  if (!parsed.ok) throw new Error(parsed.reason);
+  const socket = connect({ host: parsed.value.host, port: parsed.value.port });
+  cleanups.push(() => { socket.destroy(); });
+  const decoder = new FrameDecoder();
+  const dialled: Dialled = { socket, payloads: [], messages: [], ended: false };
+  socket.on('data', (chunk: Buffer) => {
+    decoder.push(chunk, (payload) => {
+      dialled.payloads.push(payload);
+      const message = decodeMessage(payload);
+      if (message.ok) dialled.messages.push(message.value);
+    });
+  });
+  socket.on('error', () => { dialled.ended = true; });
+  socket.on('close', () => { dialled.ended = true; });
+  await once(socket, 'connect');
+  return dialled;
+}
+
+async function client(edge: Edge): Promise<Dialled> {
+  const c = await dial(edge.address);
+  c.socket.write(encodeFrame(encodeMessage({ type: 'hello', clusterId: CLUSTER_ID })));
+  await until(() => c.messages.length === 1, 'Welcome');
+  return c;
+}
+
+function request(n: number, bytes = 10): Buffer {
+  return encodeFrame(encodeRequest(7, n % 100, n, Buffer.alloc(bytes, n & 0xff)));
+}
+
+describe('the links of clients', () => {
+  it('welcome a client whoever is primary, also one that does not know the group yet', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    const c = await client(edge);
+    expect(c.messages[0]).toMatchObject({ type: 'welcome', view: 3, self: 1 });
+    const any = await dial(edge.address);
+    any.socket.write(encodeFrame(encodeMessage({ type: 'hello', clusterId: Buffer.alloc(16) })));
+    await until(() => any.messages.length === 1, 'Welcome');
+    expect(edge.clients.size).toBe(2);
+    c.socket.destroy();
+    await until(() => edge.clients.size === 1, 'the connection is forgotten');
+  });
+
+  it('hand requests on in order however the stream is cut, and answer in few writes', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    edge.onRequest = (connection, m) => {
+      if (m.type === 'request') edge.clients.reply(connection, { type: 'reply', session: m.session, slot: m.slot, seq: m.seq, view: view(0), op: opNumber(m.seq), result: m.body });
+    };
+    const c = await client(edge);
+    const stream = Buffer.concat(Array.from({ length: 500 }, (_, i) => request(i, i % 97)));
+    for (let at = 0; at < stream.length; at += 1777) {
+      c.socket.write(stream.subarray(at, at + 1777));
+      if (at % 5331 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await until(() => c.messages.length === 501, 'all replies');
+    expect(c.messages.slice(1).map((m) => (m.type === 'reply' ? m.seq : -1))).toEqual(Array.from({ length: 500 }, (_, i) => i));
+    expect(edge.requests.map(({ message }) => (message.type === 'request' ? message.body.length : -1))).toEqual(Array.from({ length: 500 }, (_, i) => i % 97));
+    expect(edge.turns).toBeLessThan(400);
+  });
+
+  it('answer bad input with a Reject that says what is wrong, and end the connection', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    const first: [Buffer, RegExp][] = [
+      [encodeMessage(commit(1)), /first message is commit: a client begins with Hello/],
+      [Buffer.from([0]), /first message cannot be read \(unknown message kind 0\)/],
+      [encodeMessage({ type: 'hello', clusterId: Buffer.alloc(16, 5) }), /belongs to group 0011.*not to 0505/],
+    ];
+    for (const [payload, reason] of first) {
+      const c = await dial(edge.address);
+      c.socket.write(encodeFrame(payload));
+      await until(() => c.ended && c.messages.length === 1, 'a Reject and the end');
+      expect(c.messages[0]).toMatchObject({ type: 'reject', code: 'invalid' });
+      expect(edge.rejected.pop()).toMatch(reason);
+    }
+    const later: [Buffer, RegExp][] = [
+      [Buffer.from([5, 1]), /cannot be read: truncated/],
+      [encodeMessage(commit(1)), /commit is not a client's message/],
+      [encodeMessage({ type: 'hello', clusterId: CLUSTER_ID }), /a second Hello/],
+      [encodeRequest(1, 0, 1, Buffer.alloc(2 << 20)), /a message of \d+ bytes: an operation has at most/],
+    ];
+    for (const [payload, reason] of later) {
+      const c = await client(edge);
+      c.socket.write(encodeFrame(payload));
+      await until(() => c.ended && c.messages.length === 2, 'a Reject and the end');
+      expect(c.messages[1]).toMatchObject({ type: 'reject', code: 'invalid' });
+      expect(edge.rejected.pop()).toMatch(reason);
+    }
+    expect(edge.requests).toEqual([]);
+  });
+
+  it('end a connection whose stream is damaged', async () => {
+    const [a] = await edges(1);
+    const c = await client(defined(a, 'a'));
+    const frame = request(1);
+    frame[frame.length - 1] = defined(frame[frame.length - 1], 'byte') ^ 1;
+    c.socket.write(frame);
+    await until(() => c.ended, 'the end');
+    expect(defined(a, 'a').requests).toEqual([]);
+  });
+
+  it('do not read from a client that does not take its replies, and go on when it does', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    const result = Buffer.alloc(64 << 10);
+    edge.onRequest = (connection, m) => {
+      if (m.type === 'read') edge.clients.reply(connection, { type: 'readReply', id: m.id, op: opNumber(1), result });
+    };
+    const c = await client(edge);
+    c.socket.pause();
+    const total = 2000;
+    let sent = 0;
+    const feed = setInterval(() => {
+      for (let i = 0; i < 20 && sent < total; i++) c.socket.write(encodeFrame(encodeMessage({ type: 'read', id: sent++, consistency: 'causal', minOp: opNumber(0), body: Buffer.alloc(2000) })));
+    }, 1);
+    cleanups.push(() => { clearInterval(feed); });
+    await until(() => sent === total, 'all requests are sent');
+    // The kernel's buffers and PAUSE_BYTES hold what was answered; the rest is not even read.
+    const answered = edge.requests.length;
+    expect(answered).toBeLessThan(total);
+    expect(answered * result.length).toBeLessThan(PAUSE_BYTES + (64 << 20));
+    c.socket.resume();
+    await until(() => c.messages.length === total + 1, 'all replies');
+  });
+
+  it('are bounded in number', async () => {
+    const [address] = await freeAddresses(1);
+    const edge = new Edge(memberId(1), groupOf([defined(address, 'address')]), CLUSTER_ID, 2);
+    await edge.listen(defined(address, 'address'));
+    await client(edge);
+    await client(edge);
+    const third = await dial(edge.address);
+    third.socket.write(encodeFrame(encodeMessage({ type: 'hello', clusterId: CLUSTER_ID })));
+    await until(() => third.ended, 'the end');
+    expect(third.messages[0]).toMatchObject({ type: 'reject' });
+    expect(edge.rejected[0]).toMatch(/2 client connections, as many as it may: try another replica/);
+  });
+});

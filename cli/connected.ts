@@ -17,7 +17,7 @@ export interface ConnectionOptions {
 
 export function connectionOptions(command: Command): Command {
   return command
-    .option('-s, --server <list>', `replicas as host:port,host:port (default: $VRFS_SERVERS, else ${DEFAULT_SERVERS})`)
+    .option('--server <list>', `replicas as host:port,host:port (default: $VRFS_SERVERS, else ${DEFAULT_SERVERS})`)
     .option('--timeout <ms>', 'how long to wait for the group, milliseconds', positiveInteger, 10_000);
 }
 

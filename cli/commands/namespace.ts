@@ -130,12 +130,15 @@ export async function eachPath(paths: readonly string[], io: Io, act: (path: str
 }
 
 function mvCommand(program: Command, io: Io): void {
-  const command = program.command('mv').description('rename; into a directory when the last path is one').argument('<from...>').argument('<to>')
+  const command = program.command('mv').description('rename; into a directory when the last path is one').usage('[options] <from...> <to>').argument('<paths...>', 'what to move, and where to')
     .option('-n, --no-clobber', 'EEXIST instead of replacing')
     .option('-T, --no-target-directory', 'the last path is the new name, even when it is a directory')
     .addOption(new Option('--exchange', 'both exist, and change places').conflicts(['clobber']));
   connectionOptions(command).addHelpText('after', '\nExamples:\n  vrfs mv /jobs/7/state.new /jobs/7/state\n  vrfs mv --exchange /site /site.next');
-  command.action(async (from: string[], to: string, options: ConnectionOptions & { clobber: boolean; targetDirectory: boolean; exchange?: boolean }) => {
+  command.action(async (paths: string[], options: ConnectionOptions & { clobber: boolean; targetDirectory: boolean; exchange?: boolean }) => {
+    const from = paths.slice(0, -1);
+    const to = paths.at(-1);
+    if (to === undefined || from.length === 0) throw new UsageError('mv takes what to move and where to: vrfs mv <from...> <to>');
     const flags = options.exchange === true ? 'exchange' : options.clobber ? 'none' : 'noreplace';
     await withFileSystem(options, io, async (fs) => {
       const into = flags !== 'exchange' && options.targetDirectory && await isDirectory(fs, to);

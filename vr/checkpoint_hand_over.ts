@@ -61,14 +61,20 @@ export class CheckpointHandOver {
     r.event('checkpoint', { op: id.op });
     this.#remember(id);
     const previous = r.persistence.superblock.checkpoint.op;
-    r.persistence.writeSuperblock({ checkpoint: id }, () => {
-      // One interval of log stays behind the checkpoint, for peers that are a little behind.
-      const collect = opNumber(Math.min(previous, r.log.head));
-      r.log.collect(collect);
-      r.ports.journal.collect(collect);
-    });
+    r.persistence.writeSuperblock({ checkpoint: id }, () => { this.#collect(previous); });
     this.#tell();
     this.#start();
+  }
+
+  /** Log at or below the last checkpoint but one goes, but for what peers that are a little behind may still ask for. */
+  #collect(previous: OpNumber): void {
+    const { log, options, ports } = this.#r;
+    let upTo = Math.max(log.base, Math.min(previous, log.head - options.retainEntries));
+    let bytes = log.bytes;
+    for (let op = log.base + 1; op <= upTo; op++) bytes -= defined(log.at(op), 'entry').bytes.length;
+    for (; upTo < Math.min(previous, log.head) && bytes > options.retainBytes; upTo++) bytes -= defined(log.at(upTo + 1), 'entry').bytes.length;
+    log.collect(opNumber(upTo));
+    ports.journal.collect(opNumber(upTo));
   }
 
   // --- taking over a peer's --------------------------------------------------------------------------------------------
@@ -120,7 +126,10 @@ export class CheckpointHandOver {
     }
     r.commit = opNumber(Math.max(r.commit, id.op));
     r.execution.reset(id);
-    r.persistence.afterJournal(() => { r.persistence.writeSuperblock({ checkpoint: id }); });
+    r.persistence.afterJournal(() => {
+      // A slow journal may have let a newer checkpoint pass.
+      if (id.op > r.persistence.superblock.checkpoint.op) r.persistence.writeSuperblock({ checkpoint: id });
+    });
     this.#goOn();
   }
 

@@ -83,7 +83,7 @@ export function decodeEntry(r: Reader, parent: Digest): Entry {
   const start = r.offset;
   const length = r.u32();
   if (length < ENTRY_HEADER_BYTES - 4) throw new DecodeError(`an entry of ${length} bytes`);
-  if (length > ENTRY_HEADER_BYTES + MAX_BODY_BYTES) throw new DecodeError(`an entry of ${length} bytes is too long`);
+  if (length > ENTRY_HEADER_BYTES - 4 + MAX_BODY_BYTES) throw new DecodeError(`an entry of ${length} bytes is too long`);
   const kindCode = r.u8();
   const kind = KINDS[kindCode];
   if (kind === undefined) throw new DecodeError(`unknown entry kind ${kindCode}`);

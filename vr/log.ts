@@ -67,8 +67,8 @@ export class Log {
     this.#start += op - this.#base;
     this.#base = op;
     this.#baseHash = hash;
-    // Moving the array down only when half of it is dead keeps this linear over all collections.
-    if (this.#start * 2 > this.#entries.length) {
+    // Moving the array down only when a quarter of it is dead keeps this linear over all collections.
+    if (this.#start * 4 > this.#entries.length) {
       this.#entries = this.#entries.slice(this.#start);
       this.#start = 0;
     }

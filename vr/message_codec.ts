@@ -71,6 +71,7 @@ function getClaim(r: Reader): LogClaim {
   const base = opNumber(r.u48());
   const baseHash = digest(r.latin1(32));
   const count = r.u32();
+  if (base + count >= 2 ** 48) throw new DecodeError(`headers behind op ${base}`);
   if (count * 36 > r.remaining) throw new DecodeError(`${count} headers in ${r.remaining} bytes`);
   const headers: Header[] = [];
   for (let i = 0; i < count; i++) headers.push({ op: opNumber(base + 1 + i), view: view(r.u32()), hash: digest(r.latin1(32)) });
@@ -83,6 +84,13 @@ function getClaim(r: Reader): LogClaim {
     if (headers[e.op - base - 1]?.hash !== e.hash) throw new DecodeError(`the body of op ${e.op} is not its header's`);
   }
   return { base, baseHash, headers, entries };
+}
+
+/** A message that names its head and its commit-number has to agree with the log that it claims. */
+function claimed<M extends { readonly op: OpNumber; readonly commit: OpNumber; readonly claim: LogClaim }>(m: M): M {
+  if (m.op !== m.claim.base + m.claim.headers.length) throw new DecodeError(`head ${m.op} of a claim that ends at ${m.claim.base + m.claim.headers.length}`);
+  if (m.commit > m.op) throw new DecodeError(`commit ${m.commit} beyond the head ${m.op}`);
+  return m;
 }
 
 export function encodeMessage(m: Message): Buffer {
@@ -141,7 +149,11 @@ function encodeReplicaMessage(m: Exclude<Message, { type: 'hello' | 'welcome' | 
     }
     case 'prepareOk': return new Writer(17).u8(Kind.prepareOk).u32(m.view).u48(m.op).u48(m.round).finish();
     case 'commit': return new Writer(23).u8(Kind.commit).u32(m.view).u48(m.commit).u48(m.head).u48(m.round).finish();
-    case 'startViewChange': return new Writer(6).u8(Kind.startViewChange).u32(m.view).bool(m.left).finish();
+    case 'startViewChange': {
+      const w = new Writer(10).u8(Kind.startViewChange).u32(m.view).bool(m.left !== null);
+      if (m.left !== null) w.u32(m.left);
+      return w.finish();
+    }
     case 'doViewChange': {
       const w = new Writer(1024).u8(Kind.doViewChange).u32(m.view).u32(m.logView).u48(m.op).u48(m.commit);
       putClaim(w, m.claim);
@@ -219,11 +231,11 @@ function readReplicaMessage(kind: number, r: Reader): Message {
     case Kind.prepare: return { type: 'prepare', view: view(r.u32()), commit: opNumber(r.u48()), round: r.u48(), ...getEntries(r) };
     case Kind.prepareOk: return { type: 'prepareOk', view: view(r.u32()), op: opNumber(r.u48()), round: r.u48() };
     case Kind.commit: return { type: 'commit', view: view(r.u32()), commit: opNumber(r.u48()), head: opNumber(r.u48()), round: r.u48() };
-    case Kind.startViewChange: return { type: 'startViewChange', view: view(r.u32()), left: r.bool() };
+    case Kind.startViewChange: return { type: 'startViewChange', view: view(r.u32()), left: r.bool() ? view(r.u32()) : null };
     case Kind.doViewChange:
-      return { type: 'doViewChange', view: view(r.u32()), logView: view(r.u32()), op: opNumber(r.u48()), commit: opNumber(r.u48()), claim: getClaim(r) };
+      return claimed({ type: 'doViewChange' as const, view: view(r.u32()), logView: view(r.u32()), op: opNumber(r.u48()), commit: opNumber(r.u48()), claim: getClaim(r) });
     case Kind.startView:
-      return { type: 'startView', view: view(r.u32()), op: opNumber(r.u48()), commit: opNumber(r.u48()), nonce: r.bytes16(), claim: getClaim(r) };
+      return claimed({ type: 'startView' as const, view: view(r.u32()), op: opNumber(r.u48()), commit: opNumber(r.u48()), nonce: r.bytes16(), claim: getClaim(r) });
     case Kind.getView: return { type: 'getView', view: view(r.u32()), nonce: r.raw(NONCE_BYTES) };
     case Kind.getState:
       return {

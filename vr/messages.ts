@@ -80,8 +80,11 @@ export interface PrepareOk { readonly type: 'prepareOk'; readonly view: View; re
 /** Heart-beat; with the head, so that a backup that lost a Prepare notices. */
 export interface Commit { readonly type: 'commit'; readonly view: View; readonly commit: OpNumber; readonly head: OpNumber; readonly round: number }
 
-/** `left` says that the sender is in status view-change for this view and cannot go back. */
-export interface StartViewChange { readonly type: 'startViewChange'; readonly view: View; readonly left: boolean }
+/**
+ * The sender wants `view` at least. `left`: it has given up every view below this one and cannot go back, so that a group
+ * that is still in one has to follow; null: it merely suspects.
+ */
+export interface StartViewChange { readonly type: 'startViewChange'; readonly view: View; readonly left: View | null }
 export interface DoViewChange { readonly type: 'doViewChange'; readonly view: View; readonly logView: View; readonly op: OpNumber; readonly commit: OpNumber; readonly claim: LogClaim }
 export interface StartView { readonly type: 'startView'; readonly view: View; readonly op: OpNumber; readonly commit: OpNumber; readonly claim: LogClaim; /** GetView's nonce, or empty */ readonly nonce: Buffer }
 export interface GetView { readonly type: 'getView'; readonly view: View; readonly nonce: Buffer }

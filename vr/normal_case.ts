@@ -22,6 +22,7 @@ interface Gathered {
 
 /** Requests that wait for a place in the log; above it clients are told to come again. */
 const MAX_GATHERED = 100_000;
+const MAX_GATHERED_BYTES = 64 << 20;
 const RETRY_MS = 50;
 const EXPIRY_SCAN_MS = 1000;
 const GROUP: SessionId = sessionId(0);
@@ -31,17 +32,18 @@ export class NormalCase {
   readonly #r: Replica;
   // --- primary ---
   #gathered: Gathered[] = [];
+  #gatheredBytes = 0;
   /** Requests that came before the inherited log was executed: the client table is not up to date yet. */
   #early: (() => void)[] = [];
   readonly #registrations = new Map<string, ConnectionId>();
   /** Last op of each batch under way. */
   readonly #batches: OpNumber[] = [];
   readonly #acks = new Progress();
-  readonly #ackedAt = new Map<MemberId, number>();
   /** What the primary inherited when its view began: once it is executed, the primary may answer. */
   #viewStart: OpNumber = opNumber(0);
   /** The install record of this view is durable and StartView is out: Prepares may follow. */
   #open = false;
+  #openedAt = 0;
   #sentAt = 0;
   #housekeeping = false;
   #expiryAt = 0;
@@ -65,11 +67,17 @@ export class NormalCase {
       return;
     }
     this.#viewStart = r.log.head;
-    for (const id of r.others) this.#ackedAt.set(id, r.now);
+    // Everybody's sessions have been silent while there was no primary: each gets a whole time-out to speak up.
+    this.#expiryAt = r.now + r.options.sessionTimeoutMs;
     for (let op = r.executed + 1; op <= r.log.head; op++) r.clients.markInFlight(defined(r.log.at(op), 'inherited entry'));
+    const started = r.view;
     r.persistence.afterJournal(() => {
+      if (r.view !== started || !r.isPrimary || this.#open) return;
       this.#open = true;
+      this.#openedAt = r.now;
+      if (r.view > 0) r.viewChange.sendStartViews();
       this.#advanceCommit();
+      r.execution.run();
     });
   }
 
@@ -80,11 +88,11 @@ export class NormalCase {
 
   #reset(): void {
     this.#gathered = [];
+    this.#gatheredBytes = 0;
     this.#early = [];
     this.#registrations.clear();
     this.#batches.length = 0;
     this.#acks.clear();
-    this.#ackedAt.clear();
     this.#open = false;
     this.#housekeeping = false;
     this.#round = 0;
@@ -112,7 +120,6 @@ export class NormalCase {
 
   onRegister(connection: ConnectionId, m: Register): void {
     if (this.#deferred(connection, () => { this.onRegister(connection, m); })) return;
-    const body = encodeRegisterBody({ nonce: m.nonce, flags: m.flags, name: m.name, maxSessions: this.#r.options.maxSessions });
     if (Buffer.byteLength(m.name) > MAX_NAME_BYTES) {
       this.#reject(connection, 'invalid', `a session's name has at most ${MAX_NAME_BYTES} bytes`, GROUP, 0, 0);
       return;
@@ -121,15 +128,16 @@ export class NormalCase {
       this.#reject(connection, 'busy', 'the log may not grow now', GROUP, 0, 0);
       return;
     }
+    const body = encodeRegisterBody({ nonce: m.nonce, flags: m.flags, name: m.name, maxSessions: this.#r.options.maxSessions });
     const nonce = m.nonce.latin1Slice();
     const known = this.#registrations.has(nonce);
     this.#registrations.set(nonce, connection);
-    if (!known) this.#gathered.push({ kind: 'register', session: GROUP, slot: 0, seq: 0, body });
+    if (!known) this.#gather({ kind: 'register', session: GROUP, slot: 0, seq: 0, body });
   }
 
   onRequest(connection: ConnectionId, m: Request): void {
     const r = this.#r;
-    if (this.#deferred(connection, () => { this.onRequest(connection, m); })) return;
+    if (!this.serving && this.#deferred(connection, () => { this.onRequest(connection, m); })) return;
     const session = r.clients.session(m.session);
     if (session === undefined) {
       // Only a primary that is still one may say so: a newer view may know the session.
@@ -150,7 +158,7 @@ export class NormalCase {
         return;
       }
       slot.inFlight = m.seq;
-      this.#gathered.push({ kind: 'request', session: session.id, slot: m.slot, seq: m.seq, body: m.body });
+      this.#gather({ kind: 'request', session: session.id, slot: m.slot, seq: m.seq, body: m.body });
     }
   }
 
@@ -173,7 +181,13 @@ export class NormalCase {
   #full(): boolean {
     const r = this.#r;
     const ahead = r.log.head - r.persistence.superblock.checkpoint.op + this.#gathered.length;
-    return this.#gathered.length >= MAX_GATHERED || (r.handOver.taking && ahead >= r.options.maxLogEntries);
+    if (this.#gathered.length >= MAX_GATHERED || this.#gatheredBytes >= MAX_GATHERED_BYTES) return true;
+    return r.handOver.taking && (ahead >= r.options.maxLogEntries || r.log.bytes + this.#gatheredBytes >= r.options.maxLogBytes);
+  }
+
+  #gather(g: Gathered): void {
+    this.#gathered.push(g);
+    this.#gatheredBytes += g.body.length;
   }
 
   #reject(connection: ConnectionId, code: RejectCode, reason: string, session: SessionId, slot: number, seq: number): void {
@@ -238,6 +252,7 @@ export class NormalCase {
       r.log.append(entry);
       entries.push(entry);
       bytes += entry.bytes.length;
+      this.#gatheredBytes -= g.body.length;
       taken++;
     }
     this.#gathered = taken === this.#gathered.length ? [] : this.#gathered.slice(taken);
@@ -252,7 +267,6 @@ export class NormalCase {
     if (!r.isPrimary || m.view !== r.view || !this.#open) return;
     // A backup acknowledges only what this primary sent it.
     assert(m.op <= r.log.head, `member ${from} acknowledges op ${m.op}, the log of view ${r.view} ends at ${r.log.head}`);
-    this.#ackedAt.set(from, r.now);
     r.reads.onConfirmed(from, m.round);
     if (this.#acks.record(from, m.op)) this.#advanceCommit();
   }
@@ -304,17 +318,20 @@ export class NormalCase {
       const body = r.ports.stateMachine.housekeeping();
       if (body !== undefined) {
         this.#housekeeping = true;
-        this.#gathered.push({ kind: 'housekeeping', session: GROUP, slot: 0, seq: 0, body });
+        this.#gather({ kind: 'housekeeping', session: GROUP, slot: 0, seq: 0, body });
       }
     }
     this.#proposeExpiries();
   }
 
-  /** Row 22: a primary that does not hear from a quorum must stop to send heart-beats that keep the others loyal. */
+  /**
+   * Row 22: a primary that does not hear from a quorum must stop to send heart-beats that keep the others loyal. Any message
+   * is a sign of life: a backup that still fetches the view's log has nothing to acknowledge.
+   */
   #abdicateWhenUnheard(): void {
     const r = this.#r;
     let heard = 1;
-    for (const id of r.others) if (r.now - (this.#ackedAt.get(id) ?? 0) < r.options.viewChangeMs * 2) heard++;
+    for (const id of r.others) if (r.now - Math.max(r.heardAt(id), this.#openedAt) < r.options.viewChangeMs * 2) heard++;
     if (heard >= r.quorum) return;
     r.event('abdicated', { view: r.view });
     r.viewChange.leaveFor(view(r.view + 1));
@@ -327,7 +344,7 @@ export class NormalCase {
     const now = Math.max(r.ports.clock.wall(), r.execution.time);
     const timeout = r.options.sessionTimeoutMs * 1000;
     for (const s of r.clients.sessions()) {
-      if (r.clients.expired(s.id, now, timeout)) this.#gathered.push({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: s.id, timeout }) });
+      if (r.clients.expired(s.id, now, timeout)) this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: s.id, timeout }) });
     }
   }
 

@@ -42,6 +42,7 @@ export class Recovery {
 
   forget(member: MemberId): void {
     this.#responses.delete(member);
+    this.#alsoRecovering.delete(member);
   }
 
   tick(): void {

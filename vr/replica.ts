@@ -128,6 +128,10 @@ export class Replica implements ReplicaEvents {
   get isPrimary(): boolean {
     return this.phase === 'normal' && this.primary === this.self;
   }
+  /** When anything came from the member, in the replica's own time. */
+  heardAt(id: MemberId): number {
+    return this.#peers.get(id)?.heardAt ?? -Infinity;
+  }
   get executed(): OpNumber {
     return this.execution.executed;
   }

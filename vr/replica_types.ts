@@ -38,8 +38,12 @@ export interface ReplicaOptions {
   /** Most entries, and about most bytes, of one Prepare. Defaults 4096, 1 MiB. */
   readonly batchEntries: number;
   readonly batchBytes: number;
-  /** Entries that the log may run ahead of the newest durable checkpoint before clients get 'busy'. Default 100_000. */
+  /** What the log may hold, and run ahead of the newest durable checkpoint, before clients get 'busy'. Defaults 100_000, 256 MiB. */
   readonly maxLogEntries: number;
+  readonly maxLogBytes: number;
+  /** Log kept behind the newest checkpoint for peers that are a little behind: so many entries, but no more bytes than this. Defaults 20_000, 32 MiB. */
+  readonly retainEntries: number;
+  readonly retainBytes: number;
   /** Slots of a session, sessions of the group, silence after which a session ends. Defaults 1024, 4096, 60_000. */
   readonly sessionSlots: number;
   readonly maxSessions: number;
@@ -56,6 +60,9 @@ export const DEFAULT_REPLICA_OPTIONS: ReplicaOptions = Object.freeze({
   batchEntries: 4096,
   batchBytes: 1 << 20,
   maxLogEntries: 100_000,
+  maxLogBytes: 256 << 20,
+  retainEntries: 20_000,
+  retainBytes: 32 << 20,
   sessionSlots: 1024,
   maxSessions: 4096,
   sessionTimeoutMs: 60_000,

@@ -19,6 +19,8 @@ import type { Replica } from './replica.ts';
 import { Backoff, SilenceDetector } from './timeouts.ts';
 
 const NO_NONCE = Buffer.alloc(0);
+/** Of a word that is repeated with back-off: longest interval with jitter, and one loss, in units of the first interval. */
+const LONGEST_RESEND = 48;
 
 export class ViewChange {
   readonly #r: Replica;
@@ -31,7 +33,7 @@ export class ViewChange {
   #sayingDurable: View;
   /** What was broadcast last since this suspicion began. */
   #announced = -1;
-  #announcedLeft = false;
+  #announcedLeft: View | null = null;
   #suspecting = false;
   #suspectingSince = 0;
   /** In status view-change: this replica left a view of its own accord, rather than following others into a newer one. */
@@ -115,17 +117,22 @@ export class ViewChange {
       });
     } else {
       // Said already. Repeating it here would answer each word with a word, for ever; the timer repeats.
-      if (this.#announced < this.#saying || this.#announcedLeft !== (r.phase === 'view-change')) this.#sendStartViewChange();
+      if (this.#announced < this.#saying || this.#announcedLeft !== this.#leftView()) this.#sendStartViewChange();
       this.#leaveWhenAgreed();
     }
     if (!this.#resend.running) this.#resend.start(r.now);
+  }
+
+  /** The view below which this replica cannot go back. */
+  #leftView(): View | null {
+    return this.#r.phase === 'view-change' && this.#left ? this.#r.view : null;
   }
 
   #sendStartViewChange(): void {
     const r = this.#r;
     if (this.#sayingDurable < this.#saying || (r.phase === 'normal' ? !this.#suspecting : !this.#left)) return;
     this.#announced = this.#saying;
-    this.#announcedLeft = r.phase === 'view-change';
+    this.#announcedLeft = this.#leftView();
     r.broadcast({ type: 'startViewChange', view: this.#saying, left: this.#announcedLeft });
   }
 
@@ -143,10 +150,11 @@ export class ViewChange {
 
   onStartViewChange(from: MemberId, m: StartViewChange): void {
     const r = this.#r;
+    if (m.view < (this.#said.get(from)?.view ?? 0)) return; // overtaken by a later word
     this.#said.set(from, { view: m.view, at: r.now });
     if (m.view <= r.view) {
       // It left for a view that has begun meanwhile, or is still at the one that begins now.
-      if (m.left && r.isPrimary && r.normal.open) this.#sendStartView(from, NO_NONCE);
+      if (m.left !== null && r.isPrimary && r.normal.open) this.#sendStartView(from, NO_NONCE);
       if (m.view < r.view || r.phase === 'normal') return;
     }
     if (m.view > r.view && this.#joins(from, m)) {
@@ -159,7 +167,7 @@ export class ViewChange {
   /** Whether another's word is enough: it cannot go back, or the primary looks dead from here too, or a quorum says so. */
   #joins(from: MemberId, m: StartViewChange): boolean {
     const r = this.#r;
-    if (m.left || this.#suspecting || r.phase === 'view-change') return true;
+    if ((m.left !== null && m.left > r.view) || this.#suspecting || r.phase === 'view-change') return true;
     if (!r.isPrimary && this.#silence.doubtful(r.now)) return true;
     let others = 0;
     for (const [id, said] of this.#said) if (id === from || (said.view >= m.view && this.#fresh(said.at))) others++;
@@ -168,7 +176,8 @@ export class ViewChange {
 
   /** A word counts for a while only: it is repeated as long as the suspicion lasts. */
   #fresh(at: number): boolean {
-    return this.#r.now - at <= this.#r.options.viewChangeMs * 4;
+    const { viewChangeMs, resendMs } = this.#r.options;
+    return this.#r.now - at <= Math.max(viewChangeMs * 4, resendMs * LONGEST_RESEND);
   }
 
   /** Leaves when a quorum, this replica durably included, says a view above the present one (or this one, if not voted yet). */
@@ -258,6 +267,7 @@ export class ViewChange {
       if (r.normal.open) this.#sendStartView(from, NO_NONCE);
       return;
     }
+    if (m.view < (this.#votes.get(from)?.view ?? 0)) return;
     this.#votes.set(from, m);
     if (m.view > r.view) {
       // The sender left with a quorum's agreement.
@@ -288,7 +298,7 @@ export class ViewChange {
       return;
     }
     const head = message.claim.headers.at(-1) ?? { op: message.claim.base, view: message.logView, hash: message.claim.baseHash };
-    r.catchUp.repair({ view: r.view, keep: built.keep, entries: built.entries, commit, head, from: [...votes.keys()].filter((id) => id !== r.self) });
+    r.catchUp.repair({ view: r.view, keep: built.keep, entries: built.entries, commit, head, from: votersToAsk(votes.keys(), winner, r.self) });
   }
 
   /** A new primary whose log or state lies too far back lets the next one try (row 9). */
@@ -317,16 +327,12 @@ export class ViewChange {
     r.commit = Math.max(r.commit, Math.min(log.commit, r.log.head)) as OpNumber;
     r.event('normal', { view: r.view, op: r.log.head, commit: r.commit, primary: r.primary });
     r.normal.enter();
-    if (!r.isPrimary) {
-      r.execution.run();
-      return;
-    }
-    const started = r.view;
-    r.persistence.afterJournal(() => {
-      if (r.view !== started || !r.isPrimary) return;
-      for (const id of r.others) this.#sendStartView(id, NO_NONCE);
-      r.execution.run();
-    });
+    r.execution.run();
+  }
+
+  /** The new primary's log is durable. */
+  sendStartViews(): void {
+    for (const id of this.#r.others) this.#sendStartView(id, NO_NONCE);
   }
 
   // --- StartView, GetView ----------------------------------------------------------------------------------------------
@@ -345,6 +351,11 @@ export class ViewChange {
     if (m.view > r.view || r.catchUp.gathering !== m.view) {
       r.transition('view-change');
       if (m.view > r.view) this.#enterView(m.view, false);
+      // The state comes first: when it is there, the view's log is asked for from it on.
+      if (r.handOver.fetching) {
+        this.#deadline = r.now + this.#patience();
+        return;
+      }
       const built = assemble(r.log, r.commit, m.claim, new Map());
       this.#asking = null;
       this.#askAgain.stop();
@@ -363,7 +374,7 @@ export class ViewChange {
   /** Others are in view `v`: asks its primary for the log. */
   #learn(v: View): void {
     const r = this.#r;
-    if (r.catchUp.gathering === v) return;
+    if (r.catchUp.gathering === v || r.handOver.fetching || primaryOf(r.configuration, v).id === r.self) return;
     if (this.#asking !== null && this.#asking.view >= v) return;
     this.#asking = { view: v, nonce: r.ports.random.bytes(16) };
     this.#askAgain.start(r.now);
@@ -386,8 +397,8 @@ export class ViewChange {
 
   /** A peer's recovery names a floor above this view: the group has to pass it (row 1). */
   passFloor(floor: View): void {
-    this.#suspectNow();
-    this.#say(floor);
+    // Only the primary acts: a backup's wish would lapse with its next message. It leaves, so the others follow.
+    if (this.#r.isPrimary) this.leaveFor(floor);
   }
 
   // --- time --------------------------------------------------------------------------------------------------------------
@@ -419,4 +430,10 @@ export class ViewChange {
     this.#leaveWhenAgreed();
     if (r.phase === 'view-change' && this.#vote?.view === r.view) this.#sendVote(this.#vote);
   }
+}
+
+/** The winner first: it has all the bodies. */
+function votersToAsk(voters: Iterable<MemberId>, winner: MemberId, self: MemberId): MemberId[] {
+  const others = [...voters].filter((id) => id !== self && id !== winner);
+  return winner === self ? others : [winner, ...others];
 }

@@ -152,9 +152,9 @@ describe('the order of effects', () => {
   const durable = { superblock, op: 10, journalLogView: 3 };
   it('finds messages that are ahead of the disk', () => {
     const send = (m: Parameters<typeof checkSending>[4], incarnation = 2): void => checkSending(0, incarnation, 'disk', durable, m);
-    send({ type: 'startViewChange', view: view(5), left: false });
-    expect(() => send({ type: 'startViewChange', view: view(6), left: false })).toThrow(/order of effects/);
-    expect(() => send({ type: 'startViewChange', view: view(5), left: false }, 3)).toThrow(/incarnation/);
+    send({ type: 'startViewChange', view: view(5), left: null });
+    expect(() => send({ type: 'startViewChange', view: view(6), left: null })).toThrow(/order of effects/);
+    expect(() => send({ type: 'startViewChange', view: view(5), left: null }, 3)).toThrow(/incarnation/);
     send({ type: 'prepareOk', view: view(3), op: opNumber(10), round: 0 });
     expect(() => send({ type: 'prepareOk', view: view(3), op: opNumber(11), round: 0 })).toThrow(/op 11/);
     expect(() => send({ type: 'prepareOk', view: view(4), op: opNumber(10), round: 0 })).toThrow(/log-view 4/);

@@ -68,6 +68,7 @@ function drawReplicaOptions(random: Prng): ReplicaOptions {
     pipeline: random.pick([1, 2, 4, 16]),
     batchEntries: random.pick([1, 4, 64, 4096]),
     maxLogEntries: checkpointOps * random.pick([3, 10, 1000]),
+    retainEntries: checkpointOps * random.pick([0, 1, 3]),
     sessionSlots: random.pick([1, 2, 8]),
     maxSessions: random.pick([3, 8, 64]),
     sessionTimeoutMs: random.pick([2000, 10_000, 60_000]),

@@ -177,6 +177,17 @@ export class Host {
     this.#world.trace.line(`#${this.index} crashes (${lost} records lost)`);
   }
 
+  /** For mutants: an input that the replica would not have got, in a later turn of the loop. */
+  inject(input: (replica: ReplicaEvents) => void): void {
+    const process = this.#process;
+    this.#world.queue.after(0, () => {
+      if (process === null || this.#process !== process) return;
+      this.#run(() => {
+        if (this.#process === process) this.#turn(() => input(process.replica));
+      });
+    });
+  }
+
   pause(): void {
     assert(this.running, 'a stopped replica cannot be paused');
     this.paused = true;

@@ -1,0 +1,177 @@
+/**
+ * Deliberate breakages of the core, each of which the simulator has to find: a simulator that finds nothing is worse
+ * than none. They get in from outside, around the replica or its ports, so that the product has no switches for them.
+ * The direct check of the order of effects is off for those that it would find at once: they have to be found
+ * by what they destroy.
+ */
+import { defined } from '../../lib/assert.ts';
+import { opNumber, type MemberId } from '../../lib/ids.ts';
+import type { Prepare, ReplicaMessage } from '../../vr/messages.ts';
+import type { Ports } from '../../vr/ports.ts';
+import { Replica } from '../../vr/replica.ts';
+import type { BootState, ReplicaOptions } from '../../vr/replica_types.ts';
+import type { Durability } from '../../vr/configuration.ts';
+import type { Host } from './host.ts';
+import type { SimulationOptions } from './simulation.ts';
+
+export interface Mutant {
+  readonly name: string;
+  readonly replicas: number;
+  readonly durability: Durability;
+  readonly options: Partial<SimulationOptions>;
+  /** Invariants, one of which has to be seen violated. */
+  readonly foundBy: readonly string[];
+}
+
+const LOSS: readonly string[] = ['committed ops survive', 'one chain', 'acknowledged ops are executed', 'complete execution', 'a replica stops itself', 'real-time order'];
+
+type Sender = Parameters<Replica['step']>[0];
+
+/** Rewrites what reaches a replica from its peers. */
+function stepping(deliver: (replica: Replica, from: Sender, message: ReplicaMessage) => void): typeof Replica {
+  return class extends Replica {
+    override step(from: Sender, message: ReplicaMessage): void {
+      deliver(this, from, message);
+    }
+    straight(from: Sender, message: ReplicaMessage): void {
+      super.step(from, message);
+    }
+  };
+}
+
+function straight(replica: Replica, from: Sender, message: ReplicaMessage): void {
+  Replica.prototype.step.call(replica, from, message);
+}
+
+/** Tickets of the journal are completed as soon as they are given out. */
+function acknowledgesBeforePersisting(ports: Ports, host: Host): Ports {
+  return {
+    ...ports,
+    journal: {
+      append: (record) => {
+        const ticket = ports.journal.append(record);
+        host.inject((replica) => replica.onJournalDurable(ticket));
+        return ticket;
+      },
+      collect: (op) => ports.journal.collect(op),
+    },
+  };
+}
+
+/** Every acknowledgement and vote counts as if another member had said the same. */
+function countsDuplicates(): typeof Replica {
+  const seen = new WeakMap<Replica, Map<MemberId, Sender>>();
+  return stepping((replica, from, message) => {
+    const known = seen.get(replica) ?? new Map<MemberId, Sender>();
+    seen.set(replica, known);
+    known.set(from.sender, from);
+    straight(replica, from, message);
+    if (message.type !== 'prepareOk' && message.type !== 'startViewChange' && message.type !== 'doViewChange') return;
+    for (const [id, other] of known) {
+      if (id === from.sender) continue;
+      straight(replica, other, message);
+      return;
+    }
+  });
+}
+
+/** VRR 5.2 to the letter (PROTOCOL row 2): a later view's Prepare truncates the log and raises the log-view at once. */
+function truncatesOnStateTransfer(): typeof Replica {
+  return stepping((replica, from, message) => {
+    if (message.type === 'prepare' && message.view > replica.view && replica.phase === 'normal') truncate(replica, message);
+    straight(replica, from, message);
+  });
+}
+
+function truncate(replica: Replica, message: Prepare): void {
+  const keep = opNumber(Math.max(replica.commit, replica.log.base));
+  replica.log.truncate(keep);
+  replica.view = message.view;
+  replica.logView = message.view;
+  replica.persistence.install(message.view, keep, replica.log.headHash, []);
+  replica.normal.enter();
+}
+
+/** A Prepare counts as acknowledged by everybody when it is sent. */
+function commitsWithoutQuorum(ports: Ports, host: Host): Ports {
+  return {
+    ...ports,
+    network: {
+      ...ports.network,
+      broadcast: (to, message) => {
+        ports.network.broadcast(to, message);
+        const last = message.type === 'prepare' ? message.entries.at(-1) : undefined;
+        if (message.type !== 'prepare' || last === undefined) return;
+        const { view, round } = message;
+        for (const sender of to) {
+          host.inject((replica) => {
+            if (replica instanceof Replica) replica.normal.onPrepareOk(sender, { type: 'prepareOk', view, op: last.op, round });
+          });
+        }
+      },
+    },
+  };
+}
+
+/** Linearizable reads are answered from whatever state there is. */
+class ReadsAtOnce extends Replica {
+  override receive(connection: number, message: Parameters<Replica['receive']>[1]): void {
+    super.receive(connection, message.type === 'read' ? { ...message, consistency: 'causal', minOp: opNumber(0) } : message);
+  }
+}
+
+/** Memory mode: a restart with an empty log goes on as if that were the whole log. */
+class ForgetsThatItForgot extends Replica {
+  constructor(ports: Ports, options: ReplicaOptions, boot: BootState) {
+    super(ports, options, { ...boot, log: { ...boot.log, intact: true } });
+  }
+}
+
+/** One replica executes differently, now and then. */
+function executesDifferently(ports: Ports, host: Host): Ports {
+  if (host.index !== 1) return ports;
+  const { table } = ports.checkpoints;
+  return {
+    ...ports,
+    stateMachine: {
+      execute: (entry) => {
+        const result = ports.stateMachine.execute(entry);
+        if (entry.op % 50 === 0) table.put(Buffer.from([0, 0, 0, 0, 0, 0, 0xff]), Buffer.from('astray'));
+        return result;
+      },
+      sessionStarted: (entry, flags) => ports.stateMachine.sessionStarted(entry, flags),
+      sessionEnded: (entry, session) => ports.stateMachine.sessionEnded(entry, session),
+      query: (body, time) => ports.stateMachine.query(body, time),
+      housekeeping: () => ports.stateMachine.housekeeping(),
+    },
+  };
+}
+
+/** Superblocks count as written when they are queued: promises of views are forgotten in a crash (rows 1, 5). */
+function promisesBeforePersisting(ports: Ports, host: Host): Ports {
+  return {
+    ...ports,
+    superblock: {
+      write: (superblock) => {
+        const ticket = ports.superblock.write(superblock);
+        host.inject((replica) => replica.onSuperblockDurable(ticket));
+        return ticket;
+      },
+    },
+  };
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  { name: 'acknowledges before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: acknowledgesBeforePersisting, checkOrderOfEffects: false }, foundBy: LOSS },
+  { name: 'counts a duplicate sender twice', replicas: 5, durability: 'disk', options: { Replica: countsDuplicates() }, foundBy: LOSS },
+  { name: 'truncates on state transfer', replicas: 3, durability: 'disk', options: { Replica: truncatesOnStateTransfer(), checkOrderOfEffects: false }, foundBy: LOSS },
+  { name: 'commits without a quorum', replicas: 3, durability: 'disk', options: { wrapPorts: commitsWithoutQuorum }, foundBy: LOSS },
+  { name: 'reads without asking whether it still leads', replicas: 3, durability: 'disk', options: { Replica: ReadsAtOnce }, foundBy: ['linearizable reads', 'reads see what their client saw'] },
+  { name: 'takes an empty log for a whole one', replicas: 3, durability: 'memory', options: { Replica: ForgetsThatItForgot }, foundBy: LOSS },
+  { name: 'executes differently on one replica', replicas: 3, durability: 'disk', options: { wrapPorts: executesDifferently }, foundBy: ['equal roots', 'a replica stops itself'] },
+  { name: 'promises before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: promisesBeforePersisting }, foundBy: ['order of effects'] },
+];
+
+export function mutantNamed(name: string): Mutant {
+  return defined(MUTANTS.find((m) => m.name === name), `mutant '${name}'`);
+}

@@ -1,0 +1,190 @@
+/** Faults that a review of the core or a simulator's seed has found, each as the shortest story that shows it. */
+import { describe, expect, test } from 'vitest';
+import { defined } from '../../lib/assert.ts';
+import { memberId } from '../../lib/ids.ts';
+import { Cluster, type Packet } from './cluster.ts';
+import { TestClient } from './test_client.ts';
+
+const to = (id: number, ...types: string[]) => (p: Packet): boolean => p.to === id && (types.length === 0 || types.includes(p.message.type));
+
+/** Member 3 misses so many operations that the log it lacks is gone at member 1, and at member 2 too unless `keepLogAt2`. */
+function farBehind(options: { readonly ops?: number; readonly keepLogAt2?: boolean } = {}): { cluster: Cluster; client: TestClient } {
+  const cluster = new Cluster({ replica: { checkpointOps: 5, retainEntries: 0 } });
+  const client = new TestClient(cluster).register();
+  cluster.untilConverged();
+  cluster.isolate(memberId(3));
+  cluster.node(1).slowCheckpoint = options.keepLogAt2 ?? false;
+  for (let i = 0; i < (options.ops ?? 30); i++) client.write(`w${i}`);
+  return { cluster, client };
+}
+
+/** Member 1 hands view 1 over to member 2. */
+function toViewOne(cluster: Cluster): void {
+  cluster.node(0).replica.viewChange.leaveFor(1);
+  cluster.until(() => cluster.leader?.id === 2, 'view 1');
+}
+
+describe('what comes late', () => {
+  test('a log that was being collected below a checkpoint is not installed behind it', () => {
+    const { cluster } = farBehind({ keepLogAt2: true });
+    const three = cluster.node(2);
+    three.slowFetch = true;
+    cluster.heal();
+    cluster.until(() => three.replica.handOver.fetching, 'a transfer from member 1');
+    // Member 2 leads view 1 and still has the log from the start.
+    cluster.hold = to(3, 'newState');
+    toViewOne(cluster);
+    cluster.run(300);
+    // The checkpoint comes first, then the log.
+    three.slowFetch = false;
+    cluster.until(() => three.event('state-installed') !== undefined, 'the checkpoint');
+    cluster.release();
+    cluster.untilConverged();
+  });
+
+  test('a StartView of before a checkpoint transfer does not stop the replica after it', () => {
+    const { cluster, client } = farBehind({ ops: 4 });
+    const three = cluster.node(2);
+    toViewOne(cluster);
+    cluster.heal();
+    cluster.hold = to(3, 'startView');
+    cluster.until(() => cluster.held.length > 0, 'a StartView on its way');
+    const early = defined(cluster.held[0], 'StartView');
+    cluster.isolate(memberId(3));
+    cluster.release();
+    for (let i = 0; i < 30; i++) client.write(`more${i}`);
+    // The checkpoint is installed, the log behind it is not there yet.
+    cluster.drop = to(3, 'startView');
+    cluster.deliver(early);
+    cluster.until(() => three.event('state-installed') !== undefined, 'the checkpoint');
+    expect(three.replica.phase).toBe('view-change');
+    cluster.deliver(early);
+    cluster.heal();
+    cluster.untilConverged();
+  });
+});
+
+describe('input of clients', () => {
+  test('a name that is too long is refused, whatever its bytes become in UTF-8', () => {
+    const cluster = new Cluster();
+    const leader = cluster.untilServing();
+    const client = new TestClient(cluster);
+    client.sendRegister(leader, '\uFFFD'.repeat(60_000));
+    cluster.run(20);
+    expect(client.replies).toMatchObject([{ type: 'reject', code: 'invalid' }]);
+  });
+});
+
+describe('what must not go on for ever', () => {
+  test('a replica that takes long to gather the log does not drag the group through views', () => {
+    const { cluster, client } = farBehind({ ops: 4 });
+    const three = cluster.node(2);
+    toViewOne(cluster);
+    client.write('in view 1');
+    cluster.heal();
+    cluster.hold = to(3, 'newState');
+    cluster.run(10_000);
+    expect(three.replica.logView).toBe(0);
+    expect(cluster.node(1).replica.view).toBe(1);
+    cluster.release();
+    cluster.untilConverged();
+    expect(cluster.node(1).replica.view).toBe(1);
+  });
+
+  test('an abdicated primary that hears nobody does not end the view that follows its own', () => {
+    const cluster = new Cluster();
+    new TestClient(cluster).register();
+    cluster.untilConverged();
+    cluster.drop = to(1);
+    cluster.until(() => cluster.leader?.id === 2, 'view 1');
+    cluster.run(10_000);
+    expect(cluster.leader?.replica.view).toBe(1);
+    cluster.heal();
+    cluster.untilConverged();
+    expect(cluster.leader?.replica.view).toBe(1);
+  });
+
+  test('two of five that cannot hear the primary do not answer each other without end', () => {
+    const cluster = new Cluster({ members: 5 });
+    const client = new TestClient(cluster).register();
+    cluster.untilConverged();
+    cluster.drop = (p) => p.from === 1 && p.to >= 4;
+    // settle() fails when messages go round without end.
+    cluster.run(5_000);
+    expect(cluster.node(3).event('suspects')).toBeDefined();
+    expect(cluster.node(0).replica.view).toBe(0);
+    expect(client.write('still').result.toString()).toBe('2:still');
+  });
+
+  test('a recovery above the view of a busy group makes it pass that view (row 1)', () => {
+    const cluster = new Cluster({ durability: 'memory' });
+    const client = new TestClient(cluster).register();
+    const [one, two, three] = [cluster.node(0), cluster.node(1), cluster.node(2)];
+    cluster.untilConverged();
+    // Member 3 alone suspects the primary, says so durably, and restarts.
+    cluster.drop = (p) => p.from === 1 && p.to === 3;
+    cluster.until(() => three.disk.superblock.view > 0, 'a suspicion');
+    three.crash();
+    cluster.heal();
+    three.start();
+    // Member 2's superblock is durable only after the next Prepare has come.
+    for (let i = 0; i < 500 && three.replica.phase === 'recovering'; i++) {
+      two.slowSuperblock = true;
+      cluster.tick();
+      if (one.replica.normal.serving) client.post(one, 'busy');
+      cluster.settle();
+      two.slowSuperblock = false;
+      cluster.settle();
+    }
+    expect(three.replica.phase).toBe('normal');
+    cluster.untilConverged();
+  });
+
+  test('a transfer that failed while the log came from elsewhere is begun again', () => {
+    const { cluster, client } = farBehind({ keepLogAt2: true });
+    const three = cluster.node(2);
+    three.slowFetch = true;
+    cluster.heal();
+    cluster.until(() => three.replica.handOver.fetching, 'a transfer from member 1');
+    toViewOne(cluster);
+    cluster.run(500);
+    three.failFetch = true;
+    three.slowFetch = false;
+    cluster.until(() => three.event('state-transfer-failed') !== undefined, 'a failure');
+    cluster.run(1_000);
+    three.failFetch = false;
+    cluster.node(1).slowCheckpoint = false;
+    client.write('after');
+    cluster.untilConverged();
+  });
+
+  test('one live backup whose disk needs a second is enough for a view to last', () => {
+    const cluster = new Cluster();
+    const client = new TestClient(cluster).register();
+    cluster.untilConverged();
+    cluster.node(0).crash();
+    cluster.node(1).journalMs = 1_000;
+    cluster.untilServing(60_000);
+    cluster.run(5_000);
+    const settled = cluster.untilServing().replica.view;
+    client.write('slow');
+    cluster.run(10_000);
+    expect(cluster.leader?.replica.view).toBe(settled);
+  });
+
+  test('sessions outlive an outage of the group that is longer than their time-out', () => {
+    const cluster = new Cluster({ replica: { sessionTimeoutMs: 5_000 } });
+    const client = new TestClient(cluster).register();
+    client.write('before');
+    cluster.untilConverged();
+    for (const n of cluster.nodes) n.crash();
+    cluster.run(20_000);
+    for (const n of cluster.nodes) n.start();
+    cluster.untilServing();
+    cluster.run(2_000);
+    expect(client.write('after').result.toString()).toContain('after');
+    // Whoever stays silent for a whole time-out of the new primary is gone.
+    cluster.run(8_000);
+    expect(cluster.untilServing().replica.clients.size).toBe(0);
+  });
+});

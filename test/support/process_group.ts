@@ -10,13 +10,25 @@ import { defined } from '../../lib/assert.ts';
 import { epoch, memberId } from '../../lib/ids.ts';
 import type { ServerConfigInput } from '../../server/config.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
-import type { ServerStatus } from '../../server/running_replica.ts';
+import type { RecoveryReport } from '../../server/running_replica.ts';
 import { configuration, type Configuration, type Durability } from '../../vr/configuration.ts';
 
 /** The repository, whether this runs from the sources or from dist/. */
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 export const REPOSITORY = HERE.includes('/dist/') ? join(HERE, '../../..') : join(HERE, '../..');
 export const CLI = join(REPOSITORY, 'dist/cli/main.js');
+
+/** What the tests read of GET /v1/status. */
+export interface StatusAnswer {
+  readonly status: string;
+  readonly view: number;
+  readonly isPrimary: boolean;
+  readonly op: number;
+  readonly commit: number;
+  readonly executed: number;
+  readonly checkpoint: { readonly op: number; readonly root: string };
+  readonly recovery: RecoveryReport & { readonly stateBytes: number };
+}
 
 export interface GroupOptions {
   readonly replicas?: number;
@@ -126,10 +138,10 @@ export class ProcessGroup {
   }
 
   /** The status of one replica, or undefined while it does not answer. */
-  async status(index: number): Promise<ServerStatus | undefined> {
+  async status(index: number): Promise<StatusAnswer | undefined> {
     try {
       const response = await fetch(`${this.http(index)}/v1/status`, { signal: AbortSignal.timeout(1000) });
-      return response.ok ? ((await response.json()) as ServerStatus) : undefined;
+      return response.ok ? ((await response.json()) as StatusAnswer) : undefined;
     } catch {
       return undefined; // not up, or paused: the caller polls within a bound
     }
@@ -142,9 +154,9 @@ export class ProcessGroup {
       let best: number | undefined;
       let view = -1;
       for (const [i, s] of all.entries()) {
-        if (s?.replica.isPrimary === true && s.replica.view > view) {
+        if (s?.isPrimary === true && s.view > view) {
           best = i;
-          view = s.replica.view;
+          view = s.view;
         }
       }
       return best;
@@ -155,8 +167,8 @@ export class ProcessGroup {
   async normal(indexes: readonly number[], withinMs = 30_000): Promise<void> {
     await until('all replicas normal in one view', withinMs, async () => {
       const all = await Promise.all(indexes.map((i) => this.status(i)));
-      const views = new Set(all.map((s) => s?.replica.view));
-      return all.every((s) => s?.replica.status === 'normal') && views.size === 1 ? true : undefined;
+      const views = new Set(all.map((s) => s?.view));
+      return all.every((s) => s?.status === 'normal') && views.size === 1 ? true : undefined;
     });
   }
 

@@ -2,12 +2,13 @@
  * Writes changes, the nodes in which the tree changes by them, and the meta record as one synced batch. The tree is
  * worked out in slices of some milliseconds with the event loop free between them.
  */
+import { hasPrefix } from './key_bits.ts';
 import type { KeyValueStore } from './key_value_store.ts';
 import { applyChanges, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
 import type { Change } from './page.ts';
 import { Slices } from './slices.ts';
 import { META_KEY, encodeMeta, nodeKey, recordKey, type Meta } from './store_keys.ts';
-import { locatePage } from './tree_walk.ts';
+import { locatePage, type LocatedPage } from './tree_walk.ts';
 
 /** A change with the value to be written. */
 export interface RecordChange extends Change {
@@ -92,13 +93,13 @@ async function readAhead(
 ): Promise<Map<string, Buffer>> {
   const ahead = new Map<string, Buffer>();
   const wanted: string[] = [];
-  let last: string | null = null;
+  let last: LocatedPage | null = null;
   let seen = 0;
   for (const { key } of changes) {
-    const id = locatePage(source, top, key);
     // Sorted changes: those of one page follow each other.
-    if (id !== null && id !== last && !isCached(id)) wanted.push(id);
-    last = id;
+    if (last !== null && hasPrefix(key, last.prefix, last.bits)) continue;
+    last = locatePage(source, top, key);
+    if (last !== null && !isCached(last.id)) wanted.push(last.id);
     if ((++seen & 31) === 0 && slices.over) await slices.giveWay();
   }
   for (let i = 0; i < wanted.length; i += READ_AHEAD) {

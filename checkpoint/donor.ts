@@ -17,9 +17,11 @@ import {
   decodeRequest,
   encodeGone,
   encodeRefused,
+  isFollowed,
   putInner,
   putMissing,
   putPage,
+  toldChildren,
   type AnswerSlot,
   type AvailableCheckpoint,
   type NodePlace,
@@ -150,13 +152,26 @@ export class Donor {
     const limit = Math.min(request.maxBytes, this.#options.maxAnswerBytes);
     const w = new Writer(64 << 10);
     beginAnswer(w, topAnswer);
-    for (let i = 0; i < items.length && (i === 0 || w.length < limit); i += CHUNK) {
-      await this.#chunk(w, snapshot, items.slice(i, i + CHUNK), request.since, limit);
+    // `items` grows by what follows; see transfer_messages.ts.
+    for (let at = 0; at < items.length && (at === 0 || w.length < limit); ) {
+      const chunk = items.slice(at, at + CHUNK);
+      const { answered, followers } = await this.#chunk(w, snapshot, chunk, request, limit);
+      for (const follower of followers) items.push(follower);
+      at += answered;
     }
     return w.finish();
   }
 
-  async #chunk(w: Writer, snapshot: StoreSnapshot, items: readonly NodeRequest[], since: number, limit: number): Promise<void> {
+  // Answers at least the first of the items.
+  async #chunk(
+    w: Writer,
+    snapshot: StoreSnapshot,
+    items: readonly NodeRequest[],
+    request: TransferRequest,
+    limit: number,
+  ): Promise<{ answered: number; followers: NodeRequest[] }> {
+    const { since } = request;
+    const followers: NodeRequest[] = [];
     const nodes = await snapshot.getMany(items.map((item) => nodeKey(idOf(item))));
     // Which records go along: their values are read all at once, as far as the answer has room.
     const told: PageEntry[][] = [];
@@ -182,11 +197,18 @@ export class Donor {
     for (const [i, entries] of told.entries()) {
       const item = items[i] as NodeRequest;
       const bytes = nodes[i];
-      if (bytes === undefined) putMissing(w);
-      else if (item.kind === 'inner') putInner(w, innerAnswer(decodeInner(bytes), item.full ? 0 : since), item.bits >> 2);
-      else putPage(w, pageAnswer(bytes, entries, values, nextValue, item.full, since), item);
+      if (bytes === undefined) {
+        putMissing(w);
+      } else if (item.kind === 'inner') {
+        const slots = innerAnswer(decodeInner(bytes), item.full ? 0 : since);
+        putInner(w, slots, item.bits >> 2);
+        if (isFollowed(request, item)) for (const child of toldChildren(item, slots)) followers.push(child);
+      } else {
+        putPage(w, pageAnswer(bytes, entries, values, nextValue, item.full, since), item);
+      }
       nextValue += entries.length;
     }
+    return { answered: told.length, followers };
   }
 }
 

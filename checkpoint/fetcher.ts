@@ -11,7 +11,7 @@
  */
 import { defined } from '../lib/assert.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
-import { decodeAnswer, encodeRequest, MAX_ITEMS, type AvailableCheckpoint, type NodeAnswer, type TopAnswer, type TransferAnswer } from './transfer_messages.ts';
+import { decodeAnswer, encodeRequest, MAX_ITEMS, toldChildren, type AvailableCheckpoint, type NodeAnswer, type NodeRequest, type TopAnswer, type TransferAnswer } from './transfer_messages.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import type { RecordChange } from './checkpoint_writer.ts';
 import { FetchFailed, TargetGone, type DonorConnection, type DonorReport, type FetchOptions, type FetchReport } from './fetch_report.ts';
@@ -56,6 +56,12 @@ interface Donor {
   readonly report: { name: string; requests: number; bytesReceived: number; error: string | null };
   failures: number;
   usable: boolean;
+}
+
+/** The next answer: where its node stands, and what it must hash to. */
+interface Expected {
+  readonly place: NodeRequest;
+  readonly node: WantedNode | null;
 }
 
 /** Own records to be deleted: those in `range` outside of `except`. */
@@ -132,9 +138,9 @@ export class Fetcher {
       }
       const wanted: WantedNode = { ...top.top.place, hash: top.top.hash, range: { prefix: Buffer.alloc(0), bits: 0 }, full };
       if (this.#own.top()?.hash.equals(wanted.hash) === true) return top;
-      const node = answer.nodes[0];
-      const verdict = node === undefined ? 'wrong' : this.#take(wanted, node);
-      if (verdict === 'taken') return top;
+      // The top is what the root says if its node hashes right; of the rest, what is wrong is asked for again.
+      if (await this.#use([wanted], answer.nodes)) return top;
+      this.#wanted.length = 0;
       if (full) this.#blame(donor, 'its top node does not hash to the root');
       full = true;
     }
@@ -145,69 +151,88 @@ export class Fetcher {
     const donor = this.#nextDonor();
     const limit = Math.min(this.#limits.maxItems, MAX_ITEMS);
     const items = this.#wanted.splice(-limit).reverse();
-    const restore = (from: number): void => {
-      for (let i = items.length - 1; i >= from; i--) this.#wanted.push(items[i] as WantedNode);
+    const restore = (): void => {
+      for (let i = items.length - 1; i >= 0; i--) this.#wanted.push(items[i] as WantedNode);
     };
     let answer: Extract<TransferAnswer, { type: 'nodes' }> | null;
     try {
       answer = await this.#ask(donor, items, 'no');
     } catch (error) {
-      restore(0);
+      restore();
       throw error;
     }
     if (answer === null) {
-      restore(0);
+      restore();
       return;
     }
     if (answer.nodes.length === 0) this.#blame(donor, 'it answers with nothing');
-    // Unanswered ones go back first, so that what the answers lead to is asked for before them.
-    restore(answer.nodes.length);
-    for (const [i, node] of answer.nodes.entries()) {
-      const wanted = items[i] as WantedNode;
-      if (this.#take(wanted, node) === 'wrong') {
-        if (wanted.full) this.#blame(donor, `its ${wanted.kind} at ${wanted.bits} bits does not hash to what the node above says`);
-        this.#wanted.push({ ...wanted, full: true });
+    await this.#use(items, answer.nodes, donor);
+  }
+
+  /**
+   * Uses the answers for `items` and for what follows them (transfer_messages.ts); what is left goes back to be asked for.
+   * Returns whether the first one was right.
+   */
+  async #use(items: readonly WantedNode[], nodes: readonly NodeAnswer[], donor?: Donor): Promise<boolean> {
+    // In the order of the answers; null: of no interest, because it is equal to the own or its parent's answer was wrong.
+    const expected: Expected[] = items.map((node) => ({ node, place: node }));
+    const isFollowed = (node: NodeRequest): boolean => !node.full || this.#own.base === null;
+    let first = false;
+    let at = 0;
+    for (; at < nodes.length; at++) {
+      const answer = nodes[at] as NodeAnswer;
+      const { node, place } = expected[at] as Expected;
+      const children = node === null ? null : this.#take(node, answer);
+      if (node !== null && children === null) {
+        if (node.full && donor !== undefined) this.#blame(donor, `its ${node.kind} at ${node.bits} bits does not hash to what the node above says`);
+        this.#wanted.push({ ...node, full: true });
+      }
+      if (at === 0) first = children !== null;
+      if (answer.kind === 'inner' && isFollowed(place)) {
+        const told = toldChildren(place, answer.slots);
+        for (const [i, child] of told.entries()) expected.push({ node: children === null ? null : this.#filter(children[i] as WantedNode), place: child });
+      } else if (children !== null) {
+        for (const child of children) {
+          const wanted = this.#filter(child);
+          if (wanted !== null) this.#wanted.push(wanted);
+        }
       }
       if (this.#slices.over) await this.#slices.giveWay();
     }
+    for (; at < expected.length; at++) {
+      const { node } = expected[at] as Expected;
+      if (node !== null) this.#wanted.push(node);
+    }
+    return first;
   }
 
-  /** Uses an answer if it hashes right. */
-  #take(wanted: WantedNode, answer: NodeAnswer): 'taken' | 'wrong' {
-    if (answer.kind !== wanted.kind) return 'wrong';
+  /** Uses an answer if it hashes right, and gives the children that it tells of; otherwise null. */
+  #take(wanted: WantedNode, answer: NodeAnswer): readonly WantedNode[] | null {
+    if (answer.kind !== wanted.kind) return null;
     const { source } = this.#own;
     const top = this.#own.top();
     if (answer.kind === 'page') {
       const changes = verifyPage(source, top, wanted, answer);
-      if (changes === null) return 'wrong';
+      if (changes === null) return null;
       for (const change of changes) this.#change(change);
-      return 'taken';
+      return [];
     }
     const found = verifyInner(source, top, wanted, answer);
-    if (found === null) return 'wrong';
+    if (found === null) return null;
     // Outside of the node's prefix there is nothing in its range.
     if (wanted.bits > wanted.range.bits) this.#clears.push({ range: wanted.range, except: { prefix: wanted.prefix, bits: wanted.bits } });
     for (const range of found.empty) this.#clears.push({ range, except: null });
-    for (const child of found.children) this.#want(child);
-    return 'taken';
+    return found.children;
   }
 
-  // What is equal to an own node in the same place need not be fetched.
-  #want(node: WantedNode): void {
-    const { source, base } = this.#own;
+  // What is equal to an own node in the same place need not be fetched: null.
+  #filter(node: WantedNode): WantedNode | null {
+    const { source } = this.#own;
     const top = this.#own.top();
-    if (node.kind === 'page') {
-      if (findPage(source, top, node.prefix, node.bits)?.hash.equals(node.hash) === true) return;
-      this.#wanted.push(base === null ? { ...node, full: true } : node);
-      return;
-    }
-    const own = findInner(source, top, node.prefix, node.bits >> 2);
-    if (own !== null && own.hash.equals(node.hash)) {
-      this.#clears.push({ range: node.range, except: { prefix: node.prefix, bits: node.bits } });
-      return;
-    }
-    // Nothing of ours to fill it up from.
-    this.#wanted.push(base === null || own === null ? { ...node, full: true } : node);
+    if (node.kind === 'page') return findPage(source, top, node.prefix, node.bits)?.hash.equals(node.hash) === true ? null : node;
+    if (findInner(source, top, node.prefix, node.bits >> 2)?.hash.equals(node.hash) !== true) return node;
+    this.#clears.push({ range: node.range, except: { prefix: node.prefix, bits: node.bits } });
+    return null;
   }
 
   async #clear(): Promise<void> {

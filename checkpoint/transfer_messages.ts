@@ -8,6 +8,10 @@
  *             1 u8 | n u8 | (op u48, root 32)*n                                   gone; what there is instead
  *             2 u8 | text                                                         not understood
  *
+ * Behind the nodes asked for come, as far as there is room, the children that the answered inner nodes told of, in the
+ * order in which they were told; then those of these, and so on: most transfers take one round trip or two. Nodes asked
+ * for in full have no such followers, unless `since` is 0.
+ *
  * n, lengths and the like are varints. A node that is not asked for in full leaves out what has not changed since the
  * checkpoint `since` - 1: children by their hash, records altogether; see donor.ts and fetcher.ts.
  */
@@ -15,7 +19,7 @@ import { DecodeError, Writer, decodeAll, type Decoded, type Reader } from '../li
 import { digest, opNumber, type Digest, type OpNumber } from '../lib/ids.ts';
 import { HASH_BYTES, INNER, PAGE } from './hashes.ts';
 import { INNER_SHAPE } from './inner_node.ts';
-import { KEY_NIBBLES, MAX_KEY_BYTES } from './key_bits.ts';
+import { KEY_NIBBLES, MAX_KEY_BYTES, slotBits, slotPrefix } from './key_bits.ts';
 import { PAGE_RECORDS } from './page.ts';
 
 const PROTOCOL = 1;
@@ -235,7 +239,24 @@ export function putPage(w: Writer, page: PageAnswer, place: NodePlace): void {
   }
 }
 
-/** The answer to `request`: its nodes are those asked for, in order, or the first of them. */
+/** Whether a donor goes on with the children of a node, unasked. */
+export function isFollowed(request: TransferRequest, item: NodeRequest): boolean {
+  return !item.full || request.since === 0;
+}
+
+/** The places of the children that an answered inner node tells of, in slot order. */
+export function toldChildren(place: NodePlace, slots: readonly (AnswerSlot | null)[]): NodeRequest[] {
+  const nibbles = place.bits >> 2;
+  const out: NodeRequest[] = [];
+  for (const [slot, told] of slots.entries()) {
+    if (told === null || told.hash === null) continue;
+    if (told.kind === 'inner') out.push({ kind: 'inner', bits: told.nibbles * 4, prefix: told.prefix, full: false });
+    else out.push({ kind: 'page', bits: slotBits(nibbles, told.span), prefix: slotPrefix(place.prefix, nibbles, slot), full: false });
+  }
+  return out;
+}
+
+/** The answer to `request`: its nodes are the first of those asked for and of those that follow. */
 export function decodeAnswer(bytes: Buffer, request: TransferRequest): Decoded<TransferAnswer> {
   return decodeAll(bytes, (r): TransferAnswer => {
     const type = r.u8();
@@ -248,13 +269,15 @@ export function decodeAnswer(bytes: Buffer, request: TransferRequest): Decoded<T
     if (type !== 0) throw new DecodeError(`unknown type of answer: ${type}`);
     const top = r.bool() ? readTop(r) : null;
     if ((top !== null) !== (request.top !== 'no')) throw new DecodeError('the top is told if and only if asked for');
-    const places: NodePlace[] = [...request.items];
-    if (top !== null && top.top !== null) places.unshift(top.top.place);
+    const places: NodeRequest[] = [...request.items];
+    if (top !== null && top.top !== null) places.unshift({ ...top.top.place, full: request.top === 'full' });
     const nodes: NodeAnswer[] = [];
     while (r.remaining > 0) {
       const place = places[nodes.length];
       if (place === undefined) throw new DecodeError('more nodes than asked for');
-      nodes.push(readNode(r, place));
+      const node = readNode(r, place);
+      nodes.push(node);
+      if (node.kind === 'inner' && isFollowed(request, place)) for (const child of toldChildren(place, node.slots)) places.push(child);
     }
     return { type: 'nodes', top, nodes };
   });

@@ -5,8 +5,12 @@ import { hasPrefix, keyNibble, matchingNibbles, prefixExtends, prefixNibble, pre
 import { pageEntries, pageKeysFrom, type PageEntry } from './page.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
 
-/** The id of the page that a key belongs to; null when its range is empty. */
-export function locatePage(source: NodeSource, top: Top, key: Buffer): string | null {
+export interface LocatedPage extends Range {
+  readonly id: string;
+}
+
+/** The page that a key belongs to; null when its range is empty. */
+export function locatePage(source: NodeSource, top: Top, key: Buffer): LocatedPage | null {
   let child: Child | null = top;
   let bits = 0;
   let known = 0;
@@ -21,7 +25,9 @@ export function locatePage(source: NodeSource, top: Top, key: Buffer): string | 
     bits = below.kind === 'page' ? slotBits(child.nibbles, below.span) : 0;
     child = below;
   }
-  return child === null ? null : nodeId(PAGE, prefixOf(key, bits), bits);
+  if (child === null) return null;
+  const prefix = prefixOf(key, bits);
+  return { id: nodeId(PAGE, prefix, bits), prefix, bits };
 }
 
 /** The slot that names the child in which a nibble falls; -1 when it is empty there. */

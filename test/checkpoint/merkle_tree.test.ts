@@ -141,9 +141,9 @@ describe('walking the tree', () => {
         expect(got).toEqual(all.filter((key) => key >= start.toString('latin1')));
       }
       for (const key of all.slice(0, 300)) {
-        const id = locatePage(source, c.top, Buffer.from(key, 'latin1'));
-        expect(id).not.toBeNull();
-        expect(pageEntries(source(id as string)).some((entry) => entry.key.toString('latin1') === key)).toBe(true);
+        const page = locatePage(source, c.top, Buffer.from(key, 'latin1'));
+        expect(page).not.toBeNull();
+        expect(pageEntries(source(page?.id ?? '')).some((entry) => entry.key.toString('latin1') === key)).toBe(true);
       }
     }
   });

@@ -89,7 +89,8 @@ describe('what is fetched', () => {
     await donor.take(opNumber(2), EMPTY);
     const report = await checkFetched(fetcher, donor, model);
     expect(report.recordsChanged).toBe(400);
-    expect(report.bytesReceived / report.recordBytes).toBeLessThan(1.5);
+    expect(report.requests).toBe(1);
+    expect((report.bytesReceived + report.bytesSent) / report.recordBytes).toBeLessThan(1.2);
   });
 
   test('scattered: 100 inodes changed here and there', async () => {
@@ -98,6 +99,7 @@ describe('what is fetched', () => {
     await donor.take(opNumber(2), EMPTY);
     const report = await checkFetched(fetcher, donor, model);
     expect(report.recordsChanged).toBeLessThanOrEqual(100);
+    expect(report.requests).toBe(1);
     expect(report.bytesReceived).toBeLessThan(report.stateBytes / 10);
   });
 
@@ -161,7 +163,7 @@ describe('what is fetched', () => {
 describe('donors', () => {
   test('one that flips any bit is given up, and no wrong byte is installed', async () => {
     const r = new Prng(21);
-    const { donor, fetcher, model } = await pair(600);
+    const { donor, fetcher, model } = await pair(600, { fetcher: { maxAnswerBytes: 1500 } });
     let lies = 0;
     for (let round = 2; round < 60; round++) {
       change(r, [donor], model, 40);
@@ -185,7 +187,7 @@ describe('donors', () => {
 
   test('a lone liar: the fetch fails, and what is installed until then is right', async () => {
     const r = new Prng(22);
-    const { donor, fetcher, model } = await pair(600, { fetcher: { installBytes: 1, maxItems: 4 } });
+    const { donor, fetcher, model } = await pair(600, { fetcher: { installBytes: 1, maxItems: 4, maxAnswerBytes: 600 } });
     change(r, [donor], model, 300);
     await donor.take(opNumber(2), EMPTY);
     let asked = 0;
@@ -228,7 +230,7 @@ describe('donors', () => {
   });
 
   test('one that vanishes in the middle: the next goes on', async () => {
-    const { donor, fetcher, model } = await pair(1000, { fetcher: { maxItems: 8 } });
+    const { donor, fetcher, model } = await pair(1000, { fetcher: { maxItems: 8, maxAnswerBytes: 600 } });
     change(new Prng(4), [donor], model, 600);
     await donor.take(opNumber(2), EMPTY);
     let left = 4;
@@ -257,7 +259,7 @@ describe('donors', () => {
 
   test('serve a checkpoint while they take newer ones, for a while; then say what they have', async () => {
     const r = new Prng(8);
-    const { donor, fetcher, model } = await pair(800, { fetcher: { maxItems: 4 } });
+    const { donor, fetcher, model } = await pair(800, { fetcher: { maxItems: 4, maxAnswerBytes: 600 } });
     const own = fetcher.checkpoint;
     change(r, [donor], model, 500);
     const target = await donor.take(opNumber(2), EMPTY);
@@ -302,7 +304,7 @@ describe('an interrupted transfer', () => {
     const r = new Prng(31);
     for (const stopAt of [0, 1, 2, 4, 7]) {
       const directory = temporaryDirectory();
-      const limits = { fetcher: { maxItems: 6, installBytes: 500 } };
+      const limits = { fetcher: { maxItems: 6, installBytes: 500, maxAnswerBytes: 600 } };
       const { donor, model } = await pair(1200);
       let fetcher = await RecordStore.open({ directory, ...limits });
       change(r, [donor], model, 700);
@@ -338,7 +340,7 @@ describe('an interrupted transfer', () => {
       const directory = temporaryDirectory();
       const failing = await FailingStore.open(directory);
       const { donor, model } = await pair(1200);
-      const fetcher = await openStore({ directory, openStore: () => Promise.resolve(failing), fetcher: { maxItems: 6, installBytes: 500 } });
+      const fetcher = await openStore({ directory, openStore: () => Promise.resolve(failing), fetcher: { maxItems: 6, installBytes: 500, maxAnswerBytes: 600 } });
       const target = donor.checkpoint;
       if (target === null) throw new Error('the donor has a checkpoint');
       failing.remaining = remaining;

@@ -16,6 +16,7 @@ import { etag, matches, preconditionsOf } from './etag.ts';
 import { settled, unsettled, type Gateway, type GatewayOf } from './gateway.ts';
 import { entryView, octal } from './json_views.ts';
 import { CONSISTENCY, PAGE, query } from './openapi.ts';
+import type { HttpLog } from './ports.ts';
 import { badRequest, problem, type ProblemError } from './problem.ts';
 import { byteRange } from './range.ts';
 
@@ -28,7 +29,7 @@ interface ListQuery {
   readonly attributes?: boolean;
 }
 
-export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
+export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf, log: HttpLog): void {
   app.get('/v1/fs', {
     schema: {
       operationId: 'read',
@@ -51,7 +52,7 @@ export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
         },
       },
     },
-  }, async (request, reply) => await read(gatewayOf(request), request, reply));
+  }, async (request, reply) => await read(gatewayOf(request), log, request, reply));
 
   app.head('/v1/fs', {
     schema: { operationId: 'head', summary: 'Size, type, ETag and times of a file or directory as headers', tags: ['files'], querystring: query({ consistency: CONSISTENCY }) },
@@ -59,7 +60,7 @@ export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
   }, async (request, reply) => await head(gatewayOf(request), request, reply));
 }
 
-async function read(gateway: Gateway, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function read(gateway: Gateway, log: HttpLog, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const { attributes } = await gateway.query({ type: 'getattr', at: gateway.at, follow: true });
     if (attributes.type === 'directory') return await list(gateway, attributes, request.query as ListQuery, reply);
@@ -78,7 +79,10 @@ async function read(gateway: Gateway, request: FastifyRequest, reply: FastifyRep
       reply.code(206).header('content-range', `bytes ${part.offset}-${part.offset + part.length - 1}/${attributes.size}`);
     }
     if (first.length === part.length) return reply.send(first);
-    return reply.header('content-length', part.length).send(Readable.from(bytesOf(gateway, attributes, part.offset, part.length, first)));
+    const bytes = Readable.from(bytesOf(gateway, attributes, part.offset, part.length, first));
+    // The status has gone out: all that is left is to end the connection, which fastify does, and to say why.
+    bytes.on('error', (err) => { log.warn({ err, url: request.originalUrl }, 'a long read was broken off'); });
+    return reply.header('content-length', part.length).send(bytes);
   }
   throw problem(503, 'changing', 'The file keeps changing', `The file changed during each of ${ATTEMPTS} attempts to read it.`, 'Try again, when it is written less often.', { 'retry-after': '1' });
 }

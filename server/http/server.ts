@@ -90,7 +90,7 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
       done();
     });
   };
-  files((scope) => { readRoutes(scope, gatewayOf); });
+  files((scope) => { readRoutes(scope, gatewayOf, log); });
   files((scope) => { writeRoutes(scope, { gatewayOf, limits, log }); });
   files((scope) => { attributeRoutes(scope, gatewayOf); });
   files((scope) => { xattrRoutes(scope, gatewayOf); });

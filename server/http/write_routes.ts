@@ -36,6 +36,37 @@ export interface WriteContext {
   readonly log: HttpLog;
 }
 
+const PUT_SCHEMA = {
+  operationId: 'put',
+  summary: 'Make or replace a file, or make a directory, a link or a node',
+  description: `type=file (default): the body becomes the whole content, atomically; an existing file keeps its mode and owner. If-Match: "<version>" replaces only that version, If-None-Match: * only makes. Conditions with If-Match hold for bodies up to ${WRITE_MAX} bytes. type=symlink: the body is the target. type=hardlink: ?from= is the existing path.`,
+  tags: ['files'],
+  querystring: query({
+    type: { type: 'string', enum: PUT_TYPES },
+    mode: { ...MODE, description: 'Of what is made, octal. Default 0644, for directories 0755.' },
+    parents: PARENTS,
+    from: { type: 'string', description: 'hardlink: the path of the existing file.' },
+    follow: { ...FOLLOW, description: 'hardlink: link to what the symbolic link `from` names. Default false.' },
+    rdev: { ...U32, description: 'block, character: the device number.' },
+  }),
+};
+
+const WRITE_SCHEMA = {
+  operationId: 'write',
+  summary: 'Write the body at an offset of an existing file, or append it',
+  description: `The rest of the file stays; a gap reads as zeros. A body up to ${WRITE_MAX} bytes is written atomically, a longer one in steps of that size. offset=end appends: exactly once and whole, however many append at the same time, to a file of up to ${READ_MAX} bytes.`,
+  tags: ['files'],
+  querystring: { ...query({ offset: { anyOf: [U53, { const: 'end' }], description: 'Byte offset, or "end".' } }), required: ['offset'] },
+};
+
+const REMOVE_SCHEMA = {
+  operationId: 'remove',
+  summary: 'Remove a file, a link or an empty directory; with recursive=true a whole tree',
+  description: 'A tree vanishes at once, however large; its inodes are freed afterwards in bounded steps. A symbolic link is removed itself.',
+  tags: ['files'],
+  querystring: query({ recursive: { type: 'boolean', description: 'Remove a directory with all that is in it.' } }),
+};
+
 export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   const { gatewayOf, limits } = context;
   // Contents are bytes, whatever type they claim.
@@ -45,20 +76,7 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   });
 
   app.put('/v1/fs', {
-    schema: {
-      operationId: 'put',
-      summary: 'Make or replace a file, or make a directory, a link or a node',
-      description: `type=file (default): the body becomes the whole content, atomically; an existing file keeps its mode and owner. If-Match: "<version>" replaces only that version, If-None-Match: * only makes. Conditions with If-Match hold for bodies up to ${WRITE_MAX} bytes. type=symlink: the body is the target. type=hardlink: ?from= is the existing path.`,
-      tags: ['files'],
-      querystring: query({
-        type: { type: 'string', enum: PUT_TYPES },
-        mode: { ...MODE, description: 'Of what is made, octal. Default 0644, for directories 0755.' },
-        parents: PARENTS,
-        from: { type: 'string', description: 'hardlink: the path of the existing file.' },
-        follow: { ...FOLLOW, description: 'hardlink: link to what the symbolic link `from` names. Default false.' },
-        rdev: { ...U32, description: 'block, character: the device number.' },
-      }),
-    },
+    schema: PUT_SCHEMA,
     config: {
       doc: {
         bytesBody: 'The content of a file, or the target of a symbolic link.',
@@ -73,13 +91,7 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   });
 
   app.patch('/v1/fs', {
-    schema: {
-      operationId: 'write',
-      summary: 'Write the body at an offset of an existing file, or append it',
-      description: `The rest of the file stays; a gap reads as zeros. A body up to ${WRITE_MAX} bytes is written atomically, a longer one in steps of that size. offset=end appends: exactly once and whole, however many append at the same time, to a file of up to ${READ_MAX} bytes.`,
-      tags: ['files'],
-      querystring: { ...query({ offset: { anyOf: [U53, { const: 'end' }], description: 'Byte offset, or "end".' } }), required: ['offset'] },
-    },
+    schema: WRITE_SCHEMA,
     config: { doc: { bytesBody: 'The bytes to write.', answers: { 200: { description: 'Written', json: ATTRIBUTES } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
@@ -90,13 +102,7 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   });
 
   app.delete('/v1/fs', {
-    schema: {
-      operationId: 'remove',
-      summary: 'Remove a file, a link or an empty directory; with recursive=true a whole tree',
-      description: 'A tree vanishes at once, however large; its inodes are freed afterwards in bounded steps. A symbolic link is removed itself.',
-      tags: ['files'],
-      querystring: query({ recursive: { type: 'boolean', description: 'Remove a directory with all that is in it.' } }),
-    },
+    schema: REMOVE_SCHEMA,
     config: { doc: { answers: { 204: { description: 'Removed' } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);

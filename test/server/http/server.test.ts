@@ -153,6 +153,7 @@ describe('long files', () => {
     };
     const got = await send('GET', '/v1/fs/long');
     await expect(got.body.arrayBuffer()).rejects.toThrow();
+    expect(log.lines).toContainEqual(expect.objectContaining({ level: 'warn', message: 'a long read was broken off' }));
   });
 
   test('PATCH in steps', async () => {

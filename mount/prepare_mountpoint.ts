@@ -1,8 +1,10 @@
 /** What has to be in order before a mount is tried; each thing that is not says what to do. */
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
 import { MountError } from './binding.ts';
 import type { MountLog } from './binding.ts';
+import { isRoot } from './mount_options.ts';
 import { isOurs, mountAt, resolveParent, unmountTree } from './mount_table.ts';
 
 /** A mount that does not answer a stat within this time is taken for hung. */
@@ -11,6 +13,7 @@ const ANSWER_MS = 3000;
 /** Checks /dev/fuse and the mountpoint; makes the folder; clears the remains of a mount of ours whose process has died. Returns the absolute path. @throws MountError */
 export async function prepareMountpoint(mountpoint: string, log: MountLog): Promise<string> {
   checkDevice();
+  checkHelper();
   const target = resolveParent(mountpoint);
   await clearStaleMount(target, log);
   try {
@@ -23,7 +26,7 @@ export async function prepareMountpoint(mountpoint: string, log: MountLog): Prom
   return target;
 }
 
-/** @throws MountError when this machine cannot do FUSE */
+/** @throws MountError when this machine, or this user, cannot do FUSE */
 export function checkDevice(device = '/dev/fuse'): void {
   try {
     closeSync(openSync(device, 'r+'));
@@ -31,9 +34,18 @@ export function checkDevice(device = '/dev/fuse'): void {
     const code = codeOf(error);
     const remedy = code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO'
       ? 'load the kernel module (modprobe fuse); in a container start it with --device /dev/fuse --cap-add SYS_ADMIN'
-      : 'in a container allow the device (--device /dev/fuse --cap-add SYS_ADMIN); as an ordinary user ask for access to it';
+      : isRoot() ? 'in a container allow the device: --device /dev/fuse --cap-add SYS_ADMIN' : 'as root: chmod 666 /dev/fuse (what udev does where fuse3 is installed); or mount as root';
     throw new MountError(`${device} cannot be opened: ${reason(error)}`, remedy, { cause: error });
   }
+}
+
+/** @throws MountError when an ordinary user has nothing to mount with */
+function checkHelper(): void {
+  if (isRoot()) return;
+  const folders = (process.env['PATH'] ?? '').split(':');
+  // The shipped libfuse 2 looks for the older name, which Debian's fuse3 has as a link.
+  if (folders.some((folder) => existsSync(path.join(folder, 'fusermount')))) return;
+  throw new MountError('mounting as an ordinary user needs fusermount, which is not installed', 'as root: apt-get install fuse3; or mount as root');
 }
 
 async function clearStaleMount(target: string, log: MountLog): Promise<void> {

@@ -10,7 +10,7 @@ import type { Binding } from '../../mount/binding.ts';
 import { startMount, unmountPath } from '../../mount/start_mount.ts';
 import type { MountHandle, MountRequest } from '../../mount/start_mount.ts';
 import { MEMORY_PROGRAM } from './mount_namespace.ts';
-import { eventually, run, temporaryFolder } from './mount_support.ts';
+import { eventually, inCi, installed, run, temporaryFolder } from './mount_support.ts';
 
 let folder: string;
 let mountpoint: string;
@@ -154,6 +154,18 @@ describe('a mount', () => {
     const { stdout } = await promisify(execFile)('findmnt', ['-n', '-o', 'FSTYPE,SOURCE', mountpoint]);
     expect(stdout.trim().split(/\s+/)).toEqual(['fuse.vrfs', 'vrfs']);
   });
+});
+
+// A private view of the mounts, with a /dev/fuse that everybody may open, as udev makes it.
+(inCi || ['unshare', 'setpriv', 'fusermount'].every(installed) ? it : it.skip)('an ordinary user mounts through fusermount', async () => {
+  const device = path.join(folder, 'fuse');
+  await run('mknod', ['-m', '666', device, 'c', '10', '229']);
+  await mkdir(mountpoint);
+  await run('chown', ['65534:65534', mountpoint]);
+  const main = path.join(import.meta.dirname, '..', '..', 'dist', 'test', 'e2e', 'mount_user_main.js');
+  const user = 'mount --bind "$1" /dev/fuse && exec setpriv --reuid 65534 --regid 65534 --clear-groups env -i PATH=/usr/bin:/bin "$2" "$3" "$4" "$5"';
+  const said = await run('unshare', ['-m', 'sh', '-ec', user, 'sh', device, process.execPath, main, MEMORY_PROGRAM, mountpoint]);
+  expect(JSON.parse(said)).toEqual({ uid: 65534, binding: 'fuse-native', names: [], refusal: 'EACCES', left: false });
 });
 
 async function startBySomebodyElse(stay: string): Promise<{ starter: ReturnType<typeof fork>; pid: number }> {

@@ -1,7 +1,11 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
 import type { VrfsClient } from '../../client/client.ts';
+import { defined } from '../../lib/assert.ts';
 import { digestToHex } from '../../lib/hash.ts';
+import { PAGE_BYTES } from '../../server/journal_format.ts';
 import { TestGroup } from './group.ts';
 import { until } from './support.ts';
 
@@ -77,12 +81,12 @@ describe('a group of three', () => {
     const backup = group.replica(1).status().replica.primary === 1 ? 2 : 1;
     await group.stopOne(backup);
     let written = 60;
-    // Several checkpoints on: the log that the stopped replica lacks is collected one checkpoint later.
-    for (let target = 200; target <= 800; target += 200) {
-      while (group.running.some((r) => r && r.status().replica.checkpoint.op < target)) {
-        await writeFiles(client, written, 20);
-        written += 20;
-      }
+    // The log that the stopped replica lacks is collected when the checkpoint after the next is durable.
+    const checkpoints = (): number[] => group.running.flatMap((r) => (r ? [r.eventCounts().get('checkpoint') ?? 0] : []));
+    const before = checkpoints();
+    while (checkpoints().some((count, k) => count < defined(before[k], 'count') + 3)) {
+      await writeFiles(client, written, 20);
+      written += 20;
     }
     const back = await group.start(backup);
     await until(() => back.status().recovery.caughtUpMs !== null, 'the replica is up to date');
@@ -112,5 +116,70 @@ describe('a group of three', () => {
     await until(() => back.health().ok, 'the replica has recovered');
     await converged(group);
     await expectFiles(client, 60);
+  });
+});
+
+describe('a replica that cannot go on or start', () => {
+  it('stops at the first broken invariant: nothing is sent or written after it', async () => {
+    const group = await TestGroup.make();
+    await group.startAll();
+    const client = await group.client();
+    await writeFiles(client, 0, 5);
+    await converged(group);
+    const { primary } = group.replica(1).status().replica;
+    const broken = group.replica(primary);
+    const sent = (): number => broken.status().links.reduce((sum, l) => sum + l.sentBytes, 0);
+    broken.replica.flush = () => { throw new Error('an invariant is broken'); };
+    await until(() => group.fatal.length === 1, 'the error is reported');
+    expect(group.fatal[0]?.message).toBe('an invariant is broken');
+    expect(broken.health()).toMatchObject({ ok: false });
+    const before = sent();
+    await writeFiles(client, 5, 5);
+    expect(sent()).toBeLessThan(before + 200); // pings at most
+    expect(group.fatal).toHaveLength(1);
+    group.fatal.length = 0;
+  });
+
+  it('leaves nothing behind when its port is taken, and says how to go on', async () => {
+    const group = await TestGroup.make();
+    await group.start(1);
+    const taken = group.replica(1).address;
+    await expect(group.start(2, { listen: taken })).rejects.toThrow(/in use by another process: stop that one, or choose another port \(--listen\)/);
+    await group.start(2);
+    expect(group.replica(2).address).not.toBe(taken);
+  });
+
+  it('refuses a second process on its directory, another durability and the directory of another member', async () => {
+    const group = await TestGroup.make();
+    await group.start(1);
+    await expect(group.start(1)).rejects.toThrow(/in use by the process with pid/);
+    await expect(group.start(2, { durability: 'memory' })).rejects.toThrow(/runs with durability 'disk', not 'memory'/);
+    await expect(group.start(2, { memberId: 3 })).rejects.toThrow(/belongs to member 2/);
+  });
+
+  it('does not trust a damaged log: it recovers from the others', async () => {
+    const group = await TestGroup.make();
+    await group.startAll();
+    const client = await group.client();
+    await writeFiles(client, 0, 40);
+    await converged(group);
+    const primary = group.replica(1).status().replica.primary;
+    const damaged = primary === 1 ? 2 : 1;
+    await group.stopOne(damaged);
+    const journal = join(group.data(damaged), 'journal');
+    const [segment] = (await readdir(journal)).filter((name) => name.startsWith('segment')).sort().slice(-1);
+    const path = join(journal, defined(segment, 'segment'));
+    const bytes = await readFile(path);
+    bytes[PAGE_BYTES + 60] = defined(bytes[PAGE_BYTES + 60], 'byte') ^ 4;
+    await writeFile(path, bytes);
+    const back = await group.start(damaged);
+    expect(back.status().recovery.bootLogIntact).toBe(false);
+    await writeFiles(client, 40, 10);
+    await converged(group);
+    await group.stopOne(damaged);
+    const again = await group.start(damaged);
+    expect(again.status().recovery.bootLogIntact).toBe(true);
+    await converged(group);
+    await expectFiles(client, 50);
   });
 });

@@ -1,0 +1,134 @@
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { CheckpointInfo } from '../../checkpoint/checkpoint_info.ts';
+import { FetchFailed, TargetGone, type DonorConnection, type FetchReport } from '../../checkpoint/fetch_report.ts';
+import { ZERO_DIGEST } from '../../lib/hash.ts';
+import { memberId, opNumber, view } from '../../lib/ids.ts';
+import { MemoryTable } from '../../lib/memory_table.ts';
+import type { CheckpointId } from '../../vr/superblock.ts';
+import { decodeExtra, encodeExtra } from '../../server/checkpoint_extra.ts';
+import { checkpointId, DonorClient, StoreCheckpoints, type CheckpointStore } from '../../server/checkpoint_port.ts';
+import { CLUSTER_ID_HEADER } from '../../server/running_replica.ts';
+import { CLUSTER_ID, groupOf, until } from './support.ts';
+
+const cleanups: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup();
+});
+
+const TARGET: CheckpointId = { op: opNumber(7), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(2), time: 1_700_000_000_000_001 };
+const REPORT: FetchReport = {
+  bytesReceived: 10, bytesSent: 5, recordBytes: 8, recordsChanged: 2, stateBytes: 99, requests: 3, milliseconds: 4,
+  donors: [{ name: 'member 2', requests: 1, bytesReceived: 0, error: 'gone' }, { name: 'member 3', requests: 2, bytesReceived: 10, error: null }],
+};
+
+class FakeStore extends MemoryTable implements CheckpointStore {
+  outcome: () => Promise<FetchReport> = () => Promise.resolve(REPORT);
+  takeError: Error | null = null;
+  donors: readonly DonorConnection[] = [];
+
+  take(op: CheckpointInfo['op'], extra: Buffer): Promise<CheckpointInfo> {
+    return this.takeError === null ? Promise.resolve({ op, root: ZERO_DIGEST, extra, count: 0 }) : Promise.reject(this.takeError);
+  }
+  fetch(_target: unknown, donors: readonly DonorConnection[]): Promise<FetchReport> {
+    this.donors = donors;
+    return this.outcome();
+  }
+}
+
+function port(store: FakeStore): { port: StoreCheckpoints; events: string[] } {
+  const events: string[] = [];
+  const checkpoints = new StoreCheckpoints({
+    store, configuration: groupOf(['a:1', 'b:1', 'c:1']), donors: { connection: (name) => ({ name, request: (b) => Promise.resolve(b) }) },
+    onDurable: (id) => { events.push(`durable ${id.op}`); },
+    onInstalled: (id, report) => { events.push(`installed ${id.op} of ${report.donors.join()}`); },
+    onFetchFailed: (reason) => { events.push(`failed: ${reason}`); },
+    fatal: (error) => { events.push(`fatal: ${error.message}`); },
+  });
+  return { port: checkpoints, events };
+}
+
+describe('the checkpoint port', () => {
+  it('keeps with a checkpoint where its log goes on', async () => {
+    const info = await new FakeStore().take(TARGET.op, encodeExtra(TARGET));
+    expect(checkpointId(info)).toEqual(TARGET);
+    const bytes = encodeExtra(TARGET);
+    for (let n = 0; n < bytes.length; n++) expect(decodeExtra(bytes.subarray(0, n)).ok).toBe(false);
+  });
+
+  it('tells when a checkpoint is durable, and ends the process when it cannot be written', async () => {
+    const store = new FakeStore();
+    const { port: checkpoints, events } = port(store);
+    checkpoints.take(TARGET);
+    expect(events).toEqual([]);
+    await until(() => events.length === 1, 'durable');
+    store.takeError = new Error('ENOSPC: no space left on device');
+    checkpoints.take({ ...TARGET, op: opNumber(8) });
+    await until(() => events.length === 2, 'fatal');
+    expect(events[0]).toBe('durable 7');
+    expect(events[1]).toMatch(/fatal: the checkpoint of op 8 could not be written: ENOSPC.*start the replica again/);
+  });
+
+  it('asks the donors it is given; what peers cannot give is told to the replica, what the own disk cannot do ends the process', async () => {
+    const store = new FakeStore();
+    const { port: checkpoints, events } = port(store);
+    const request = { donors: [memberId(2), memberId(3)], target: TARGET };
+    const outcomes: [() => Promise<FetchReport>, RegExp][] = [
+      [() => Promise.resolve(REPORT), /^installed 7 of member 3$/],
+      [() => Promise.reject(new TargetGone(TARGET, [])), /^failed: no donor holds/],
+      [() => Promise.reject(new FetchFailed(TARGET, REPORT.donors)), /^failed: .*member 2: gone/],
+      [() => Promise.reject(new Error('EIO')), /^fatal: the state could not be taken over.*EIO/],
+    ];
+    for (const [outcome, expected] of outcomes) {
+      store.outcome = outcome;
+      checkpoints.fetch(request);
+      await until(() => events.length === 1, 'the end of the fetch');
+      expect(events.pop()).toMatch(expected);
+    }
+    expect(store.donors.map((d) => d.name)).toEqual(['member 2', 'member 3']);
+  });
+
+  it('breaks a transfer off at the end, without telling a replica that is being stopped', async () => {
+    const store = new FakeStore();
+    const { port: checkpoints, events } = port(store);
+    let reject: (error: Error) => void = () => undefined;
+    store.outcome = () => new Promise((_resolve, r) => { reject = r; });
+    checkpoints.fetch({ donors: [memberId(2)], target: TARGET });
+    const closed = checkpoints.close();
+    reject(new Error('aborted'));
+    await closed;
+    expect(events).toEqual([]);
+  });
+});
+
+describe('the connection to a donor', () => {
+  it('posts the request under the group\'s id and gives what the donor says, also why it refuses', async () => {
+    const seen: (string | undefined)[] = [];
+    const server = createServer((request, response) => {
+      seen.push(request.headers[CLUSTER_ID_HEADER] as string | undefined);
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => { chunks.push(chunk); });
+      request.on('end', () => {
+        const body = Buffer.concat(chunks);
+        if (body.length === 0) response.writeHead(409).end('another group');
+        else response.end(Buffer.concat([body, body]));
+      });
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    cleanups.push(() => { server.close(); });
+    const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const client = new DonorClient(CLUSTER_ID);
+    cleanups.push(() => client.close());
+    const donor = client.connection('member 2', address, new AbortController().signal);
+    expect(await donor.request(Buffer.from('ab'))).toEqual(Buffer.from('abab'));
+    await expect(donor.request(Buffer.alloc(0))).rejects.toThrow(/answered 409: another group/);
+    expect(seen).toEqual([CLUSTER_ID.toString('hex'), CLUSTER_ID.toString('hex')]);
+    const nobody = client.connection('member 3', '127.0.0.1:1', new AbortController().signal);
+    await expect(nobody.request(Buffer.from('x'))).rejects.toThrow(/ECONNREFUSED/);
+    const aborted = client.connection('member 2', address, AbortSignal.abort(new Error('stopped')));
+    await expect(aborted.request(Buffer.from('x'))).rejects.toThrow(/stopped/);
+  });
+});

@@ -373,7 +373,9 @@ export class NormalCase {
     this.#round = Math.max(this.#round, m.round);
     if (m.head > r.log.head) r.catchUp.behind();
     this.learnCommit(m.commit);
-    this.onDurable();
+    if (r.persistence.durable.logView === r.view) this.onDurable();
+    // The disk is still busy with the view's log: nothing is acknowledged, but the primary hears that this backup is with it.
+    else r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(0), round: this.#round });
   }
 
   /** Row 17: called in the view's own log only. */

@@ -9,7 +9,7 @@
  *   anything after a boot   superblock with incarnation + 1
  *   StartViewChange(v)      superblock.view = v
  *   DoViewChange(v)         superblock.view = promisedView = v and logView; disk mode: journal up to n
- *   PrepareOk(v, n)         disk mode: journal up to n, with an install record of logView = v
+ *   PrepareOk(v, n)         disk mode: journal up to n, with an install record of logView = v (n = 0 claims nothing and waits for nothing)
  *   StartView(v)            disk mode: the install record of v
  *   Reply                   a quorum of such acks, the replica's own among them only when its journal is durable
  *   collecting the log      the checkpoint's data, then the superblock that names it

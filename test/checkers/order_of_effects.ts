@@ -32,7 +32,7 @@ export function checkSending(replica: number, incarnation: number, durability: D
       return;
     case 'prepareOk':
       ensure(!onDisk || durable.op >= m.op, 'order of effects', fail(`op ${m.op} is durable (${durable.op})`));
-      ensure(!onDisk || logView >= m.view, 'order of effects', fail(`log-view ${m.view} is durable (${logView})`));
+      ensure(!onDisk || m.op === 0 || logView >= m.view, 'order of effects', fail(`log-view ${m.view} is durable (${logView})`));
       return;
     case 'startView':
       ensure(!onDisk || logView >= m.view, 'order of effects', fail(`log-view ${m.view} is durable (${logView})`));

@@ -9,14 +9,14 @@
  * Verified changes are written through the ordinary checkpoint path from time to time. So whatever happens, the own
  * tree describes the own records, and to resume is to compare again.
  */
-import { defined } from '../lib/assert.ts';
+import { assert, defined } from '../lib/assert.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import { decodeAnswer, encodeRequest, MAX_ITEMS, toldChildren, type AvailableCheckpoint, type NodeAnswer, type NodeRequest, type TopAnswer, type TransferAnswer } from './transfer_messages.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
-import type { RecordChange } from './checkpoint_writer.ts';
 import { FetchFailed, TargetGone, type DonorConnection, type DonorReport, type FetchOptions, type FetchReport } from './fetch_report.ts';
 import { rootHash } from './hashes.ts';
-import { deleteChange, type NodeSource, type Top } from './merkle_tree.ts';
+import type { NodeSource, Top } from './merkle_tree.ts';
+import { Overlay } from './overlay.ts';
 import type { Slices } from './slices.ts';
 import { findInner, findPage, recordsInRange, type Range } from './tree_walk.ts';
 import { verifyInner, verifyPage, type WantedNode } from './verify.ts';
@@ -27,8 +27,8 @@ export interface OwnTree {
   top(): Top;
   /** The checkpoint whose records the own ones are, apart from ranges that an earlier transfer has replaced; null: none. */
   readonly base: OpNumber | null;
-  /** Writes verified changes (any order, distinct keys) durably; `final` when the target is complete with them. */
-  install(changes: RecordChange[], final: CheckpointInfo | null): Promise<void>;
+  /** Writes verified changes durably; `final` when the target is complete with them. */
+  install(changes: Overlay, final: CheckpointInfo | null): Promise<void>;
 }
 
 export interface FetchTarget {
@@ -44,7 +44,7 @@ export interface FetcherLimits {
   readonly installBytes: number;
 }
 
-export const DEFAULT_FETCHER_LIMITS: FetcherLimits = { maxItems: 512, maxAnswerBytes: 4 << 20, installBytes: 8 << 20 };
+export const DEFAULT_FETCHER_LIMITS: FetcherLimits = { maxItems: 512, maxAnswerBytes: 4 << 20, installBytes: 2 << 20 };
 
 /** Failures of the connection before a donor is given up. */
 const MAX_FAILURES = 3;
@@ -81,8 +81,8 @@ export class Fetcher {
   // What is left to do, the next at the end: depth first, so that it stays short.
   readonly #wanted: WantedNode[] = [];
   readonly #clears: Clear[] = [];
-  #changes: RecordChange[] = [];
-  #changesBytes = 0;
+  // Verified, not written yet. An overlay sorts as it grows: no long sort of all at once.
+  #changes = new Overlay();
   readonly #available = new Map<OpNumber, AvailableCheckpoint>();
   readonly #total = { requests: 0, bytesReceived: 0, bytesSent: 0, recordBytes: 0, recordsChanged: 0 };
   readonly #startedAt = performance.now();
@@ -107,7 +107,7 @@ export class Fetcher {
     while (this.#wanted.length > 0 || this.#clears.length > 0) {
       await this.#clear();
       if (this.#wanted.length > 0) await this.#round();
-      if (this.#changesBytes >= this.#limits.installBytes) await this.#install(null);
+      if (this.#changes.bytes >= this.#limits.installBytes) await this.#install(null);
     }
     const final: CheckpointInfo = { op: this.#target.op, root: this.#target.root, extra: header.extra, count: header.count };
     await this.#install(final);
@@ -214,7 +214,7 @@ export class Fetcher {
     if (answer.kind === 'page') {
       const changes = verifyPage(source, top, wanted, answer);
       if (changes === null) return null;
-      for (const change of changes) this.#change(change);
+      for (const { key, value } of changes) this.#change(key, value);
       return [];
     }
     const found = verifyInner(source, top, wanted, answer);
@@ -238,7 +238,7 @@ export class Fetcher {
   async #clear(): Promise<void> {
     for (let clear = this.#clears.pop(); clear !== undefined; clear = this.#clears.pop()) {
       const records = recordsInRange(this.#own.source, this.#own.top(), clear.range, clear.except, CLEAR_RECORDS);
-      for (const { key } of records) this.#change({ ...deleteChange(Buffer.from(key)), value: null });
+      for (const { key } of records) this.#change(key, null);
       if (records.length >= CLEAR_RECORDS) {
         await this.#install(null);
         this.#clears.push(clear);
@@ -247,19 +247,17 @@ export class Fetcher {
     }
   }
 
-  #change(change: RecordChange): void {
-    this.#changes.push(change);
+  #change(key: Buffer, value: Buffer | null): void {
+    const isNew = this.#changes.set(key.latin1Slice(0, key.length), value);
+    assert(isNew, 'each range of keys is settled once');
     this.#total.recordsChanged++;
-    const bytes = change.key.length + (change.value?.length ?? 0);
-    this.#changesBytes += bytes;
-    this.#total.recordBytes += bytes;
+    this.#total.recordBytes += key.length + (value?.length ?? 0);
   }
 
   async #install(final: CheckpointInfo | null): Promise<void> {
     const changes = this.#changes;
-    if (changes.length === 0 && final === null) return;
-    this.#changes = [];
-    this.#changesBytes = 0;
+    if (changes.size === 0 && final === null) return;
+    this.#changes = new Overlay();
     await this.#own.install(changes, final);
     this.#progress();
   }

@@ -378,8 +378,8 @@ export class RecordStore implements Table {
     return this.#state.kind === 'checkpoint' ? this.#state.info.op : this.#state.base;
   }
 
-  async #install(target: FetchTarget, changes: RecordChange[], final: CheckpointInfo | null, slices: Slices): Promise<void> {
-    changes.sort((a, b) => Buffer.compare(a.key, b.key));
+  async #install(target: FetchTarget, overlay: Overlay, final: CheckpointInfo | null, slices: Slices): Promise<void> {
+    const changes = await changesOf(overlay, slices);
     const base = this.#base() ?? opNumber(0);
     const meta = (top: Top): Meta => {
       if (final === null) return { top, state: { kind: 'between', base } };

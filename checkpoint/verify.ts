@@ -1,10 +1,9 @@
 /** Pure: does what a donor says of a node hash to what is expected, and what follows from it for the own records? */
 import { sha256Bytes } from '../lib/hash.ts';
-import type { RecordChange } from './checkpoint_writer.ts';
 import { ABSENT, innerHash } from './hashes.ts';
 import { childAt, headBytes, innerId, writeHead, type Child, type Place } from './inner_node.ts';
 import { hasPrefix, prefixExtends, slotBits, slotPrefix } from './key_bits.ts';
-import { deleteChange, putChange, type NodeSource, type Top } from './merkle_tree.ts';
+import { putChange, type NodeSource, type Top } from './merkle_tree.ts';
 import { PAGE_RECORDS, buildPageOf, entryOfChange, hashedPart, type Entry } from './page.ts';
 import { FINGERPRINT_BYTES, type AnswerSlot, type InnerAnswer, type NodePlace, type NodeRequest, type PageAnswer } from './transfer_messages.ts';
 import { findInner, recordsInRange, slotOf, type Range } from './tree_walk.ts';
@@ -77,14 +76,20 @@ function sameShape(own: Child | null, told: AnswerSlot): Completed | null {
   return own;
 }
 
+export interface VerifiedChange {
+  readonly key: Buffer;
+  /** null: to be deleted. */
+  readonly value: Buffer | null;
+}
+
 /** The changes that turn the own records of the page's range into the target's; null: they would not be the target's. */
-export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, answer: PageAnswer): RecordChange[] | null {
+export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, answer: PageAnswer): VerifiedChange[] | null {
   const own = recordsInRange(source, top, wanted, null, Infinity);
   const ownHashes = new Map<string, Buffer>();
   for (const { key, hash } of own) ownHashes.set(idOf(key), hash);
 
   const entries = new Map<string, Entry>();
-  const changes: RecordChange[] = [];
+  const changes: VerifiedChange[] = [];
   for (const { key, value } of answer.records) {
     if (!hasPrefix(key, wanted.prefix, wanted.bits)) return null;
     const change = putChange(key, value);
@@ -93,7 +98,7 @@ export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, ans
     entries.set(id, entryOfChange(change, 0));
     const before = ownHashes.get(id);
     const entry = change.entry as Buffer;
-    if (before === undefined || before.compare(entry, entry.length - before.length) !== 0) changes.push({ ...change, value });
+    if (before === undefined || before.compare(entry, entry.length - before.length) !== 0) changes.push({ key, value });
   }
   const prints = answer.fingerprints === null ? null : fingerprintSet(answer.fingerprints);
   for (const { key, hash } of own) {
@@ -101,7 +106,7 @@ export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, ans
     if (entries.has(id)) continue;
     const stays = !answer.complete && (prints === null || prints.has(hash.latin1Slice(0, FINGERPRINT_BYTES)));
     if (stays) entries.set(id, ownEntry(key, hash));
-    else changes.push({ ...deleteChange(Buffer.from(key)), value: null });
+    else changes.push({ key, value: null });
   }
   if (entries.size === 0 || entries.size > PAGE_RECORDS) return null;
   const sorted = [...entries.keys()].sort().map((id) => entries.get(id) as Entry);

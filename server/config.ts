@@ -52,6 +52,9 @@ const Schema = z.strictObject({
   batchEntries: integer(1, 65_536).default(d.batchEntries),
   batchBytes: integer(1024, 8 << 20).default(d.batchBytes),
   maxLogEntries: integer(1000, 100_000_000).default(d.maxLogEntries),
+  maxLogBytes: integer(4 << 20, 2 ** 40).default(d.maxLogBytes),
+  retainEntries: integer(0, 100_000_000).default(d.retainEntries),
+  retainBytes: integer(0, 2 ** 40).default(d.retainBytes),
   sessionSlots: integer(1, 65_535).default(d.sessionSlots),
   maxSessions: integer(1, 1_000_000).default(d.maxSessions),
   sessionTimeoutMs: integer(1000, 86_400_000).default(d.sessionTimeoutMs),
@@ -120,13 +123,13 @@ export async function loadConfig(sources: ConfigSources): Promise<ServerConfig> 
 /** The part that the protocol is tuned by. */
 export function replicaOptions(c: ServerConfig): ReplicaOptions {
   const {
-    heartbeatMs, viewChangeMs, resendMs, checkpointOps, checkpointBytes, pipeline, batchEntries, batchBytes, maxLogEntries,
-    sessionSlots, maxSessions, sessionTimeoutMs,
+    heartbeatMs, viewChangeMs, resendMs, checkpointOps, checkpointBytes, pipeline, batchEntries, batchBytes, maxLogEntries, maxLogBytes,
+    retainEntries, retainBytes, sessionSlots, maxSessions, sessionTimeoutMs,
   } = c;
   return Object.freeze({
     ...DEFAULT_REPLICA_OPTIONS,
-    heartbeatMs, viewChangeMs, resendMs, checkpointOps, checkpointBytes, pipeline, batchEntries, batchBytes, maxLogEntries,
-    sessionSlots, maxSessions, sessionTimeoutMs,
+    heartbeatMs, viewChangeMs, resendMs, checkpointOps, checkpointBytes, pipeline, batchEntries, batchBytes, maxLogEntries, maxLogBytes,
+    retainEntries, retainBytes, sessionSlots, maxSessions, sessionTimeoutMs,
   });
 }
 

@@ -294,7 +294,8 @@ export class ReplicaProcess implements RunningReplica {
   #onTick(): void {
     this.#run((replica) => { replica.tick(performance.now()); });
     const { recovery } = this.#started;
-    if (recovery.watching && !this.#halted) recovery.watch(this.replica.status());
+    // Until its new incarnation is durable the replica takes no part.
+    if (recovery.watching && !this.#halted && this.#sink.counts.has('started')) recovery.watch(this.replica.status());
   }
 
   #endTurn(): void {

@@ -73,7 +73,7 @@ describe('a group of three', () => {
   });
 
   it('takes checkpoints, whose roots are equal, and brings back a replica that was away over HTTP', async () => {
-    const group = await TestGroup.make({ flags: { checkpointOps: 50 } });
+    const group = await TestGroup.make({ flags: { checkpointOps: 50, retainEntries: 50 } });
     await group.startAll();
     const client = await group.client();
     await writeFiles(client, 0, 60);

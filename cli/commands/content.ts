@@ -1,5 +1,6 @@
 /** Contents: cat, put, get, touch, truncate. */
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createWriteStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
@@ -50,7 +51,8 @@ function putCommand(program: Command, io: Io): void {
     .addOption(new Option('--if-version <n>', 'only when the file is at this version (see stat); 0: when it is absent; up to 1 MiB').argParser(nonNegativeInteger).conflicts('exclusive'));
   connectionOptions(command).addHelpText('after', '\nExamples:\n  vrfs put ./app.conf /etc/app.conf\n  echo running | vrfs put --if-version 17 - /jobs/7/state');
   command.action(async (local: string, path: string, options: ConnectionOptions & { mode?: number; exclusive?: boolean; ifVersion?: number }) => {
-    const source = local === '-' ? io.stdin : createReadStream(resolve(io.cwd, local), { highWaterMark: 1 << 20 });
+    // Opened first: a local file that is not there is no reason to connect.
+    const source = local === '-' ? io.stdin : (await open(resolve(io.cwd, local))).createReadStream({ highWaterMark: 1 << 20 });
     await withFileSystem(options, io, (fs) => fs.writeFile(path, buffers(source), {
       ...(options.mode === undefined ? {} : { mode: options.mode }),
       ...(options.ifVersion === undefined ? {} : { ifVersion: options.ifVersion }),

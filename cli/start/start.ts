@@ -5,7 +5,7 @@ import { VrfsError } from '../../client/errors.ts';
 import { ROOT_INO } from '../../fsservice/operations.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { MountError } from '../../mount/binding.ts';
-import { unmountTree } from '../../mount/mount_table.ts';
+import { isMounted, unmountTree } from '../../mount/mount_table.ts';
 import { startMount, type MountHandle } from '../../mount/start_mount.ts';
 import { mountLog } from '../commands/mounts.ts';
 import { EnvironmentError, failureOf, Failed } from '../failure.ts';
@@ -26,6 +26,9 @@ export interface StartRequest extends GroupRequest {
 
 const SERVE_MS = 60_000;
 const REMOUNT_PAUSE_MS = 2000;
+/** The mount of a start that was killed goes away by itself within this. */
+const OLD_MOUNT_MS = 8000;
+const OLD_MOUNT_POLL_MS = 100;
 
 export async function start(request: StartRequest, io: Io): Promise<void> {
   const group = await openGroup(request);
@@ -125,10 +128,22 @@ class GroupRun {
 
   async #mountIt(): Promise<void> {
     try {
-      this.#mount = await this.#tryMount();
+      this.#mount = await this.#mountAfterOld();
     } catch (error) {
       if (!(error instanceof MountError) || this.#request.mountAsked) throw error;
       await print(this.#io, `not mounted: ${error.message}. Remedy: ${error.remedy}`);
+    }
+  }
+
+  async #mountAfterOld(): Promise<MountHandle> {
+    try {
+      return await this.#tryMount();
+    } catch (error) {
+      if (!(error instanceof MountError) || !isMounted(this.#mountpoint)) throw error;
+      for (const end = Date.now() + OLD_MOUNT_MS; isMounted(this.#mountpoint); await new Promise((r) => setTimeout(r, OLD_MOUNT_POLL_MS))) {
+        if (Date.now() > end || this.#stopRequests > 0) throw error;
+      }
+      return this.#tryMount();
     }
   }
 
@@ -204,7 +219,7 @@ class GroupRun {
   async #welcome(): Promise<void> {
     const { root, members, cluster } = this.#group;
     const self = this.#self();
-    const server = this.#serverOption();
+    const elsewhere = this.#serverOption() !== '';
     const http = members[0]?.httpAddress ?? '';
     const mounted = this.#mount !== null;
     const lines = [
@@ -215,9 +230,9 @@ class GroupRun {
       '',
       'Try, in another terminal:',
       ...(mounted ? [`  echo hello > ${this.#request.mountpoint}/hello && cat ${this.#request.mountpoint}/hello`] : []),
-      `  ${self} ls -l /${server}`,
-      `  echo hello | ${self} put - /hello2${server} && ${self} cat /hello2${server}`,
-      `  ${self} status${server}`,
+      ...(elsewhere ? [`  export VRFS_SERVERS=${this.#servers().join(',')}`] : []),
+      `  echo hello | ${self} put - /hello2 && ${self} ls -l /`,
+      `  ${self} status`,
       `  curl http://${http}/v1/status`,
       '',
       'Ctrl-C stops everything.',

@@ -47,11 +47,12 @@ describe('VrfsClient', () => {
   it('keeps many operations under way and sends those of one turn together', async () => {
     const client = await connect();
     await client.submit(mkdir('/first'));
-    const [messages, chunks] = [group.messages, group.chunks];
+    const [messages, chunks, op] = [group.messages, group.chunks, group.op];
     const results = await Promise.all(Array.from({ length: 200 }, (_, i) => client.submit(mkdir(`/d${i}`))));
     expect(results.every((r) => r.ok)).toBe(true);
-    expect(group.messages - messages).toBe(200);
-    expect(group.chunks - chunks).toBeLessThan(20);
+    // Exactly 200, however slow the machine and however often something was sent again.
+    expect(group.op - op).toBe(200);
+    expect(group.messages - messages).toBeGreaterThan((group.chunks - chunks) * 5);
   });
 
   it('takes encoded calls and tells their outcome by callback', async () => {

@@ -1,0 +1,230 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { buildProgram } from '../../cli/run.ts';
+import { processIo } from '../../cli/io.ts';
+import { FakeGroup } from '../client/fake_group.ts';
+import { vrfs, type CliResult } from './harness.ts';
+
+let group: FakeGroup;
+let directory: string;
+let round = 0;
+let home = '';
+
+const cli = (...args: string[]): Promise<CliResult> => vrfs(args, { servers: group.servers, cwd: directory });
+async function ok(...args: string[]): Promise<string> {
+  const result = await cli(...args);
+  expect(result).toMatchObject({ exitCode: 0, stderr: '' });
+  return result.stdout;
+}
+
+beforeAll(async () => {
+  group = await FakeGroup.start();
+  directory = await mkdtemp(join(tmpdir(), 'vrfs-cli-'));
+});
+afterAll(async () => {
+  await group.stop();
+  await rm(directory, { recursive: true });
+});
+beforeEach(async () => {
+  home = `/h${round++}`;
+  await ok('mkdir', home);
+});
+
+describe('every command', () => {
+  const commands = buildProgram(processIo()).commands.flatMap((c) => (c.commands.length > 0 ? c.commands.map((s) => [c.name(), s.name()]) : [[c.name()]])).filter(([name]) => name !== 'help');
+
+  it.each(commands.map((c) => [c.join(' '), c] as const))('%s explains itself with an example', async (_, command) => {
+    const { exitCode, stdout } = await vrfs([...command, '--help']);
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(new RegExp(`Examples?:\\n  .*vrfs ${command.join(' ')}`));
+  });
+});
+
+describe('exit codes', () => {
+  it('0 for help and version', async () => {
+    expect((await vrfs(['--help'])).stdout).toContain('Exit codes:');
+    expect((await vrfs(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  it('1 when the file system refuses', async () => {
+    const refused = await cli('cat', `${home}/absent`);
+    expect(refused.exitCode).toBe(1);
+    expect(refused.stderr).toBe(`vrfs: ENOENT: no such file or directory, getattr '${home}/absent'\n`);
+    expect(JSON.parse((await cli('stat', '--json', `${home}/absent`)).stderr)).toMatchObject({ error: { code: 'ENOENT', exitCode: 1 } });
+  });
+
+  it('1 when one of several paths is refused, and the others are done', async () => {
+    await ok('touch', `${home}/a`, `${home}/b`);
+    const result = await cli('rm', `${home}/a`, `${home}/absent`, `${home}/b`);
+    expect(result.exitCode).toBe(1);
+    expect(result.stderr).toContain('absent');
+    expect(await ok('ls', home)).toBe('');
+  });
+
+  it.each([
+    [['frobnicate'], 'unknown command'],
+    [['ls', '--frobnicate'], 'unknown option'],
+    [['mkdir'], 'missing required argument'],
+    [['ls', '--timeout', 'soon'], 'a positive integer is needed'],
+    [['ls', '--server', 'here'], "'here' is not host:port"],
+    [['mv', '/a'], 'mv takes what to move and where to'],
+    [['chmod', 'rwx', '/'], "'rwx' is not a mode"],
+    [['chown', 'ann', '/'], "'ann' is not an owner"],
+    [['truncate', '-1', '/f'], 'an integer from 0 on is needed'],
+    [['put', '--exclusive', '--if-version', '3', '-', '/f'], 'cannot be used with'],
+    [['xattr', 'set', '/', 'note', 'x'], "'user.note'?"],
+    [['members', '--frobnicate'], 'unknown option'],
+  ])('2 for %j', async (args, message) => {
+    const result = await vrfs(args, { servers: group.servers });
+    expect(result.exitCode).toBe(2);
+    expect(result.stderr).toContain(message);
+    expect(result.stdout).toBe('');
+  });
+
+  it('3 when no replica can be reached', async () => {
+    const result = await vrfs(['ls', '--timeout', '200', '--server', '127.0.0.1:1'], {});
+    expect(result.exitCode).toBe(3);
+    expect(result.stderr).toContain('127.0.0.1:1: connect ECONNREFUSED');
+  });
+
+  it('3 when no primary answers', async () => {
+    group.intercept = (_, m) => (m.type === 'hello' ? undefined : null);
+    const result = await cli('mkdir', '--timeout', '200', `${home}/x`);
+    group.intercept = () => undefined;
+    expect(result.exitCode).toBe(3);
+    expect(result.stderr).toContain('A majority of the group has to run');
+  });
+
+  it('4 when the outcome is not known', async () => {
+    group.intercept = (_, m) => (m.type === 'request' ? null : undefined);
+    const result = await cli('mkdir', '--timeout', '200', `${home}/x`);
+    group.intercept = () => undefined;
+    expect(result.exitCode).toBe(4);
+    expect(result.stderr).toContain('Read the present state before you repeat it');
+  });
+
+  it('5 for what the machine does not allow', async () => {
+    const result = await cli('serve', '--data', join(directory, 'nothing'));
+    expect(result.exitCode).toBe(5);
+    expect(result.stderr).toContain('vrfs format');
+    expect((await cli('serve', '--data', directory, '-o', 'checkpointOps=many')).stderr).toContain('checkpointOps');
+  });
+});
+
+describe('names', () => {
+  it('are listed, in lines and as JSON', async () => {
+    await ok('mkdir', '-p', `${home}/d/e`);
+    await vrfs(['put', '-', `${home}/f`], { servers: group.servers, stdin: 'hello' });
+    await ok('ln', '-s', 'f', `${home}/s`);
+    expect(await ok('ls', home)).toBe('d\nf\ns\n');
+    expect(await ok('ls', '-l', home)).toMatch(/drwxr-xr-x .* d\n-rw-r--r-- .* 5 .* f\nlrwxrwxrwx .* s -> f\n/);
+    expect(JSON.parse(await ok('ls', '--json', home))).toMatchObject([{ name: 'd', type: 'directory' }, { name: 'f', size: 5, mode: '0644' }, { name: 's', type: 'symlink' }]);
+    expect(await ok('readlink', `${home}/s`)).toBe('f\n');
+    expect(JSON.parse(await ok('stat', '--json', `${home}/s`))).toMatchObject([{ type: 'symlink' }]);
+    expect(await ok('stat', '-L', `${home}/s`)).toContain('Type: file');
+    expect(await ok('tree', home)).toBe(`${home}\n├── d\n│   └── e\n├── f\n└── s -> f\n\n2 directories, 2 files\n`);
+    expect(JSON.parse(await ok('tree', '--json', '--depth', '1', home))).toMatchObject([{ name: 'd', entries: [] }, { name: 'f' }, { name: 's' }]);
+    expect(JSON.parse(await ok('du', '-s', '--json', home))).toMatchObject([{ path: home, inodes: 5 }]);
+    expect(await ok('du', home)).toContain(`${home}/d/e`);
+  });
+
+  it('move: onto a name, into a directory, without clobbering, exchanged', async () => {
+    await ok('touch', `${home}/a`, `${home}/b`);
+    await ok('mkdir', `${home}/d`);
+    await ok('mv', `${home}/a`, `${home}/b`, `${home}/d`);
+    expect(await ok('ls', `${home}/d`)).toBe('a\nb\n');
+    expect((await cli('mv', '-n', `${home}/d/a`, `${home}/d/b`)).stderr).toContain('EEXIST');
+    await ok('mv', `${home}/d/a`, `${home}/c`);
+    await ok('mv', '--exchange', `${home}/c`, `${home}/d`);
+    expect(await ok('ls', `${home}/c`)).toBe('b\n');
+    expect((await cli('mv', `${home}/c`, `${home}/d`, `${home}/d`)).exitCode).toBe(2);
+    expect((await cli('mv', '-T', `${home}/d`, `${home}/c`)).stderr).toContain('EISDIR');
+  });
+
+  it('go: files, empty directories, trees', async () => {
+    await ok('mkdir', '-p', `${home}/d/e`);
+    expect((await cli('rm', `${home}/d`)).stderr).toContain('EISDIR');
+    expect((await cli('rmdir', `${home}/d`)).stderr).toContain('ENOTEMPTY');
+    await ok('rmdir', `${home}/d/e`);
+    await ok('rm', '-r', `${home}/d`);
+    await ok('rm', '-f', `${home}/d`);
+  });
+
+  it('are linked', async () => {
+    await ok('touch', `${home}/a`);
+    await ok('ln', `${home}/a`, `${home}/b`);
+    expect(JSON.parse(await ok('stat', '--json', `${home}/b`))).toMatchObject([{ nlink: 2 }]);
+  });
+});
+
+describe('contents', () => {
+  it('go in and come out as they are', async () => {
+    const data = Buffer.alloc(2_500_000, 'vrfs');
+    await writeFile(join(directory, 'in'), data);
+    await ok('put', 'in', `${home}/f`);
+    await ok('get', `${home}/f`, 'out');
+    expect((await readFile(join(directory, 'out'))).equals(data)).toBe(true);
+    expect((await cli('cat', `${home}/f`, `${home}/f`)).stdoutBytes.length).toBe(5_000_000);
+    expect((await cli('get', `${home}/f`, '-')).stdoutBytes.equals(data)).toBe(true);
+    await ok('truncate', '3', `${home}/f`);
+    expect(await ok('cat', `${home}/f`)).toBe('vrf');
+    expect((await cli('put', 'absent', `${home}/g`)).exitCode).toBe(1);
+    expect((await cli('stat', `${home}/g`)).exitCode).toBe(1);
+  });
+
+  it('are compared and set from standard input', async () => {
+    const put = (stdin: string, ...args: string[]): Promise<CliResult> => vrfs(['put', ...args, '-', `${home}/f`], { servers: group.servers, stdin });
+    expect((await put('one', '--if-version', '0', '--mode', '600')).exitCode).toBe(0);
+    expect((await put('two', '--exclusive')).stderr).toContain('EEXIST');
+    const [stat] = JSON.parse(await ok('stat', '--json', `${home}/f`)) as { version: number; mode: string }[];
+    expect(stat?.mode).toBe('0600');
+    expect((await put('two', '--if-version', String(stat?.version))).exitCode).toBe(0);
+    expect((await put('three', '--if-version', String(stat?.version))).stderr).toContain('EAGAIN');
+    expect(await ok('cat', `${home}/f`)).toBe('two');
+  });
+});
+
+describe('attributes', () => {
+  it('change, also of whole trees', async () => {
+    await ok('mkdir', '-p', '-m', '700', `${home}/d/e`);
+    await ok('touch', `${home}/d/f`);
+    await ok('ln', '-s', '/', `${home}/d/s`);
+    await ok('chmod', '-R', 'go=,u+rwX', `${home}/d`);
+    await ok('chown', '-R', '7:8', `${home}/d`);
+    const stats = JSON.parse(await ok('stat', '--json', `${home}/d`, `${home}/d/e`, `${home}/d/f`, `${home}/d/s`, '/')) as { mode: string; uid: number; gid: number }[];
+    expect(stats.map((s) => `${s.mode} ${s.uid} ${s.gid}`)).toEqual(['0700 7 8', '0700 7 8', '0600 7 8', '0777 7 8', '0755 0 0']);
+    await ok('chown', ':9', `${home}/d/f`);
+    expect(JSON.parse(await ok('stat', '--json', `${home}/d/f`))).toMatchObject([{ uid: 7, gid: 9 }]);
+  });
+
+  it('extend', async () => {
+    await ok('xattr', 'set', home, 'user.note', 'grün');
+    expect(await ok('xattr', 'get', home, 'user.note')).toBe('grün\n');
+    expect(JSON.parse(await ok('xattr', 'get', '--json', home, 'user.note'))).toEqual({ name: 'user.note', value: 'grün' });
+    expect(await ok('xattr', 'list', home)).toBe('user.note\n');
+    await ok('xattr', 'rm', home, 'user.note');
+    expect(await ok('xattr', 'list', home)).toBe('');
+  });
+
+  it('of the whole namespace', async () => {
+    expect(JSON.parse(await ok('statfs', '--json'))).toMatchObject({ orphans: 0 });
+    expect(await ok('statfs')).toContain('inodes');
+  });
+});
+
+describe('the group', () => {
+  it('has members', async () => {
+    expect(JSON.parse(await ok('members', 'list', '--json'))).toMatchObject({ epoch: 0, durability: 'disk', members: [{ id: 1 }, { id: 2 }, { id: 3 }] });
+    expect(await ok('members')).toContain('ADDRESS');
+  });
+
+  it('has replicas that may not answer', async () => {
+    const status = await cli('status', '--timeout', '2000');
+    expect(status.exitCode).toBe(1);
+    expect(status.stdout).toContain('no answer');
+    expect(status.stderr).toContain('http://127.0.0.1:1/v1/status does not answer');
+    expect(JSON.parse((await cli('status', '--json', '--timeout', '2000')).stdout)).toMatchObject([{ id: 1, error: expect.stringContaining('does not answer') as string }, {}, {}]);
+  });
+});

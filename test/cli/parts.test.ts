@@ -1,0 +1,157 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseOwner } from '../../cli/commands/attributes.ts';
+import { EnvironmentError, failureOf } from '../../cli/failure.ts';
+import { modeText, sizeText, table, timeText } from '../../cli/format.ts';
+import { changeMode } from '../../cli/mode.ts';
+import { openGroup } from '../../cli/start/group_directory.ts';
+import { vrfs } from './harness.ts';
+
+describe('modes', () => {
+  it.each([
+    ['644', 0o777, false, 0o644],
+    ['u+x', 0o644, false, 0o744],
+    ['go-rw', 0o666, false, 0o600],
+    ['a=rX', 0o755, false, 0o555],
+    ['a=rX', 0o600, false, 0o444],
+    ['u=rwX,go=X', 0o600, true, 0o711],
+    ['+t', 0o777, true, 0o1777],
+    ['u+s,g+s', 0o755, false, 0o6755],
+    ['g-s', 0o2755, true, 0o755],
+    ['o=', 0o777, false, 0o770],
+    ['u+x-w', 0o644, false, 0o544],
+  ])('%s on %o', (text, mode, isDirectory, expected) => {
+    expect(changeMode(text, mode, isDirectory)).toBe(expected);
+  });
+
+  it.each(['', '8', '77777', 'u', 'u*x', 'rwx', 'u+q'])('refuses %j', (text) => {
+    expect(() => changeMode(text, 0, false)).toThrow('is not a mode');
+  });
+
+  it('are shown as ls shows them', () => {
+    expect(modeText('directory', 0o1777)).toBe('drwxrwxrwt');
+    expect(modeText('file', 0o6644)).toBe('-rwSr-Sr--');
+    expect(modeText('symlink', 0o4755)).toBe('lrwsr-xr-x');
+  });
+});
+
+describe('texts', () => {
+  it('of sizes, times and tables', () => {
+    expect([0, 1023, 1024, 1536, 2 ** 40].map(sizeText)).toEqual(['0 B', '1023 B', '1.0 KiB', '1.5 KiB', '1.0 TiB']);
+    expect(timeText({ sec: 0, nsec: 5 })).toBe('1970-01-01T00:00:00.000000005Z');
+    expect(table([['A', 'LONG'], ['long', 'b']])).toBe('A     LONG\nlong  b');
+  });
+
+  it('of owners', () => {
+    expect(parseOwner('7')).toEqual({ uid: 7, gid: -1 });
+    expect(parseOwner('7:8')).toEqual({ uid: 7, gid: 8 });
+    expect(parseOwner(':8')).toEqual({ uid: -1, gid: 8 });
+    for (const wrong of ['', ':', 'ann', '7:', '-1', '4294967295']) expect(() => parseOwner(wrong)).toThrow(wrong === '' ? 'not an owner' : wrong);
+  });
+
+  it('of faults carry the trace', () => {
+    expect(failureOf(new Error('oops'))).toMatchObject({ exitCode: 70, code: 'INTERNAL' });
+    expect(failureOf('odd')).toMatchObject({ exitCode: 70 });
+  });
+});
+
+describe('the directory of a group', () => {
+  let data: string;
+  let port: number;
+
+  /** Ports that nobody listens on now: the kernel gave them out for the moment. */
+  async function freePort(): Promise<number> {
+    const server = createServer();
+    await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+    const address = server.address();
+    await new Promise<void>((resolve) => { server.close(() => { resolve(); }); });
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  }
+
+  beforeEach(async () => {
+    data = join(await mkdtemp(join(tmpdir(), 'vrfs-group-')), 'data');
+    port = await freePort();
+  });
+  afterEach(async () => { await rm(join(data, '..'), { recursive: true }); });
+  const request = (more: object = {}): Parameters<typeof openGroup>[0] => ({ data, replicas: 1, port, httpPort: port > 40_000 ? port - 5000 : port + 5000, ...more });
+  async function refused(more: object = {}): Promise<EnvironmentError> {
+    const error: unknown = await openGroup(request(more)).then(() => null, (e: unknown) => e);
+    if (!(error instanceof EnvironmentError)) throw new Error(`an EnvironmentError was expected, not ${String(error)}`);
+    return error;
+  }
+
+  it('is made once, and found again', async () => {
+    const made = await openGroup(request());
+    expect(made.created).toBe(true);
+    expect((await readdir(data)).sort()).toEqual(['1', 'FORMATTED', 'cluster.json']);
+    const again = await openGroup({ data });
+    expect(again.created).toBe(false);
+    expect(again.cluster).toEqual(made.cluster);
+  });
+
+  it('is taken up again when its making was interrupted', async () => {
+    await openGroup(request());
+    await rm(join(data, 'FORMATTED'));
+    await rm(join(data, '1'), { recursive: true });
+    expect((await openGroup(request())).created).toBe(true);
+  });
+
+  it('is never made anew where a replica has lost its data', async () => {
+    await openGroup(request());
+    await rm(join(data, '1'), { recursive: true });
+    await expect(openGroup(request())).rejects.toThrow(`there is no data directory ${data}/1`);
+    await mkdir(join(data, '1'));
+    await expect(openGroup(request())).rejects.toThrow('never taken for a fresh start');
+  });
+
+  it('has to fit what is asked for', async () => {
+    await openGroup(request());
+    expect((await refused({ replicas: 3 })).message).toContain('made with --replicas 1, not 3');
+    expect((await refused({ port: 99 })).message).toContain('made with --port');
+    expect((await refused({ durability: 'memory' })).message).toContain('made with --durability disk, not memory');
+  });
+
+  it('holds nothing else', async () => {
+    await mkdir(data);
+    await writeFile(join(data, 'thesis.tex'), '');
+    expect((await refused()).message).toContain('holds other files (thesis.tex)');
+    expect(await readdir(data)).toEqual(['thesis.tex']);
+  });
+
+  it('is of one group', async () => {
+    await openGroup(request());
+    const other = join(data, '..', 'other');
+    await openGroup(request({ data: other }));
+    await rm(join(data, '1'), { recursive: true });
+    const { rename } = await import('node:fs/promises');
+    await rename(join(other, '1'), join(data, '1'));
+    expect((await refused()).message).toContain('belongs to group');
+  });
+
+  it('needs its ports', async () => {
+    const server = createServer();
+    await new Promise<void>((resolve) => { server.listen(port, '127.0.0.1', resolve); });
+    const error = await refused();
+    expect(error.message).toBe(`port ${port} of replica 1 is in use by another process`);
+    expect(error.remedy).toContain('--port');
+    await new Promise<void>((resolve) => { server.close(() => { resolve(); }); });
+    expect((await refused({ httpPort: port })).message).toContain('overlap');
+  });
+
+  it('is formatted by hand too', async () => {
+    const cluster = await vrfs(['new-cluster', '127.0.0.1:7101/127.0.0.1:7201', '127.0.0.1:7102/127.0.0.1:7202', '--durability', 'memory']);
+    expect(JSON.parse(cluster.stdout)).toMatchObject({ durability: 'memory', members: [{ id: 1 }, { id: 2 }] });
+    await mkdir(data);
+    await writeFile(join(data, 'cluster.json'), cluster.stdout);
+    const made = await vrfs(['format', '--cluster', join(data, 'cluster.json'), '--member', '2', '--data', join(data, 'two')]);
+    expect(made.exitCode).toBe(0);
+    expect(await readdir(join(data, 'two'))).toContain('VERSION');
+    const again = await vrfs(['format', '--cluster', join(data, 'cluster.json'), '--member', '2', '--data', join(data, 'two')]);
+    expect(again).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('is not empty') as string });
+    expect((await vrfs(['new-cluster', 'here'])).exitCode).toBe(2);
+    expect((await vrfs(['new-cluster', 'a:1/a:2', 'a:1/a:3'])).stderr).toContain('the same address');
+  });
+});

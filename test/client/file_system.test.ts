@@ -1,0 +1,245 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { FileSystem } from '../../client/file_system.ts';
+import { VrfsClient } from '../../client/client.ts';
+import { FsError } from '../../client/fs_error.ts';
+import { printable } from '../../client/paths.ts';
+import { Prng } from '../../lib/prng.ts';
+import { FakeGroup } from './fake_group.ts';
+
+let group: FakeGroup;
+let client: VrfsClient;
+let fs: FileSystem;
+let ann: FileSystem;
+let round = 0;
+let home = '';
+
+beforeAll(async () => {
+  group = await FakeGroup.start();
+  client = await VrfsClient.connect({ servers: group.servers });
+  fs = new FileSystem(client, { credentials: { uid: 0, gid: 0, groups: [] } });
+  ann = new FileSystem(client, { credentials: { uid: 1000, gid: 1000, groups: [] } });
+});
+afterAll(async () => {
+  await client.close();
+  await group.stop();
+});
+beforeEach(async () => {
+  home = `/t${round++}`;
+  await fs.mkdir(home);
+});
+afterEach(() => { group.intercept = () => undefined; });
+
+async function failure(promise: Promise<unknown>): Promise<FsError> {
+  const error: unknown = await promise.then(() => null, (e: unknown) => e);
+  if (!(error instanceof FsError)) throw new Error(`an FsError was expected, not ${String(error)}`);
+  return error;
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  return (await failure(promise)).code;
+}
+
+describe('errors', () => {
+  it('have the shape of Node\'s', async () => {
+    const error = await failure(fs.stat(`${home}/absent`));
+    expect(error).toMatchObject({ name: 'FsError', code: 'ENOENT', errno: -2, syscall: 'getattr', path: `${home}/absent` });
+    expect(error.message).toBe(`ENOENT: no such file or directory, getattr '${home}/absent'`);
+    expect((await failure(fs.rename(`${home}/x`, `${home}/y`))).message).toBe(`ENOENT: no such file or directory, rename '${home}/x' -> '${home}/y'`);
+  });
+
+  it('name bytes that are not text without spoiling a terminal', () => {
+    expect(printable(Buffer.from('ä\n'))).toBe('ä\\x0a');
+    expect(printable(Buffer.from([0xff, 0x41]))).toBe('\\xffA');
+  });
+
+  it('are TypeErrors for what can be no path', async () => {
+    await expect(fs.stat('')).rejects.toThrow(TypeError);
+    await expect(fs.stat('a\0b')).rejects.toThrow('NUL');
+    await expect(fs.getxattr('/', 'note')).rejects.toThrow("'user.note'?");
+  });
+});
+
+describe('directories', () => {
+  it('are made with those above them', async () => {
+    expect(await fs.mkdir(`${home}/a/b/c`, { recursive: true })).toBe(`${home}/a`);
+    expect(await fs.mkdir(`${home}/a/b/c`, { recursive: true })).toBeUndefined();
+    expect(await fs.mkdir(`${home}/a/b/d`, { recursive: true, mode: 0o700 })).toBe(`${home}/a/b/d`);
+    expect((await fs.stat(`${home}/a/b/d`)).mode & 0o777).toBe(0o700);
+    await fs.writeFile(`${home}/f`, '');
+    expect(await codeOf(fs.mkdir(`${home}/f`, { recursive: true }))).toBe('EEXIST');
+    expect(await codeOf(fs.mkdir(`${home}/f/g`, { recursive: true }))).toBe('ENOTDIR');
+    expect(await codeOf(fs.mkdir(`${home}/n/m`))).toBe('ENOENT');
+  });
+
+  it('are listed page by page, with types and attributes', async () => {
+    await Promise.all(Array.from({ length: 2500 }, (_, i) => fs.writeFile(`${home}/f${i}`, 'x')));
+    await fs.symlink('f0', `${home}/link`);
+    const names = await fs.readdir(home);
+    expect(names.length).toBe(2501);
+    expect(new Set(names).size).toBe(2501);
+    const entries = await fs.readdir(home, { withFileTypes: true });
+    expect(entries.find((e) => e.name === 'link')?.isSymbolicLink()).toBe(true);
+    for await (const e of fs.opendir(home, { attributes: true })) {
+      expect(e.stats?.size).toBe(e.isFile() ? 1 : 2);
+    }
+  });
+
+  it('go with all that is in them', async () => {
+    await fs.mkdir(`${home}/a/b`, { recursive: true });
+    await fs.writeFile(`${home}/a/b/f`, 'x');
+    expect(await codeOf(fs.rmdir(`${home}/a`))).toBe('ENOTEMPTY');
+    expect(await codeOf(fs.rm(`${home}/a`))).toBe('EISDIR');
+    await fs.rm(`${home}/a`, { recursive: true });
+    expect(await fs.exists(`${home}/a`)).toBe(false);
+    await fs.rm(`${home}/a`, { force: true });
+    expect(await codeOf(fs.rm(`${home}/a`))).toBe('ENOENT');
+  });
+});
+
+describe('contents', () => {
+  it('of every length come back as they were', async () => {
+    const random = new Prng(5);
+    for (const length of [0, 1, 1 << 20, (1 << 20) + 1, 5_300_000]) {
+      const data = random.bytes(length);
+      await fs.writeFile(`${home}/f`, data);
+      expect((await fs.readFile(`${home}/f`)).equals(data)).toBe(true);
+      expect((await fs.stat(`${home}/f`)).size).toBe(length);
+    }
+    expect(await fs.readdir(home)).toEqual(['f']);
+  });
+
+  it('can be streamed in and out, and read in part', async () => {
+    const data = new Prng(6).bytes(3_000_000);
+    await fs.writeFile(`${home}/f`, (function* () { for (let at = 0; at < data.length; at += 70_001) yield data.subarray(at, at + 70_001); })());
+    const parts: Buffer[] = [];
+    for await (const part of fs.readStream(`${home}/f`, { start: 1000, end: 2_500_000 })) parts.push(part);
+    expect(Buffer.concat(parts).equals(data.subarray(1000, 2_500_000))).toBe(true);
+    expect((await fs.read(`${home}/f`, 2_999_990, 100)).equals(data.subarray(2_999_990))).toBe(true);
+    for await (const part of fs.readStream(`${home}/f`)) {
+      expect(part.length).toBe(1 << 20);
+      break;
+    }
+    await fs.copyFile(`${home}/f`, `${home}/g`);
+    expect((await fs.readFile(`${home}/g`)).equals(data)).toBe(true);
+    expect(await codeOf(fs.copyFile(`${home}/f`, `${home}/g`, { exclusive: true }))).toBe('EEXIST');
+  });
+
+  it('are replaced under a symbolic link, with mode and owner kept', async () => {
+    await fs.mkdir(`${home}/d`);
+    await fs.writeFile(`${home}/d/f`, 'old', { mode: 0o640 });
+    await fs.chown(`${home}/d/f`, 1000, 1000);
+    await fs.symlink('d/f', `${home}/link`);
+    for (const length of [10, 2_000_000]) {
+      await fs.writeFile(`${home}/link`, Buffer.alloc(length, 1));
+      expect((await fs.lstat(`${home}/link`)).isSymbolicLink()).toBe(true);
+      const stats = await fs.stat(`${home}/d/f`);
+      expect([stats.size, stats.mode & 0o777, stats.uid, stats.gid]).toEqual([length, 0o640, 1000, 1000]);
+    }
+  });
+
+  it('leave nothing behind when a long write fails', async () => {
+    await fs.chmod(home, 0o777);
+    const source = (function* () {
+      yield Buffer.alloc(3 << 20);
+      throw new Error('the source broke');
+    })();
+    await expect(fs.writeFile(`${home}/f`, source)).rejects.toThrow('the source broke');
+    expect(await fs.readdir(home)).toEqual([]);
+  });
+
+  it('are compared and set', async () => {
+    await fs.writeFile(`${home}/f`, 'one', { ifVersion: 0 });
+    expect(await codeOf(fs.writeFile(`${home}/f`, 'two', { ifVersion: 0 }))).toBe('EEXIST');
+    const { version } = await fs.stat(`${home}/f`);
+    await fs.writeFile(`${home}/f`, 'two', { ifVersion: version });
+    expect(await codeOf(fs.writeFile(`${home}/f`, 'three', { ifVersion: version }))).toBe('EAGAIN');
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('two');
+    expect(await codeOf(fs.writeFile(`${home}/f`, 'x', { flag: 'wx' }))).toBe('EEXIST');
+    expect(await codeOf(fs.writeFile(`${home}/f`, Buffer.alloc(2 << 20), { flag: 'wx' }))).toBe('EEXIST');
+    await expect(fs.writeFile(`${home}/f`, Buffer.alloc(2 << 20), { ifVersion: 1 })).rejects.toThrow(RangeError);
+  });
+
+  it('grow by many appenders without losing a line', async () => {
+    await Promise.all(Array.from({ length: 20 }, (_, i) => fs.appendFile(`${home}/log`, `line ${i}\n`)));
+    const lines = (await fs.readFile(`${home}/log`, 'utf8')).trimEnd().split('\n');
+    expect(lines.sort()).toEqual(Array.from({ length: 20 }, (_, i) => `line ${i}`).sort());
+    await fs.writeFile(`${home}/long`, Buffer.alloc(1 << 20, 1));
+    await fs.writeFile(`${home}/long`, 'end', { flag: 'a' });
+    await fs.appendFile(`${home}/new`, Buffer.alloc(3 << 20, 2));
+    expect((await fs.stat(`${home}/long`)).size).toBe((1 << 20) + 3);
+    expect((await fs.stat(`${home}/new`)).size).toBe(3 << 20);
+  });
+
+  it('are cut and written in place', async () => {
+    await fs.writeFile(`${home}/f`, 'hello world');
+    await fs.write(`${home}/f`, 6, Buffer.from('there'));
+    await fs.truncate(`${home}/f`, 9);
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('hello the');
+  });
+});
+
+describe('names and attributes', () => {
+  it('are renamed, exchanged and linked', async () => {
+    await fs.writeFile(`${home}/a`, 'a');
+    await fs.writeFile(`${home}/b`, 'b');
+    expect(await codeOf(fs.rename(`${home}/a`, `${home}/b`, { flags: 'noreplace' }))).toBe('EEXIST');
+    await fs.rename(`${home}/a`, `${home}/b`, { flags: 'exchange' });
+    expect(await fs.readFile(`${home}/a`, 'utf8')).toBe('b');
+    await fs.rename(`${home}/a`, `${home}/b`);
+    await fs.link(`${home}/b`, `${home}/c`);
+    expect((await fs.stat(`${home}/c`)).nlink).toBe(2);
+    await fs.symlink('nowhere', `${home}/s`);
+    expect(await fs.readlink(`${home}/s`)).toBe('nowhere');
+    expect(await fs.exists(`${home}/s`)).toBe(false);
+    await fs.unlink(`${home}/s`);
+  });
+
+  it('are bytes when they are no text', async () => {
+    const name = Buffer.concat([Buffer.from(`${home}/`), Buffer.from([0xff, 0xfe])]);
+    await fs.writeFile(name, 'odd');
+    const [entry] = await fs.readdir(home, { withFileTypes: true });
+    expect(entry?.nameBytes).toEqual(Buffer.from([0xff, 0xfe]));
+    expect(await fs.readFile(name, 'utf8')).toBe('odd');
+  });
+
+  it('have modes, owners and times', async () => {
+    await fs.writeFile(`${home}/f`, '', { mode: 0o666 });
+    expect((await fs.stat(`${home}/f`)).mode).toBe(0o100644);
+    await fs.chmod(`${home}/f`, 0o600);
+    await fs.chown(`${home}/f`, 7, -1);
+    await fs.utimes(`${home}/f`, new Date(1001), 12.25);
+    const stats = await fs.stat(`${home}/f`);
+    expect([stats.mode & 0o777, stats.uid, stats.gid, stats.atimeMs, stats.mtimeMs]).toEqual([0o600, 7, 0, 1001, 12_250]);
+    await fs.utimes(`${home}/f`, 'now', -0.5);
+    expect((await fs.stat(`${home}/f`)).mtimeMs).toBe(-500);
+    await fs.symlink('f', `${home}/s`);
+    await fs.lchown(`${home}/s`, 9, 9);
+    await fs.lutimes(`${home}/s`, 1, 1);
+    expect((await fs.lstat(`${home}/s`)).uid).toBe(9);
+    expect((await fs.stat(`${home}/s`)).uid).toBe(7);
+    await fs.touch(`${home}/f`);
+    expect((await fs.stat(`${home}/f`)).mtimeMs).toBeGreaterThan(1e12);
+    await fs.touch(`${home}/g`);
+    await fs.mknod(`${home}/p`, 'fifo');
+    expect((await fs.stat(`${home}/p`)).isFIFO()).toBe(true);
+  });
+
+  it('are checked on behalf of the caller', async () => {
+    await fs.writeFile(`${home}/f`, 'secret', { mode: 0o600 });
+    expect(await codeOf(ann.readFile(`${home}/f`))).toBe('EACCES');
+    expect(await codeOf(ann.writeFile(`${home}/g`, 'x'))).toBe('EACCES');
+    expect(await codeOf(ann.access(`${home}/f`, 4))).toBe('EACCES');
+    await ann.access(`${home}/f`);
+  });
+
+  it('extend', async () => {
+    await fs.writeFile(`${home}/f`, '');
+    await fs.setxattr(`${home}/f`, 'user.note', 'text');
+    expect(await codeOf(fs.setxattr(`${home}/f`, 'user.note', 'x', { mode: 'create' }))).toBe('EEXIST');
+    expect((await fs.getxattr(`${home}/f`, 'user.note')).toString()).toBe('text');
+    expect(await fs.listxattr(`${home}/f`)).toEqual(['user.note']);
+    await fs.removexattr(`${home}/f`, 'user.note');
+    expect(await codeOf(fs.getxattr(`${home}/f`, 'user.note'))).toBe('ENODATA');
+    expect((await fs.statfs()).inodes).toBeGreaterThan(1);
+  });
+});

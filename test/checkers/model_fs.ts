@@ -118,7 +118,10 @@ export class ModelFileSystem implements Tree {
       case 'removexattr': return this.#contents.removexattr(o);
       case 'removeTree': return this.#removeTree(o);
       case 'keepAlive': return this.#keepAlive(o);
-      case 'collect': return { freed: 0 };
+      case 'collect':
+        // The group's own, never a client's.
+        demand(this.#when.session === 0, 'EPERM');
+        return { freed: 0 };
       case 'getattr': return { attributes: this.attributes(nodeOf(this, this.#who, o.at, o.follow)) };
       case 'read': return this.#contents.read(o);
       case 'readdir': return this.#readdir(o);

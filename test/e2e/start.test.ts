@@ -1,0 +1,158 @@
+/** `vrfs start` as a user meets it: real processes, a real mount, and what can go wrong. Needs a build, and /dev/fuse. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const MAIN = resolve('dist/cli/main.js');
+let directory: string;
+let port: number;
+
+class Started {
+  readonly child: ChildProcess;
+  output = '';
+  readonly exited: Promise<number | null>;
+
+  constructor(...args: string[]) {
+    this.child = spawn(process.execPath, [MAIN, 'start', ...args], { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [this.child.stdout, this.child.stderr]) stream?.on('data', (chunk: Buffer) => { this.output += chunk.toString(); });
+    this.exited = new Promise((r) => { this.child.once('exit', (code) => { r(code); }); });
+  }
+
+  async says(text: string, boundMs = 60_000): Promise<void> {
+    await until(() => this.output.includes(text), boundMs, () => `'${text}' in:\n${this.output}`);
+  }
+  async serves(): Promise<void> {
+    await this.says('Ctrl-C stops everything.');
+  }
+  async stop(): Promise<number | null> {
+    this.child.kill('SIGINT');
+    return this.exited;
+  }
+}
+
+async function until(condition: () => boolean, boundMs: number, what: () => string): Promise<void> {
+  const end = Date.now() + boundMs;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`not within ${boundMs} ms: ${what()}`);
+    await new Promise((r) => setTimeout(r, 20));
+  }
+}
+
+function vrfs(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  const servers = [0, 1, 2].map((i) => `127.0.0.1:${port + i}`).join(',');
+  return spawnSync(process.execPath, [MAIN, ...args], { cwd: directory, encoding: 'utf8', env: { ...process.env, VRFS_SERVERS: servers } });
+}
+
+function pidOf(member: number): number {
+  return (JSON.parse(readFileSync(join(directory, 'data', String(member), 'LOCK'), 'utf8')) as { pid: number }).pid;
+}
+
+/** Children of a process, by the program that they run. */
+function childrenOf(pid: number): number[] {
+  return spawnSync('ps', ['-o', 'pid=', '--ppid', String(pid)], { encoding: 'utf8' }).stdout.split('\n').map(Number).filter((n) => n > 0);
+}
+
+function mounted(): boolean {
+  return readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${join(directory, 'mnt')} `);
+}
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'vrfs-start-'));
+  const server = createServer();
+  await new Promise<void>((r) => { server.listen(0, '127.0.0.1', r); });
+  const address = server.address();
+  // Below the range that the kernel gives out, so that nothing takes the neighbours meanwhile.
+  port = 12_000 + ((typeof address === 'object' && address !== null ? address.port : 0) % 8000);
+  await new Promise<void>((r) => { server.close(() => { r(); }); });
+});
+afterAll(() => {
+  if (mounted()) spawnSync('umount', ['-l', join(directory, 'mnt')]);
+  rmSync(directory, { recursive: true, force: true });
+});
+
+describe('vrfs start', () => {
+  it('makes a group, mounts it, and stops cleanly', async () => {
+    const group = new Started('--port', String(port), '--http-port', String(port + 100));
+    await group.serves();
+    expect(group.output).toContain('mounted at');
+    writeFileSync(join(directory, 'mnt', 'hello'), 'hello\n');
+    expect(vrfs('cat', '/hello')).toMatchObject({ status: 0, stdout: 'hello\n' });
+    const status = vrfs('status');
+    expect(status.status).toBe(0);
+    expect(status.stdout).toMatch(/primary/);
+    const answer = await fetch(`http://127.0.0.1:${port + 101}/v1/health`);
+    expect(answer.status).toBe(200);
+    expect(await group.stop()).toBe(0);
+    expect(group.output).toContain('The next start finds everything as it is.');
+    expect(mounted()).toBe(false);
+    expect(existsSync(join(directory, 'data', '1', 'LOCK'))).toBe(false);
+  });
+
+  it('finds everything again, and brings back what dies', async () => {
+    const group = new Started();
+    await group.serves();
+    expect(readFileSync(join(directory, 'mnt', 'hello'), 'utf8')).toBe('hello\n');
+    const second = new Started();
+    expect(await second.exited).toBe(5);
+    expect(second.output).toMatch(/replica 1 is running already, with pid \d+/);
+    process.kill(pidOf(2), 'SIGKILL');
+    await group.says('replica 2 runs again');
+    expect(group.output).toMatch(/replica 2 \(pid \d+\) ended unexpectedly \(SIGKILL\); see .*replica\.log/);
+    writeFileSync(join(directory, 'mnt', 'during'), 'x');
+    await until(() => vrfs('status').status === 0, 30_000, () => vrfs('status').stdout);
+    expect(await group.stop()).toBe(0);
+  });
+
+  it('cleans up after a supervisor that was killed', async () => {
+    const group = new Started();
+    await group.serves();
+    writeFileSync(join(directory, 'mnt', 'before'), 'kept');
+    group.child.kill('SIGKILL');
+    await group.exited;
+    const again = new Started();
+    await again.serves();
+    expect(again.output).toContain('mounted at');
+    expect(readFileSync(join(directory, 'mnt', 'before'), 'utf8')).toBe('kept');
+    // And now all of them, the mount's process included: a stale mount is left.
+    const all = [again.child.pid ?? 0, ...childrenOf(again.child.pid ?? 0)];
+    for (const pid of all) process.kill(pid, 'SIGKILL');
+    await again.exited;
+    const third = new Started();
+    await third.serves();
+    expect(readFileSync(join(directory, 'mnt', 'before'), 'utf8')).toBe('kept');
+    expect(await third.stop()).toBe(0);
+    expect(mounted()).toBe(false);
+  });
+
+  it('says which port is in use, and goes on without a mount where there can be none', async () => {
+    const server = createServer();
+    await new Promise<void>((r) => { server.listen(port + 1, '127.0.0.1', r); });
+    const refused = new Started();
+    expect(await refused.exited).toBe(5);
+    expect(refused.output).toContain(`port ${port + 1} of replica 2 is in use by another process`);
+    expect(refused.output).toContain('remedy: ');
+    await new Promise<void>((r) => { server.close(() => { r(); }); });
+    writeFileSync(join(directory, 'mnt', 'in the way'), '');
+    const unmounted = new Started();
+    await unmounted.serves();
+    expect(unmounted.output).toMatch(/not mounted: .*mnt is not empty.* Remedy: /);
+    expect(await unmounted.stop()).toBe(0);
+    const insisting = new Started('--mount', './mnt');
+    expect(await insisting.exited).toBe(5);
+    rmSync(join(directory, 'mnt', 'in the way'));
+  });
+
+  it('says that a group in memory does not outlive its processes', async () => {
+    const data = ['--data', './memory', '--no-mount'];
+    const group = new Started(...data, '--durability', 'memory', '--port', String(port + 10), '--http-port', String(port + 110));
+    await group.serves();
+    expect(group.output).toContain('everything is lost when all replicas stop');
+    expect(await group.stop()).toBe(0);
+    const again = new Started(...data);
+    expect(await again.exited).toBe(5);
+    expect(again.output).toContain('what it held was in their memory and is gone');
+  });
+});

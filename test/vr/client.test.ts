@@ -173,11 +173,14 @@ describe('a session that has ended', () => {
     expect(h.failure('denied').code).toBe('outcomeUnknown');
   });
 
-  it('never executes a request twice, whatever is lost, repeated or evicted', () => {
+  it.each([
+    ['repeated', { deliveredOnce: false }, 0.3],
+    ['only lost', { deliveredOnce: true }, 0],
+  ] as const)('never executes a request twice, whatever is evicted, with messages %s', (_, options, duplication) => {
     for (let seed = 100; seed < 130; seed++) {
-      const h = new ClientHarness(seed);
+      const h = new ClientHarness(seed, options);
       h.loss = 0.2;
-      h.duplication = 0.3;
+      h.duplication = duplication;
       h.maxDelayMs = 100;
       for (let round = 0; round < 8; round++) {
         for (const n of names(10, `r${round}-`)) h.submit(n);

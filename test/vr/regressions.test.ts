@@ -172,6 +172,21 @@ describe('what must not go on for ever', () => {
     expect(cluster.leader?.replica.view).toBe(settled);
   });
 
+  test('a primary whose disk needs a second to keep its new log is given that time', () => {
+    const cluster = new Cluster();
+    const client = new TestClient(cluster).register();
+    cluster.untilConverged();
+    cluster.node(0).crash();
+    cluster.node(1).journalMs = 1_000;
+    cluster.node(2).journalMs = 1_000;
+    cluster.untilServing(60_000);
+    cluster.run(5_000);
+    const settled = cluster.untilServing().replica.view;
+    client.write('slow');
+    cluster.run(10_000);
+    expect(cluster.leader?.replica.view).toBe(settled);
+  });
+
   test('sessions outlive an outage of the group that is longer than their time-out', () => {
     const cluster = new Cluster({ replica: { sessionTimeoutMs: 5_000 } });
     const client = new TestClient(cluster).register();

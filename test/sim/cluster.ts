@@ -93,8 +93,8 @@ export class Cluster {
 
   // --- breaking things -----------------------------------------------------------------------------------------------
 
-  crash(host: Host): void {
-    host.crash();
+  crash(host: Host, unsynced?: 'kept' | 'lost'): void {
+    host.crash(unsynced);
     for (const client of this.clients) {
       const process = client.process;
       // The other end learns of it a little later, as by a reset connection.

@@ -164,12 +164,12 @@ export class Host {
     this.#scheduleTick(process);
   }
 
-  /** Kills the process, now. What was not synced may be lost. */
-  crash(): void {
+  /** Kills the process, now. What was not synced may be lost: by chance, or as `unsynced` says. */
+  crash(unsynced?: 'kept' | 'lost'): void {
     const process = this.#alive();
-    const lost = process.journal.crash();
+    const lost = process.journal.crash(unsynced);
     if (lost > 0) this.#world.coverage.count('crashes that lost unsynced records');
-    if (process.superblock.crash()) this.#world.coverage.count('crashes in a superblock write');
+    if (process.superblock.crash(unsynced)) this.#world.coverage.count('crashes in a superblock write');
     process.checkpoints.crash();
     this.#process = null;
     this.#held = [];

@@ -123,8 +123,9 @@ export class SimulatedJournal implements Journal {
   }
 
   /** The process or the machine dies. Returns the number of records that were lost with it. */
-  crash(): number {
-    const kept = this.#host.random.between(0, this.#inFlight.length);
+  crash(unsynced?: 'kept' | 'lost'): number {
+    const written = this.#inFlight.length;
+    const kept = unsynced === undefined ? this.#host.random.between(0, written) : unsynced === 'kept' ? written : 0;
     for (const record of this.#inFlight.slice(0, kept)) this.#disk.apply(record);
     const lost = this.#inFlight.length - kept + this.#queue.length;
     this.#inFlight = [];

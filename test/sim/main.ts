@@ -56,7 +56,7 @@ function settings(): { run: RunSettings; first: number; last: number; trace: boo
   return {
     run: {
       replicas, durability: durability === 'random' ? null : (durability satisfies Durability), application,
-      ticks: natural('ticks', values.ticks, 20_000), operations: natural('ops', values.ops, 600),
+      ticks: natural('ticks', values.ticks, DEFAULT_SETTINGS.ticks), operations: natural('ops', values.ops, DEFAULT_SETTINGS.operations),
     },
     first: one ?? Number(range[1]), last: one ?? Number(range[2]),
     trace: values.trace === true, keepGoing: values['keep-going'] === true, from: natural('from', values.from, 0), to: natural('to', values.to, Infinity),

@@ -6,12 +6,13 @@
  */
 import { defined } from '../../lib/assert.ts';
 import { opNumber, type MemberId } from '../../lib/ids.ts';
-import type { Prepare, ReplicaMessage } from '../../vr/messages.ts';
+import type { Commit, Prepare, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports } from '../../vr/ports.ts';
 import { Replica } from '../../vr/replica.ts';
 import type { BootState, ReplicaOptions } from '../../vr/replica_types.ts';
-import type { Durability } from '../../vr/configuration.ts';
+import type { Configuration, Durability } from '../../vr/configuration.ts';
 import type { Host } from './host.ts';
+import type { Profile } from './profile.ts';
 import type { SimulationOptions } from './simulation.ts';
 
 export interface Mutant {
@@ -75,16 +76,17 @@ function countsDuplicates(): typeof Replica {
   });
 }
 
-/** VRR 5.2 to the letter (PROTOCOL row 2): a later view's Prepare truncates the log and raises the log-view at once. */
+/** VRR 5.2 to the letter (PROTOCOL row 2): a later view's Prepare or Commit truncates the log and raises the log-view at once. */
 function truncatesOnStateTransfer(): typeof Replica {
   return stepping((replica, from, message) => {
-    if (message.type === 'prepare' && message.view > replica.view && replica.phase === 'normal') truncate(replica, message);
+    if ((message.type === 'prepare' || message.type === 'commit') && message.view > replica.view && replica.phase === 'normal') truncate(replica, message);
     straight(replica, from, message);
   });
 }
 
-function truncate(replica: Replica, message: Prepare): void {
+function truncate(replica: Replica, message: Prepare | Commit): void {
   const keep = opNumber(Math.max(replica.commit, replica.log.base));
+  if (keep < replica.log.head) replica.event('mutant-truncated', { entries: replica.log.head - keep });
   replica.log.truncate(keep);
   replica.view = message.view;
   replica.logView = message.view;
@@ -120,11 +122,24 @@ class ReadsAtOnce extends Replica {
   }
 }
 
-/** Memory mode: a restart with an empty log goes on as if that were the whole log. */
+/** Memory mode: a restart with an empty log goes on as if that were the whole log, as in disk mode. */
 class ForgetsThatItForgot extends Replica {
   constructor(ports: Ports, options: ReplicaOptions, boot: BootState) {
-    super(ports, options, { ...boot, log: { ...boot.log, intact: true } });
+    const configuration: Configuration = { ...boot.superblock.configuration, durability: 'disk' };
+    super(ports, options, { ...boot, superblock: { ...boot.superblock, configuration }, log: { ...boot.log, intact: true } });
   }
+}
+
+/** A world in which views change all the time, and much of what is said about it is lost. */
+function restless(profile: Profile): Profile {
+  return {
+    ...profile,
+    network: { ...profile.network, loss: 0.25, latencyMs: 1, jitterMs: 5 },
+    faultIntervalMs: 150,
+    faultDurationMs: 300,
+    weights: [['crash', 6], ['isolate', 6], ['oneWay', 4], ['partition', 4], ['mute', 6]],
+    replica: { ...profile.replica, viewChangeMs: 200, checkpointOps: 1000 },
+  };
 }
 
 /** One replica executes differently, now and then. */
@@ -164,7 +179,7 @@ function promisesBeforePersisting(ports: Ports, host: Host): Ports {
 export const MUTANTS: readonly Mutant[] = [
   { name: 'acknowledges before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: acknowledgesBeforePersisting, checkOrderOfEffects: false }, foundBy: LOSS },
   { name: 'counts a duplicate sender twice', replicas: 5, durability: 'disk', options: { Replica: countsDuplicates() }, foundBy: LOSS },
-  { name: 'truncates on state transfer', replicas: 3, durability: 'disk', options: { Replica: truncatesOnStateTransfer(), checkOrderOfEffects: false }, foundBy: LOSS },
+  { name: 'truncates on state transfer', replicas: 5, durability: 'disk', options: { Replica: truncatesOnStateTransfer(), checkOrderOfEffects: false, adjustProfile: restless }, foundBy: [...LOSS, 'liveness'] },
   { name: 'commits without a quorum', replicas: 3, durability: 'disk', options: { wrapPorts: commitsWithoutQuorum }, foundBy: LOSS },
   { name: 'reads without asking whether it still leads', replicas: 3, durability: 'disk', options: { Replica: ReadsAtOnce }, foundBy: ['linearizable reads', 'reads see what their client saw'] },
   { name: 'takes an empty log for a whole one', replicas: 3, durability: 'memory', options: { Replica: ForgetsThatItForgot }, foundBy: LOSS },

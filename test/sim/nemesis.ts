@@ -4,10 +4,17 @@
  */
 import { defined } from '../../lib/assert.ts';
 import type { Prng } from '../../lib/prng.ts';
+import type { ReplicaMessage } from '../../vr/messages.ts';
 import type { Cluster } from './cluster.ts';
 import type { Host } from './host.ts';
 import type { FaultKind, Profile } from './profile.ts';
 import { CALM_NETWORK, type SeededPolicy } from './seeded_policy.ts';
+
+/** Kinds of messages that may all be lost for a while: finds what relies on one of them. */
+const MUTABLE: readonly ReplicaMessage['type'][] = [
+  'prepare', 'prepareOk', 'commit', 'startViewChange', 'doViewChange', 'startView', 'startView', 'getView', 'getState', 'newState', 'recovery',
+  'recoveryResponse', 'checkpointNotice',
+];
 
 export class Nemesis {
   readonly #cluster: Cluster;
@@ -90,6 +97,7 @@ export class Nemesis {
         this.#policy.clog(host.index, to.index, this.#cluster.now + this.#exponential(this.#profile.faultDurationMs));
         return;
       }
+      case 'mute': this.#policy.mute(random.pick(MUTABLE), this.#cluster.now + 1 + this.#exponential(this.#profile.faultDurationMs)); return;
       case 'clockJump': host.clock.jump((random.float() * 2 - 1) * 10_000_000); return;
       case 'slowDisk':
         host.diskSlowness = random.between(5, 40);

@@ -17,6 +17,8 @@ export interface Packet {
   readonly from: Endpoint;
   readonly to: Endpoint;
   readonly message: Message;
+  /** The sender's incarnation, or a client's process. */
+  readonly label: number;
 }
 
 export interface Policy {
@@ -49,12 +51,18 @@ export class SimulatedNetwork {
     const bytes = encodeMessage(message);
     this.#coverage.count('messages', to.length);
     for (const destination of to) {
-      const delays = this.policy.route({ from, to: destination, message });
+      const delays = this.policy.route({ from, to: destination, message, label });
       if (delays.length === 0) this.#coverage.count('drops');
       else if (delays.length > 1) this.#coverage.count('duplicates', delays.length - 1);
       if (this.#trace.enabled) this.#trace.line(`${endpoint(from)} -> ${endpoint(destination)} ${describe(message)} ${delays.length === 0 ? 'LOST' : `in ${delays.join(', ')}`}`);
       for (const delay of delays) this.#carry(from, destination, label, bytes, delay);
     }
+  }
+
+  /** Delivers a message that a policy has kept back, now. */
+  release(packet: Packet): void {
+    if (this.#trace.enabled) this.#trace.line(`${endpoint(packet.from)} -> ${endpoint(packet.to)} ${describe(packet.message)} RELEASED`);
+    this.#carry(packet.from, packet.to, packet.label, encodeMessage(packet.message), 1);
   }
 
   #carry(from: Endpoint, to: Endpoint, label: number, bytes: Buffer, delay: number): void {

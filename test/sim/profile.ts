@@ -6,7 +6,7 @@ import type { ClientSettings } from './client.ts';
 import type { NetworkFaults } from './seeded_policy.ts';
 
 export type FaultKind =
-  | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'clockJump' | 'slowDisk' | 'clientCrash' | 'connectionReset' | 'weather';
+  | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'mute' | 'clockJump' | 'slowDisk' | 'clientCrash' | 'connectionReset' | 'weather';
 
 export interface Profile {
   readonly network: NetworkFaults;
@@ -40,7 +40,7 @@ export function drawProfile(random: Prng, durability: Durability): Profile {
     jitterMs: random.pick([0, 2, 5, 20]),
   };
   const kinds: readonly (readonly [FaultKind, number])[] = [
-    ['crash', 10], ['crashAll', durability === 'disk' ? 2 : 0], ['pause', 4], ['partition', 4], ['oneWay', 4], ['isolate', 4], ['clog', 3],
+    ['crash', 10], ['crashAll', durability === 'disk' ? 2 : 0], ['pause', 4], ['partition', 4], ['oneWay', 4], ['isolate', 4], ['clog', 3], ['mute', 3],
     ['clockJump', 2], ['slowDisk', 2], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6],
   ];
   return {

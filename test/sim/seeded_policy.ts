@@ -1,5 +1,6 @@
 /** What a bad network does, from a seed: loss, repetition, late replay, reordering, blocked and clogged links. */
 import type { Prng } from '../../lib/prng.ts';
+import type { Message } from '../../vr/messages.ts';
 import type { Coverage } from './coverage.ts';
 import type { Endpoint, Packet, Policy } from './network.ts';
 
@@ -30,6 +31,8 @@ export class SeededPolicy implements Policy {
   readonly #blocked = new Set<number>();
   /** Directed links that hold everything back until a time. */
   readonly #clogged = new Map<number, number>();
+  /** Kinds of messages that nobody receives, until a time. */
+  readonly #muted = new Map<Message['type'], number>();
 
   constructor(random: Prng, now: () => number, coverage: Coverage) {
     this.#random = random;
@@ -49,7 +52,11 @@ export class SeededPolicy implements Policy {
   clog(from: Endpoint, to: Endpoint, until: number): void {
     this.#clogged.set(from * 256 + to, until);
   }
+  mute(type: Message['type'], until: number): void {
+    this.#muted.set(type, until);
+  }
   heal(): void {
+    this.#muted.clear();
     this.#blocked.clear();
     this.#clogged.clear();
   }
@@ -60,6 +67,11 @@ export class SeededPolicy implements Policy {
     if (this.#blocked.size > 0 && this.#blocked.has(link)) {
       this.#coverage.count('drops by partition');
       return LOST;
+    }
+    const muted = this.#muted.get(packet.message.type);
+    if (muted !== undefined) {
+      if (muted > this.#now()) return LOST;
+      this.#muted.delete(packet.message.type);
     }
     const f = this.faults;
     const random = this.#random;

@@ -27,6 +27,8 @@ export interface SimulationOptions {
   readonly print?: (line: string) => void;
   readonly wrapPorts?: (ports: Ports, host: Host) => Ports;
   readonly checkOrderOfEffects?: boolean;
+  /** Changes what the seed has drawn. */
+  readonly adjustProfile?: (profile: Profile) => Profile;
 }
 
 export interface SimulationResult {
@@ -45,7 +47,8 @@ const CONVERGENCE_BOUND = 120_000;
 
 export function simulate(options: SimulationOptions): SimulationResult {
   const random = new Prng(options.seed);
-  const profile = drawProfile(random.fork(), options.durability);
+  const drawn = drawProfile(random.fork(), options.durability);
+  const profile = options.adjustProfile?.(drawn) ?? drawn;
   const coverage = new Coverage();
   const policyRandom = random.fork();
   let policy: SeededPolicy | undefined;

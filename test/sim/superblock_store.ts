@@ -71,9 +71,10 @@ export class SimulatedSuperblockStore implements SuperblockStore {
     });
   }
 
-  crash(): boolean {
+  crash(unsynced?: 'kept' | 'lost'): boolean {
     const torn = this.#inFlight;
-    if (torn !== null && this.#host.random.chance(0.5)) this.#disk.put(torn);
+    const kept = unsynced === undefined ? this.#host.random.chance(0.5) : unsynced === 'kept';
+    if (torn !== null && kept) this.#disk.put(torn);
     this.#inFlight = null;
     this.#queue = [];
     return torn !== null;

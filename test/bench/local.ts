@@ -1,5 +1,6 @@
 /** `npm run bench -- local`: creates/s and stats/s of a group of three on this machine, in both durability modes. */
-import { mkdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { VrfsClient } from '../../client/client.ts';
 import { encodeCall } from '../../fsservice/operation_codec.ts';
@@ -15,6 +16,8 @@ export interface LocalOptions {
   readonly seconds: number;
   readonly inFlight: readonly number[];
   readonly modes: readonly Durability[];
+  /** Operations between checkpoints; undefined: the default. */
+  readonly checkpointOps: number | undefined;
   readonly cpuProfiles: string | undefined;
 }
 
@@ -30,6 +33,31 @@ function fileAt(n: number): { dir: typeof ROOT_INO; path: Buffer } {
 
 const CREATES: Workload = { write: true, body: (n) => call({ type: 'create', at: fileAt(n), mode: 0o644, exclusive: true, truncate: false }) };
 
+const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+
+/** CPU time of all replicas and of this process so far, microseconds: says what an operation costs, however busy the machine is. */
+function cpuMicroseconds(group: ProcessGroup): { readonly replicas: number; readonly client: number } {
+  let ticks = 0;
+  for (let i = 0; i < group.size; i++) {
+    // Behind the command's closing parenthesis: state is field 3, utime 14, stime 15.
+    const fields = readFileSync(`/proc/${group.pid(i)}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  const { user, system } = process.cpuUsage();
+  return { replicas: (ticks / TICKS_PER_SECOND) * 1e6, client: user + system };
+}
+
+interface Series {
+  readonly rate: number[];
+  readonly p50: number[];
+  readonly p99: number[];
+  readonly replicaCpu: number[];
+  readonly clientCpu: number[];
+}
+function series(): Series {
+  return { rate: [], p50: [], p99: [], replicaCpu: [], clientCpu: [] };
+}
+
 async function prepare(client: VrfsClient): Promise<void> {
   for (let d = 0; d < FILES_PER_DIRECTORY; d++) {
     const made = await client.submit({ credentials, operation: { type: 'mkdir', at: { dir: ROOT_INO, path: Buffer.from(`d${d}`) }, mode: 0o755 } });
@@ -42,7 +70,7 @@ async function measure(mode: Durability, options: LocalOptions): Promise<Row[]> 
   const group = await ProcessGroup.create({
     replicas: options.replicas,
     durability: mode,
-    config: { logLevel: 'warn' },
+    config: { logLevel: 'warn', ...(options.checkpointOps === undefined ? {} : { checkpointOps: options.checkpointOps, checkpointBytes: 2 ** 40 }) },
     nodeArguments: (i) => {
       if (profiles === undefined) return [];
       mkdirSync(profiles, { recursive: true });
@@ -57,23 +85,29 @@ async function measure(mode: Durability, options: LocalOptions): Promise<Row[]> 
     const rows: Row[] = [];
     let next = (await runLoad(client, CREATES, 64, 2000, 0)).next; // warm-up
     for (const w of options.inFlight) {
-      const creates = { rate: [] as number[], p50: [] as number[], p99: [] as number[] };
-      const stats = { rate: [] as number[], p50: [] as number[], p99: [] as number[] };
+      const creates = series();
+      const stats = series();
+      const run = async (into: Series, workload: Workload, first: number): Promise<number> => {
+        const before = cpuMicroseconds(group);
+        const result = await runLoad(client, workload, w, options.seconds * 1000, first);
+        const after = cpuMicroseconds(group);
+        const operations = result.next - first;
+        into.rate.push(result.perSecond);
+        into.p50.push(result.p50);
+        into.p99.push(result.p99);
+        into.replicaCpu.push((after.replicas - before.replicas) / operations);
+        into.clientCpu.push((after.client - before.client) / operations);
+        return result.next;
+      };
       for (let round = 0; round < options.rounds; round++) {
-        const c = await runLoad(client, CREATES, w, options.seconds * 1000, next);
-        next = c.next;
-        creates.rate.push(c.perSecond);
-        creates.p50.push(c.p50);
-        creates.p99.push(c.p99);
+        next = await run(creates, CREATES, next);
         const existing = next;
-        const stat: Workload = { write: false, body: (n) => call({ type: 'getattr', at: fileAt((n * 7919) % existing), follow: true }) };
-        const s = await runLoad(client, stat, w, options.seconds * 1000, 0);
-        stats.rate.push(s.perSecond);
-        stats.p50.push(s.p50);
-        stats.p99.push(s.p99);
+        await run(stats, { write: false, body: (n) => call({ type: 'getattr', at: fileAt((n * 7919) % existing), follow: true }) }, 0);
       }
       for (const [what, r] of [['create', creates], ['stat', stats]] as const) {
-        rows.push(row(`${mode} ${what} ${w} in flight`, '1/s', r.rate), row(`${mode} ${what} ${w} in flight p50`, 'ms', r.p50), row(`${mode} ${what} ${w} in flight p99`, 'ms', r.p99));
+        const name = `${mode} ${what} ${w} in flight`;
+        rows.push(row(name, '1/s', r.rate), row(`${name} p50`, 'ms', r.p50), row(`${name} p99`, 'ms', r.p99));
+        rows.push(row(`${name} CPU of all replicas`, 'µs per operation', r.replicaCpu), row(`${name} CPU of the client`, 'µs per operation', r.clientCpu));
       }
     }
     await client.close();
@@ -88,5 +122,5 @@ async function measure(mode: Durability, options: LocalOptions): Promise<Row[]> 
 export async function local(options: LocalOptions): Promise<Report> {
   const rows: Row[] = [];
   for (const mode of options.modes) rows.push(...(await measure(mode, options)));
-  return report({ replicas: options.replicas, seconds: options.seconds, rounds: options.rounds, transport: 'TCP, loopback, one client process' }, rows);
+  return report({ replicas: options.replicas, seconds: options.seconds, rounds: options.rounds, checkpointOps: options.checkpointOps ?? 1000, transport: 'TCP, loopback, one client process' }, rows);
 }

@@ -25,6 +25,7 @@ interface LocalFlags {
   readonly seconds: number;
   readonly inFlight: number[];
   readonly durability: Durability[];
+  readonly checkpointOps?: number;
   readonly cpuProf?: string;
   readonly json?: boolean;
 }
@@ -39,11 +40,12 @@ program
   .option('--seconds <n>', 'length of a run', positive, 4)
   .option('--in-flight <list>', 'operations under way at once', list, [1, 16, 64, 256])
   .option('--durability <modes>', 'disk, memory or both', modes, ['disk', 'memory'])
+  .option('--checkpoint-ops <n>', 'operations between checkpoints', positive)
   .option('--cpu-prof <dir>', 'run the replicas with --cpu-prof and keep the profiles here')
   .option('--json', 'one JSON object')
   .action(async (f: LocalFlags) => {
     const { replicas, rounds, seconds, inFlight } = f;
-    print(await local({ replicas, rounds, seconds, inFlight, modes: f.durability, cpuProfiles: f.cpuProf }), f.json === true);
+    print(await local({ replicas, rounds, seconds, inFlight, modes: f.durability, checkpointOps: f.checkpointOps, cpuProfiles: f.cpuProf }), f.json === true);
   });
 
 await program.parseAsync();

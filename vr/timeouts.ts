@@ -51,6 +51,8 @@ export class SilenceDetector {
   #mean: number;
   #deviation = 0;
   #heardAt = 0;
+  /** 1 .. 1.5, drawn once a view: two backups must not suspect at the same moment. */
+  #jitter = 1;
   #limit: number;
 
   constructor(floor: number, random: Random) {
@@ -73,6 +75,7 @@ export class SilenceDetector {
   /** Starts to wait, as when a view begins. */
   restart(now: number): void {
     this.#heardAt = now;
+    this.#jitter = 1 + fraction(this.#random) / 2;
     this.#limit = this.#newLimit();
   }
   silence(now: number): number {
@@ -87,6 +90,6 @@ export class SilenceDetector {
   }
   #newLimit(): number {
     const limit = Math.min(Math.max(this.#floor, this.#mean + 8 * this.#deviation), this.#floor * 16);
-    return limit * (1 + fraction(this.#random) / 2);
+    return limit * this.#jitter;
   }
 }

@@ -111,7 +111,8 @@ describe('what must not go on for ever', () => {
     cluster.drop = (p) => p.from === 1 && p.to >= 4;
     // settle() fails when messages go round without end.
     cluster.run(5_000);
-    expect(cluster.node(3).event('suspects')).toBeDefined();
+    // Whoever suspects first; the other may merely join it.
+    expect(cluster.node(3).event('suspects') ?? cluster.node(4).event('suspects')).toBeDefined();
     expect(cluster.node(0).replica.view).toBe(0);
     expect(client.write('still').result.toString()).toBe('2:still');
   });

@@ -35,3 +35,21 @@ export function runSeed(seed: number, settings: RunSettings, print?: (line: stri
   const command = `npm run simulate -- --seed ${seed} --replicas ${options.replicas} --durability ${options.durability} --application ${settings.application} --ticks ${options.ticks} --ops ${options.operations} --trace`;
   return { result: simulate({ ...options, print }), command };
 }
+
+/** What a run came to, in a shape that passes between threads. */
+export interface SeedOutcome {
+  readonly seed: number;
+  readonly ticks: number;
+  readonly fingerprint: number;
+  /** Null: everything held. Else what did not, and where. */
+  readonly failure: string | null;
+  readonly command: string;
+  readonly counts: readonly (readonly [string, number])[];
+}
+
+export function seedOutcome(seed: number, settings: RunSettings, print?: (line: string) => void): SeedOutcome {
+  const { result, command } = runSeed(seed, settings, print);
+  const { violation, ticks, fingerprint, coverage } = result;
+  const failure = violation === null ? null : `${violation.message}\n${violation.stack ?? ''}`;
+  return { seed, ticks, fingerprint, failure, command, counts: [...coverage.counts] };
+}

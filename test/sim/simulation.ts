@@ -74,10 +74,17 @@ export function simulate(options: SimulationOptions): SimulationResult {
     run.livenessPhase();
     cluster.checkers.finish();
   } catch (error) {
-    if (!(error instanceof Violation)) throw error;
-    violation = error;
+    violation = error instanceof Violation ? error : unexpected(error);
   }
   return { seed: options.seed, violation, fingerprint: cluster.trace.fingerprint, ticks: cluster.now, coverage };
+}
+
+/** An error of the simulated world itself (an assertion of ours) fails the seed like any other, with its stack. */
+function unexpected(error: unknown): Violation {
+  const { message, stack } = error instanceof Error ? error : new Error(String(error));
+  const failure = new Violation('the simulated world', message);
+  failure.stack = stack;
+  return failure;
 }
 
 class Run {

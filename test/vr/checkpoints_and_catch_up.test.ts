@@ -1,0 +1,296 @@
+import { describe, expect, test } from 'vitest';
+import { digest, memberId, opNumber, view } from '../../lib/ids.ts';
+import { Cluster } from './cluster.ts';
+import { TestClient } from './test_client.ts';
+
+function started(options: ConstructorParameters<typeof Cluster>[0] = {}): { cluster: Cluster; client: TestClient } {
+  const cluster = new Cluster(options);
+  const client = new TestClient(cluster).register();
+  cluster.untilConverged();
+  return { cluster, client };
+}
+const everyFive = { replica: { checkpointOps: 5, retainEntries: 0 } };
+
+describe('log catch-up (VRR 5.2)', () => {
+  test('a backup that missed some takes them from the primary\'s log', () => {
+    const { cluster, client } = started();
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 50; i++) client.write(`w${i}`);
+    cluster.heal();
+    cluster.untilConverged();
+    expect(cluster.node(2).application.executed.length).toBe(50);
+    expect(cluster.node(2).event('state-transfer')).toBeUndefined();
+  });
+
+  test('in chunks, when there is much', () => {
+    const { cluster, client } = started();
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 8; i++) client.write(Buffer.alloc(400_000, i));
+    cluster.heal();
+    cluster.untilConverged();
+    const asked = cluster.sentBy(memberId(3), 'getState').length;
+    expect(asked).toBeGreaterThanOrEqual(4);
+    expect(asked).toBeLessThan(12);
+  });
+
+  test('questions and answers that are lost are repeated', () => {
+    const { cluster, client } = started();
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 5; i++) client.write(`w${i}`);
+    let lost = 0;
+    cluster.drop = (p) => ['getState', 'newState'].includes(p.message.type) && ++lost <= 4;
+    cluster.untilConverged();
+    expect(lost).toBeGreaterThan(4);
+  });
+
+  test('an answer to an earlier question is not taken', () => {
+    const { cluster, client } = started();
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 5; i++) client.write(`w${i}`);
+    cluster.hold = (p) => p.to === 3 && p.message.type === 'newState';
+    cluster.heal();
+    cluster.until(() => cluster.held.length > 0, 'an answer');
+    const [answer] = cluster.held;
+    cluster.release();
+    cluster.untilConverged();
+    client.write('more');
+    cluster.untilConverged();
+    if (answer !== undefined) cluster.deliver(answer);
+    expect(cluster.node(2).replica.log.head).toBe(7);
+  });
+});
+
+describe('checkpoints (VRR 5.1)', () => {
+  test('are taken at the same ops with the same roots, and the log before the last but one goes', () => {
+    const { cluster, client } = started(everyFive);
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.untilConverged();
+    const ids = cluster.nodes.map((n) => n.replica.persistence.superblock.checkpoint);
+    expect(ids[0]?.op).toBe(20);
+    expect(ids[1]).toEqual(ids[0]);
+    expect(ids[2]).toEqual(ids[0]);
+    for (const n of cluster.nodes) {
+      expect(n.replica.log.base).toBe(15);
+      expect(n.disk.base).toBe(15);
+    }
+  });
+
+  test('by bytes of log too', () => {
+    const { cluster, client } = started({ replica: { checkpointBytes: 10_000 } });
+    for (let i = 0; i < 4; i++) client.write(Buffer.alloc(6_000));
+    cluster.untilConverged();
+    for (const n of cluster.nodes) expect(n.replica.persistence.superblock.checkpoint.op).toBe(5);
+  });
+
+  test('some of the log stays for peers that are a little behind', () => {
+    const { cluster, client } = started({ replica: { checkpointOps: 5, retainEntries: 12 } });
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 10; i++) client.write(`w${i}`);
+    cluster.heal();
+    cluster.untilConverged();
+    expect(cluster.node(2).event('state-transfer')).toBeUndefined();
+    for (let i = 0; i < 30; i++) client.write(`more${i}`);
+    cluster.untilConverged();
+    expect(cluster.node(0).replica.log.base).toBeGreaterThan(10);
+    expect(cluster.node(0).replica.log.base).toBeLessThanOrEqual(41 - 12);
+  });
+
+  test('the log is not collected before the superblock that names the checkpoint is durable', () => {
+    const { cluster, client } = started(everyFive);
+    const one = cluster.node(0);
+    one.slowSuperblock = true;
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.run(100);
+    expect([one.replica.log.base, one.disk.base]).toEqual([0, 0]);
+    one.slowSuperblock = false;
+    cluster.run(100);
+    expect(one.replica.log.base).toBe(15);
+  });
+
+  test('one at a time: while one is written the next points are left out', () => {
+    const { cluster, client } = started(everyFive);
+    const one = cluster.node(0);
+    one.slowCheckpoint = true;
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    expect(one.event('checkpoint-skipped')).toBeDefined();
+    one.slowCheckpoint = false;
+    cluster.run(100);
+    expect(one.replica.persistence.superblock.checkpoint.op).toBe(5);
+    for (let i = 0; i < 3; i++) client.write(`later${i}`);
+    cluster.untilConverged();
+    expect(one.replica.persistence.superblock.checkpoint.op).toBe(25);
+  });
+
+  test('a restart goes on from the checkpoint: the client table is in it (row 15)', () => {
+    const { cluster, client } = started(everyFive);
+    for (let i = 0; i < 12; i++) client.write(`w${i}`);
+    cluster.untilConverged();
+    for (const n of cluster.nodes) n.crash();
+    for (const n of cluster.nodes) n.start();
+    const leader = cluster.untilServing();
+    client.send(leader, 0, 12, 'w11');
+    cluster.run(100);
+    expect(client.replies.filter((m) => m.type === 'reply' && m.seq === 12)).toHaveLength(2);
+    cluster.untilConverged();
+    // Only what lies behind the checkpoint was executed again.
+    for (const n of cluster.nodes) expect(n.application.executed.map((e) => e.op)).toEqual([11, 12, 13]);
+  });
+});
+
+describe('hand-over to a checkpoint', () => {
+  test('when the log is gone: checkpoint first, then the log behind it', () => {
+    const { cluster, client } = started(everyFive);
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.heal();
+    const three = cluster.node(2);
+    cluster.untilConverged();
+    expect(three.event('state-installed')).toMatchObject({ op: 20 });
+    expect(three.application.executed.map((e) => e.op)).toEqual([21, 22, 23, 24]);
+    expect([three.replica.log.base, three.disk.base]).toEqual([20, 20]);
+    expect(three.disk.superblock.checkpoint.op).toBe(20);
+    three.restart();
+    cluster.run(20);
+    expect(three.replica.phase).toBe('normal');
+    cluster.untilConverged();
+  });
+
+  test('while it lasts nothing is executed and no read is answered', () => {
+    const { cluster, client } = started(everyFive);
+    const three = cluster.node(2);
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.heal();
+    three.slowFetch = true;
+    cluster.until(() => three.replica.handOver.fetching, 'a transfer');
+    client.read(three, 1, 'q', { consistency: 'causal' });
+    cluster.run(500);
+    expect(client.replies.at(-1)).toMatchObject({ type: 'reject', code: 'behind', id: 1 });
+    expect(three.replica.executed).toBe(1);
+    expect(three.replica.status().transferring).toBe(true);
+    expect(cluster.node(0).replica.view).toBe(0);
+    three.slowFetch = false;
+    cluster.untilConverged();
+  });
+
+  test('a long one changes no view, whoever leads', () => {
+    const { cluster, client } = started(everyFive);
+    const three = cluster.node(2);
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.node(0).replica.viewChange.leaveFor(1);
+    cluster.until(() => cluster.leader?.id === 2, 'view 1');
+    for (let i = 0; i < 10; i++) client.write(`v${i}`);
+    cluster.heal();
+    three.slowFetch = true;
+    cluster.run(20_000);
+    expect(three.replica.handOver.fetching).toBe(true);
+    expect(cluster.node(1).replica.view).toBe(1);
+    three.slowFetch = false;
+    cluster.untilConverged();
+    expect(cluster.node(1).replica.view).toBe(1);
+  });
+
+  test('a donor that has newer ones only is asked for those', () => {
+    const { cluster, client } = started(everyFive);
+    const three = cluster.node(2);
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.heal();
+    three.slowFetch = true;
+    cluster.until(() => three.replica.handOver.fetching, 'a transfer');
+    for (let i = 0; i < 20; i++) client.write(`more${i}`);
+    three.slowFetch = false;
+    cluster.untilConverged();
+    expect(three.events.filter((e) => e.name === 'state-transfer-failed').length).toBeGreaterThan(0);
+  });
+
+  test('the log-view does not rise with a checkpoint alone (row 3)', () => {
+    const { cluster, client } = started(everyFive);
+    const three = cluster.node(2);
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.node(0).replica.viewChange.leaveFor(1);
+    cluster.until(() => cluster.leader?.id === 2, 'view 1');
+    for (let i = 0; i < 10; i++) client.write(`v${i}`);
+    cluster.heal();
+    // The checkpoint comes, the log behind it does not.
+    cluster.drop = (p) => p.to === 3 && p.message.type === 'newState' && p.message.kind === 'entries';
+    cluster.until(() => three.event('state-installed') !== undefined, 'the checkpoint');
+    cluster.run(500);
+    expect([three.replica.logView, three.disk.logView, three.replica.phase]).toEqual([0, 0, 'view-change']);
+    // In the next view the one with the log wins.
+    cluster.heal();
+    cluster.node(1).replica.viewChange.leaveFor(2);
+    client.write('after');
+    cluster.untilConverged();
+  });
+
+  test('a primary that is elected while its state is being fetched yields (row 9)', () => {
+    const { cluster, client } = started(everyFive);
+    const two = cluster.node(1);
+    cluster.isolate(memberId(2));
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.heal();
+    two.slowFetch = true;
+    cluster.until(() => two.replica.handOver.fetching, 'a transfer');
+    cluster.node(0).replica.viewChange.leaveFor(1);
+    const leader = cluster.untilServing();
+    expect(leader.id).toBe(3);
+    expect(two.event('yields')).toBeDefined();
+    two.slowFetch = false;
+    client.write('after');
+    cluster.untilConverged();
+  });
+
+  test('a crash in the middle: the checkpoint is fetched anew', () => {
+    const { cluster, client } = started(everyFive);
+    const three = cluster.node(2);
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.heal();
+    three.slowFetch = true;
+    cluster.until(() => three.replica.handOver.fetching, 'a transfer');
+    three.restart();
+    cluster.untilConverged();
+    expect(three.application.executed.map((e) => e.op)).toEqual([21, 22, 23, 24]);
+  });
+});
+
+describe('roots', () => {
+  test('a replica whose root differs from a quorum\'s stops, loudly', () => {
+    const { cluster, client } = started(everyFive);
+    // A record of the third member's state has gone bad.
+    const three = cluster.node(2);
+    three.table.put(Buffer.from([0, 0, 0, 0, 0, 0, 0x40, 1]), Buffer.from('rot'));
+    expect(() => {
+      for (let i = 0; i < 10; i++) client.write(`w${i}`);
+      cluster.run(3_000);
+    }).toThrow(/gone astray: at checkpoint 5 a quorum has another root/);
+    expect(three.event('root-differs')).toBeDefined();
+  });
+
+  test('one other opinion is told, and stops nobody', () => {
+    const { cluster, client } = started(everyFive);
+    for (let i = 0; i < 10; i++) client.write(`w${i}`);
+    cluster.untilConverged();
+    const one = cluster.node(0);
+    const { checkpoint } = one.replica.persistence.superblock;
+    const wrong = { ...checkpoint, root: digest('w'.repeat(32)) };
+    one.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(2), incarnation: 1 }, { type: 'checkpointNotice', checkpoint: wrong });
+    expect(one.event('root-differs')).toMatchObject({ op: 10 });
+    client.write('still');
+  });
+
+  test('a disputed checkpoint is not taken over', () => {
+    const { cluster, client } = started(everyFive);
+    const three = cluster.node(2);
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 20; i++) client.write(`w${i}`);
+    const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+    three.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(2), incarnation: 1 }, { type: 'checkpointNotice', checkpoint: { ...checkpoint, root: digest('w'.repeat(32)) } });
+    three.replica.handOver.fetch({ ...checkpoint, op: opNumber(checkpoint.op), view: view(0) });
+    expect(three.event('checkpoint-disputed')).toMatchObject({ op: 20, member: 2 });
+    expect(three.replica.handOver.fetching).toBe(false);
+  });
+});

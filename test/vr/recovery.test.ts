@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
-import { memberId, view } from '../../lib/ids.ts';
-import type { Recovery } from '../../vr/messages.ts';
+import { memberId, opNumber, view } from '../../lib/ids.ts';
+import type { Envelope, Recovery } from '../../vr/messages.ts';
 import { Cluster } from './cluster.ts';
 import { TestClient } from './test_client.ts';
 
@@ -98,6 +98,23 @@ describe('recovery in memory mode (VRR 4.3)', () => {
     cluster.heal();
     cluster.release();
     cluster.untilConverged();
+  });
+
+  test('the primary has to speak as primary of the newest view, not of an older one that was its own', () => {
+    const { cluster } = started(memory);
+    const three = cluster.node(2);
+    three.restart();
+    cluster.drop = (p) => p.to === 3;
+    cluster.until(() => recoveries(cluster, 3).length > 0, 'a question');
+    const { nonce } = defined(recoveries(cluster, 3).at(-1), 'question');
+    const envelope = (id: number): Envelope => ({ epoch: cluster.configuration.epoch, sender: memberId(id), incarnation: 1 });
+    const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+    three.replica.step(envelope(1), { type: 'recoveryResponse', view: view(0), nonce, state: { op: opNumber(1), commit: opNumber(1), checkpoint } });
+    three.replica.step(envelope(2), { type: 'recoveryResponse', view: view(3), nonce, state: null });
+    expect(three.replica.catchUp.gathering).toBeNull();
+    // Member 1 leads view 3 again.
+    three.replica.step(envelope(1), { type: 'recoveryResponse', view: view(3), nonce, state: { op: opNumber(1), commit: opNumber(1), checkpoint } });
+    expect(three.replica.catchUp.gathering).toBe(3);
   });
 
   test('has no voice until it is done (row 11)', () => {

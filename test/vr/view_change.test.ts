@@ -167,6 +167,22 @@ describe('votes', () => {
     expect(three.disk.superblock.promisedView).toBeGreaterThanOrEqual(defined(votesOf(cluster, 3).at(-1), 'vote').view);
   });
 
+  test('a vote waits for its own promise, which the word before it was not', () => {
+    const { cluster } = started();
+    const three = cluster.node(2);
+    cluster.hold = (p) => p.to === 3 && p.message.type === 'startViewChange';
+    cluster.node(0).crash();
+    cluster.until(() => cluster.sentBy(memberId(3), 'startViewChange').length > 0 && cluster.held.length > 0, 'both have said it');
+    three.slowSuperblock = true;
+    cluster.release();
+    cluster.run(200);
+    expect(three.replica.phase).toBe('view-change');
+    expect(votesOf(cluster, 3)).toEqual([]);
+    three.slowSuperblock = false;
+    cluster.run(20);
+    expect(votesOf(cluster, 3).length).toBeGreaterThan(0);
+  });
+
   test('a vote waits for the log that it names', () => {
     const { cluster, client } = started();
     const three = cluster.node(2);

@@ -26,7 +26,7 @@ export class CheckpointHandOver {
   #failed: CheckpointId | null = null;
   #noticeAt = 0;
   /** The newest checkpoint that each peer told of. */
-  readonly #offered = new Map<MemberId, CheckpointId>();
+  readonly #offered = new Map<MemberId, CheckpointNotice>();
   readonly #ownRoots = new Map<OpNumber, Digest>();
   readonly #peerRoots = new Map<MemberId, Map<OpNumber, Digest>>();
 
@@ -140,10 +140,15 @@ export class CheckpointHandOver {
     this.#retry.start(this.#r.now);
   }
 
-  /** The newest checkpoint that a peer is known to have; the one that failed if there is none newer. */
+  /**
+   * The newest checkpoint that a peer is known to have; the one that failed if there is none newer. One of a later view
+   * than this replica's is no prefix of its log: that view has to be entered first.
+   */
   #newestOffer(): CheckpointId | null {
     let newest = this.#failed;
-    for (const offer of this.#offered.values()) if (newest === null || offer.op > newest.op) newest = offer;
+    for (const { view, checkpoint } of this.#offered.values()) {
+      if (view <= this.#r.view && (newest === null || checkpoint.op > newest.op)) newest = checkpoint;
+    }
     return newest;
   }
 
@@ -165,7 +170,7 @@ export class CheckpointHandOver {
 
   #tell(): void {
     this.#noticeAt = this.#r.now;
-    this.#r.broadcast({ type: 'checkpointNotice', checkpoint: this.#r.persistence.superblock.checkpoint });
+    this.#r.broadcast({ type: 'checkpointNotice', view: this.#r.view, checkpoint: this.#r.persistence.superblock.checkpoint });
   }
 
   // --- comparing roots -------------------------------------------------------------------------------------------------
@@ -183,7 +188,7 @@ export class CheckpointHandOver {
     const roots = this.#peerRoots.get(from) ?? new Map<OpNumber, Digest>();
     this.#peerRoots.set(from, roots);
     roots.set(m.checkpoint.op, m.checkpoint.root);
-    this.#offered.set(from, m.checkpoint);
+    this.#offered.set(from, m);
     for (const op of roots.keys()) {
       if (roots.size <= REMEMBERED) break;
       roots.delete(op);

@@ -189,7 +189,7 @@ function encodeReplicaMessage(m: Exclude<Message, { type: 'hello' | 'welcome' | 
       return w.finish();
     }
     case 'checkpointNotice': {
-      const w = new Writer(128).u8(Kind.checkpointNotice);
+      const w = new Writer(128).u8(Kind.checkpointNotice).u32(m.view);
       encodeCheckpointId(w, m.checkpoint);
       return w.finish();
     }
@@ -255,7 +255,7 @@ function readReplicaMessage(kind: number, r: Reader): Message {
       const head = { type: 'recoveryResponse', view: view(r.u32()), nonce: r.raw(NONCE_BYTES) } as const;
       return { ...head, state: r.bool() ? { op: opNumber(r.u48()), commit: opNumber(r.u48()), checkpoint: decodeCheckpointId(r) } : null };
     }
-    case Kind.checkpointNotice: return { type: 'checkpointNotice', checkpoint: decodeCheckpointId(r) };
+    case Kind.checkpointNotice: return { type: 'checkpointNotice', view: view(r.u32()), checkpoint: decodeCheckpointId(r) };
     default: throw new DecodeError(`unknown message kind ${kind}`);
   }
 }

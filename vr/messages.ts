@@ -108,8 +108,11 @@ export interface RecoveryResponse {
   /** From the primary only. */
   readonly state: { readonly op: OpNumber; readonly commit: OpNumber; readonly checkpoint: CheckpointId } | null;
 }
-/** At intervals, to all: the newest durable checkpoint here. Equal op with another root stops the replica that differs from a quorum. */
-export interface CheckpointNotice { readonly type: 'checkpointNotice'; readonly checkpoint: CheckpointId }
+/**
+ * At intervals, to all: the newest durable checkpoint here, and the view by which all of it was committed. Equal op with
+ * another root stops the replica that differs from a quorum.
+ */
+export interface CheckpointNotice { readonly type: 'checkpointNotice'; readonly view: View; readonly checkpoint: CheckpointId }
 
 export type ReplicaMessage =
   | Prepare | PrepareOk | Commit | StartViewChange | DoViewChange | StartView | GetView

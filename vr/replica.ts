@@ -89,13 +89,17 @@ export class Replica implements ReplicaEvents {
     for (const id of this.others) this.#peers.set(id, { incarnation: 0, heardAt: null });
 
     const usable = isUsable(boot);
-    this.log = usable ? new Log(log.base, log.baseHash) : new Log(state?.op ?? opNumber(0), state?.entryHash ?? superblock.checkpoint.entryHash);
-    if (usable) for (const e of log.entries) this.log.append(e);
+    // A checkpoint may be durable before the journal is, or come from a peer: then the log goes on behind it. Everything up
+    // to it is committed, so all logs agree there, and nothing beyond the journal's end was acknowledged (row 3).
+    const continues = usable && continuesFromState(boot);
+    this.log = continues ? new Log(log.base, log.baseHash) : new Log(state?.op ?? opNumber(0), state?.entryHash ?? superblock.checkpoint.entryHash);
+    if (continues) for (const e of log.entries) this.log.append(e);
     this.logView = Math.max(log.logView, superblock.logView) as View;
     this.view = this.logView;
     this.commit = state?.op ?? opNumber(0);
     this.phase = usable ? 'normal' : 'recovering';
-    this.persistence = new Persistence(ports, superblock, this.logView, this.log.head);
+    this.persistence = new Persistence(ports, superblock, this.logView, !usable || continues ? this.log.head : opNumber(0));
+    if (usable && !continues) this.persistence.install(this.logView, this.log.base, this.log.headHash, []);
     this.clients = new ClientTable(ports.checkpoints.table);
 
     this.execution = new Execution(this, state);
@@ -289,12 +293,17 @@ export class Replica implements ReplicaEvents {
   }
 }
 
-/** Whether what was found on disk is a whole log behind a whole state: only then a replica goes on without Recovery. */
+/** Whether what was found on disk is a whole log and a whole state: only then a replica goes on without Recovery. */
 function isUsable({ superblock, log, state }: BootState): boolean {
   if (state === null) return false;
   // The first boot after formatting: nothing was ever said or promised. The only way into a memory-mode group without Recovery.
   if (superblock.incarnation === 0) return state.op === 0 && log.entries.length === 0;
-  if (superblock.configuration.durability === 'memory' || !log.intact || log.base > state.op) return false;
+  return superblock.configuration.durability === 'disk' && log.intact && log.base <= state.op;
+}
+
+/** Whether the log holds the entry at which the state is. */
+function continuesFromState({ log, state }: BootState): boolean {
+  if (state === null) return false;
   const at = state.op === log.base ? log.baseHash : log.entries[state.op - log.base - 1]?.hash;
   return at === state.entryHash;
 }

@@ -277,7 +277,7 @@ describe('roots', () => {
     const one = cluster.node(0);
     const { checkpoint } = one.replica.persistence.superblock;
     const wrong = { ...checkpoint, root: digest('w'.repeat(32)) };
-    one.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(2), incarnation: 1 }, { type: 'checkpointNotice', checkpoint: wrong });
+    one.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(2), incarnation: 1 }, { type: 'checkpointNotice', view: view(0), checkpoint: wrong });
     expect(one.event('root-differs')).toMatchObject({ op: 10 });
     client.write('still');
   });
@@ -288,7 +288,7 @@ describe('roots', () => {
     cluster.isolate(memberId(3));
     for (let i = 0; i < 20; i++) client.write(`w${i}`);
     const { checkpoint } = cluster.node(0).replica.persistence.superblock;
-    three.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(2), incarnation: 1 }, { type: 'checkpointNotice', checkpoint: { ...checkpoint, root: digest('w'.repeat(32)) } });
+    three.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(2), incarnation: 1 }, { type: 'checkpointNotice', view: view(0), checkpoint: { ...checkpoint, root: digest('w'.repeat(32)) } });
     three.replica.handOver.fetch({ ...checkpoint, op: opNumber(checkpoint.op), view: view(0) });
     expect(three.event('checkpoint-disputed')).toMatchObject({ op: 20, member: 2 });
     expect(three.replica.handOver.fetching).toBe(false);

@@ -57,7 +57,7 @@ const messages: Record<string, Message> = {
   recovery: { type: 'recovery', nonce, checkpoint: at(9), floor: view(2) },
   'recoveryResponse of a backup': { type: 'recoveryResponse', view: view(3), nonce, state: null },
   'recoveryResponse of the primary': { type: 'recoveryResponse', view: view(3), nonce, state: { op: at(5), commit: at(4), checkpoint } },
-  checkpointNotice: { type: 'checkpointNotice', checkpoint },
+  checkpointNotice: { type: 'checkpointNotice', view: view(7), checkpoint },
 };
 for (const code of ['busy', 'noSession', 'behind', 'invalid'] satisfies RejectCode[]) {
   messages[`reject, ${code}`] = { type: 'reject', code, reason: 'because', retryAfterMs: 50, session: sessionId(5), slot: 2, seq: 3, id: 4 };

@@ -203,4 +203,27 @@ describe('what must not go on for ever', () => {
     cluster.run(8_000);
     expect(cluster.untilServing().replica.clients.size).toBe(0);
   });
+
+  test('a checkpoint of a later view does not speak for the log of an older one', () => {
+    const cluster = new Cluster({ members: 5, replica: { checkpointOps: 5, retainEntries: 0 } });
+    const client = new TestClient(cluster).register();
+    cluster.untilConverged();
+    const five = cluster.node(4);
+    cluster.isolate(memberId(5));
+    for (let i = 0; i < 30; i++) client.write(`w${i}`);
+    five.failFetch = true;
+    cluster.heal();
+    cluster.until(() => five.event('state-transfer-failed') !== undefined, 'a failed transfer');
+    // Members 2, 3 and 4 go on without member 1; all that member 5 hears of them is what checkpoints they have.
+    const majority = (id: number): boolean => id >= 2 && id <= 4;
+    cluster.drop = (p) => p.message.type === 'newState' || (majority(p.from) && p.to === 5 && p.message.type !== 'checkpointNotice') || (p.from === 1 && majority(p.to)) || (p.to === 1 && majority(p.from));
+    cluster.until(() => cluster.node(1).replica.normal.serving, 'view 1');
+    for (let i = 0; i < 12; i++) client.post(cluster.node(1), `later${i}`, 100 + i);
+    cluster.until(() => cluster.node(1).replica.persistence.superblock.checkpoint.op > 31, 'a checkpoint of view 1');
+    cluster.tick();
+    five.failFetch = false;
+    cluster.run(400);
+    cluster.heal();
+    cluster.untilConverged();
+  });
 });

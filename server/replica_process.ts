@@ -186,7 +186,10 @@ export class ReplicaProcess implements RunningReplica {
   #assemble(booted: Boot): Parts {
     const { data, store, journal } = booted;
     const { configuration } = data.superblock;
-    const recovery = new RecoveryTracker(this.#log, booted.state, booted.tornBytes, () => store.status().recordBytes);
+    const recovery = new RecoveryTracker(this.#log, booted.state, booted.tornBytes, () => {
+      const { recordBytes, overlayBytes } = store.status();
+      return recordBytes + overlayBytes;
+    });
     const requestTurn = (): void => { this.#turn.request(); };
     const peers = new PeerLinks({
       clusterId: data.clusterId, self: data.memberId, configuration, requestTurn,

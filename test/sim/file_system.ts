@@ -2,6 +2,7 @@
 import { assert, unreachable } from '../../lib/assert.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import type { Prng } from '../../lib/prng.ts';
+import type { Ino } from '../../lib/ids.ts';
 import { encodeCall, decodeCall, decodeResult } from '../../fsservice/operation_codec.ts';
 import { ROOT_INO, type At, type Credentials, type ReadOperation, type WriteOperation } from '../../fsservice/operations.ts';
 import { formatNamespace } from '../../fsservice/records.ts';
@@ -26,8 +27,11 @@ class FileSystemWorkload implements Workload {
   #unique = 0;
   /** By path: the version that somebody saw last. */
   readonly #versions = new Map<string, number>();
+  /** Inodes that somebody met lately: they are asked for by number too, when they may have lost their last name. */
+  readonly #inodes: Ino[] = [];
 
   next(random: Prng): Operation {
+    if (random.chance(0.03)) return { body: this.#keepAlive(random.below(200), this.#inodes.filter(() => random.chance(0.3)).sort((a, b) => a - b)), read: null };
     const reading = random.chance(0.3);
     const operation = reading ? this.#readOperation(random) : this.#writeOperation(random);
     const body = encodeCall({ credentials: this.#credentials(random), operation });
@@ -35,16 +39,24 @@ class FileSystemWorkload implements Workload {
   }
 
   keepAlive(seenOp: number): Buffer {
-    return encodeCall({ credentials: { uid: 0, gid: 0, groups: [UNIQUE_GROUP + ++this.#unique] }, operation: { type: 'keepAlive', seenOp, open: [] } });
+    return this.#keepAlive(seenOp, []);
+  }
+
+  #keepAlive(seenOp: number, open: readonly Ino[]): Buffer {
+    return encodeCall({ credentials: { uid: 0, gid: 0, groups: [UNIQUE_GROUP + ++this.#unique] }, operation: { type: 'keepAlive', seenOp, open } });
   }
 
   answered(body: Buffer, result: Buffer): void {
     const call = decodeCall(body);
     assert(call.ok, 'a body of our own decodes');
     const { operation } = call.value;
-    if (operation.type !== 'putFile' && operation.type !== 'getattr') return;
+    if (operation.type !== 'putFile' && operation.type !== 'getattr' && operation.type !== 'create') return;
     const answer = decodeResult(operation.type, result);
-    if (answer.ok && answer.value.ok) this.#versions.set(operation.at.path.toString(), answer.value.value.attributes.version);
+    if (!answer.ok || !answer.value.ok) return;
+    const { ino } = answer.value.value.attributes;
+    if (!this.#inodes.includes(ino)) this.#inodes.push(ino);
+    if (this.#inodes.length > 12) this.#inodes.shift();
+    this.#versions.set(operation.at.path.toString(), answer.value.value.attributes.version);
   }
 
   #credentials(random: Prng): Credentials {
@@ -53,6 +65,7 @@ class FileSystemWorkload implements Workload {
   }
 
   #at(random: Prng): At {
+    if (this.#inodes.length > 0 && random.chance(0.12)) return { dir: random.pick(this.#inodes), path: Buffer.alloc(0) };
     const directory = random.pick(DIRECTORIES);
     const name = random.pick(NAMES);
     return { dir: ROOT_INO, path: Buffer.from(directory === '' ? name : `${directory}/${name}`) };

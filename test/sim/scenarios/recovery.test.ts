@@ -193,3 +193,22 @@ describe('damage', () => {
     for (let n = 6; n <= 10; n++) expect(s.read(n % 6)).toBe(n);
   });
 });
+
+describe('a checkpoint that is durable before the journal', () => {
+  it('costs no failure: the replica goes on behind it, and says nothing before its incarnation is durable', () => {
+    const s = Scenario.settled({ replica: SHORT_LOG });
+    // R2's journal hangs in one sync, while its checkpoints get through.
+    s.host(2).syncMs = [60_000, 0];
+    s.write(0, 1);
+    s.run(5);
+    s.host(2).syncMs = [1, 0];
+    writes(s, 20);
+    s.until('the checkpoint is durable', () => (s.host(2).checkpointDisk.durable?.op ?? 0) > s.host(2).journalDisk.head);
+    s.crash(2, 'lost');
+    s.crash(1);
+    s.restart(2);
+    s.converged([0, 2]);
+    expect(s.sent('recovery', { from: 2 })).toEqual([]);
+    for (let n = 15; n <= 20; n++) expect(s.read(n % 6)).toBe(n);
+  });
+});

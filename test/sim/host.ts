@@ -84,6 +84,8 @@ export class Host {
   diskSlowness = 1;
   /** Least time and span of a sync, milliseconds. */
   syncMs: readonly [number, number] = [0, 3];
+  /** The same for superblocks, where they differ. */
+  superblockMs: readonly [number, number] | null = null;
   paused = false;
   /** The log is not certain (memory mode or damage), and the replica has not been normal since. */
   amnesiac = false;
@@ -146,7 +148,7 @@ export class Host {
       superblockDurable: (ticket: number) => this.#turn(() => this.replica.onSuperblockDurable(ticket)),
     };
     const journal = this.#world.durability === 'disk' ? new SimulatedJournal(this.journalDisk, hosting) : new MemoryJournal(hosting);
-    const superblock = new SimulatedSuperblockStore(this.superblockDisk, hosting);
+    const superblock = new SimulatedSuperblockStore(this.superblockDisk, { ...hosting, timing: { syncDelay: () => this.#diskDelay(this.superblockMs ?? this.syncMs) } });
     const checkpoints = this.#makeCheckpoints(hosting.later, hosting.kernelLater);
     const ports = this.#makePorts(journal, superblock, checkpoints, alive);
     const wrapped = this.#world.wrapPorts?.(ports, this) ?? ports;
@@ -298,8 +300,8 @@ export class Host {
 
   // --- ports ---------------------------------------------------------------------------------------------------------
 
-  #diskDelay(): number {
-    return Math.floor((this.syncMs[0] + this.#random.below(this.syncMs[1] + 1)) * this.diskSlowness);
+  #diskDelay([least, span] = this.syncMs): number {
+    return Math.floor((least + this.#random.below(span + 1)) * this.diskSlowness);
   }
 
   #makeCheckpoints(later: (delay: number, action: () => void) => void, kernelLater: (delay: number, action: () => void) => void): SimulatedCheckpoints {

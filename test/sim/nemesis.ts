@@ -34,7 +34,10 @@ export class Nemesis {
 
   start(): void {
     this.#policy.faults = { ...this.#profile.network };
-    for (const host of this.#cluster.hosts) host.syncMs = this.#profile.syncMs;
+    for (const host of this.#cluster.hosts) {
+      host.syncMs = this.#profile.syncMs;
+      host.superblockMs = this.#profile.superblockMs;
+    }
     this.#next();
   }
 

@@ -18,6 +18,7 @@ export interface Profile {
   /** Probability that a replica that was down finds its journal damaged. */
   readonly damage: number;
   readonly syncMs: readonly [number, number];
+  readonly superblockMs: readonly [number, number] | null;
   readonly clockDrift: number;
   readonly clockSkewMs: number;
   readonly replica: ReplicaOptions;
@@ -50,6 +51,7 @@ export function drawProfile(random: Prng, durability: Durability): Profile {
     faultDurationMs: random.pick([50, 200, 600, 2000]),
     damage: durability === 'disk' ? some(random, 0.5) : 0,
     syncMs: random.pick([[0, 0], [0, 3], [1, 10], [2, 40]] as const),
+    superblockMs: random.pick([null, null, [0, 0], [5, 60]] as const),
     clockDrift: some(random, 50_000),
     clockSkewMs: some(random, 60_000),
     replica: drawReplicaOptions(random),

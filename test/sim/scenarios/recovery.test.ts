@@ -206,6 +206,7 @@ describe('a checkpoint that is durable before the journal', () => {
     s.until('the checkpoint is durable', () => (s.host(2).checkpointDisk.durable?.op ?? 0) > s.host(2).journalDisk.head);
     s.crash(2, 'lost');
     s.crash(1);
+    s.host(2).superblockMs = [200, 0];
     s.restart(2);
     s.converged([0, 2]);
     expect(s.sent('recovery', { from: 2 })).toEqual([]);

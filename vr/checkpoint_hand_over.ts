@@ -69,6 +69,7 @@ export class CheckpointHandOver {
   /** Log at or below the last checkpoint but one goes, but for what peers that are a little behind may still ask for. */
   #collect(previous: OpNumber): void {
     const { log, options, ports } = this.#r;
+    if (previous <= log.base) return;
     let upTo = Math.max(log.base, Math.min(previous, log.head - options.retainEntries));
     let bytes = log.bytes;
     for (let op = log.base + 1; op <= upTo; op++) bytes -= defined(log.at(op), 'entry').bytes.length;

@@ -3,7 +3,7 @@
  * encoded bytes, and commits what a quorum has acknowledged, its own journal included. Backups append in order,
  * acknowledge what is durable, and execute what the primary says is committed.
  */
-import { assert, defined } from '../lib/assert.ts';
+import { defined } from '../lib/assert.ts';
 import { opNumber, sessionId, view, type MemberId, type OpNumber, type SessionId } from '../lib/ids.ts';
 import { encodeExpireBody, encodeRegisterBody, type Slot } from './client_table.ts';
 import { makeEntry, MAX_BODY_BYTES, type Entry, type EntryKind } from './entry.ts';
@@ -265,8 +265,11 @@ export class NormalCase {
   onPrepareOk(from: MemberId, m: PrepareOk): void {
     const r = this.#r;
     if (!r.isPrimary || m.view !== r.view || !this.#open) return;
-    // A backup acknowledges only what this primary sent it.
-    assert(m.op <= r.log.head, `member ${from} acknowledges op ${m.op}, the log of view ${r.view} ends at ${r.log.head}`);
+    if (m.op > r.log.head) {
+      // It has taken over the state of a later view: this primary is deposed and will hear of it.
+      r.event('acknowledged-beyond-head', { member: from, op: m.op, head: r.log.head });
+      return;
+    }
     r.reads.onConfirmed(from, m.round);
     if (this.#acks.record(from, m.op)) this.#advanceCommit();
   }

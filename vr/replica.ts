@@ -111,18 +111,20 @@ export class Replica implements ReplicaEvents {
     this.handOver = new CheckpointHandOver(this, state);
     this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1 }, () => {
       this.#booted = true;
-      this.#start(usable);
+      this.#start(usable, continues);
     });
   }
 
   /** PROTOCOL section 2: what a restarted replica may do. */
-  #start(usable: boolean): void {
+  #start(usable: boolean, continues: boolean): void {
     const { promisedView, incarnation } = this.persistence.superblock;
     this.event('started', { incarnation, usable, view: this.view, op: this.log.head });
     if (!usable) this.recovery.begin();
     else if (promisedView > this.logView) this.viewChange.resume(promisedView);
     // Row 7: a restarted primary would use its view's op-numbers again. The first boot of all has used none.
     else if (incarnation > 1 && primaryOf(this.configuration, this.logView).id === this.self) this.viewChange.leaveFor(this.logView + 1);
+    // The state may be of a later view, which this log is not: nothing is acknowledged before that view is known.
+    else if (!continues) this.viewChange.follow();
     else this.normal.enter();
   }
 
@@ -197,6 +199,7 @@ export class Replica implements ReplicaEvents {
 
   onJournalDurable(ticket: number): void {
     this.persistence.onJournalDurable(ticket);
+    if (!this.#booted) return;
     this.normal.onDurable();
     this.flush();
   }

@@ -198,6 +198,14 @@ export class ViewChange {
     this.#say(v);
   }
 
+  /** Out of normal operation until the primary of the newest view has been heard: without a vote, and without ending a view that works. */
+  follow(): void {
+    const r = this.#r;
+    r.transition('view-change');
+    this.#enterView(r.view, false);
+    this.#learn(r.view);
+  }
+
   /** After a restart: it had promised this view. */
   resume(v: View): void {
     this.leaveFor(v);

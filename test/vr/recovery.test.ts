@@ -243,9 +243,28 @@ describe('recovery in disk mode', () => {
     const { op } = three.disk.snapshots.at(-1)?.id ?? { op: 0 };
     three.slowJournal = false;
     three.restart();
-    expect(three.replica.phase).toBe('normal');
     expect(three.replica.log.base).toBe(op);
     cluster.untilConverged();
+    expect(three.event('recovering')).toBeUndefined();
+    // Nobody had to leave the view for it.
+    expect(three.replica.view).toBe(0);
+  });
+
+  test('of a journal that is faster than the superblock nothing is acknowledged before the incarnation is durable', () => {
+    const { cluster, client } = started({ replica: { checkpointOps: 5 } });
+    const three = cluster.node(2);
+    three.slowJournal = true;
+    for (let i = 0; i < 6; i++) client.write(`w${i}`);
+    cluster.until(() => (three.disk.snapshots.at(-1)?.id.op ?? 0) >= 5, 'a checkpoint before the journal');
+    three.crash();
+    three.slowSuperblock = true;
+    const from = cluster.sent.length;
+    three.start();
+    cluster.run(1_000);
+    expect(cluster.sent.slice(from).filter((p) => p.from === 3)).toEqual([]);
+    three.slowSuperblock = false;
+    cluster.untilConverged();
+    expect(three.application.executed.map((e) => e.op)).toEqual([6, 7]);
   });
 
   test('the first start of all needs none, a second one of an empty memory does', () => {

@@ -62,6 +62,29 @@ describe('what comes late', () => {
     cluster.heal();
     cluster.untilConverged();
   });
+
+  test('a restart with a state of a later view does not speak for the log of the view before', () => {
+    const cluster = new Cluster({ members: 5, replica: { checkpointOps: 5 } });
+    const client = new TestClient(cluster).register();
+    cluster.untilConverged();
+    const [one, two, five] = [cluster.node(0), cluster.node(1), cluster.node(4)];
+    // Members 2, 3 and 4 begin view 1 without member 1; member 5 follows them without having voted.
+    const majority = (id: number): boolean => id >= 2 && id <= 4;
+    const apart = (p: Packet): boolean => (p.from === 1 && majority(p.to)) || (p.to === 1 && majority(p.from)) || (p.message.type === 'startViewChange' && (p.to === 5 || p.from === 5));
+    cluster.drop = apart;
+    five.slowJournal = true;
+    cluster.until(() => two.replica.normal.serving, 'view 1');
+    for (let i = 0; i < 6; i++) client.post(two, `w${i}`, i);
+    cluster.until(() => (five.disk.snapshots.at(-1)?.id.op ?? 0) >= 5, 'a checkpoint of view 1');
+    expect([five.disk.logView, five.disk.superblock.promisedView]).toEqual([0, 0]);
+    cluster.drop = (p) => apart(p) || (majority(p.from) && p.to === 5);
+    five.restart();
+    expect(one.replica.isPrimary).toBe(true);
+    client.post(one, 'never committed', 9);
+    cluster.run(300);
+    cluster.heal();
+    cluster.untilConverged();
+  });
 });
 
 describe('input of clients', () => {

@@ -1,11 +1,10 @@
 /** Contents: cat, put, get, touch, truncate. */
-import { createWriteStream } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
 import { resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { connectionOptions, nonNegativeInteger, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { write, type Io } from '../io.ts';
+import { replaceLocalFile } from '../local_file.ts';
 import { eachPath } from './namespace.ts';
 
 export function contentCommands(program: Command, io: Io): void {
@@ -22,7 +21,7 @@ export function contentCommands(program: Command, io: Io): void {
   connectionOptions(get).addHelpText('after', '\nExample:\n  vrfs get /etc/app.conf ./app.conf').action(async (path: string, local: string, options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
       if (local === '-') for await (const chunk of fs.readStream(path)) await write(io.stdout, chunk);
-      else await pipeline(fs.readStream(path), createWriteStream(resolve(io.cwd, local)));
+      else await replaceLocalFile(resolve(io.cwd, local), fs.readStream(path));
     });
   });
 

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -172,6 +172,22 @@ describe('contents', () => {
     expect(await ok('cat', `${home}/f`)).toBe('vrf');
     expect((await cli('put', 'absent', `${home}/g`)).exitCode).toBe(1);
     expect((await cli('stat', `${home}/g`)).exitCode).toBe(1);
+  });
+
+  it('leave the local file as it is when they cannot be had, and keep its mode and links when they can', async () => {
+    await writeFile(join(directory, 'local'), 'precious', { mode: 0o640 });
+    await symlink('local', join(directory, 'link'));
+    expect((await cli('get', `${home}/absent`, 'local')).exitCode).toBe(1);
+    expect((await cli('get', home, 'local')).exitCode).toBe(1);
+    expect(await readFile(join(directory, 'local'), 'utf8')).toBe('precious');
+    await vrfs(['put', '-', `${home}/f`], { servers: group.servers, stdin: 'new' });
+    await ok('get', `${home}/f`, 'link');
+    expect(await readFile(join(directory, 'local'), 'utf8')).toBe('new');
+    expect((await stat(join(directory, 'local'))).mode & 0o777).toBe(0o640);
+    expect((await lstat(join(directory, 'link'))).isSymbolicLink()).toBe(true);
+    await ok('get', `${home}/f`, '/dev/null');
+    expect((await stat('/dev/null')).isCharacterDevice()).toBe(true);
+    expect((await readdir(directory)).filter((name) => name.includes('.vrfs-'))).toEqual([]);
   });
 
   it('are compared and set from standard input', async () => {

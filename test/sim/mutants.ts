@@ -94,6 +94,14 @@ function truncate(replica: Replica, message: Prepare | Commit): void {
   replica.normal.enter();
 }
 
+/** The commit-number of a newer view is applied to the log of the older one (row 17). */
+function commitsOnTheOldLog(): typeof Replica {
+  return stepping((replica, from, message) => {
+    if (message.type === 'commit' && message.view > replica.view && replica.phase === 'normal') replica.normal.learnCommit(message.commit);
+    straight(replica, from, message);
+  });
+}
+
 /** A Prepare counts as acknowledged by everybody when it is sent. */
 function commitsWithoutQuorum(ports: Ports, host: Host): Ports {
   return {
@@ -180,6 +188,7 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'acknowledges before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: acknowledgesBeforePersisting, checkOrderOfEffects: false }, foundBy: LOSS },
   { name: 'counts a duplicate sender twice', replicas: 5, durability: 'disk', options: { Replica: countsDuplicates() }, foundBy: LOSS },
   { name: 'truncates on state transfer', replicas: 5, durability: 'disk', options: { Replica: truncatesOnStateTransfer(), checkOrderOfEffects: false, adjustProfile: restless }, foundBy: [...LOSS, 'liveness'] },
+  { name: 'applies the commit-number of a newer view to its log', replicas: 5, durability: 'disk', options: { Replica: commitsOnTheOldLog(), adjustProfile: restless }, foundBy: LOSS },
   { name: 'commits without a quorum', replicas: 3, durability: 'disk', options: { wrapPorts: commitsWithoutQuorum }, foundBy: LOSS },
   { name: 'reads without asking whether it still leads', replicas: 3, durability: 'disk', options: { Replica: ReadsAtOnce }, foundBy: ['linearizable reads', 'reads see what their client saw'] },
   { name: 'takes an empty log for a whole one', replicas: 3, durability: 'memory', options: { Replica: ForgetsThatItForgot }, foundBy: LOSS },

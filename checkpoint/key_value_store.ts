@@ -31,6 +31,9 @@ export interface KeyValueStore extends StoreReader {
   close(): Promise<void>;
 }
 
+/** What helps against records that cannot be used: a store that is not there counts as a state that is not there (server/boot.ts). */
+export const MOVE_AWAY = 'move this directory away, it alone, and start the replica again: it then fetches its state from the others, a majority of whom have to run';
+
 /** A data directory that cannot be used, with what to do about it. */
 export class StoreOpenError extends Error {
   override readonly name = 'StoreOpenError';

@@ -1,7 +1,8 @@
 /** The one file that knows `level`. */
+import { readdir } from 'node:fs/promises';
 import { Level } from 'level';
 import type { ClassicLevel } from 'classic-level';
-import { StoreOpenError, type KeyValueStore, type StoreSnapshot, type WriteBatch } from './key_value_store.ts';
+import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type StoreSnapshot, type WriteBatch } from './key_value_store.ts';
 
 type Database = ClassicLevel<Buffer, Buffer>;
 type DatabaseSnapshot = ReturnType<Database['snapshot']>;
@@ -12,6 +13,9 @@ export interface LevelOptions {
   /** What LevelDB gathers in memory (and in its log) before it writes a table file; it may hold two of them. */
   readonly writeBufferBytes: number;
 }
+
+/** Tables, logs and manifests. */
+const HOLDS_DATA = /^(?:\d+\.(?:ldb|sst|log)|MANIFEST-\d+)$/;
 
 const SYNC = { sync: true } as const;
 
@@ -96,6 +100,7 @@ class LevelSnapshot implements StoreSnapshot {
 }
 
 async function openDatabase(directory: string, options: LevelOptions): Promise<Database> {
+  await refuseHeadless(directory);
   const db = new Level(directory, {
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',
@@ -110,6 +115,19 @@ async function openDatabase(directory: string, options: LevelOptions): Promise<D
   return db;
 }
 
+/** LevelDB takes a directory without CURRENT for a new database, and removes the tables that it finds in it. */
+async function refuseHeadless(directory: string): Promise<void> {
+  let names: string[];
+  try {
+    names = await readdir(directory);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
+    throw new StoreOpenError('failed', `cannot read ${directory}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+  if (names.includes('CURRENT') || !names.some((name) => HOLDS_DATA.test(name))) return;
+  throw new StoreOpenError('damaged', `${directory} is damaged (it has no file CURRENT): ${MOVE_AWAY}`);
+}
+
 function explain(directory: string, error: unknown): StoreOpenError {
   const cause = error instanceof Error ? error.cause : undefined;
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
@@ -117,10 +135,11 @@ function explain(directory: string, error: unknown): StoreOpenError {
   if (code === 'LEVEL_LOCKED') {
     return new StoreOpenError('locked', `${directory} is in use by another process: stop that one, or choose another data directory`, { cause: error });
   }
-  if (code === 'LEVEL_CORRUPTION') {
+  // Of its own files one is missing: where there is none at all it makes a new database.
+  if (code === 'LEVEL_CORRUPTION' || detail.endsWith('No such file or directory')) {
     return new StoreOpenError(
       'damaged',
-      `${directory} is damaged (${detail}): move it away and start again, the replica will fetch its state from the others`,
+      `${directory} is damaged (${detail}): ${MOVE_AWAY}`,
       { cause: error },
     );
   }

@@ -2,6 +2,7 @@
  * What changed since a checkpoint: the newest value of each key, null where it was deleted. Keys are latin1 strings,
  * whose code units order as the bytes do.
  */
+import { lowerBound } from '../lib/sorted.ts';
 export class Overlay {
   readonly #values = new Map<string, Buffer | null>();
   readonly #keys = new SortedKeys();
@@ -114,16 +115,4 @@ export class SortedCursor {
       this.#at = 0;
     }
   }
-}
-
-/** First index whose key is not below `id`. */
-function lowerBound(sorted: readonly string[], id: string): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((sorted[middle] as string) < id) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -23,7 +23,7 @@ import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, 
 import { MAX_EXTRA_BYTES, rootHash } from './hashes.ts';
 import { isInnerId } from './inner_node.ts';
 import { assertKey } from './key_bits.ts';
-import { StoreOpenError, type KeyValueStore, type StoreReader } from './key_value_store.ts';
+import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type StoreReader } from './key_value_store.ts';
 import { LevelStore } from './level_store.ts';
 import { deleteChange, putChange, recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import { Overlay } from './overlay.ts';
@@ -438,7 +438,7 @@ async function readMeta(store: KeyValueStore, directory: string, initialExtra: B
   const bytes = store.getSync(META_KEY);
   if (bytes === undefined) {
     if (!(await store.isEmpty())) {
-      throw new StoreOpenError('foreign', `${directory} holds a database of another program: choose another data directory`);
+      throw new StoreOpenError('foreign', `${directory} holds a database of another program, or one that has lost its own description: put the right one back, or ${MOVE_AWAY}`);
     }
     const op = opNumber(0);
     const meta: Meta = { top: null, state: { kind: 'checkpoint', info: { op, root: rootHash(op, 0, initialExtra, null), extra: initialExtra, count: 0 } } };
@@ -449,16 +449,16 @@ async function readMeta(store: KeyValueStore, directory: string, initialExtra: B
   }
   const decoded = decodeMeta(bytes);
   if (decoded === 'foreign') {
-    throw new StoreOpenError('foreign', `${directory} holds a database of another program: choose another data directory`);
+    throw new StoreOpenError('foreign', `${directory} holds a database of another program, or one that has lost its own description: put the right one back, or ${MOVE_AWAY}`);
   }
   if ('version' in decoded) {
     throw new StoreOpenError(
       'version',
-      `${directory} has records of format ${decoded.version}, this program reads format ${FORMAT_VERSION}: use the program that wrote it, or move it away and let the replica fetch its state from the others`,
+      `${directory} has records of format ${decoded.version}, this program reads format ${FORMAT_VERSION}: use the program that wrote it, or ${MOVE_AWAY}`,
     );
   }
   if (!decoded.ok) {
-    throw new StoreOpenError('damaged', `${directory} is damaged (${decoded.reason}): move it away and let the replica fetch its state from the others`);
+    throw new StoreOpenError('damaged', `${directory} is damaged (${decoded.reason}): ${MOVE_AWAY}`);
   }
   return decoded.value;
 }

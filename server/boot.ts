@@ -2,6 +2,7 @@
  * From a data directory to a BootState: what the replica starts from, and the open files behind its ports. What was
  * opened is closed again when a later step fails.
  */
+import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
 import { RecordStore } from '../checkpoint/record_store.ts';
 import { view } from '../lib/ids.ts';
 import type { BootState } from '../vr/replica_types.ts';
@@ -38,14 +39,34 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
     refuse(data, config);
     const store = await RecordStore.open({ directory: data.records, cacheBytes: config.cacheBytes });
     opened.push(store);
-    const state = store.checkpoint === null ? null : checkpointId(store.checkpoint);
-    if (state === null) log.warn('a transfer of the state was interrupted: it is taken up again');
+    const state = stateOf(store.checkpoint, data, log);
     const found = await openJournal(data, state ?? data.superblock.checkpoint, config, log, events);
     return { data, store, journal: found.journal, tornBytes: found.tornBytes, state: { superblock: data.superblock, log: found.log, state } };
   } catch (error) {
     for (const resource of opened.reverse()) await resource.close();
     throw error;
   }
+}
+
+/**
+ * The checkpoint that the records are at. Null: the replica has to fetch its whole state, and takes no part until it has. That is so after
+ * an interrupted transfer, and when there are no records: `format` leaves those of op 0 with their extra, so a store at op 0 without it
+ * was made just now in place of one that has gone, which is how an operator gets rid of a damaged one.
+ */
+function stateOf(found: CheckpointInfo | null, data: DataDirectory, log: Log): CheckpointId | null {
+  if (found === null) {
+    log.warn('a transfer of the state was interrupted: it is taken up again');
+    return null;
+  }
+  if (found.op === 0 && found.extra.length === 0) {
+    log.warn(`there are no records in ${data.records}: the whole state is fetched from the other replicas`);
+    return null;
+  }
+  const { checkpoint } = data.superblock;
+  if (found.op === 0 && checkpoint.op === 0 && found.root !== checkpoint.root) {
+    throw new DataDirectoryError('notOurs', `${data.records} is of another data directory: put the right one back, or move this one away and start again; the replica then fetches its state from the others`);
+  }
+  return checkpointId(found);
 }
 
 function refuse(data: DataDirectory, config: ServerConfig): void {

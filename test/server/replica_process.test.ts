@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
@@ -155,6 +155,55 @@ describe('a replica that cannot go on or start', () => {
     await expect(group.start(1)).rejects.toThrow(/in use by the process with pid/);
     await expect(group.start(2, { durability: 'memory' })).rejects.toThrow(/runs with durability 'disk', not 'memory'/);
     await expect(group.start(2, { memberId: 3 })).rejects.toThrow(/belongs to member 2/);
+  });
+
+  for (const checkpointOps of [1000, 20]) {
+    it(`fetches its whole state when its records are gone (a checkpoint every ${checkpointOps})`, async () => {
+      const group = await TestGroup.make({ flags: { checkpointOps } });
+      await group.startAll();
+      const client = await group.client();
+      await writeFiles(client, 0, 90);
+      await converged(group);
+      for (const id of [1, 3]) {
+        await group.stopOne(id);
+        await rm(join(group.data(id), 'records'), { recursive: true });
+        const back = await group.start(id);
+        await converged(group);
+        expect(back.status().recovery.transfers).toBeGreaterThan(0);
+        // What it fetched is its own now.
+        await group.stopOne(id);
+        expect((await group.start(id)).status().recovery).toMatchObject({ bootLogIntact: true, transfers: 0 });
+        await converged(group);
+      }
+      await expectFiles(client, 90);
+      await group.stop();
+      await group.startAll();
+      await expectFiles(await group.client(), 90);
+    });
+  }
+
+  it('refuses damaged records, and what it says helps', async () => {
+    const group = await TestGroup.make({ flags: { checkpointOps: 20 } });
+    await group.startAll();
+    const client = await group.client();
+    await writeFiles(client, 0, 60);
+    const records = join(group.data(2), 'records');
+    const damages: ((manifest: string) => Promise<void>)[] = [
+      () => rm(join(records, 'CURRENT')),
+      (manifest) => truncate(manifest, 10),
+      (manifest) => rm(manifest),
+      () => writeFile(join(records, 'CURRENT'), 'MANIFEST-999999\n'),
+    ];
+    for (const [k, damage] of damages.entries()) {
+      await group.stopOne(2);
+      const [manifest] = (await readdir(records)).filter((name) => name.startsWith('MANIFEST'));
+      await damage(join(records, defined(manifest, 'manifest')));
+      await expect(group.start(2)).rejects.toThrow(/records is damaged \(.*\): move this directory away, it alone, and start the replica again/);
+      await rename(records, `${records}.damaged-${k}`);
+      await group.start(2);
+      await converged(group);
+    }
+    await expectFiles(client, 60);
   });
 
   it('does not trust a damaged log: it recovers from the others', async () => {

@@ -35,8 +35,8 @@ export class ReplyChecker {
 
   executed(entry: Entry, result: Buffer, settled: boolean): void {
     const wrong = this.#model.execute(entry, result, settled);
-    ensure(wrong === null, 'replies as the model', () => `op ${entry.op}: ${wrong}`);
     this.#record(entry.op, (model) => model.execute(entry, result, settled));
+    ensure(wrong === null, 'replies as the model', () => `op ${entry.op}: ${wrong}`);
   }
   sessionStarted(entry: Entry): void {
     this.#model.sessionStarted(entry);

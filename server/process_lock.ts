@@ -3,8 +3,8 @@
  * machine, so that what a killed process left behind is told from a living one whatever became of its pid. LevelDB's
  * own lock, which the kernel drops with the process, stands behind it where pids do not tell (other pid namespaces).
  */
-import { link, readFile, rename, unlink, writeFile } from 'node:fs/promises';
-import { randomUUID } from 'node:crypto';
+import { link, readFile, unlink, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 
@@ -60,7 +60,10 @@ function parseHolder(text: string): Holder | null {
 
 /** The living process that holds the lock of `directory`; null: none. */
 export async function lockHolder(directory: string): Promise<number | null> {
-  const text = await textOf(join(directory, LOCK_NAME));
+  return holderOf(await textOf(join(directory, LOCK_NAME)));
+}
+
+async function holderOf(text: string | null): Promise<number | null> {
   const holder = text === null ? null : parseHolder(text);
   if (holder === null || holder.bootId !== await bootId()) return null;
   return (await startTimeOf(holder.pid)) === holder.startTime ? holder.pid : null;
@@ -71,8 +74,11 @@ export interface ProcessLock {
 }
 
 /** In the name of the process `pid`, this one by default. Rejects with DirectoryLockedError while a living process holds it. */
-export async function lockDirectory(directory: string, pid = process.pid): Promise<ProcessLock> {
-  const path = join(directory, LOCK_NAME);
+export function lockDirectory(directory: string, pid = process.pid): Promise<ProcessLock> {
+  return lockFile(join(directory, LOCK_NAME), directory, pid);
+}
+
+async function lockFile(path: string, directory: string, pid: number): Promise<ProcessLock> {
   const own: Holder = { pid, startTime: (await startTimeOf(pid)) ?? '', bootId: await bootId() };
   // Written aside and linked into place, so that nobody ever sees a lock without its holder's name.
   const aside = `${path}.${pid}`;
@@ -80,9 +86,9 @@ export async function lockDirectory(directory: string, pid = process.pid): Promi
   try {
     while (!(await tryLink(aside, path))) {
       const seen = await textOf(path);
-      const holder = await lockHolder(directory);
+      const holder = await holderOf(seen);
       if (holder !== null) throw new DirectoryLockedError(directory, holder);
-      if (seen !== null) await removeStale(path, seen);
+      if (seen !== null) await removeStale(path, seen, directory, pid);
     }
   } finally {
     await unlink(aside);
@@ -100,15 +106,15 @@ async function tryLink(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Of two processes that both see a stale lock one moves it away; the other finds it gone, or moves a new one, which it puts back. */
-async function removeStale(path: string, seen: string): Promise<void> {
-  const moved = `${path}.stale-${randomUUID()}`;
+/**
+ * Of many processes that see the same stale lock only one may look again and remove it, or the slowest would remove the lock that the fastest
+ * has taken since. So removing is itself locked, by a name that only this stale lock has: it never comes back once it has gone.
+ */
+async function removeStale(path: string, seen: string, directory: string, pid: number): Promise<void> {
+  const removal = await lockFile(`${path}.stale-${createHash('sha256').update(seen).digest('hex').slice(0, 16)}`, directory, pid);
   try {
-    await rename(path, moved);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw error;
+    if ((await textOf(path)) === seen) await unlink(path);
+  } finally {
+    await removal.release();
   }
-  if ((await textOf(moved)) !== seen) await tryLink(moved, path);
-  await unlink(moved);
 }

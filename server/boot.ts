@@ -72,12 +72,12 @@ function stateOf(found: CheckpointInfo | null, data: DataDirectory, log: Log): C
 function refuse(data: DataDirectory, config: ServerConfig): void {
   const { superblock } = data;
   if (superblock.retired) {
-    throw new DataDirectoryError('otherMember', `member ${data.memberId} has left the group and may not take part again; format a new member in a directory of its own`);
+    throw new DataDirectoryError('otherMember', `member ${data.memberId} has left the group and may not take part again: do not start it`);
   }
   const { durability } = superblock.configuration;
   if (config.durability !== undefined && config.durability !== durability) {
     throw new DataDirectoryError('otherGroup',
-      `the group of ${data.root} runs with durability '${durability}', not '${config.durability}': leave the option out, or format a new group`);
+      `the group of ${data.root} runs with durability '${durability}', not '${config.durability}': leave durability out (--option, VRFS_DURABILITY, the configuration file), or make a new group`);
   }
 }
 

@@ -72,6 +72,11 @@ export interface FormatOptions {
   readonly configuration: Configuration;
 }
 
+/** What to do about a member whose directory has gone. Formatted anew it would vote without remembering what it has acknowledged. */
+export const GONE =
+  'put the directory back from where it went (an older copy is unsafe too), or keep the group running on the other members. Do not format it anew: ' +
+  'it would vote without knowing what it has acknowledged. Putting another member in its place is reconfiguration, which this version does not have';
+
 /** Null: there is no such directory. */
 async function contents(directory: string): Promise<string[] | null> {
   try {
@@ -139,12 +144,12 @@ async function writeVersion(root: string, version: Version): Promise<void> {
 async function readVersion(root: string): Promise<Version> {
   const found = await contents(root);
   if (found === null) {
-    throw new DataDirectoryError('missing', `there is no data directory ${root}; make one with "vrfs format", or give another path (--data)`);
+    throw new DataDirectoryError('missing', `there is no data directory ${root}; give the right path (--data). If it was a member of a group and has gone: ${GONE}. Only of a new group that has never run is it made with "vrfs format"`);
   }
   if (found.length === 0) {
     throw new DataDirectoryError('empty',
       `the data directory ${root} is empty, and an empty directory is never taken for a fresh start: a replica that has lost its data must not vote. ` +
-      'For a new group use "vrfs format"; for a member whose disk was lost, let a new member join in its place');
+      `Is its file system mounted? If it was a member of a group: ${GONE}. Only of a new group that has never run is it made with "vrfs format"`);
   }
   if (!found.includes(VERSION_NAME)) {
     throw new DataDirectoryError('notOurs', `${root} has no file ${VERSION_NAME}, so it is not a data directory of vrfs; give another path (--data)`);

@@ -90,7 +90,8 @@ export async function readSuperblock(directory: string): Promise<Copy & { readon
   if (newest === null) {
     throw new SuperblockDamagedError(
       `neither copy of the superblock can be read (${warnings.join('; ')}). ` +
-      'What this replica had promised is lost, so it may not take part again: move the directory away and let a new member join in its place',
+      'What this replica had promised is lost, so it may not take part again: put the files back if they went elsewhere (an older copy is unsafe), or keep the group running on the other members. ' +
+      'Do not format it anew; putting another member in its place is reconfiguration, which this version does not have',
     );
   }
   return { ...newest, warnings };

@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { epoch, memberId } from '../../lib/ids.ts';
 import { parseAddress } from '../../server/address.ts';
 import { describeCluster, loadCluster, type Cluster } from '../../server/config.ts';
-import { format, inspect, newClusterId } from '../../server/data_directory.ts';
+import { DataDirectoryError, format, GONE, inspect, newClusterId } from '../../server/data_directory.ts';
 import { lockHolder } from '../../server/process_lock.ts';
 import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import { EnvironmentError } from '../failure.ts';
@@ -125,12 +125,25 @@ async function formatMembers(group: Group): Promise<void> {
 
 async function checkMember(group: Group, id: number): Promise<number> {
   const directory = memberDirectory(group.root, id);
-  const found = await inspect(directory);
+  const found = await inspectMember(group, id);
   if (!found.clusterId.equals(group.cluster.clusterId)) {
     throw new EnvironmentError(`${directory} belongs to group ${found.clusterId.toString('hex')}, and ${group.root} is group ${group.cluster.clusterId.toString('hex')}`, 'put the directory of this group back, or give another --data');
   }
   if (found.memberId !== id) throw new EnvironmentError(`${directory} belongs to member ${found.memberId}`, `put the directories back under the names of their members`);
   return found.superblock.incarnation;
+}
+
+/** A member that has gone is not to be formatted: the group has been running with it. */
+async function inspectMember(group: Group, id: number): ReturnType<typeof inspect> {
+  const directory = memberDirectory(group.root, id);
+  try {
+    return await inspect(directory);
+  } catch (error) {
+    if (!(error instanceof DataDirectoryError) || (error.code !== 'missing' && error.code !== 'empty')) throw error;
+    const others = group.members.filter((m) => m.id !== id).map((m) => `vrfs serve --config ${join(memberDirectory(group.root, m.id), 'config.json')}`);
+    const without = others.length === 0 ? '' : `\n  To go on without it, run the others, each in a terminal of its own: ${others.join('; ')}`;
+    throw new EnvironmentError(`the data directory of replica ${id}, ${directory}, ${error.code === 'missing' ? 'is not there any more' : 'is empty'}`, `${GONE}${without}`, { cause: error });
+  }
 }
 
 async function checkMembers(group: Group): Promise<void> {

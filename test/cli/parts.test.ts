@@ -100,11 +100,17 @@ describe('the directory of a group', () => {
   });
 
   it('is never made anew where a replica has lost its data', async () => {
-    await openGroup(request());
+    await openGroup(request({ replicas: 2 }));
     await rm(join(data, '1'), { recursive: true });
-    await expect(openGroup(request())).rejects.toThrow(`there is no data directory ${data}/1`);
+    const gone = await refused({ replicas: 2 });
+    expect(gone.message).toBe(`the data directory of replica 1, ${data}/1, is not there any more`);
+    // Formatted anew it could vote against what it has acknowledged.
+    expect(gone.remedy).toMatch(/put the directory back.*keep the group running on the other members\. Do not format it anew/);
+    expect(gone.remedy).toContain(`vrfs serve --config ${data}/2/config.json`);
+    expect(gone.remedy).not.toContain('vrfs format');
     await mkdir(join(data, '1'));
-    await expect(openGroup(request())).rejects.toThrow('never taken for a fresh start');
+    expect((await refused({ replicas: 2 })).message).toContain('is empty');
+    expect(await readdir(join(data, '1'))).toEqual([]);
   });
 
   it('has to fit what is asked for', async () => {

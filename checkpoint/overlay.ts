@@ -3,6 +3,7 @@
  * whose code units order as the bytes do.
  */
 import { lowerBound } from '../lib/sorted.ts';
+
 export class Overlay {
   readonly #values = new Map<string, Buffer | null>();
   readonly #keys = new SortedKeys();

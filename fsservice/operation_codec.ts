@@ -5,12 +5,13 @@
  *
  * Opcodes below READ_OPCODES change state. Results: result_codec.ts.
  */
+import { putTimestamp, takeTimestamp } from './timestamp_codec.ts';
 import { decodeAll, DecodeError, Writer, type Decoded, type Reader } from '../lib/bytes.ts';
 import { ino as asIno, type Ino } from '../lib/ids.ts';
 import { fileTypeCode, fileTypeOfCode } from './inode.ts';
 import { GROUPS_MAX, KEEP_ALIVE_OPEN_MAX } from './limits.ts';
 import {
-  READ_MAX, type At, type Call, type Credentials, type FileType, type Operation, type OperationType, type SetAttributes, type Timestamp, type WriteOperation,
+  READ_MAX, type At, type Call, type Credentials, type FileType, type Operation, type OperationType, type SetAttributes, type WriteOperation,
 } from './operations.ts';
 
 export { decodeResult, encodeFailure, encodeResult } from './result_codec.ts';
@@ -88,16 +89,6 @@ function takeData(r: Reader, max: number): Buffer {
   const data = r.bytes32();
   if (data.length > max) throw new DecodeError(`${data.length} bytes where ${max} may be`);
   return data;
-}
-function putTimestamp(w: Writer, t: Timestamp): void {
-  // Signed 48 bits, as in the inode: i64 would go through a BigInt.
-  w.u48(t.sec < 0 ? t.sec + 2 ** 48 : t.sec).u32(t.nsec);
-}
-function takeTimestamp(r: Reader): Timestamp {
-  const raw = r.u48();
-  const nsec = r.u32();
-  if (nsec > 999_999_999) throw new DecodeError(`${nsec} nanoseconds are more than a second`);
-  return { sec: raw >= 2 ** 47 ? raw - 2 ** 48 : raw, nsec };
 }
 
 function putSetAttributes(w: Writer, s: SetAttributes): void {

@@ -2,12 +2,13 @@
  * The bytes of a result: errno 8 (0: success), and on success the value's fields. A failure is one byte whatever the
  * operation, so that it can be given where the operation could not even be decoded.
  */
+import { putTimestamp, takeTimestamp } from './timestamp_codec.ts';
 import { decodeAll, DecodeError, Writer, type Decoded, type Reader } from '../lib/bytes.ts';
 import { defined } from '../lib/assert.ts';
 import { ino as asIno, type Ino } from '../lib/ids.ts';
 import { Errno, type ErrnoCode } from './errno.ts';
 import { fileTypeCode, fileTypeOfCode } from './inode.ts';
-import type { Attributes, DirectoryEntry, FileType, OperationType, Result, Results, Timestamp } from './operations.ts';
+import type { Attributes, DirectoryEntry, FileType, OperationType, Result, Results } from './operations.ts';
 
 interface ValueCodec<V> {
   encode(w: Writer, v: V): void;
@@ -25,16 +26,6 @@ function takeFileType(r: Reader): FileType {
   if (type === undefined) throw new DecodeError(`unknown file type ${code}`);
   return type;
 }
-function putTimestamp(w: Writer, t: Timestamp): void {
-  w.u48(t.sec < 0 ? t.sec + 2 ** 48 : t.sec).u32(t.nsec);
-}
-function takeTimestamp(r: Reader): Timestamp {
-  const raw = r.u48();
-  const nsec = r.u32();
-  if (nsec > 999_999_999) throw new DecodeError(`${nsec} nanoseconds are more than a second`);
-  return { sec: raw >= 2 ** 47 ? raw - 2 ** 48 : raw, nsec };
-}
-
 function putAttributes(w: Writer, a: Attributes): void {
   w.u48(a.ino).u8(fileTypeCode(a.type)).u16(a.mode).u32(a.nlink).u32(a.uid).u32(a.gid).u32(a.rdev).u53(a.size).u53(a.blocks);
   putTimestamp(w, a.atime);

@@ -1,4 +1,5 @@
 /** A Table in memory: a map beside a sorted key list. For tests, the simulator and the overlay of a checkpoint store. */
+import { byCodeUnit, lowerBound } from './sorted.ts';
 import type { Table, TableRecord } from './table.ts';
 
 interface Slot {
@@ -77,20 +78,4 @@ export class MemoryTable implements Table {
     if (sorted.length === 0 || id > (sorted[sorted.length - 1] as string)) sorted.push(id);
     else sorted.splice(lowerBound(sorted, id), 0, id);
   }
-}
-
-function byCodeUnit(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
-/** First index whose key is not below `id`. */
-function lowerBound(sorted: readonly string[], id: string): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((sorted[middle] as string) < id) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

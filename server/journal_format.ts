@@ -16,7 +16,7 @@
 import { DecodeError, decodeAll, Reader, Writer, type Decoded } from '../lib/bytes.ts';
 import { crc32 } from '../lib/hash.ts';
 import { digest, memberId, opNumber, view, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
-import { decodeEntry, type Entry } from '../vr/entry.ts';
+import { decodeEntries, type Entry } from '../vr/entry.ts';
 import type { JournalRecord } from '../vr/ports.ts';
 
 export const PAGE_BYTES = 4096;
@@ -162,32 +162,19 @@ export type StoredRecord =
   | Extract<JournalRecord, { type: 'install' }>
   | { readonly type: 'closed' };
 
-function readEntries(r: Reader, after: OpNumber, parent: Digest): Entry[] {
-  const count = r.u32();
-  const entries: Entry[] = [];
-  let hash = parent;
-  for (let i = 0; i < count; i++) {
-    const entry = decodeEntry(r, hash);
-    if (entry.op !== after + 1 + i) throw new DecodeError(`entry ${entry.op} stands where ${after + 1 + i} was due`);
-    hash = entry.hash;
-    entries.push(entry);
-  }
-  return entries;
-}
-
 function readRecord(r: Reader): StoredRecord {
   const kind = r.u8();
   switch (kind) {
     case RecordKind.append: {
       const after = opNumber(r.u48());
       const parent = digest(r.latin1(32));
-      return { type: 'append', after, parent, entries: readEntries(r, after, parent) };
+      return { type: 'append', after, parent, entries: decodeEntries(r, after, parent) };
     }
     case RecordKind.install: {
       const logView = view(r.u32());
       const base = opNumber(r.u48());
       const baseHash = digest(r.latin1(32));
-      return { type: 'install', logView, base, baseHash, entries: readEntries(r, base, baseHash) };
+      return { type: 'install', logView, base, baseHash, entries: decodeEntries(r, base, baseHash) };
     }
     case RecordKind.closed: return { type: 'closed' };
     default: throw new DecodeError(`unknown journal record ${kind}`);

@@ -102,6 +102,21 @@ export function decodeEntry(r: Reader, parent: Digest): Entry {
   return { ...fields, body, bytes, parent, hash: chainHash(parent, bytes) };
 }
 
+/** A count, then so many entries behind `after`, whose chain hash is `parent`: without gaps, each continuing the chain. */
+export function decodeEntries(r: Reader, after: OpNumber, parent: Digest): Entry[] {
+  const count = r.u32();
+  if (count > r.remaining) throw new DecodeError(`${count} entries in ${r.remaining} bytes`);
+  const entries: Entry[] = [];
+  let hash = parent;
+  for (let i = 0; i < count; i++) {
+    const entry = decodeEntry(r, hash);
+    if (entry.op !== after + 1 + i) throw new DecodeError(`entry ${entry.op} stands where ${after + 1 + i} was due`);
+    hash = entry.hash;
+    entries.push(entry);
+  }
+  return entries;
+}
+
 /** What a view change needs of an entry: its place in the chain, to ask for its bytes by. */
 export interface Header {
   readonly op: OpNumber;

@@ -7,7 +7,7 @@ import { decodeAll, DecodeError, type Decoded, Reader, Writer } from '../lib/byt
 import { digest, epoch, memberId, opNumber, sessionId, view, type Digest, type OpNumber } from '../lib/ids.ts';
 import { unreachable } from '../lib/assert.ts';
 import { decodeConfiguration, encodeConfiguration } from './configuration.ts';
-import { decodeEntry, type Entry, type Header } from './entry.ts';
+import { decodeEntries, type Entry, type Header } from './entry.ts';
 import type { Envelope, LogClaim, Message, RejectCode } from './messages.ts';
 import { decodeCheckpointId, encodeCheckpointId } from './superblock.ts';
 
@@ -45,17 +45,7 @@ function putEntries(w: Writer, after: OpNumber, parent: Digest, entries: readonl
 function getEntries(r: Reader): { after: OpNumber; parent: Digest; entries: Entry[] } {
   const after = opNumber(r.u48());
   const parent = digest(r.latin1(32));
-  const count = r.u32();
-  if (count > r.remaining) throw new DecodeError(`${count} entries in ${r.remaining} bytes`);
-  const entries: Entry[] = [];
-  let hash = parent;
-  for (let i = 0; i < count; i++) {
-    const entry = decodeEntry(r, hash);
-    if (entry.op !== after + 1 + i) throw new DecodeError(`entry ${entry.op} stands where ${after + 1 + i} was due`);
-    hash = entry.hash;
-    entries.push(entry);
-  }
-  return { after, parent, entries };
+  return { after, parent, entries: decodeEntries(r, after, parent) };
 }
 
 function putClaim(w: Writer, c: LogClaim): void {

@@ -2,27 +2,16 @@
  * What a checkpoint and a state transfer cost, for three shapes of change at about `--records N` records (default
  * 100 000): bytes on the wire against bytes of changed records, time, the longest hold of the event loop.
  *
- *   node dist/test/bench/checkpoint.js [--records N] [--json]
+ *   npm run bench -- checkpoint [--records N] [--json]
  */
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { cpus, tmpdir, totalmem } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EMPTY } from '../../lib/bytes.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
-
-interface Row {
-  readonly what: string;
-  readonly value: number;
-  readonly unit: string;
-  readonly min: number;
-  readonly max: number;
-  readonly runs: number;
-  readonly target?: number;
-  readonly ok?: boolean;
-}
+import { report, row as measured, type Report, type Row } from './report.ts';
 
 type Change = readonly [key: Buffer, value: Buffer];
 
@@ -82,17 +71,14 @@ class Dataset {
 }
 
 function row(what: string, unit: string, values: readonly number[], target?: number): Row {
-  const sorted = [...values].sort((a, b) => a - b);
-  const round = (n: number | undefined): number => Math.round((n ?? 0) * 1000) / 1000;
-  const value = round(sorted[sorted.length >> 1]);
-  const base = { what, value, unit, min: round(sorted[0]), max: round(sorted.at(-1)), runs: values.length };
-  return target === undefined ? base : { ...base, target, ok: value <= target };
+  const r = measured(what, unit, values);
+  return target === undefined ? r : { ...r, target: `<= ${target}`, ok: r.value <= target };
 }
 
 const RUNS = 5;
 
 /** Targets are those of the design, at a million records. */
-export async function benchCheckpoint(records: number): Promise<Row[]> {
+export async function benchCheckpoint(records: number): Promise<Report> {
   const root = mkdtempSync(join(tmpdir(), 'vrfs-bench-'));
   const data = new Dataset();
   const donor = await RecordStore.open({ directory: join(root, 'donor') });
@@ -121,14 +107,14 @@ export async function benchCheckpoint(records: number): Promise<Row[]> {
         for (const [k, v] of changes()) donor.put(k, v);
         const info = await donor.take(opNumber(++op), EMPTY);
         const took = donor.status();
-        const report = await fetcher.fetch(info, [connection]);
-        figures.wire.push((report.bytesReceived + report.bytesSent) / report.recordBytes);
+        const fetched = await fetcher.fetch(info, [connection]);
+        figures.wire.push((fetched.bytesReceived + fetched.bytesSent) / fetched.recordBytes);
         figures.take.push(took.lastTakeMs);
         figures.busy.push(took.lastTakeBusyMs);
         figures.longest.push(took.lastTakeLongestMs);
-        figures.nodes.push(took.lastTakeNodeBytes / report.recordBytes);
-        figures.fetch.push(report.milliseconds);
-        figures.trips.push(report.requests);
+        figures.nodes.push(took.lastTakeNodeBytes / fetched.recordBytes);
+        figures.fetch.push(fetched.milliseconds);
+        figures.trips.push(fetched.requests);
       }
       rows.push(row(`${name}: wire / record bytes`, 'ratio', figures.wire, target));
       rows.push(row(`${name}: node bytes written / record bytes`, 'ratio', figures.nodes));
@@ -138,31 +124,10 @@ export async function benchCheckpoint(records: number): Promise<Row[]> {
       rows.push(row(`${name}: transfer`, 'ms', figures.fetch));
       rows.push(row(`${name}: round trips`, 'count', figures.trips));
     }
-    return rows;
+    return report({ records, fsync: true, runs: RUNS }, rows);
   } finally {
     await donor.close();
     await fetcher.close();
     rmSync(root, { recursive: true, force: true });
   }
 }
-
-function commit(): string {
-  return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
-}
-
-async function main(args: readonly string[]): Promise<void> {
-  const at = args.indexOf('--records');
-  const records = at < 0 ? 100_000 : Number(args[at + 1]);
-  if (!Number.isInteger(records) || records < 1) throw new Error('--records takes a number of records, such as 100000');
-  const rows = await benchCheckpoint(records);
-  if (args.includes('--json')) {
-    const machine = `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, ${Math.round(totalmem() / 2 ** 30)} GiB`;
-    process.stdout.write(`${JSON.stringify({ machine, commit: commit(), conditions: `${records} records, fsync on`, rows })}\n`);
-    return;
-  }
-  for (const { what, value, unit, min, max, target } of rows) {
-    process.stdout.write(`${what.padEnd(64)} ${String(value).padStart(10)} ${unit.padEnd(6)} (${min} .. ${max})${target === undefined ? '' : `  target ${target}`}\n`);
-  }
-}
-
-if (process.argv[1]?.endsWith('checkpoint.js') === true) await main(process.argv.slice(2));

@@ -1,6 +1,7 @@
 /** `npm run bench -- NAME [options]`. Speed is shown here, never asserted in a test. */
 import { Command, InvalidArgumentError } from 'commander';
 import type { Durability } from '../../vr/configuration.ts';
+import { benchCheckpoint } from './checkpoint.ts';
 import { local } from './local.ts';
 import { print } from './report.ts';
 
@@ -46,6 +47,15 @@ program
   .action(async (f: LocalFlags) => {
     const { replicas, rounds, seconds, inFlight } = f;
     print(await local({ replicas, rounds, seconds, inFlight, modes: f.durability, checkpointOps: f.checkpointOps, cpuProfiles: f.cpuProf }), f.json === true);
+  });
+
+program
+  .command('checkpoint')
+  .description('what a checkpoint and a state transfer cost, for three shapes of change')
+  .option('--records <n>', 'records in the store', positive, 100_000)
+  .option('--json', 'one JSON object')
+  .action(async (f: { readonly records: number; readonly json?: boolean }) => {
+    print(await benchCheckpoint(f.records), f.json === true);
   });
 
 await program.parseAsync();

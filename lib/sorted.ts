@@ -1,0 +1,17 @@
+/** Sorted arrays of latin1 keys: code units order as the bytes do. */
+
+export function byCodeUnit(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** First index whose key is not below `id`. */
+export function lowerBound(sorted: readonly string[], id: string): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((sorted[middle] as string) < id) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

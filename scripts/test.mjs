@@ -36,6 +36,7 @@ function setUp() {
 let passed = 0;
 let failed = 0;
 const failures = [];
+const notRun = [];
 
 function gate(name, command, args) {
   console.log(`\n== ${name}`);
@@ -61,6 +62,16 @@ function suite(name, args, env = {}) {
     passed += result.numPassedTests;
     failed += result.numFailedTests;
     for (const file of result.testResults) {
+      // A test that was not run is named; in CI it counts as a failure.
+      for (const t of file.assertionResults) {
+        if (t.status === 'passed' || t.status === 'failed') continue;
+        const what = `${file.name.split('/test/').pop()}: ${t.fullName}`;
+        notRun.push(what);
+        if (CI) {
+          failed++;
+          failures.push(`not run: ${what}`);
+        }
+      }
       for (const t of file.assertionResults) if (t.status === 'failed') failures.push(`${file.name.split('/test/').pop()}: ${t.fullName}`);
       // A file that does not load has no assertions, and fails all the same.
       if (file.status === 'failed' && file.assertionResults.length === 0) {
@@ -93,9 +104,12 @@ if (gate('build', 'npx', ['tsc', '-p', 'tsconfig.json'])) {
   if (wants('e2e')) {
     const missing = setUp();
     if (missing.length > 0) {
-      console.log(`\nNOT RUN: the end-to-end tests need ${missing.join(', ')}, which this machine lacks${CI ? '; in CI that is a failure' : ''}`);
+      console.log(`\nthe end-to-end tests need ${missing.join(', ')}, which this machine lacks${CI ? '; in CI that is a failure' : ''}`);
+      const listed = spawnSync('npx', ['vitest', 'list', '--config', 'vitest.e2e.config.ts'], { encoding: 'utf8' });
+      const names = listed.stdout.split('\n').filter((line) => line.includes(' > '));
+      notRun.push(...names);
       if (CI) {
-        failed++;
+        failed += Math.max(1, names.length);
         failures.push(`end-to-end tests: missing ${missing.join(', ')}`);
       }
     } else {
@@ -104,6 +118,7 @@ if (gate('build', 'npx', ['tsc', '-p', 'tsconfig.json'])) {
   }
 }
 
+if (notRun.length > 0) console.log(`\nnot run:\n${notRun.map((t) => `  ${t}`).join('\n')}`);
 if (failures.length > 0) console.log(`\nfailed:\n${failures.map((f) => `  ${f}`).join('\n')}`);
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;

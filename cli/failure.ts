@@ -26,6 +26,11 @@ export class Failed extends Error {
   override readonly name = 'Failed';
 }
 
+/** The user did not want to wait for an orderly end. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+}
+
 export interface Failure {
   readonly exitCode: ExitCode;
   /** For programs: an errno name, or the kind of the error. */
@@ -47,6 +52,7 @@ export function failureOf(error: unknown): Failure {
     return { exitCode: ok ? ExitCode.ok : ExitCode.usage, code: error.code, message: error.message, silent: true };
   }
   if (error instanceof Failed) return { exitCode: ExitCode.failed, code: 'FAILED', message: error.message, silent: true };
+  if (error instanceof Interrupted) return { exitCode: ExitCode.interrupted, code: 'INTERRUPTED', message: error.message };
   if (error instanceof FsError) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof VrfsError) return ofVrfsError(error);
   if (error instanceof UsageError || error instanceof TypeError || error instanceof RangeError) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
@@ -59,8 +65,8 @@ export function failureOf(error: unknown): Failure {
   return internal(error);
 }
 
-/** Of the server: their messages name the remedy. */
-const ENVIRONMENT_ERRORS = new Set(['DataDirectoryError', 'DirectoryLockedError', 'SuperblockDamagedError', 'ConfigError', 'ListenError']);
+/** Of the server and the checkpoints: their messages name the remedy. */
+const ENVIRONMENT_ERRORS = new Set(['DataDirectoryError', 'DirectoryLockedError', 'SuperblockDamagedError', 'ConfigError', 'ListenError', 'StoreOpenError', 'ForeignJournalError']);
 
 function ofVrfsError(error: VrfsError): Failure {
   switch (error.name) {

@@ -74,7 +74,8 @@ export interface ConfigSources {
 
 const KEYS = Object.keys(Schema.shape) as (keyof typeof Schema.shape)[];
 
-function environmentName(key: string): string {
+/** `checkpointOps` as VRFS_CHECKPOINT_OPS. */
+export function environmentName(key: keyof typeof Schema.shape): string {
   return `VRFS_${key.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()}`;
 }
 

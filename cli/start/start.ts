@@ -8,7 +8,7 @@ import { MountError } from '../../mount/binding.ts';
 import { isMounted, unmountTree } from '../../mount/mount_table.ts';
 import { startMount, type MountHandle } from '../../mount/start_mount.ts';
 import { mountLog } from '../commands/mounts.ts';
-import { EnvironmentError, failureOf, Failed } from '../failure.ts';
+import { EnvironmentError, failureOf, Failed, Interrupted } from '../failure.ts';
 import { note, print, type Io } from '../io.ts';
 import { logFile, logTail, memberDirectory, openGroup, writeMemberConfig, type Group, type GroupRequest } from './group_directory.ts';
 import { SupervisedReplica } from './supervised_replica.ts';
@@ -196,6 +196,7 @@ class GroupRun {
     };
     if (mount !== null) await attempt(() => mount.unmount());
     await Promise.all(this.#replicas.map((r) => attempt(() => r.stop())));
+    if (this.#stopRequests > 1) throw new Interrupted('the replicas were killed; their logs keep them consistent');
     if (failures.length > 0) throw new Failed('not everything could be stopped');
   }
 

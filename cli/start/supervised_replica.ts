@@ -5,6 +5,8 @@
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { environmentName } from '../../server/config.ts';
+import { REPLICA_NODE_OPTIONS } from '../../server/node_options.ts';
 import type { FromReplica } from '../serve.ts';
 
 export interface ReplicaProgram {
@@ -20,6 +22,15 @@ const MAX_PAUSE_MS = 30_000;
 /** Who has run for so long has not died at its start. */
 const HEALTHY_MS = 30_000;
 const STOP_MS = 15_000;
+
+/** Keys that tell replicas apart are in each one's file, and the environment, which goes before it, is the same for all. */
+const OWN_KEYS = ['data', 'memberId', 'clusterId', 'durability', 'listen', 'httpListen', 'logFile'] as const;
+
+/** The environment of a replica: without the keys that only its own file may say. */
+export function replicaEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const own = new Set<string>(OWN_KEYS.map(environmentName));
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !own.has(name)));
+}
 
 export class SupervisedReplica {
   readonly program: ReplicaProgram;
@@ -42,13 +53,7 @@ export class SupervisedReplica {
   /** Resolves when it serves; rejects with its reason when its first start fails. */
   start(): Promise<void> {
     return new Promise((resolve, reject) => {
-      let settled = false;
-      this.#spawn((outcome) => {
-        if (settled) return;
-        settled = true;
-        if (outcome === null) resolve();
-        else reject(new Error(outcome));
-      });
+      this.#spawn(resolve, (reason) => { reject(new Error(reason)); });
     });
   }
 
@@ -73,21 +78,27 @@ export class SupervisedReplica {
     this.#child?.kill('SIGKILL');
   }
 
-  /** `first` hears how the start went: null, or why it failed; only of the first process. */
-  #spawn(first: ((failure: string | null) => void) | null): void {
-    const { id, main, config, log } = this.program;
+  /**
+   * `ready` is called when it serves. `refused`, only of the first start: what it says is wrong is not cured by another; later ones are
+   * repeated, since whatever is in the way may go.
+   */
+  #spawn(ready: () => void, refused: ((how: string) => void) | null): void {
+    const { id } = this.program;
     const startedAt = Date.now();
-    const fd = openSync(log, 'a');
     let child: ChildProcess;
     try {
-      child = fork(main, ['serve', '--config', config], { detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [] });
-    } finally {
-      closeSync(fd);
+      child = this.#fork();
+    } catch (error) {
+      // As when its directory has gone: that is this replica's trouble, and the others go on.
+      const how = `replica ${id} cannot be started: ${error instanceof Error ? error.message : String(error)}`;
+      if (refused === null) this.#restart(how, 0);
+      else refused(how);
+      return;
     }
     this.#child = child;
     let failure: string | null = null;
     child.on('message', (message: FromReplica) => {
-      if (message.type === 'ready') first?.(null);
+      if (message.type === 'ready') ready();
       else failure = message.message;
     });
     child.on('error', (error) => { failure = error.message; });
@@ -97,20 +108,30 @@ export class SupervisedReplica {
         resolve();
         if (this.#stopping) return;
         const how = `replica ${id} (pid ${child.pid ?? '?'}) ${failure === null ? `ended unexpectedly (${signal ?? `exit code ${code ?? '?'}`})` : `cannot run: ${failure}`}`;
-        if (first !== null && failure !== null) {
-          first(how);
-          return;
-        }
-        this.#restart(how, Date.now() - startedAt);
-        first?.(how);
+        if (refused === null || failure === null) this.#restart(how, Date.now() - startedAt);
+        refused?.(how);
       });
     });
+  }
+
+  #fork(): ChildProcess {
+    const { main, config, log } = this.program;
+    const fd = openSync(log, 'a');
+    try {
+      return fork(main, ['serve', '--config', config], {
+        detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [...REPLICA_NODE_OPTIONS], env: replicaEnvironment(process.env),
+      });
+    } finally {
+      closeSync(fd);
+    }
   }
 
   #restart(how: string, livedMs: number): void {
     if (livedMs > HEALTHY_MS) this.#pause = FIRST_PAUSE_MS;
     this.#report(`${how}; see ${this.program.log}. Starting it again in ${this.#pause / 1000} s.`);
-    this.#timer = setTimeout(() => { this.#spawn((failure) => { if (failure === null) this.#report(`replica ${this.program.id} runs again (pid ${this.pid ?? '?'})`); }); }, this.#pause);
+    this.#timer = setTimeout(() => {
+      this.#spawn(() => { this.#report(`replica ${this.program.id} runs again (pid ${this.pid ?? '?'})`); }, null);
+    }, this.#pause);
     this.#pause = Math.min(MAX_PAUSE_MS, this.#pause * 2);
   }
 }

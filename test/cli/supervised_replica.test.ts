@@ -1,0 +1,63 @@
+/** The supervision of a replica's process, with small programs in its place. */
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { replicaEnvironment, SupervisedReplica } from '../../cli/start/supervised_replica.ts';
+import { REPLICA_NODE_OPTIONS } from '../../server/node_options.ts';
+import { until } from '../client/fake_group.ts';
+
+const SERVES = "process.send({ type: 'ready', address: '', httpAddress: null }); process.on('disconnect', () => process.exit(0)); setInterval(() => {}, 1000);";
+const REFUSES = "process.send({ type: 'failed', message: 'something is in the way' }, () => process.exit(5));";
+
+let directory: string;
+let replica: SupervisedReplica;
+let reports: string[];
+const says = (text: string): Promise<void> => until(() => reports.some((r) => r.includes(text)));
+const program = (text: string): Promise<void> => writeFile(join(directory, 'main.mjs'), text);
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'vrfs-supervised-'));
+  await mkdir(join(directory, 'log'));
+  reports = [];
+  replica = new SupervisedReplica({ id: 3, main: join(directory, 'main.mjs'), config: 'config.json', log: join(directory, 'log', 'replica.log') }, (line) => { reports.push(line); });
+});
+afterEach(async () => {
+  await replica.stop();
+  await rm(directory, { recursive: true });
+});
+
+describe('a supervised replica', () => {
+  it('whose directory has gone is reported and tried again, and nobody else is disturbed', async () => {
+    await program(SERVES);
+    await replica.start();
+    await rm(join(directory, 'log'), { recursive: true });
+    process.kill(replica.pid ?? 0, 'SIGKILL');
+    await says('replica 3 cannot be started: ENOENT');
+    await mkdir(join(directory, 'log'));
+    await says('replica 3 runs again');
+  });
+
+  it('that refuses to start is an error the first time, and is tried again later', async () => {
+    await program(REFUSES);
+    await expect(replica.start()).rejects.toThrow(/replica 3 .* cannot run: something is in the way/);
+    await program(SERVES);
+    await replica.start();
+    await program(REFUSES);
+    process.kill(replica.pid ?? 0, 'SIGKILL');
+    await says('cannot run: something is in the way');
+    await program(SERVES);
+    await says('replica 3 runs again');
+  });
+
+  it('is given the options for node', async () => {
+    await program(`import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(join(directory, 'options'))}, JSON.stringify(process.execArgv)); ${SERVES}`);
+    await replica.start();
+    expect(JSON.parse(await readFile(join(directory, 'options'), 'utf8'))).toEqual(REPLICA_NODE_OPTIONS);
+  });
+
+  it('is not told by the environment what only its own file may say', () => {
+    expect(replicaEnvironment({ PATH: '/bin', VRFS_DATA: 'd', VRFS_LISTEN: 'a:1', VRFS_HTTP_LISTEN: 'a:2', VRFS_MEMBER_ID: '2', VRFS_CLUSTER_ID: '', VRFS_DURABILITY: '', VRFS_LOG_FILE: 'l', VRFS_VIEW_CHANGE_MS: '900' }))
+      .toEqual({ PATH: '/bin', VRFS_VIEW_CHANGE_MS: '900' });
+  });
+});

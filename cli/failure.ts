@@ -1,7 +1,8 @@
 /** From whatever a command threw to a message and an exit code. */
 import { CommanderError } from 'commander';
-import { FsError } from '../client/fs_error.ts';
+import { errnoText, FsError } from '../client/fs_error.ts';
 import { VrfsError } from '../client/errors.ts';
+import type { ErrnoName } from '../fsservice/errno.ts';
 import { AssertionError } from '../lib/assert.ts';
 import { MountError } from '../mount/binding.ts';
 import { ExitCode } from './exit_codes.ts';
@@ -31,6 +32,26 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
+/** A refusal of the file system, told in the words of the command. */
+export class Refused extends Error {
+  override readonly name = 'Refused';
+  readonly code: ErrnoName;
+  constructor(code: ErrnoName, message: string, options?: ErrorOptions) {
+    super(`${code}: ${message}`, options);
+    this.code = code;
+  }
+}
+
+/** What `act` throws about a part of the way names the command and the path that the user gave. */
+export async function inTheWordsOf<T>(command: string, path: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (error instanceof FsError) throw new Refused(error.code, `${errnoText(error.code)}, ${command} '${path}'`, { cause: error });
+    throw error;
+  }
+}
+
 export interface Failure {
   readonly exitCode: ExitCode;
   /** For programs: an errno name, or the kind of the error. */
@@ -53,7 +74,7 @@ export function failureOf(error: unknown): Failure {
   }
   if (error instanceof Failed) return { exitCode: ExitCode.failed, code: 'FAILED', message: error.message, silent: true };
   if (error instanceof Interrupted) return { exitCode: ExitCode.interrupted, code: 'INTERRUPTED', message: error.message };
-  if (error instanceof FsError) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
+  if (error instanceof FsError || error instanceof Refused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof VrfsError) return ofVrfsError(error);
   if (error instanceof UsageError || error instanceof TypeError || error instanceof RangeError) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
   if (error instanceof EnvironmentError || error instanceof MountError) {

@@ -4,6 +4,9 @@ import { resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { connectionOptions, nonNegativeInteger, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { write, type Io } from '../io.ts';
+import type { FileSystem } from '../../client/file_system.ts';
+import { isFsError, type FsError } from '../../client/fs_error.ts';
+import { inTheWordsOf, Refused } from '../failure.ts';
 import { replaceLocalFile } from '../local_file.ts';
 import { eachPath } from './namespace.ts';
 
@@ -11,7 +14,7 @@ export function contentCommands(program: Command, io: Io): void {
   const cat = program.command('cat').description('print files').argument('<path...>');
   connectionOptions(cat).addHelpText('after', '\nExample:\n  vrfs cat /jobs/7/state').action(async (paths: string[], options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
-      for (const path of paths) for await (const chunk of fs.readStream(path)) await write(io.stdout, chunk);
+      for (const path of paths) await inTheWordsOf('cat', path, () => copyOut(fs, path, io));
     });
   });
 
@@ -20,8 +23,7 @@ export function contentCommands(program: Command, io: Io): void {
   const get = program.command('get').description('copy a file from the namespace to a local file, or to standard output (-)').argument('<path>').argument('<local>', 'local file, or -');
   connectionOptions(get).addHelpText('after', '\nExample:\n  vrfs get /etc/app.conf ./app.conf').action(async (path: string, local: string, options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
-      if (local === '-') for await (const chunk of fs.readStream(path)) await write(io.stdout, chunk);
-      else await replaceLocalFile(resolve(io.cwd, local), fs.readStream(path));
+      await inTheWordsOf('get', path, () => (local === '-' ? copyOut(fs, path, io) : replaceLocalFile(resolve(io.cwd, local), fs.readStream(path))));
     });
   });
 
@@ -34,6 +36,10 @@ export function contentCommands(program: Command, io: Io): void {
   connectionOptions(truncate).addHelpText('after', '\nExample:\n  vrfs truncate 0 /jobs/7/log').action(async (size: number, paths: string[], options: ConnectionOptions) => {
     await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => fs.truncate(path, size)));
   });
+}
+
+async function copyOut(fs: FileSystem, path: string, io: Io): Promise<void> {
+  for await (const chunk of fs.readStream(path)) await write(io.stdout, chunk);
 }
 
 function octalMode(text: string): number {
@@ -52,12 +58,30 @@ function putCommand(program: Command, io: Io): void {
   command.action(async (local: string, path: string, options: ConnectionOptions & { mode?: number; exclusive?: boolean; ifVersion?: number }) => {
     // Opened first: a local file that is not there is no reason to connect.
     const source = local === '-' ? io.stdin : (await open(resolve(io.cwd, local))).createReadStream({ highWaterMark: 1 << 20 });
-    await withFileSystem(options, io, (fs) => fs.writeFile(path, buffers(source), {
-      ...(options.mode === undefined ? {} : { mode: options.mode }),
-      ...(options.ifVersion === undefined ? {} : { ifVersion: options.ifVersion }),
-      flag: options.exclusive === true ? 'wx' : 'w',
-    }));
+    await withFileSystem(options, io, async (fs) => {
+      try {
+        await fs.writeFile(path, buffers(source), {
+          ...(options.mode === undefined ? {} : { mode: options.mode }),
+          ...(options.ifVersion === undefined ? {} : { ifVersion: options.ifVersion }),
+          flag: options.exclusive === true ? 'wx' : 'w',
+        });
+      } catch (error) {
+        if (options.ifVersion !== undefined && isFsError(error, 'EAGAIN', 'EEXIST')) throw await otherVersion(fs, path, options.ifVersion, error);
+        throw error;
+      }
+    });
   });
+}
+
+/** As of now: the version that it had when it was compared may be another. */
+async function otherVersion(fs: FileSystem, path: string, wanted: number, error: FsError): Promise<Error> {
+  try {
+    const { attributes } = await fs.stat(path);
+    return new Refused(error.code, `'${path}' is at version ${attributes.version}, not ${wanted === 0 ? 'absent' : wanted}`, { cause: error });
+  } catch (second) {
+    if (isFsError(second)) return error;
+    throw second;
+  }
 }
 
 async function* buffers(source: AsyncIterable<unknown>): AsyncGenerator<Buffer, void, void> {

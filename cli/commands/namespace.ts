@@ -2,10 +2,10 @@
 import { Option, type Command } from 'commander';
 import type { FileSystem } from '../../client/file_system.ts';
 import { isFsError } from '../../client/fs_error.ts';
-import { baseName, joinPath, pathBytes, printable } from '../../client/paths.ts';
+import { baseName, isRootPath, joinPath, pathBytes, printable } from '../../client/paths.ts';
 import type { Dirent, Stats } from '../../client/stats.ts';
 import { connectionOptions, jsonOption, nonNegativeInteger, withFileSystem, type ConnectionOptions } from '../connected.ts';
-import { Failed, UsageError } from '../failure.ts';
+import { Failed, Refused, UsageError } from '../failure.ts';
 import { jsonName, jsonStats, longLine, modeText, octal, sizeText, timeText } from '../format.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { changeMode } from '../mode.ts';
@@ -105,12 +105,22 @@ function removeCommands(program: Command, io: Io): void {
   const rm = program.command('rm').description('remove files, and trees').argument('<path...>')
     .option('-r, --recursive', 'directories with all that is in them').option('-f, --force', 'no error when there is nothing');
   connectionOptions(rm).addHelpText('after', '\nExample:\n  vrfs rm -r /jobs/7').action(async (paths: string[], options: ConnectionOptions & { recursive?: boolean; force?: boolean }) => {
-    await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => fs.rm(path, options)));
+    if (paths.some((path) => isRootPath(pathBytes(path)))) throw new UsageError('the root itself cannot be removed: name what is in it, as vrfs rm -r /a /b. Nothing was done');
+    await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => remove(fs, path, options)));
   });
   const rmdir = program.command('rmdir').description('remove empty directories').argument('<path...>');
   connectionOptions(rmdir).addHelpText('after', '\nExample:\n  vrfs rmdir /jobs').action(async (paths: string[], options: ConnectionOptions) => {
     await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => fs.rmdir(path)));
   });
+}
+
+async function remove(fs: FileSystem, path: string, options: { readonly recursive?: boolean; readonly force?: boolean }): Promise<void> {
+  try {
+    await fs.rm(path, options);
+  } catch (error) {
+    if (options.recursive !== true && isFsError(error, 'EISDIR')) throw new Refused('EISDIR', `'${path}' is a directory: vrfs rm -r removes it with all that is in it, vrfs rmdir when it is empty`, { cause: error });
+    throw error;
+  }
 }
 
 /** Goes on after a refusal, as rm(1) does, and fails at the end. */
@@ -121,7 +131,7 @@ export async function eachPath(paths: readonly string[], io: Io, act: (path: str
       await act(path);
     } catch (error) {
       // With one path the error itself says all; and without an answer there is no going on.
-      if (paths.length === 1 || !isFsError(error)) throw error;
+      if (paths.length === 1 || !(isFsError(error) || error instanceof Refused)) throw error;
       failures++;
       await note(io, `vrfs: ${error.message}`);
     }

@@ -8,6 +8,8 @@ import { EnvironmentError, failureOf } from '../../cli/failure.ts';
 import { modeText, sizeText, table, timeText } from '../../cli/format.ts';
 import { changeMode } from '../../cli/mode.ts';
 import { openGroup } from '../../cli/start/group_directory.ts';
+import { StoreOpenError } from '../../checkpoint/key_value_store.ts';
+import { ForeignJournalError } from '../../server/journal_scan.ts';
 import { vrfs } from './harness.ts';
 
 describe('modes', () => {
@@ -55,6 +57,12 @@ describe('texts', () => {
   it('of faults carry the trace', () => {
     expect(failureOf(new Error('oops'))).toMatchObject({ exitCode: 70, code: 'INTERNAL' });
     expect(failureOf('odd')).toMatchObject({ exitCode: 70 });
+  });
+
+  it('of a directory that cannot be used do not', () => {
+    const damaged = failureOf(new StoreOpenError('damaged', 'records is damaged'));
+    expect(damaged).toEqual({ exitCode: 5, code: 'ENVIRONMENT', message: 'records is damaged' });
+    expect(failureOf(new ForeignJournalError('segment 1'))).toEqual({ exitCode: 5, code: 'ENVIRONMENT', message: 'segment 1' });
   });
 });
 

@@ -93,11 +93,34 @@ async function readJson(path: string, what: string): Promise<unknown> {
   }
 }
 
-function describe(issue: z.core.$ZodIssue, sources: ReadonlyMap<string, string>): string {
+/** What is allowed, in words; zod's own speak of types that nobody wrote. */
+function allowed(issue: z.core.$ZodIssue, given: unknown): string {
+  const is = given === undefined ? 'it is missing' : `not ${JSON.stringify(given)}`;
+  switch (issue.code) {
+    case 'too_small': return issue.origin === 'string' ? 'it is empty' : `has to be ${issue.minimum} at least, ${is}`;
+    case 'too_big': return `may be ${issue.maximum} at most, ${is}`;
+    case 'invalid_value': return `has to be one of ${issue.values.map(String).join(', ')}, ${is}`;
+    case 'invalid_union': return `has to be true or false, ${is}`;
+    case 'invalid_type':
+      if (given === undefined) return is;
+      return issue.expected === 'number' || issue.expected === 'int' ? `has to be a whole number, ${is}` : `has to be of type ${issue.expected}, ${is}`;
+    default: return issue.message;
+  }
+}
+
+function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
+  let value = root;
+  for (const key of path) value = typeof value === 'object' && value !== null ? (value as Readonly<Record<PropertyKey, unknown>>)[key] : undefined;
+  return value;
+}
+
+function describe(issue: z.core.$ZodIssue, sources: ReadonlyMap<string, string>, root: unknown): string {
   const key = issue.path.map(String).join('.');
   if (issue.code === 'unrecognized_keys') return `unknown: ${issue.keys.join(', ')} (known are ${KEYS.join(', ')})`;
+  const given = valueAt(root, issue.path);
+  if (key === 'data' && given === undefined) return 'which data directory? Give --data <directory> (or VRFS_DATA), or a configuration file that names it: --config <file>';
   const source = sources.get(String(issue.path[0]));
-  return `${key === '' ? 'the configuration' : key}${source === undefined ? '' : ` (from ${source})`}: ${issue.message}`;
+  return `${key === '' ? 'the configuration' : key}${source === undefined ? '' : ` (from ${source})`}: ${allowed(issue, given)}`;
 }
 
 /** Rejects with ConfigError: every key that is wrong, where it came from, and what is allowed. */
@@ -117,7 +140,7 @@ export async function loadConfig(sources: ConfigSources): Promise<ServerConfig> 
   for (const key of KEYS) put(key, sources.environment?.[environmentName(key)], environmentName(key));
   for (const [key, value] of Object.entries(sources.flags ?? {})) put(key, value, 'the command line');
   const parsed = Schema.safeParse(merged);
-  if (!parsed.success) throw new ConfigError(`the configuration is wrong: ${parsed.error.issues.map((i) => describe(i, origins)).join('; ')}`);
+  if (!parsed.success) throw new ConfigError(`the configuration is wrong: ${parsed.error.issues.map((i) => describe(i, origins, merged)).join('; ')}`);
   return Object.freeze(parsed.data);
 }
 
@@ -153,7 +176,7 @@ export interface Cluster {
 /** `origin` is for error messages: the file that the value came from. Throws ConfigError. */
 export function parseCluster(value: unknown, origin: string): Cluster {
   const parsed = ClusterSchema.safeParse(value);
-  if (!parsed.success) throw new ConfigError(`${origin} does not describe a group: ${parsed.error.issues.map((i) => describe(i, new Map())).join('; ')}`);
+  if (!parsed.success) throw new ConfigError(`${origin} does not describe a group: ${parsed.error.issues.map((i) => describe(i, new Map(), value)).join('; ')}`);
   const { clusterId, durability, members } = parsed.data;
   return {
     clusterId: Buffer.from(clusterId, 'hex'),

@@ -18,7 +18,7 @@ describe('the configuration', () => {
     expect(replicaOptions(config)).toEqual(DEFAULT_REPLICA_OPTIONS);
     expect(Object.isFrozen(config)).toBe(true);
     expect(config).toMatchObject({ logLevel: 'info', http: true });
-    await expect(loadConfig({})).rejects.toThrow(/data: /);
+    await expect(loadConfig({})).rejects.toThrow(/which data directory\? Give --data <directory>.*--config <file>/);
   });
 
   it('takes flags before the environment before the file', async () => {
@@ -33,10 +33,13 @@ describe('the configuration', () => {
 
   it('says which key is wrong, where it came from and what is allowed', async () => {
     const load = (flags: Record<string, unknown>, environment: Record<string, string> = {}): Promise<unknown> => loadConfig({ flags: { data: 'd', ...flags }, environment });
-    await expect(load({ checkpointOps: 0 })).rejects.toThrow(/checkpointOps \(from the command line\): .*>=1/);
-    await expect(load({}, { VRFS_PIPELINE: 'many' })).rejects.toThrow(/pipeline \(from VRFS_PIPELINE\)/);
+    await expect(load({ checkpointOps: 0 })).rejects.toThrow(/checkpointOps \(from the command line\): has to be 1 at least, not 0/);
+    await expect(load({}, { VRFS_PIPELINE: 'many' })).rejects.toThrow(/pipeline \(from VRFS_PIPELINE\): has to be a whole number, not "many"/);
+    await expect(load({ http: 'perhaps' })).rejects.toThrow(/http .*: has to be true or false, not "perhaps"/);
+    await expect(load({ checkpointOps: 1.5 })).rejects.toThrow(/checkpointOps .*: has to be a whole number, not 1.5/);
+    await expect(load({ maxSessions: 1e9 })).rejects.toThrow(/maxSessions .*: may be 1000000 at most/);
     await expect(load({ listen: 'localhost' })).rejects.toThrow(/listen .*"localhost" is not an address: write host:port/);
-    await expect(load({ durability: 'tape' })).rejects.toThrow(/durability.*"disk"\|"memory"/);
+    await expect(load({ durability: 'tape' })).rejects.toThrow(/durability.*: has to be one of disk, memory, not "tape"/);
     await expect(load({ viewChangeMs: 100, heartbeatMs: 50 })).rejects.toThrow(/viewChangeMs.*three times heartbeatMs/);
     await expect(load({ checkpointOpz: 5 })).rejects.toThrow(/unknown: checkpointOpz \(known are data,/);
     await expect(load({ journalSegmentBytes: 1_000_001 })).rejects.toThrow(/a multiple of 4096/);

@@ -2,6 +2,7 @@
  * From a data directory to a BootState: what the replica starts from, and the open files behind its ports. What was
  * opened is closed again when a later step fails.
  */
+import { access } from 'node:fs/promises';
 import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
 import { RecordStore } from '../checkpoint/record_store.ts';
 import { view } from '../lib/ids.ts';
@@ -81,6 +82,15 @@ function refuse(data: DataDirectory, config: ServerConfig): void {
   }
 }
 
+async function refuseWithoutJournal(directory: string): Promise<void> {
+  try {
+    await access(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    throw new DataDirectoryError('missing', `the journal ${directory} is not there: put it back; if it is lost, make an empty directory of that name and start the replica again: it then fetches its log from the others, a majority of whom have to run`);
+  }
+}
+
 type BootLog = BootState['log'];
 
 async function openJournal(data: DataDirectory, checkpoint: CheckpointId, config: ServerConfig, log: Log, events: JournalEvents): Promise<{ journal: DiskJournal | MemoryJournal; log: BootLog; tornBytes: number }> {
@@ -88,6 +98,7 @@ async function openJournal(data: DataDirectory, checkpoint: CheckpointId, config
   if (data.superblock.configuration.durability === 'memory') {
     return { journal: new MemoryJournal(events.onDurable), log: empty, tornBytes: 0 };
   }
+  await refuseWithoutJournal(data.journal);
   const { journal, scan } = await DiskJournal.open({
     directory: data.journal, clusterId: data.clusterId, memberId: data.memberId, checkpoint, segmentBytes: config.journalSegmentBytes, ...events,
   });

@@ -131,7 +131,7 @@ function reasonOf(error: unknown): string {
 function transferReport(r: FetchReport): TransferReport {
   return {
     bytesReceived: r.bytesReceived, recordBytes: r.recordBytes, recordsChanged: r.recordsChanged, stateBytes: r.stateBytes,
-    requests: r.requests, milliseconds: r.milliseconds,
+    requests: r.requests, milliseconds: Math.round(r.milliseconds),
     donors: r.donors.filter((donor) => donor.bytesReceived > 0).map((donor) => donor.name),
   };
 }

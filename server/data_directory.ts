@@ -13,7 +13,6 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { defined } from '../lib/assert.ts';
 import { ZERO_DIGEST } from '../lib/hash.ts';
 import { opNumber, view, type MemberId } from '../lib/ids.ts';
 import { RecordStore } from '../checkpoint/record_store.ts';
@@ -162,7 +161,7 @@ function parseVersion(root: string, text: string): Version {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new DataDirectoryError('notOurs', `${join(root, VERSION_NAME)} is not JSON (${(error as Error).message}), so ${root} is not taken for a data directory of vrfs`);
+    throw new DataDirectoryError('notOurs', `${join(root, VERSION_NAME)} is not JSON (${(error as Error).message}), so ${root} is not taken for a data directory of vrfs: give another path (--data), or put the file back as it was; it never changes`);
   }
   const newer = z.object({ format: z.literal(DATA_FORMAT), version: z.number().gt(DATA_VERSION) }).safeParse(json);
   if (newer.success) {
@@ -170,8 +169,8 @@ function parseVersion(root: string, text: string): Version {
   }
   const parsed = Version.safeParse(json);
   if (!parsed.success) {
-    const issue = defined(parsed.error.issues[0], 'issue');
-    throw new DataDirectoryError('notOurs', `${join(root, VERSION_NAME)} does not describe a data directory of vrfs (${issue.path.join('.')}: ${issue.message})`);
+    const wrong = [...new Set(parsed.error.issues.map((issue) => issue.path.join('.')))].filter((key) => key !== '').join(', ');
+    throw new DataDirectoryError('notOurs', `${join(root, VERSION_NAME)} does not describe a data directory of vrfs${wrong === '' ? '' : ` (missing or wrong: ${wrong})`}: give another path (--data), or put the file back as it was; it never changes`);
   }
   return parsed.data;
 }

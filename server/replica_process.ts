@@ -149,6 +149,9 @@ export class ReplicaProcess implements RunningReplica {
     if (this.#halted) return { ok: false, reason: 'the replica has stopped after an error; see its log' };
     const s = this.replica.status();
     if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
+    if (s.status === 'recovering' && s.configuration.durability === 'memory' && this.#sink.counts.has('group-cannot-recover')) {
+      return { ok: false, reason: 'so many replicas of this group with durability memory have stopped at once that what it held is gone. Make a new group: vrfs new-cluster, vrfs format and vrfs serve in new directories (with durability disk a group outlives this)' };
+    }
     if (s.status === 'recovering') return { ok: false, reason: `recovering: this needs the answers of ${Math.floor(s.configuration.members.length / 2) + 1} other replicas or of a working group; start them if they are down` };
     if (s.status === 'view-change') return { ok: false, reason: 'a new primary is being elected; this needs a majority of the replicas' };
     const silent = s.isPrimary ? 0 : s.peers.find((p) => p.id === s.primary)?.silentMs ?? null;
@@ -196,7 +199,7 @@ export class ReplicaProcess implements RunningReplica {
       envelope: () => defined(this.#envelope ?? undefined, 'a superblock is written before anything is sent'),
       onMessage: (from, message, bytes) => { this.#step(from, message, bytes); },
       onConnected: (member) => { this.#log.info({ member }, `connected to member ${member}`); },
-      onDisconnected: (member, reason) => { this.#log.warn({ member, reason }, `no connection to member ${member}`); },
+      onDisconnected: (member, reason) => { this.#log.warn({ member }, `no connection to member ${member}: ${reason ?? 'the other side has closed it'}`); },
     });
     const clients = new ClientLinks({
       clusterId: data.clusterId, maxConnections: this.#config.maxClientConnections, requestTurn,

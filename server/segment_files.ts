@@ -27,7 +27,7 @@ export async function syncDirectory(directory: PathLike): Promise<void> {
   }
 }
 
-/** All segments, ascending. An absent directory has none. */
+/** All segments, ascending. Rejects with ENOENT when the directory is absent. */
 export async function readSegments(directory: string): Promise<SegmentBytes[]> {
   const segments: SegmentBytes[] = [];
   for (const name of (await readdir(directory)).sort()) {

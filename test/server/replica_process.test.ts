@@ -1,4 +1,4 @@
-import { readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
@@ -119,6 +119,21 @@ describe('a group of three', () => {
   });
 });
 
+describe('a memory-mode group whose replicas have all stopped', () => {
+  it('serves nothing, and says that what it held is gone', async () => {
+    const group = await TestGroup.make({ durability: 'memory' });
+    await group.startAll();
+    await writeFiles(await group.client(), 0, 10);
+    await group.stop();
+    await group.startAll();
+    const reason = (id: number): string => {
+      const health = group.replica(id).health();
+      return health.ok ? 'healthy' : health.reason;
+    };
+    await until(() => [1, 2, 3].every((id) => reason(id).includes('what it held is gone. Make a new group')), 'all say so');
+  });
+});
+
 describe('a replica that cannot go on or start', () => {
   it('stops at the first broken invariant: nothing is sent or written after it', async () => {
     const group = await TestGroup.make();
@@ -181,6 +196,21 @@ describe('a replica that cannot go on or start', () => {
       await expectFiles(await group.client(), 90);
     });
   }
+
+  it('says what to do about a journal that has gone, and that helps', async () => {
+    const group = await TestGroup.make();
+    await group.startAll();
+    const client = await group.client();
+    await writeFiles(client, 0, 20);
+    await converged(group);
+    await group.stopOne(2);
+    await rm(join(group.data(2), 'journal'), { recursive: true });
+    await expect(group.start(2)).rejects.toThrow(/the journal .*journal is not there: put it back; if it is lost, make an empty directory of that name/);
+    await mkdir(join(group.data(2), 'journal'));
+    expect((await group.start(2)).status().recovery.bootLogIntact).toBe(false);
+    await converged(group);
+    await expectFiles(client, 20);
+  });
 
   it('refuses damaged records, and what it says helps', async () => {
     const group = await TestGroup.make({ flags: { checkpointOps: 20 } });

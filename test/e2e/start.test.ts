@@ -1,6 +1,6 @@
 /** `vrfs start` as a user meets it: real processes, a real mount, and what can go wrong. Needs a build, and /dev/fuse. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -143,6 +143,30 @@ describe('vrfs start', () => {
     const insisting = new Started('--mount', './mnt');
     expect(await insisting.exited).toBe(5);
     rmSync(join(directory, 'mnt', 'in the way'));
+  });
+
+  it('goes on with the others when the directory of one goes, and refuses to make it anew', async () => {
+    const data = ['--data', './three', '--no-mount'];
+    const group = new Started(...data, '--port', String(port + 20), '--http-port', String(port + 120));
+    await group.serves();
+    const three = join(directory, 'three', '3');
+    const { pid } = JSON.parse(readFileSync(join(three, 'LOCK'), 'utf8')) as { pid: number };
+    renameSync(three, join(directory, 'three-3-elsewhere'));
+    process.kill(pid, 'SIGKILL');
+    await group.says('replica 3 cannot be started: ENOENT');
+    const servers = ['--server', [20, 21].map((i) => `127.0.0.1:${port + i}`).join(',')];
+    expect(vrfs('mkdir', '/still', ...servers)).toMatchObject({ status: 0 });
+    group.child.kill('SIGINT');
+    group.child.kill('SIGTERM');
+    expect(await group.exited).toBe(130);
+    const without = new Started(...data);
+    expect(await without.exited).toBe(5);
+    expect(without.output).toMatch(/replica 3, .*three\/3, is not there any more\n {2}remedy: put the directory back/);
+    renameSync(join(directory, 'three-3-elsewhere'), three);
+    const again = new Started(...data);
+    await again.serves();
+    expect(vrfs('ls', '/', ...servers)).toMatchObject({ status: 0, stdout: 'still\n' });
+    expect(await again.stop()).toBe(0);
   });
 
   it('says that a group in memory does not outlive its processes', async () => {

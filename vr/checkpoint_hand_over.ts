@@ -88,6 +88,11 @@ export class CheckpointHandOver {
       r.event('checkpoint-not-ahead', { op: target.op, executed: r.executed });
       return;
     }
+    if (r.phase !== 'recovering' && target.op < r.log.base) {
+      // Older than this log: what lies between is not here. The group's next checkpoint will do.
+      r.event('checkpoint-too-old', { op: target.op, base: r.log.base });
+      return;
+    }
     for (const [member, roots] of this.#peerRoots) {
       const root = roots.get(target.op);
       if (root !== undefined && root !== target.root) {
@@ -117,15 +122,21 @@ export class CheckpointHandOver {
     r.catchUp.cancel();
     this.#remember(id);
     r.event('state-installed', { op: id.op });
-    // A log that ends below the checkpoint, or differs from what was committed there, begins anew behind it. The
-    // log-view stays: up to here all logs agree, and nothing more is claimed (row 3).
-    if (r.log.hashAt(id.op) !== id.entryHash && id.op > r.log.base) {
+    if (r.phase === 'recovering') {
+      // Its log is whatever follows its state, also when this is an older state than the one before. Nothing is journaled:
+      // it may have acknowledged more than this in its log-view, and the journal must go on to say that it is damaged
+      // until the recovery has installed a whole log.
       r.log.reset(id.op, id.entryHash);
-      // A recovering replica may have acknowledged more than this in its log-view: its journal must go on to say
-      // that it is damaged until the recovery has installed a whole log.
-      if (r.phase !== 'recovering') r.persistence.install(r.logView, id.op, id.entryHash, []);
+      r.commit = id.op;
+    } else {
+      // A log that ends below the checkpoint, or differs from what was committed there, begins anew behind it. The
+      // log-view stays: up to here all logs agree, and nothing more is claimed (row 3).
+      if (r.log.hashAt(id.op) !== id.entryHash) {
+        r.log.reset(id.op, id.entryHash);
+        r.persistence.install(r.logView, id.op, id.entryHash, []);
+      }
+      r.commit = opNumber(Math.max(r.commit, id.op));
     }
-    r.commit = opNumber(Math.max(r.commit, id.op));
     r.execution.reset(id);
     r.persistence.afterJournal(() => {
       // A slow journal may have let a newer checkpoint pass.

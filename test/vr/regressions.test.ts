@@ -249,4 +249,35 @@ describe('what must not go on for ever', () => {
     cluster.heal();
     cluster.untilConverged();
   });
+
+  test('a recovering replica may be given an older state than the one that it had just installed', () => {
+    const cluster = new Cluster({ members: 5, durability: 'memory', replica: { checkpointOps: 5, retainEntries: 0 } });
+    const client = new TestClient(cluster).register();
+    cluster.untilConverged();
+    const [one, two, five] = [cluster.node(0), cluster.node(1), cluster.node(4)];
+    const write = (n: number): void => { for (let i = 0; i < n; i++) client.write(`w${i}`); };
+    write(8);
+    cluster.run(100);
+    // Member 2 takes no further checkpoints, and keeps its log.
+    two.slowCheckpoint = true;
+    write(15);
+    five.crash();
+    write(20);
+    five.start();
+    five.slowFetch = true;
+    cluster.until(() => five.replica.handOver.fetching, 'a first transfer');
+    write(20);
+    five.slowFetch = false;
+    cluster.until(() => {
+      five.failFetch = five.event('state-installed') !== undefined;
+      return five.event('state-transfer-failed') !== undefined;
+    }, 'a second transfer that fails');
+    one.crash();
+    cluster.until(() => two.replica.isPrimary && two.replica.normal.serving, 'member 2 as primary');
+    expect(two.replica.persistence.superblock.checkpoint.op).toBeLessThan(five.replica.log.base);
+    five.failFetch = false;
+    two.slowCheckpoint = false;
+    one.start();
+    cluster.untilConverged();
+  });
 });

@@ -190,8 +190,8 @@ export class ReplicaProcess implements RunningReplica {
     const { data, store, journal } = booted;
     const { configuration } = data.superblock;
     const recovery = new RecoveryTracker(this.#log, booted.state, booted.tornBytes, () => {
-      const { recordBytes, overlayBytes } = store.status();
-      return recordBytes + overlayBytes;
+      const { recordBytes, overlayBytes, frozenBytes } = store.status();
+      return recordBytes + overlayBytes + frozenBytes;
     });
     const requestTurn = (): void => { this.#turn.request(); };
     const peers = new PeerLinks({

@@ -73,6 +73,7 @@ function settings(): Settings {
   }
   const range = /^(\d+)\.\.(\d+)$/.exec(text(values.seeds) ?? '1..100');
   if (range === null) fail(`--seeds takes A..B, not '${String(values.seeds)}'`);
+  if (Number(range[1]) > Number(range[2])) fail(`--seeds ${String(values.seeds)} is an empty range: the first seed comes first`);
   const one = values.seed === undefined ? undefined : natural('seed', values.seed, 1);
   const replicas = values.replicas === undefined ? null : natural('replicas', values.replicas, 3);
   if (replicas !== null && (replicas < 1 || replicas > 9)) fail('--replicas takes 1 to 9');

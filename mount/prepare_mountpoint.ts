@@ -1,5 +1,5 @@
 /** What has to be in order before a mount is tried; each thing that is not says what to do. */
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { MountError } from './binding.ts';
@@ -26,6 +26,9 @@ export async function prepareMountpoint(mountpoint: string, log: MountLog): Prom
   return target;
 }
 
+/** Major 10, minor 229, as stat() encodes them. */
+const FUSE_DEVICE = (10 << 8) | 229;
+
 /** @throws MountError when this machine, or this user, cannot do FUSE */
 export function checkDevice(device = '/dev/fuse'): void {
   try {
@@ -36,6 +39,10 @@ export function checkDevice(device = '/dev/fuse'): void {
       ? 'load the kernel module (modprobe fuse); in a container start it with --device /dev/fuse --cap-add SYS_ADMIN'
       : isRoot() ? 'in a container allow the device: --device /dev/fuse --cap-add SYS_ADMIN' : 'as root: chmod 666 /dev/fuse (what udev does where fuse3 is installed); or mount as root';
     throw new MountError(`${device} cannot be opened: ${reason(error)}`, remedy, { cause: error });
+  }
+  const { rdev } = statSync(device);
+  if (rdev !== FUSE_DEVICE) {
+    throw new MountError(`${device} is not the FUSE device (character 10:229)`, `make it anew: rm ${device} && mknod ${device} c 10 229`);
   }
 }
 

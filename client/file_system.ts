@@ -11,11 +11,13 @@
  */
 import type { Attributes, Credentials, DirectoryEntry, FileSystemStatistics, FileType, SetAttributes } from '../fsservice/operations.ts';
 import { EMPTY } from '../lib/bytes.ts';
+import type { Ino } from '../lib/ids.ts';
 import { atPath, Caller, type OperationClient } from './caller.ts';
 import type { QueryOptions } from './client.ts';
 import { ATOMIC_BYTES, readStream, readWhole, writeWhole, type Content } from './file_content.ts';
-import { isFsError } from './fs_error.ts';
+import { FsError, isFsError } from './fs_error.ts';
 import { isRootPath, parentPath, pathBytes, type PathLike } from './paths.ts';
+import { removeTree } from './remove_tree.ts';
 import { Dirent, Stats, timestamp } from './stats.ts';
 
 export interface FileSystemOptions {
@@ -137,13 +139,30 @@ export class FileSystem {
     await this.#caller.submit({ type: 'rmdir', at: atPath(pathBytes(path)) });
   }
 
-  /** `recursive`: a whole tree in one step, however large. `force`: no error when there is nothing. */
+  /**
+   * `recursive`: a directory with all that is in it; for root in one step, however large it is, for others name by name, until the first that they may not
+   * remove. `force`: no error when there is nothing.
+   */
   async rm(path: PathLike, options: { readonly recursive?: boolean; readonly force?: boolean } = {}): Promise<void> {
     try {
-      await this.#caller.submit({ type: options.recursive === true ? 'removeTree' : 'unlink', at: atPath(pathBytes(path)) });
+      if (options.recursive === true) await this.#removeTree(pathBytes(path));
+      else await this.#caller.submit({ type: 'unlink', at: atPath(pathBytes(path)) });
     } catch (error) {
       if (options.force !== true || !isFsError(error, 'ENOENT')) throw error;
     }
+  }
+
+  async #removeTree(path: Buffer): Promise<void> {
+    const { client, credentials, read } = this.#caller;
+    if (credentials.uid === 0) {
+      await this.#caller.submit({ type: 'removeTree', at: atPath(path) });
+      return;
+    }
+    const refusal = await removeTree({
+      submit: (operation) => client.submit({ credentials, operation }),
+      query: (operation) => client.query({ credentials, operation }, read),
+    }, path);
+    if (refusal !== null) throw new FsError(refusal.errno, refusal.syscall, refusal.path);
   }
 
   // --- names -----------------------------------------------------------------------------------------------------------
@@ -214,48 +233,31 @@ export class FileSystem {
     await this.#caller.submit({ type: 'write', at: atPath(pathBytes(path)), offset, data });
   }
 
-  /**
-   * Appends; the file is made when absent. Atomic among appenders while the file stays within 1 MiB; beyond that two that append at
-   * the same moment may overwrite each other.
-   */
+  /** Appends up to 1 MiB whole, and more in steps of 1 MiB, whoever else appends at the same time; the file is made when absent. */
   async appendFile(path: PathLike, content: string | Buffer, options: { readonly mode?: number } = {}): Promise<void> {
-    const bytes = pathBytes(path);
     const data = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
-    const mode = this.#newFileMode(options);
+    const ino = await this.#appendFirst(pathBytes(path), data.subarray(0, ATOMIC_BYTES), this.#newFileMode(options));
+    // All steps go to the file that the first one found.
+    for (let at = ATOMIC_BYTES; at < data.length; at += ATOMIC_BYTES) {
+      await this.#caller.submit({ type: 'write', at: { dir: ino, path: EMPTY }, offset: 'end', data: data.subarray(at, at + ATOMIC_BYTES) });
+    }
+  }
+
+  /** A file that is absent is made with `data` in it. */
+  async #appendFirst(path: Buffer, data: Buffer, mode: number): Promise<Ino> {
+    const at = atPath(path);
     for (;;) {
-      if (await this.#appendOnce(bytes, data, mode)) return;
-    }
-  }
-
-  /** False: somebody else changed the file meanwhile. */
-  async #appendOnce(path: Buffer, data: Buffer, mode: number): Promise<boolean> {
-    let attributes: Attributes | null = null;
-    try {
-      ({ attributes } = await this.#caller.query({ type: 'getattr', at: atPath(path), follow: true }));
-    } catch (error) {
-      if (!isFsError(error, 'ENOENT')) throw error;
-    }
-    if (attributes !== null && attributes.size + data.length > ATOMIC_BYTES) {
-      await this.#writeAt(path, attributes.size, data);
-      return true;
-    }
-    if (attributes === null && data.length > ATOMIC_BYTES) {
-      await this.#caller.submit({ type: 'create', at: atPath(path), mode, exclusive: false, truncate: false });
-      return false;
-    }
-    try {
-      const old = attributes === null || attributes.size === 0 ? EMPTY : (await this.#caller.query({ type: 'read', at: { dir: attributes.ino, path: EMPTY }, offset: 0, length: attributes.size })).data;
-      await this.#caller.submit({ type: 'putFile', at: atPath(path), mode, data: Buffer.concat([old, data]), ifVersion: attributes?.version ?? 0 });
-      return true;
-    } catch (error) {
-      if (isFsError(error, attributes === null ? 'EEXIST' : 'EAGAIN', 'ENOENT', 'ESTALE')) return false;
-      throw error;
-    }
-  }
-
-  async #writeAt(path: Buffer, offset: number, data: Buffer): Promise<void> {
-    for (let at = 0; at < data.length; at += ATOMIC_BYTES) {
-      await this.#caller.submit({ type: 'write', at: atPath(path), offset: offset + at, data: data.subarray(at, at + ATOMIC_BYTES) });
+      try {
+        return (await this.#caller.submit({ type: 'write', at, offset: 'end', data })).attributes.ino;
+      } catch (error) {
+        if (!isFsError(error, 'ENOENT')) throw error;
+      }
+      try {
+        return (await this.#caller.submit({ type: 'putFile', at, mode, data, ifVersion: 0 })).attributes.ino;
+      } catch (error) {
+        // Somebody made it in between.
+        if (!isFsError(error, 'EEXIST')) throw error;
+      }
     }
   }
 

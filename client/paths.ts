@@ -20,7 +20,7 @@ export function joinPath(directory: Buffer, name: Buffer): Buffer {
 }
 
 /** Without trailing slashes, except for the root itself. */
-function trimmed(path: Buffer): Buffer {
+export function trimmedPath(path: Buffer): Buffer {
   let end = path.length;
   while (end > 1 && path[end - 1] === SLASH) end--;
   return path.subarray(0, end);
@@ -28,20 +28,20 @@ function trimmed(path: Buffer): Buffer {
 
 /** The directory that holds the last component: '/' or '.' when there is none before it. */
 export function parentPath(path: Buffer): Buffer {
-  const p = trimmed(path);
+  const p = trimmedPath(path);
   const slash = p.lastIndexOf(SLASH);
   if (slash < 0) return DOT;
-  return slash === 0 ? p.subarray(0, 1) : trimmed(p.subarray(0, slash));
+  return slash === 0 ? p.subarray(0, 1) : trimmedPath(p.subarray(0, slash));
 }
 
 /** The last component; of the root '/'. */
 export function baseName(path: Buffer): Buffer {
-  const p = trimmed(path);
+  const p = trimmedPath(path);
   return p.length === 1 ? p : p.subarray(p.lastIndexOf(SLASH) + 1);
 }
 
 export function isRootPath(path: Buffer): boolean {
-  const p = trimmed(path);
+  const p = trimmedPath(path);
   return p.length === 1 && (p[0] === SLASH || p[0] === DOT[0]);
 }
 

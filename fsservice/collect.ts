@@ -17,7 +17,7 @@ import {
 import { COLLECT_BLOCKS, COLLECT_RECORDS } from './limits.ts';
 import type { Operation, Results } from './operations.ts';
 import { dispose, dropHolds, dropLink, putFreeing, releaseOrphans } from './orphans.ts';
-import { mayAccess, mayDelete, MAY_EXEC, MAY_READ, MAY_WRITE, ownerOrRoot } from './permissions.ts';
+import { isRoot, mayDelete } from './permissions.ts';
 import { decodeEntry } from './records.ts';
 
 type Of<T extends Operation['type']> = Extract<Operation, { type: T }>;
@@ -25,8 +25,8 @@ type Of<T extends Operation['type']> = Extract<Operation, { type: T }>;
 // --- removeTree ------------------------------------------------------------------------------------------------------
 
 /**
- * Whoever may remove the top directory's name, owns it (or is root) and may list and change it, may remove all below.
- * The directories below are not asked: that would be unbounded.
+ * Of a directory it is for root, whom no directory below could refuse. Those of anybody else would have to be asked one by one, which is
+ * unbounded: others remove a tree name by name (client/remove_tree.ts).
  */
 export function removeTree(ctx: Context, o: Of<'removeTree'>): Outcome<Results['removeTree']> {
   const found = resolveVictim(ctx, o.at);
@@ -36,10 +36,7 @@ export function removeTree(ctx: Context, o: Of<'removeTree'>): Outcome<Results['
   if (last.slash && !isDirectory) return Errno.ENOTDIR;
   const forbidden = mayDelete(last.dir, victim, isDirectory, ctx.credentials);
   if (forbidden !== 0) return forbidden;
-  if (isDirectory && victim.size > 0) {
-    if (!ownerOrRoot(victim, ctx.credentials)) return Errno.EPERM;
-    if (!mayAccess(victim, ctx.credentials, MAY_READ | MAY_WRITE | MAY_EXEC)) return Errno.EACCES;
-  }
+  if (isDirectory && !isRoot(ctx.credentials)) return Errno.EPERM;
   removeName(ctx, last, isDirectory);
   if (isDirectory) cutOff(ctx, victim);
   else dropLink(ctx, victim);

@@ -61,11 +61,12 @@ export function write(ctx: Context, o: Of<'write'>): Outcome<Results['write']> {
   const denied = checkData(ctx, inode, MAY_WRITE, o.at.path.length === 0);
   if (denied !== 0) return denied;
   if (o.data.length === 0) return { attributes: attributesOf(inode) };
-  if (o.offset + o.data.length > ctx.limits.maxFileSize) return Errno.EFBIG;
-  const old = readBlocks(ctx, inode, o.offset, o.data.length);
-  const delta = growth(old, o.offset, o.data.length);
+  const offset = o.offset === 'end' ? inode.size : o.offset;
+  if (offset + o.data.length > ctx.limits.maxFileSize) return Errno.EFBIG;
+  const old = readBlocks(ctx, inode, offset, o.data.length);
+  const delta = growth(old, offset, o.data.length);
   if (delta > 0 && ctx.counters.bytes + delta * UNIT > ctx.limits.maxBytes) return Errno.ENOSPC;
-  layData(ctx, inode, o.offset, o.data, old, delta);
+  layData(ctx, inode, offset, o.data, old, delta);
   changed(ctx, inode);
   ctx.records.putInode(inode);
   return { attributes: attributesOf(inode) };

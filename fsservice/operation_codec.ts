@@ -91,6 +91,18 @@ function takeData(r: Reader, max: number): Buffer {
   return data;
 }
 
+/** On the wire, the offset 'end' of a write: no file reaches as far as 2^53 - 1. */
+const OFFSET_END = Number.MAX_SAFE_INTEGER;
+
+function putOffset(w: Writer, offset: number | 'end'): void {
+  if (offset !== 'end' && !(offset >= 0 && offset < OFFSET_END)) throw new RangeError(`the offset ${offset} of a write is not below 2^53 - 1`);
+  w.u53(offset === 'end' ? OFFSET_END : offset);
+}
+function takeOffset(r: Reader): number | 'end' {
+  const offset = r.u53();
+  return offset === OFFSET_END ? 'end' : offset;
+}
+
 function putSetAttributes(w: Writer, s: SetAttributes): void {
   let mask = 0;
   if (s.mode !== undefined) mask |= SET_MODE;
@@ -194,9 +206,10 @@ const codecs: { readonly [T in OperationType]: OperationCodec<T> } = {
   write: {
     encode(w, o) {
       putAt(w, o.at);
-      w.u53(o.offset).bytes32(o.data);
+      putOffset(w, o.offset);
+      w.bytes32(o.data);
     },
-    decode: (r) => ({ type: 'write', at: takeAt(r), offset: r.u53(), data: takeData(r, READ_MAX) }),
+    decode: (r) => ({ type: 'write', at: takeAt(r), offset: takeOffset(r), data: takeData(r, READ_MAX) }),
   },
   putFile: {
     encode(w, o) {

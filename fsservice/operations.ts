@@ -71,7 +71,8 @@ export type WriteOperation =
   | { readonly type: 'rmdir'; readonly at: At }
   | { readonly type: 'rename'; readonly from: At; readonly to: At; readonly flags: 'none' | 'noreplace' | 'exchange' }
   | { readonly type: 'setattr'; readonly at: At; readonly follow: boolean; readonly set: SetAttributes }
-  | { readonly type: 'write'; readonly at: At; readonly offset: number; readonly data: Buffer }
+  /** 'end': behind the file's last byte as it is when this is executed, so that appends never overlap. Below 2^53 - 1 otherwise. */
+  | { readonly type: 'write'; readonly at: At; readonly offset: number | 'end'; readonly data: Buffer }
   /**
    * The whole content of a small file (up to 1 MiB) in one atomic step; created when absent unless `ifVersion` is given. `ifVersion`: fail with EAGAIN unless the inode's
    * version is this (0: the file must not exist, else EEXIST) - a compare-and-set.
@@ -79,7 +80,7 @@ export type WriteOperation =
   | { readonly type: 'putFile'; readonly at: At; readonly mode: number; readonly data: Buffer; readonly ifVersion: number | null }
   | { readonly type: 'setxattr'; readonly at: At; readonly follow: boolean; readonly name: Buffer; readonly value: Buffer; readonly mode: 'any' | 'create' | 'replace' }
   | { readonly type: 'removexattr'; readonly at: At; readonly follow: boolean; readonly name: Buffer }
-  /** Unlinks a whole tree at once (a file too); its inodes are freed in bounded house-keeping steps. */
+  /** Unlinks a whole tree at once; its inodes are freed in bounded house-keeping steps. A directory is removed for root alone (else EPERM); anything else as by `unlink`. */
   | { readonly type: 'removeTree'; readonly at: At }
   /**
    * What a session that holds files open says now and then: having seen op `seenOp`, it holds exactly these inodes open.

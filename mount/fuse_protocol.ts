@@ -26,6 +26,8 @@ export const InitFlag = {
 /** In flags2. */
 export const InitFlag2 = { DIRECT_IO_ALLOW_MMAP: 1 << 4 } as const;
 export const OpenFlag = { DIRECT_IO: 1 << 0 } as const;
+/** In write_flags: from the page cache, on nobody's behalf in particular. */
+export const WRITE_CACHE = 1 << 0;
 export const WRITE_KILL_SUIDGID = 1 << 2;
 export const FATTR_FH = 1 << 6;
 const Fattr = { MODE: 1, UID: 2, GID: 4, SIZE: 8, ATIME: 16, MTIME: 32, ATIME_NOW: 128, MTIME_NOW: 256, KILL_SUIDGID: 2048 } as const;

@@ -3,7 +3,7 @@ import type { Ino } from '../lib/ids.ts';
 
 export interface OpenFile {
   readonly ino: Ino;
-  /** O_APPEND: every write goes to the end of the file as it is then. */
+  /** O_APPEND when it was opened: a write goes to the end of the file as it is then, unless the kernel says otherwise of that write. */
   readonly append: boolean;
 }
 

@@ -16,13 +16,13 @@ import { DirectoryStream } from './directory_stream.ts';
 import type { StreamEntry } from './directory_stream.ts';
 import {
   ATTR_OUT_SIZE, BODY, direntSize, ENTRY_OUT_SIZE, hasNoReply, INIT_OUT_SIZE, InitFlag, InitFlag2, Opcode, OPEN_OUT_SIZE, OpenFlag, putAttrOut, putDirent, putEntryOut, putInitOut,
-  putOpenOut, putStatfsOut, setattrOf, STATFS_OUT_SIZE, WRITE_KILL_SUIDGID,
+  putOpenOut, putStatfsOut, setattrOf, STATFS_OUT_SIZE, WRITE_CACHE, WRITE_KILL_SUIDGID,
 } from './fuse_protocol.ts';
 import type { FuseRequest } from './fuse_protocol.ts';
 import { KernelDevice } from './kernel_device.ts';
 import { unmountTree } from './mount_table.ts';
 import type { MountOptions } from './mount_options.ts';
-import { inode } from './vfs.ts';
+import { inode, O_APPEND } from './vfs.ts';
 import type { Outcome, Vfs } from './vfs.ts';
 
 const RENAME_NOREPLACE = 1;
@@ -216,8 +216,10 @@ export class KernelBinding implements Binding {
 
   #write(q: FuseRequest): void {
     const data = q.tail(40).subarray(0, q.u32(16));
-    const kill = (q.u32(20) & WRITE_KILL_SUIDGID) !== 0;
-    this.#run(q, this.#vfs.write(q.u64(0), q.u64(8), data, kill), (written) => {
+    const bits = q.u32(20);
+    // The flags of the descriptor as they are now. A page that was mapped, then written, has its place whatever they say.
+    const append = (bits & WRITE_CACHE) === 0 && (q.u32(32) & O_APPEND) !== 0;
+    this.#run(q, this.#vfs.write(q.u64(0), q.u64(8), data, { dropSetId: (bits & WRITE_KILL_SUIDGID) !== 0, append }), (written) => {
       const out = q.reply(0, 8);
       out.writeUInt32LE(written, BODY);
       this.#device.reply(out);

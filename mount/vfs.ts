@@ -32,6 +32,13 @@ export interface Listing {
   readonly entries: readonly DirectoryEntry[];
 }
 
+export interface WriteOptions {
+  /** The writer may not keep set-uid and set-gid. */
+  readonly dropSetId?: boolean;
+  /** What the kernel says of this write; default: as the file was opened (O_APPEND). */
+  readonly append?: boolean;
+}
+
 const SUPERUSER: Credentials = { uid: 0, gid: 0, groups: [] };
 /** Entries asked for at once: with attributes about 200 bytes each, well below a frame's bound. */
 const READDIR_PAGE = 1000;
@@ -243,26 +250,25 @@ export class Vfs {
   }
 
   /**
-   * All of `data` at `offset`, in logged operations of up to WRITE_MAX bytes. The value is the number of bytes written: fewer than `data.length` when
-   * a later part failed (the caller's next write then meets the error itself, as write(2) has it). `dropSetId`: the writer may not keep set-uid and set-gid.
+   * All of `data` at `offset`, or at the end of the file as it is then, in logged operations of up to WRITE_MAX bytes. The value is the number of bytes written: fewer than
+   * `data.length` when a later part failed (the caller's next write then meets the error itself, as write(2) has it).
    */
-  write(handle: number, offset: number, data: Buffer, dropSetId = false): Promise<Outcome<number>> {
+  write(handle: number, offset: number, data: Buffer, options: WriteOptions = {}): Promise<Outcome<number>> {
     const file = this.#handles.get(handle);
     if (file === undefined) return Promise.resolve(BAD_HANDLE);
-    return file.append ? this.#append(file.ino, data, dropSetId) : this.#write(file.ino, offset, data, dropSetId);
+    const dropSetId = options.dropSetId ?? false;
+    // The kernel's idea of the end of the file may be older than another mount's last write.
+    if (options.append ?? file.append) return this.#write(file.ino, 'end', data, dropSetId);
+    // The kernel lets 63 bits pass.
+    if (offset + data.length > Number.MAX_SAFE_INTEGER) return Promise.resolve({ ok: false, errno: Errno.EFBIG });
+    return this.#write(file.ino, offset, data, dropSetId);
   }
 
-  /** The kernel's idea of the end of the file may be older than another mount's last write: ask. The kernel keeps the appends of one mount apart. */
-  async #append(ino: Ino, data: Buffer, dropSetId: boolean): Promise<Outcome<number>> {
-    const now = await this.getattr(SUPERUSER, inode(ino));
-    return now.ok ? this.#write(ino, now.value.attributes.size, data, dropSetId) : now;
-  }
-
-  async #write(ino: Ino, offset: number, data: Buffer, dropSetId: boolean): Promise<Outcome<number>> {
+  async #write(ino: Ino, offset: number | 'end', data: Buffer, dropSetId: boolean): Promise<Outcome<number>> {
     let done = 0;
     do {
       const part = data.length <= WRITE_MAX ? data : data.subarray(done, done + WRITE_MAX);
-      const answer = await this.#client.submit({ credentials: SUPERUSER, operation: { type: 'write', at: inode(ino), offset: offset + done, data: part } });
+      const answer = await this.#client.submit({ credentials: SUPERUSER, operation: { type: 'write', at: inode(ino), offset: offset === 'end' ? offset : offset + done, data: part } });
       if (!answer.ok) return done > 0 ? { ok: true, value: done } : answer;
       done += part.length;
       if (dropSetId) await this.dropSetId(answer.value.attributes);

@@ -1,9 +1,11 @@
 /** PUT, PATCH and DELETE of /v1/fs/{path}: making, writing and removing files, directories and links. */
+import { Socket } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { removeTree } from '../../client/remove_tree.ts';
 import { Errno } from '../../fsservice/errno.ts';
-import { PATH_MAX, READ_MAX, type Attributes, type FileType, type Result } from '../../fsservice/operations.ts';
+import { PATH_MAX, type At, type Attributes, type FileType, type Result } from '../../fsservice/operations.ts';
 import { NO_BODY, pieces, receiveBody, WRITE_MAX, type Body } from './body.ts';
-import { checkPath } from './bytes_text.ts';
+import { checkPath, printable } from './bytes_text.ts';
 import { allows, directVersion, etag, NO_PRECONDITIONS, preconditionsOf, type Preconditions } from './etag.ts';
 import { atPath, type Gateway, type GatewayOf } from './gateway.ts';
 import { attributesView, modeOf } from './json_views.ts';
@@ -14,6 +16,7 @@ import { badRequest, errnoProblem, problem, type ProblemError } from './problem.
 import { upload } from './upload.ts';
 
 const CAS_ATTEMPTS = 16;
+const ROOT = Buffer.from('/');
 const PUT_TYPES = ['file', 'directory', 'symlink', 'hardlink', 'fifo', 'socket', 'block', 'character'] as const;
 
 interface PutQuery {
@@ -51,18 +54,21 @@ const PUT_SCHEMA = {
   }),
 };
 
+/** One less than elsewhere: an operation has the last number for the end of the file. */
+const OFFSET = { ...U53, maximum: U53.maximum - 1 };
+
 const WRITE_SCHEMA = {
   operationId: 'write',
   summary: 'Write the body at an offset of an existing file, or append it',
-  description: `The rest of the file stays; a gap reads as zeros. A body up to ${WRITE_MAX} bytes is written atomically, a longer one in steps of that size. offset=end appends: exactly once and whole, however many append at the same time, to a file of up to ${READ_MAX} bytes.`,
+  description: `The rest of the file stays; a gap reads as zeros. A body up to ${WRITE_MAX} bytes is written atomically, a longer one in steps of that size. offset=end appends each step whole and exactly once, however many append at the same time.`,
   tags: ['files'],
-  querystring: { ...query({ offset: { anyOf: [U53, { const: 'end' }], description: 'Byte offset, or "end".' } }), required: ['offset'] },
+  querystring: { ...query({ offset: { anyOf: [OFFSET, { const: 'end' }], description: 'Byte offset, or "end".' } }), required: ['offset'] },
 };
 
 const REMOVE_SCHEMA = {
   operationId: 'remove',
   summary: 'Remove a file, a link or an empty directory; with recursive=true a whole tree',
-  description: 'A tree vanishes at once, however large; its inodes are freed afterwards in bounded steps. A symbolic link is removed itself.',
+  description: 'On behalf of root a tree vanishes at once, however large; its inodes are freed afterwards in bounded steps. On behalf of others it is removed name by name, up to the first that they may not remove. A symbolic link is removed itself.',
   tags: ['files'],
   querystring: query({ recursive: { type: 'boolean', description: 'Remove a directory with all that is in it.' } }),
 };
@@ -98,7 +104,7 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
     refuseConditions(request);
     const { offset } = request.query as { readonly offset: number | 'end' };
     const body = bodyOf(request);
-    return answer(reply, offset === 'end' ? await append(gateway, body) : await writeAt(gateway, offset, body, limits.fileBytes));
+    return answer(reply, await writeAt(gateway, offset, body, limits.fileBytes));
   });
 
   app.delete('/v1/fs', {
@@ -107,7 +113,7 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
     refuseConditions(request);
-    await remove(gateway, (request.query as { readonly recursive?: boolean }).recursive === true);
+    await remove(gateway, (request.query as { readonly recursive?: boolean }).recursive === true, request);
     return reply.code(204).send();
   });
 }
@@ -214,12 +220,12 @@ async function putLarge(gateway: Gateway, context: WriteContext, conditions: Pre
   return await upload(gateway, context.log, { body, mode, exclusive: conditions !== NO_PRECONDITIONS, limit: context.limits.fileBytes });
 }
 
-async function writeAt(gateway: Gateway, offset: number, body: Body, limit: number): Promise<Attributes> {
+async function writeAt(gateway: Gateway, offset: number | 'end', body: Body, limit: number): Promise<Attributes> {
   let { at } = gateway;
   let attributes: Attributes | null = null;
   for await (const data of pieces(body, limit)) {
     ({ attributes } = await gateway.submit({ type: 'write', at, offset, data }));
-    offset += data.length;
+    if (offset !== 'end') offset += data.length;
     // All steps go to the file that the first one found.
     at = { dir: attributes.ino, path: Buffer.alloc(0) };
   }
@@ -227,30 +233,37 @@ async function writeAt(gateway: Gateway, offset: number, body: Body, limit: numb
   return attributes;
 }
 
-/** No operation appends, and a write at the size that was read could cover another's: so the whole is compared and set. */
-async function append(gateway: Gateway, body: Body): Promise<Attributes> {
-  const tooLong = problem(413, 'append-too-large', 'Too large to append to', `offset=end works while file and body together have at most ${READ_MAX} bytes.`, 'Give the offset as a number, and see to it that one client at a time appends.', { connection: 'close' });
-  if (body.type === 'stream') throw tooLong;
-  for (let i = 0; i < CAS_ATTEMPTS; i++) {
-    const { attributes } = await gateway.query({ type: 'getattr', at: gateway.at, follow: true });
-    if (attributes.type === 'file' && attributes.size + body.bytes.length > READ_MAX) throw tooLong;
-    const { data } = await gateway.query({ type: 'read', at: gateway.at, offset: 0, length: READ_MAX });
-    const set = await gateway.trySubmit({ type: 'putFile', at: gateway.at, mode: attributes.mode, data: Buffer.concat([data, body.bytes]), ifVersion: attributes.version });
-    if (set.ok) return set.value.attributes;
-    if (set.errno !== Errno.EAGAIN) throw gateway.refusal(set.errno, 'append to');
-  }
-  throw keepsChanging();
-}
-
-async function remove(gateway: Gateway, recursive: boolean): Promise<void> {
-  if (recursive) {
-    await gateway.submit({ type: 'removeTree', at: gateway.at });
+/** On the caller's behalf. Root's trees go at once, others' name by name, since each directory may refuse. */
+async function removeWhole(gateway: Gateway, at: At, request: FastifyRequest): Promise<void> {
+  if (gateway.credentials.uid === 0) {
+    await gateway.submit({ type: 'removeTree', at });
     return;
   }
-  const unlinked = await gateway.trySubmit({ type: 'unlink', at: gateway.at });
+  const { socket } = request.raw;
+  // Nothing moves on the connection for as long as the tree is large. (What is injected has no connection.)
+  if (socket instanceof Socket) socket.setTimeout(0);
+  const refusal = await removeTree({
+    submit: (operation) => {
+      // As rm -r ends with its terminal.
+      if (socket.destroyed) throw problem(400, 'client-gone', 'The client has gone', 'The connection broke before the whole tree was removed.', 'Send the request again.');
+      return gateway.trySubmit(operation);
+    },
+    query: (operation) => gateway.tryQuery(operation),
+  }, at.path);
+  if (refusal !== null) throw errnoProblem(refusal.errno, `${refusal.syscall} ${printable(refusal.path)}`);
+}
+
+async function remove(gateway: Gateway, recursive: boolean, request: FastifyRequest): Promise<void> {
+  // An empty path has no name to remove; the root's is '/', and is refused.
+  const at = gateway.path.length === 0 ? atPath(ROOT) : gateway.at;
+  if (recursive) {
+    await removeWhole(gateway, at, request);
+    return;
+  }
+  const unlinked = await gateway.trySubmit({ type: 'unlink', at });
   if (unlinked.ok) return;
   if (unlinked.errno !== Errno.EISDIR) throw gateway.refusal(unlinked.errno, 'remove');
-  const removed = await gateway.trySubmit({ type: 'rmdir', at: gateway.at });
+  const removed = await gateway.trySubmit({ type: 'rmdir', at });
   if (!removed.ok) throw gateway.refusal(removed.errno, 'remove');
 }
 

@@ -47,9 +47,10 @@ export class ModelContents {
     const node = nodeOf(fs, fs.who, o.at, true);
     this.#data(node, 'w', o.at.path.length === 0);
     if (o.data.length === 0) return { attributes: fs.attributes(node) };
-    const end = o.offset + o.data.length;
+    const offset = o.offset === 'end' ? node.length : o.offset;
+    const end = offset + o.data.length;
     demand(end <= fs.limits.maxFileSize, 'EFBIG');
-    const after = this.#overlaid(node.chunks, o.offset, o.data);
+    const after = this.#overlaid(node.chunks, offset, o.data);
     const growth = this.#units(after) - this.#units(node.chunks);
     demand(growth <= 0 || fs.statistics().bytes + growth * 512 <= fs.limits.maxBytes, 'ENOSPC');
     node.chunks = after;

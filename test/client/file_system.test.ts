@@ -94,6 +94,20 @@ describe('directories', () => {
     await fs.rm(`${home}/a`, { force: true });
     expect(await codeOf(fs.rm(`${home}/a`))).toBe('ENOENT');
   });
+
+  it('of a user do not go with what others keep in them', async () => {
+    await fs.mkdir(`${home}/ann/roots`, { recursive: true });
+    await fs.writeFile(`${home}/ann/roots/f`, 'kept');
+    await fs.chmod(home, 0o777);
+    await fs.chown(`${home}/ann`, 1000, 1000);
+    expect(await failure(ann.rm(`${home}/ann`, { recursive: true }))).toMatchObject({ code: 'EACCES', syscall: 'unlink', path: `${home}/ann/roots/f` });
+    expect(await fs.readFile(`${home}/ann/roots/f`, 'utf8')).toBe('kept');
+    await fs.chmod(`${home}/ann/roots`, 0o777);
+    await ann.rm(`${home}/ann`, { recursive: true });
+    expect(await fs.exists(`${home}/ann`)).toBe(false);
+    await ann.rm(`${home}/ann`, { recursive: true, force: true });
+    expect(await codeOf(ann.rm(`${home}/ann`, { recursive: true }))).toBe('ENOENT');
+  });
 });
 
 describe('contents', () => {
@@ -168,6 +182,21 @@ describe('contents', () => {
     await fs.appendFile(`${home}/new`, Buffer.alloc(3 << 20, 2));
     expect((await fs.stat(`${home}/long`)).size).toBe((1 << 20) + 3);
     expect((await fs.stat(`${home}/new`)).size).toBe(3 << 20);
+  });
+
+  it('grow whole beyond 1 MiB too, and without the right to read them', async () => {
+    await fs.writeFile(`${home}/log`, Buffer.alloc(1 << 20, '\n'), { mode: 0o666 });
+    await fs.chmod(`${home}/log`, 0o222);
+    const texts = Array.from({ length: 20 }, (_, i) => `${i}`.repeat(i + 1));
+    await Promise.all(texts.map((text, i) => (i % 2 === 0 ? ann : fs).appendFile(`${home}/log`, `${text}\n`)));
+    expect((await fs.readFile(`${home}/log`, 'utf8')).trim().split('\n').sort()).toEqual([...texts].sort());
+    await fs.symlink('made', `${home}/dangling`);
+    await fs.appendFile(`${home}/dangling`, 'through');
+    expect(await fs.readFile(`${home}/made`, 'utf8')).toBe('through');
+    await fs.appendFile(`${home}/empty`, '');
+    expect((await fs.stat(`${home}/empty`)).size).toBe(0);
+    expect(await codeOf(fs.appendFile(`${home}/none/f`, 'x'))).toBe('ENOENT');
+    expect(await codeOf(fs.appendFile(home, 'x'))).toBe('EISDIR');
   });
 
   it('are cut and written in place', async () => {

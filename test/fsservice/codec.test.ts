@@ -109,6 +109,14 @@ describe('calls', () => {
     );
   });
 
+  it("has 2^53 - 1 for the end of a file, and takes it for nothing else", () => {
+    const bytes = encodeCall({ credentials: ROOT, operation: { type: 'write', at: at('f'), offset: 'end', data: b('x') } });
+    expect(bytes.toString('hex')).toBe('0a' + '00000000' + '00000000' + '00' + '000000000001' + '000166' + '001fffffffffffff' + '00000001' + '78');
+    const write = (offset: number): Operation => ({ type: 'write', at: at('f'), offset, data: b('x') });
+    expect(() => encodeCall({ credentials: ROOT, operation: write(Number.MAX_SAFE_INTEGER) })).toThrow(RangeError);
+    expect(decoded(decodeCall(encodeCall({ credentials: ROOT, operation: write(Number.MAX_SAFE_INTEGER - 1) }))).operation).toEqual(write(Number.MAX_SAFE_INTEGER - 1));
+  });
+
   it('refuses what is out of range, with a reason', () => {
     const good = encodeCall({ credentials: ROOT, operation: { type: 'mkdir', at: at('d'), mode: 0 } });
     const bad = Buffer.from(good);

@@ -86,18 +86,27 @@ describe('removeTree', () => {
     w.check();
   });
 
-  it("is for root, or the top directory's owner who may list and change it", () => {
+  it("of a directory is for root alone: nobody's permissions are asked below it", () => {
     w.setattr('', { mode: 0o777 });
-    w.mkdir('d', 0o777, ALICE);
-    w.create('d/f', 0o600, BOB);
-    w.fails('EPERM', removeTree('d'), BOB);
-    w.setattr('d', { mode: 0o300 });
-    w.fails('EACCES', removeTree('d'), ALICE);
+    w.mkdir('mine', 0o777, ALICE);
+    w.fails('EPERM', removeTree('mine'), ALICE);
+    w.mkdir('mine/roots', 0o755);
+    w.create('mine/roots/f', 0o600);
+    w.fails('EPERM', removeTree('mine'), ALICE);
+    w.fails('EPERM', removeTree('mine/roots'), ALICE);
+    w.ok<'removeTree'>(removeTree('mine'));
+  });
+
+  it('of anything else is for whoever may unlink it', () => {
+    w.setattr('', { mode: 0o1777 });
+    w.create('f', 0o600, ALICE);
+    w.symlink('f', 'l', BOB);
+    w.fails('EPERM', removeTree('f'), BOB);
+    w.ok<'removeTree'>(removeTree('l'), BOB);
     w.setattr('', { mode: 0o755 });
-    w.fails('EACCES', removeTree('d'), ALICE);
+    w.fails('EACCES', removeTree('f'), ALICE);
     w.setattr('', { mode: 0o777 });
-    w.setattr('d', { mode: 0o700 });
-    w.ok<'removeTree'>(removeTree('d'), ALICE);
+    w.ok<'removeTree'>(removeTree('f'), BOB);
   });
 });
 

@@ -27,6 +27,26 @@ describe('write and read', () => {
     w.check();
   });
 
+  it('appends where the file ends when it is executed', () => {
+    const append = (data: string) => ({ type: 'write', at: at('f'), offset: 'end', data: Buffer.from(data) }) as const;
+    w.create('f', 0o644);
+    expect(w.ok<'write'>(append('one ')).attributes.size).toBe(4);
+    expect(w.ok<'write'>(append('two ')).attributes.size).toBe(8);
+    w.setattr('f', { size: BLOCK_SIZE - 1 });
+    const { attributes } = w.ok<'write'>(append('across'));
+    expect([attributes.size, attributes.mtime]).toEqual([BLOCK_SIZE + 5, attributes.ctime]);
+    expect(w.read('f', 0, 9).toString()).toBe('one two \0');
+    expect(w.read('f', BLOCK_SIZE - 1).toString()).toBe('across');
+    expect(w.ok<'write'>(append('')).attributes).toEqual(attributes);
+    w.fails('EACCES', append('x'), ALICE);
+    w.check();
+    const small = new World({ maxFileSize: 1000 });
+    small.create('f');
+    small.write('f', 998, 'x');
+    small.ok<'write'>(append('y'));
+    small.fails('EFBIG', append('z'));
+  });
+
   it('holes read as zeros and take no room', () => {
     w.create('f');
     const a = w.write('f', 10 * BLOCK_SIZE, 'x');

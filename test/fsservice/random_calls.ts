@@ -114,6 +114,6 @@ export function randomOperation(rng: Prng, w: Weights): Operation {
     case 25:
       return rng.chance(0.5) ? { type: 'getxattr', at, follow: rng.chance(0.5), name: Buffer.from(rng.pick(XATTRS)) } : { type: 'listxattr', at, follow: rng.chance(0.5) };
     default:
-      return rng.chance(0.9) ? { type: 'write', at, offset: randomOffset(rng, w), data: rng.bytes(rng.pick([0, 1, 100, 512, 70_000])) } : { type: 'statfs' };
+      return rng.chance(0.9) ? { type: 'write', at, offset: rng.chance(0.15) ? 'end' : randomOffset(rng, w), data: rng.bytes(rng.pick([0, 1, 100, 512, 70_000])) } : { type: 'statfs' };
   }
 }

@@ -77,6 +77,38 @@ describe('open files', () => {
     expect(await contents('log')).toBe('one two three');
   });
 
+  it('append from two mounts at the same moment, each piece whole', async () => {
+    const other = new Vfs(group.client());
+    await create('log');
+    const flags = O_RDWR | O_APPEND;
+    const a = value(await vfs.open(root, at('log'), flags)).handle;
+    const b = value(await other.open(root, at('log'), flags)).handle;
+    const lines = Array.from({ length: 20 }, (_, i) => `line ${i}\n`);
+    const written = await Promise.all(lines.map((line, i) => (i % 2 === 0 ? vfs.write(a, 0, Buffer.from(line)) : other.write(b, 0, Buffer.from(line)))));
+    expect(written.map(value)).toEqual(lines.map((line) => line.length));
+    expect((await contents('log')).split(/(?<=\n)/).sort()).toEqual([...lines].sort());
+    expect(value(await vfs.write(a, 0, Buffer.alloc(2 * WRITE_MAX + 1)))).toBe(2 * WRITE_MAX + 1);
+    expect(value(await vfs.fgetattr(a)).attributes.size).toBe(lines.join('').length + 2 * WRITE_MAX + 1);
+  });
+
+  it("append or not as the kernel says of each write: F_SETFL changes it, and a mapped page has a place of its own", async () => {
+    await create('f');
+    const { handle } = value(await vfs.open(root, at('f'), O_RDWR | O_APPEND));
+    await vfs.write(handle, 0, Buffer.from('abcdef'));
+    await vfs.write(handle, 0, Buffer.from('XY'), { append: false });
+    await vfs.write(handle, 0, Buffer.from('gh'), { append: true });
+    expect(await contents('f')).toBe('XYcdefgh');
+    const plain = value(await vfs.open(root, at('f'), O_RDWR)).handle;
+    await vfs.write(plain, 0, Buffer.from('ij'), { append: true });
+    expect(await contents('f')).toBe('XYcdefghij');
+  });
+
+  it('are not written where no file can reach', async () => {
+    const { handle } = await create('f');
+    for (const offset of [Number.MAX_SAFE_INTEGER, 2 ** 60]) expect(await vfs.write(handle, offset, Buffer.from('x'))).toEqual({ ok: false, errno: Errno.EFBIG });
+    expect(value(await vfs.fgetattr(handle)).attributes.size).toBe(0);
+  });
+
   it('keep their inode while it has no name, until they are released', async () => {
     const { handle, attributes } = await create('f');
     await vfs.write(handle, 0, Buffer.from('still here'));
@@ -167,7 +199,7 @@ describe('set-uid and set-gid', () => {
   it.each([[0o6755, 0o755], [0o2745, 0o2745], [0o4711, 0o711], [0o644, 0o644]])('%o becomes %o when a writer may not keep them', async (before, after) => {
     const { handle, attributes } = await create('f');
     value(await vfs.setattr(root, inode(attributes.ino), { mode: before }));
-    await vfs.write(handle, 0, Buffer.from('x'), true);
+    await vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true });
     expect(value(await vfs.fgetattr(handle)).attributes.mode).toBe(after);
   });
 });

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { JsonAttributes, JsonEntry } from '../../../server/http/json_views.ts';
+import type { Credentials } from '../../../fsservice/operations.ts';
 import { as, openApi, problemOf, type Api } from './support.ts';
 
 let api: Api;
@@ -10,6 +11,7 @@ afterEach(async () => {
   await api.close();
 });
 
+const ANN: Credentials = { uid: 1000, gid: 1000, groups: [] };
 const put = async (path: string, payload: string | Buffer, headers: Record<string, string> = {}) => await api.request('PUT', `/v1/fs/${path}`, { payload, headers });
 
 describe('PUT and GET of a file', () => {
@@ -198,28 +200,26 @@ describe('PATCH', () => {
     expect((await api.request('GET', '/v1/fs/p')).rawPayload).toEqual(Buffer.from('01234567abcd\0\0z'));
     expect((await api.request('PATCH', '/v1/fs/p?offset=3')).json<JsonAttributes>().size).toBe(15);
   });
-  test('appends, whoever else does', async () => {
+  test('appends, whoever else does, in one operation that needs no read', async () => {
+    const ann = as(ANN);
     await put('log', '');
-    let once = true;
+    await api.request('PATCH', '/v1/stat/log', { payload: { mode: '0222' } });
     api.client.before = (call) => {
-      if (call.operation.type === 'putFile' && once) {
-        once = false;
-        api.client.do({ type: 'write', at: call.operation.at, offset: 0, data: Buffer.from('theirs;') });
-      }
+      if (call.operation.type !== 'write' || api.client.calls.length > 3) return;
+      api.client.do({ type: 'write', at: call.operation.at, offset: 0, data: Buffer.from('theirs;') });
     };
-    await api.request('PATCH', '/v1/fs/log?offset=end', { payload: 'ours;' });
-    expect((await api.request('GET', '/v1/fs/log')).body).toBe('theirs;ours;');
+    const appended = await api.request('PATCH', '/v1/fs/log?offset=end', { payload: 'ours;', headers: ann });
+    expect(appended.json<JsonAttributes>().size).toBe(12);
+    expect(api.client.calls.map((c) => c.operation.type)).toEqual(['putFile', 'setattr', 'write']);
     await Promise.all(Array.from({ length: 5 }, async () => await api.request('PATCH', '/v1/fs/log?offset=end', { payload: 'x' })));
     expect((await api.request('GET', '/v1/fs/log')).body).toBe('theirs;ours;xxxxx');
-  });
-  test('refuses to append to what is too long', async () => {
-    await put('log', Buffer.alloc(1 << 20));
-    expect(problemOf(await api.request('PATCH', '/v1/fs/log?offset=end', { payload: 'x' })).status).toBe(413);
+    expect((await api.request('PATCH', '/v1/fs/log?offset=end')).json<JsonAttributes>().size).toBe(17);
   });
   test('errors', async () => {
     expect(problemOf(await api.request('PATCH', '/v1/fs/none?offset=0', { payload: 'x' })).errno).toBe('ENOENT');
     expect(problemOf(await api.request('PATCH', '/v1/fs/none?offset=end', { payload: 'x' })).errno).toBe('ENOENT');
     expect(problemOf(await api.request('PATCH', '/v1/fs/p', { payload: 'x' })).detail).toContain('offset');
+    expect(problemOf(await api.request('PATCH', `/v1/fs/p?offset=${Number.MAX_SAFE_INTEGER}`, { payload: 'x' })).detail).toContain('offset');
     expect(problemOf(await api.request('PATCH', '/v1/fs/p?offset=-1', { payload: 'x' })).detail).toContain('offset');
     expect(problemOf(await api.request('PATCH', '/v1/fs/p?offset=somewhere', { payload: 'x' })).status).toBe(400);
   });
@@ -332,7 +332,29 @@ describe('DELETE', () => {
     await put('f', 'x');
     expect((await api.request('DELETE', '/v1/fs/f?recursive=true')).statusCode).toBe(204);
     expect(problemOf(await api.request('DELETE', '/v1/fs/f?recursive=true')).status).toBe(404);
-    expect(problemOf(await api.request('DELETE', '/v1/fs/?recursive=true')).status).toBeGreaterThanOrEqual(400);
+  });
+  test('never the root', async () => {
+    for (const url of ['/v1/fs', '/v1/fs/', '/v1/fs//', '/v1/fs/?recursive=true', '/v1/fs?recursive=true']) {
+      for (const headers of [{}, as(ANN)]) expect([url, problemOf(await api.request('DELETE', url, { headers }))]).toMatchObject([url, { status: 409, errno: 'EBUSY' }]);
+    }
+  });
+  test("a whole tree on a user's behalf: what is in a directory that she may not change stays", async () => {
+    await put('ann/roots/f?parents=true', 'x');
+    await put('ann/mine/f?parents=true', 'x');
+    for (const path of ['ann', 'ann/mine']) await api.request('PATCH', `/v1/stat/${path}`, { payload: { uid: 1000 } });
+    const refused = problemOf(await api.request('DELETE', '/v1/fs/ann?recursive=true', { headers: as(ANN) }));
+    expect(refused).toMatchObject({ status: 403, errno: 'EACCES' });
+    expect(refused.detail).toContain('/ann');
+    await api.request('PATCH', '/v1/stat/', { payload: { mode: '0777' } });
+    const denied = problemOf(await api.request('DELETE', '/v1/fs/ann?recursive=true', { headers: as(ANN) }));
+    expect(denied).toMatchObject({ status: 403, errno: 'EACCES' });
+    expect(denied.detail).toContain('unlink /ann/roots/f');
+    expect((await api.request('GET', '/v1/fs/ann/roots/f')).body).toBe('x');
+    await api.request('PATCH', '/v1/stat/ann/roots', { payload: { mode: '0777' } });
+    expect((await api.request('DELETE', '/v1/fs/ann?recursive=true', { headers: as(ANN) })).statusCode).toBe(204);
+    expect((await api.request('HEAD', '/v1/fs/ann')).statusCode).toBe(404);
+    expect(api.client.calls.filter((c) => c.operation.type === 'removeTree')).toEqual([]);
+    expect(problemOf(await api.request('DELETE', '/v1/fs/ann?recursive=true', { headers: as(ANN) })).status).toBe(404);
   });
 });
 

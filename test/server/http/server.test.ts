@@ -114,7 +114,7 @@ describe('long files', () => {
 
   test('leave nothing behind when they fail', async () => {
     client.before = (call) => {
-      if (call.operation.type === 'write' && call.operation.offset > 2 * MIB) throw new Error('broken');
+      if (call.operation.type === 'write' && Number(call.operation.offset) > 2 * MIB) throw new Error('broken');
     };
     const put = await send('PUT', '/v1/fs/broken', { body: content });
     expect((await problemIn(put)).status).toBe(500);
@@ -162,7 +162,55 @@ describe('long files', () => {
     expect((await patched.body.json()) as JsonAttributes).toMatchObject({ size: content.length + 5 });
     const got = Buffer.from(await (await send('GET', '/v1/fs/p')).body.arrayBuffer());
     expect(got.equals(Buffer.concat([Buffer.from('01234'), content]))).toBe(true);
-    expect((await problemIn(await send('PATCH', '/v1/fs/p?offset=end', { body: content }))).status).toBe(413);
+    const appended = await send('PATCH', '/v1/fs/p?offset=end', { body: content });
+    expect((await appended.body.json()) as JsonAttributes).toMatchObject({ size: 2 * content.length + 5 });
+    const whole = Buffer.from(await (await send('GET', '/v1/fs/p')).body.arrayBuffer());
+    expect(whole.equals(Buffer.concat([Buffer.from('01234'), content, content]))).toBe(true);
+  });
+});
+
+describe("a user's tree that is removed", () => {
+  const FILES = 40;
+  const headers = { host: '127.0.0.1', 'x-vrfs-uid': '1000' };
+  const grow = async (): Promise<void> => {
+    for (let i = 0; i < FILES; i++) await (await send('PUT', `/v1/fs/top/f${i}?parents=true`, { body: 'x' })).body.dump();
+    for (const path of ['', 'top']) await (await send('PATCH', `/v1/stat/${path}`, { body: '{"mode": "0777"}', headers: { 'content-type': 'application/json' } })).body.dump();
+  };
+
+  test('may take longer than a connection may be idle', async () => {
+    await http.close();
+    await start({ idleMs: 100 });
+    await grow();
+    let waiting: Promise<string> | undefined;
+    client.before = async (call) => {
+      // Until a connection that was idle from now on has been closed for that.
+      if (call.operation.type === 'unlink') await (waiting ??= raw(''));
+    };
+    expect((await send('DELETE', '/v1/fs/top?recursive=true', { headers })).statusCode).toBe(204);
+    expect(waiting).toBeDefined();
+    expect(await names()).toEqual([]);
+  });
+
+  test('is left as it is when the client goes', async () => {
+    await grow();
+    const [host = '', port = ''] = http.address.split(':');
+    const socket = connect(Number(port), host, () => socket.write('DELETE /v1/fs/top?recursive=true HTTP/1.1\r\nhost: 127.0.0.1\r\nx-vrfs-uid: 1000\r\n\r\n'));
+    const gone = new Promise((resolve) => socket.on('close', resolve));
+    let asked = 0;
+    client.before = async (call) => {
+      if (call.operation.type !== 'unlink') return;
+      asked++;
+      socket.end();
+      await gone;
+    };
+    await gone;
+    // Turns in which all the others would have been asked for.
+    for (let i = 0; i < 10 * FILES; i++) await new Promise((resolve) => setImmediate(resolve));
+    client.before = null;
+    expect(asked).toBeGreaterThan(0);
+    const left = (await (await send('GET', '/v1/fs/top')).body.json()) as { entries: JsonEntry[] };
+    expect(left.entries).toHaveLength(FILES - asked);
+    expect(asked).toBeLessThan(FILES);
   });
 });
 

@@ -2,6 +2,7 @@
  * The directory of a group that `vrfs start` runs on this machine:
  *
  *   cluster.json     the group: id, durability, members and their addresses
+ *   LOCK             the `vrfs start` that runs it
  *   FORMATTED        all members have been formatted; from then on a missing one is never made anew
  *   1/ 2/ 3/ ...     the data directories of the members (server/data_directory.ts), each with config.json and log/
  */
@@ -12,7 +13,7 @@ import { epoch, memberId } from '../../lib/ids.ts';
 import { parseAddress } from '../../server/address.ts';
 import { describeCluster, loadCluster, type Cluster } from '../../server/config.ts';
 import { DataDirectoryError, format, GONE, inspect, newClusterId } from '../../server/data_directory.ts';
-import { lockHolder } from '../../server/process_lock.ts';
+import { DirectoryLockedError, lockDirectory, lockHolder, LOCK_NAME, type ProcessLock } from '../../server/process_lock.ts';
 import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import { EnvironmentError } from '../failure.ts';
 
@@ -31,6 +32,8 @@ export interface Group {
   /** By id. */
   readonly members: readonly Member[];
   readonly created: boolean;
+  /** Held while the group is run from here: two at once would format over each other. */
+  readonly lock: ProcessLock;
 }
 
 const CLUSTER_NAME = 'cluster.json';
@@ -48,15 +51,38 @@ export function memberDirectory(root: string, id: number): string {
 /** Opens the group in `data`, or makes one there. @throws EnvironmentError, DataDirectoryError, ConfigError: each names the remedy */
 export async function openGroup(request: GroupRequest): Promise<Group> {
   const root = resolve(request.data);
+  refuseForeign(root, await names(root));
+  await mkdir(root, { recursive: true });
+  const lock = await lockGroup(root);
+  try {
+    return await openLocked(root, request, lock);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+function refuseForeign(root: string, found: readonly string[]): void {
+  if (found.includes(CLUSTER_NAME) || found.every((n) => n.startsWith('.') || n.startsWith(LOCK_NAME))) return;
+  throw new EnvironmentError(`${root} holds other files (${found.slice(0, 3).join(', ')}) and no ${CLUSTER_NAME}`, 'give an empty or a new directory: --data <directory>');
+}
+
+async function lockGroup(root: string): Promise<ProcessLock> {
+  try {
+    return await lockDirectory(root);
+  } catch (error) {
+    if (!(error instanceof DirectoryLockedError)) throw error;
+    throw new EnvironmentError(`the group in ${root} is run by another 'vrfs start', pid ${error.pid}`, `it serves: vrfs status. To start the group anew stop that one first: kill ${error.pid}`, { cause: error });
+  }
+}
+
+async function openLocked(root: string, request: GroupRequest, lock: ProcessLock): Promise<Group> {
   const found = await names(root);
   const existing = found.includes(CLUSTER_NAME);
-  if (!existing && found.some((n) => !n.startsWith('.'))) {
-    throw new EnvironmentError(`${root} holds other files (${found.slice(0, 3).join(', ')}) and no ${CLUSTER_NAME}`, 'give an empty or a new directory: --data <directory>');
-  }
   const cluster = existing ? await loadCluster(join(root, CLUSTER_NAME)) : newCluster(request);
   const members = [...cluster.configuration.members].sort((a, b) => a.id - b.id);
   if (existing) checkRequest(root, request, cluster, members);
-  const group = { root, cluster, members, created: !found.includes(FORMATTED_NAME) };
+  const group = { root, cluster, members, created: !found.includes(FORMATTED_NAME), lock };
   if (group.created) await checkPorts(members);
   if (!existing) await writeCluster(root, cluster);
   if (group.created) await formatMembers(group);
@@ -106,7 +132,6 @@ function portOf(address: string): number {
 }
 
 async function writeCluster(root: string, cluster: Cluster): Promise<void> {
-  await mkdir(root, { recursive: true });
   const aside = join(root, `.${CLUSTER_NAME}`);
   await writeFile(aside, describeCluster(cluster));
   await rename(aside, join(root, CLUSTER_NAME));

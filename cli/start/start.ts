@@ -69,6 +69,7 @@ class GroupRun {
       await print(this.#io, '\nstopping: unmounting, then the replicas (Ctrl-C again kills them)');
     } finally {
       await this.#stop();
+      await this.#group.lock.release();
       process.off('SIGINT', onSignal);
       process.off('SIGTERM', onSignal);
       process.off('SIGHUP', onSignal);

@@ -91,13 +91,24 @@ describe('vrfs start', () => {
     expect(existsSync(join(directory, 'data', '1', 'LOCK'))).toBe(false);
   });
 
+  it('of two first starts at the same moment one makes the group', async () => {
+    const ports = ['--data', 'twice', '--no-mount', '--port', String(port + 10), '--http-port', String(port + 110)];
+    const both = [new Started(...ports), new Started(...ports)];
+    const first = await Promise.race(both.map(async (s, i) => { await s.exited; return i; }));
+    const [loser, winner] = first === 0 ? both : [both[1], both[0]];
+    expect(await loser?.exited).toBe(5);
+    expect(loser?.output).toMatch(/is run by another 'vrfs start', pid \d+/);
+    await winner?.serves();
+    expect(await winner?.stop()).toBe(0);
+  });
+
   it('finds everything again, and brings back what dies', async () => {
     const group = new Started();
     await group.serves();
     expect(readFileSync(join(directory, 'mnt', 'hello'), 'utf8')).toBe('hello\n');
     const second = new Started();
     expect(await second.exited).toBe(5);
-    expect(second.output).toMatch(/replica 1 is running already, with pid \d+/);
+    expect(second.output).toMatch(/is run by another 'vrfs start', pid \d+/);
     process.kill(pidOf(2), 'SIGKILL');
     await group.says('replica 2 runs again');
     expect(group.output).toMatch(/replica 2 \(pid \d+\) ended unexpectedly \(SIGKILL\); see .*replica\.log/);

@@ -101,6 +101,21 @@ it('a lock file is made by exactly one of two mounts', async () => {
   }
 });
 
+it('appenders on two mounts never overwrite each other', async () => {
+  await writeFile(path.join(one, 'appended'), '');
+  const texts = Array.from({ length: 200 }, (_, i) => `${i} `.padEnd(20 + (i % 50), '.'));
+  const append = async (mountpoint: string, parity: number): Promise<void> => {
+    const file = await open(path.join(mountpoint, 'appended'), 'a');
+    for (const [i, text] of texts.entries()) {
+      if (i % 2 === parity) await file.write(`${text}\n`);
+    }
+    await file.close();
+  };
+  await Promise.all([append(one, 0), append(two, 1)]);
+  const lines = (await readFile(path.join(two, 'appended'), 'utf8')).trimEnd().split('\n');
+  expect(lines.sort()).toEqual([...texts].sort());
+});
+
 describe('writers on a mount', () => {
   /** Four writers, each file acknowledged by name; during them something happens to the group. */
   async function whileWriting(folder: string, during: () => Promise<void>): Promise<void> {

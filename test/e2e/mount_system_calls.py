@@ -121,6 +121,33 @@ def test_append_from_many_threads():
         assert data.count(bytes([65 + i])) == 200
 
 
+def test_append_set_and_unset_by_fcntl():
+    if not kernel:
+        return
+    write("toggled", b"abcdef")
+    f = os.open(path("toggled"), os.O_RDWR | os.O_APPEND)
+    os.write(f, b"gh")
+    fcntl.fcntl(f, fcntl.F_SETFL, fcntl.fcntl(f, fcntl.F_GETFL) & ~os.O_APPEND)
+    os.pwrite(f, b"XY", 0)
+    assert read("toggled") == b"XYcdefgh", read("toggled")
+    fcntl.fcntl(f, fcntl.F_SETFL, os.O_APPEND)
+    os.write(f, b"ij")
+    os.close(f)
+    assert read("toggled") == b"XYcdefghij", read("toggled")
+
+
+def test_mapped_pages_of_an_appender_have_their_place():
+    if not kernel:
+        return
+    write("mapped-appender", b"abcdef")
+    f = os.open(path("mapped-appender"), os.O_RDWR | os.O_APPEND)
+    with mmap.mmap(f, 0) as m:
+        m[0:2] = b"XY"
+        m.flush()
+    os.close(f)
+    assert read("mapped-appender") == b"XYcdef", read("mapped-appender")
+
+
 def test_truncate_and_holes():
     write("sparse", b"abc")
     os.truncate(path("sparse"), 1)

@@ -11,6 +11,30 @@ if (args.length === 0) {
 }
 const shorten = (url) => url.replace(/^file:\/\//, '').replace(/^.*\/(dist|node_modules)\//, '$1/') || '(native)';
 
+/** Time of each function of ours with all that it calls, once a sample however deep it recurses. */
+function inclusive(nodes, samples, timeDeltas) {
+  const parent = new Map();
+  for (const n of nodes) for (const child of n.children ?? []) parent.set(child, n.id);
+  const byId = new Map(nodes.map((n) => [n.id, n]));
+  const namesOf = new Map();
+  const stack = (id) => {
+    let names = namesOf.get(id);
+    if (names === undefined) {
+      const { callFrame } = byId.get(id);
+      names = parent.has(id) ? new Set(stack(parent.get(id))) : new Set();
+      const where = shorten(callFrame.url);
+      if (where.startsWith('dist/') && callFrame.functionName !== '') names.add(`${callFrame.functionName} ${where}`);
+      namesOf.set(id, names);
+    }
+    return names;
+  };
+  const total = new Map();
+  samples.forEach((id, i) => {
+    for (const name of stack(id)) total.set(name, (total.get(name) ?? 0) + timeDeltas[i]);
+  });
+  return total;
+}
+
 for (const file of args) {
   const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(file, 'utf8'));
   const byId = new Map(nodes.map((n) => [n.id, n]));
@@ -36,6 +60,8 @@ for (const file of args) {
   };
   console.log(`${file}: busy ${((100 * busy) / total).toFixed(0)} % of ${(total / 1e6).toFixed(1)} s`);
   show(byFile, 15);
-  console.log('  --');
+  console.log('  -- self');
   show(byFunction, top);
+  console.log('  -- with what they call (own code only)');
+  show(inclusive(nodes, samples, timeDeltas), top);
 }

@@ -6,7 +6,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { environmentName } from '../../server/config.ts';
-import { REPLICA_NODE_OPTIONS } from '../../server/node_options.ts';
 import type { FromReplica } from '../serve.ts';
 
 export interface ReplicaProgram {
@@ -119,7 +118,7 @@ export class SupervisedReplica {
     const fd = openSync(log, 'a');
     try {
       return fork(main, ['serve', '--config', config], {
-        detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [...REPLICA_NODE_OPTIONS], env: replicaEnvironment(process.env),
+        detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [], env: replicaEnvironment(process.env),
       });
     } finally {
       closeSync(fd);

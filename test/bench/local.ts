@@ -18,6 +18,8 @@ export interface LocalOptions {
   readonly modes: readonly Durability[];
   /** Operations between checkpoints; undefined: the default. */
   readonly checkpointOps: number | undefined;
+  /** For node, before the program of each replica. */
+  readonly nodeArguments: readonly string[];
   readonly cpuProfiles: string | undefined;
 }
 
@@ -72,9 +74,9 @@ async function measure(mode: Durability, options: LocalOptions): Promise<Row[]> 
     durability: mode,
     config: { logLevel: 'warn', ...(options.checkpointOps === undefined ? {} : { checkpointOps: options.checkpointOps, checkpointBytes: 2 ** 40 }) },
     nodeArguments: (i) => {
-      if (profiles === undefined) return [];
+      if (profiles === undefined) return options.nodeArguments;
       mkdirSync(profiles, { recursive: true });
-      return ['--cpu-prof', `--cpu-prof-dir=${join(profiles, `${mode}-${i + 1}`)}`];
+      return [...options.nodeArguments, '--cpu-prof', `--cpu-prof-dir=${join(profiles, `${mode}-${i + 1}`)}`];
     },
   });
   try {
@@ -122,5 +124,5 @@ async function measure(mode: Durability, options: LocalOptions): Promise<Row[]> 
 export async function local(options: LocalOptions): Promise<Report> {
   const rows: Row[] = [];
   for (const mode of options.modes) rows.push(...(await measure(mode, options)));
-  return report({ replicas: options.replicas, seconds: options.seconds, rounds: options.rounds, checkpointOps: options.checkpointOps ?? 1000, transport: 'TCP, loopback, one client process' }, rows);
+  return report({ replicas: options.replicas, seconds: options.seconds, rounds: options.rounds, checkpointOps: options.checkpointOps ?? 1000, nodeArguments: options.nodeArguments.join(' '), transport: 'TCP, loopback, one client process' }, rows);
 }

@@ -27,6 +27,7 @@ interface LocalFlags {
   readonly inFlight: number[];
   readonly durability: Durability[];
   readonly checkpointOps?: number;
+  readonly node: string[];
   readonly cpuProf?: string;
   readonly json?: boolean;
 }
@@ -42,11 +43,12 @@ program
   .option('--in-flight <list>', 'operations under way at once', list, [1, 16, 64, 256])
   .option('--durability <modes>', 'disk, memory or both', modes, ['disk', 'memory'])
   .option('--checkpoint-ops <n>', 'operations between checkpoints', positive)
+  .option('--node <argument...>', 'for node, before the program of each replica: --node=--max-semi-space-size=32', [])
   .option('--cpu-prof <dir>', 'run the replicas with --cpu-prof and keep the profiles here')
   .option('--json', 'one JSON object')
   .action(async (f: LocalFlags) => {
     const { replicas, rounds, seconds, inFlight } = f;
-    print(await local({ replicas, rounds, seconds, inFlight, modes: f.durability, checkpointOps: f.checkpointOps, cpuProfiles: f.cpuProf }), f.json === true);
+    print(await local({ replicas, rounds, seconds, inFlight, modes: f.durability, checkpointOps: f.checkpointOps, nodeArguments: f.node, cpuProfiles: f.cpuProf }), f.json === true);
   });
 
 program

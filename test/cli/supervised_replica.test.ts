@@ -1,10 +1,9 @@
 /** The supervision of a replica's process, with small programs in its place. */
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { replicaEnvironment, SupervisedReplica } from '../../cli/start/supervised_replica.ts';
-import { REPLICA_NODE_OPTIONS } from '../../server/node_options.ts';
 import { until } from '../client/fake_group.ts';
 
 const SERVES = "process.send({ type: 'ready', address: '', httpAddress: null }); process.on('disconnect', () => process.exit(0)); setInterval(() => {}, 1000);";
@@ -48,12 +47,6 @@ describe('a supervised replica', () => {
     await says('cannot run: something is in the way');
     await program(SERVES);
     await says('replica 3 runs again');
-  });
-
-  it('is given the options for node', async () => {
-    await program(`import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(join(directory, 'options'))}, JSON.stringify(process.execArgv)); ${SERVES}`);
-    await replica.start();
-    expect(JSON.parse(await readFile(join(directory, 'options'), 'utf8'))).toEqual(REPLICA_NODE_OPTIONS);
   });
 
   it('is not told by the environment what only its own file may say', () => {

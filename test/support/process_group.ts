@@ -10,7 +10,6 @@ import { defined } from '../../lib/assert.ts';
 import { epoch, memberId } from '../../lib/ids.ts';
 import type { ServerConfigInput } from '../../server/config.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
-import { REPLICA_NODE_OPTIONS } from '../../server/node_options.ts';
 import type { RecoveryReport } from '../../server/running_replica.ts';
 import { configuration, type Configuration, type Durability } from '../../vr/configuration.ts';
 
@@ -118,7 +117,7 @@ export class ProcessGroup {
   start(index: number): void {
     const output = openSync(join(this.directory, `${index + 1}.out`), 'a');
     const nodeArguments = this.#options.nodeArguments?.(index) ?? [];
-    this.#children[index] = spawn(process.execPath, [...REPLICA_NODE_OPTIONS, ...nodeArguments, CLI, 'serve', '--config', join(this.directory, `${index + 1}.json`)], {
+    this.#children[index] = spawn(process.execPath, [...nodeArguments, CLI, 'serve', '--config', join(this.directory, `${index + 1}.json`)], {
       stdio: ['ignore', output, output],
       cwd: this.directory,
     });

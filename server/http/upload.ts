@@ -38,6 +38,8 @@ export async function upload(gateway: Gateway, log: HttpLog, u: Upload): Promise
   const target = await findTarget(gateway);
   if (u.exclusive && target.existing !== null) throw gateway.refusal(Errno.EEXIST, 'put', 412);
   if (target.existing?.type === 'directory') throw gateway.refusal(Errno.EISDIR, 'put');
+  // A pipe, a socket or a device must not be replaced by a file.
+  if (target.existing !== null && target.existing.type !== 'file') throw gateway.refusal(Errno.EINVAL, 'put');
   // As open(2) would: replacing by rename must not let through what writing in place would not.
   if (target.existing !== null) await gateway.query({ type: 'access', at: atPath(target.path), mask: 2 });
   const temporary = Buffer.concat([parentOf(target.path), Buffer.from(`.vrfs-put-${randomBytes(8).toString('hex')}`)]);
@@ -45,7 +47,7 @@ export async function upload(gateway: Gateway, log: HttpLog, u: Upload): Promise
   const at: At = { dir: made.attributes.ino, path: EMPTY };
   try {
     await writePieces(gateway, at, u);
-    await dress(gateway, at, u, target.existing);
+    await dress(gateway, at, u, target);
     const renamed = await gateway.trySubmit({ type: 'rename', from: atPath(temporary), to: atPath(target.path), flags: u.exclusive ? 'noreplace' : 'none' });
     if (!renamed.ok) throw gateway.refusal(renamed.errno, 'put', u.exclusive && renamed.errno === Errno.EEXIST ? 412 : undefined);
   } catch (error) {
@@ -94,11 +96,21 @@ function accept(gateway: Gateway, write: Settled<Result<'write'>> | undefined): 
 }
 
 /** Mode and, where the caller may give files away, owner as the replaced file had them. */
-async function dress(gateway: Gateway, at: At, u: Upload, existing: Attributes | null): Promise<void> {
+/** The new inode takes over what belongs to the file rather than to its content. */
+async function dress(gateway: Gateway, at: At, u: Upload, { path, existing }: Target): Promise<void> {
+  if (existing !== null) await copyExtendedAttributes(gateway, atPath(path), at);
   if (existing !== null && gateway.credentials.uid === 0) {
     await gateway.submit({ type: 'setattr', at, follow: false, set: { uid: existing.uid, gid: existing.gid } });
   }
   await gateway.submit({ type: 'setattr', at, follow: false, set: { mode: existing?.mode ?? u.mode } });
+}
+
+async function copyExtendedAttributes(gateway: Gateway, from: At, to: At): Promise<void> {
+  const { names } = await gateway.query({ type: 'listxattr', at: from, follow: false });
+  for (const name of names) {
+    const { value } = await gateway.query({ type: 'getxattr', at: from, follow: false, name });
+    await gateway.submit({ type: 'setxattr', at: to, follow: false, name, value, mode: 'any' });
+  }
 }
 
 async function discard(gateway: Gateway, log: HttpLog, temporary: Buffer): Promise<void> {

@@ -84,6 +84,21 @@ describe('long files', () => {
     expect((await (await send('GET', '/v1/stat/d/f')).body.json()) as JsonAttributes).toMatchObject({ size: content.length });
   });
 
+  test('keep the extended attributes of what they replace, which is a regular file', async () => {
+    await (await send('PUT', '/v1/fs/a', { body: 'short' })).body.dump();
+    await (await send('PUT', '/v1/xattr/a?name=user.team', { body: 'storage' })).body.dump();
+    const put = await send('PUT', '/v1/fs/a', { body: content });
+    expect(put.statusCode).toBe(200);
+    await put.body.dump();
+    expect(await (await send('GET', '/v1/xattr/a?name=user.team')).body.text()).toBe('storage');
+
+    await (await send('PUT', '/v1/fs/pipe?type=fifo')).body.dump();
+    const refused = await send('PUT', '/v1/fs/pipe', { body: content });
+    expect(refused.statusCode).toBe(400);
+    await refused.body.dump();
+    expect((await (await send('GET', '/v1/stat/pipe')).body.json()) as JsonAttributes).toMatchObject({ type: 'fifo' });
+  });
+
   test('do not let through what writing in place would not', async () => {
     client.do({ type: 'mkdir', at: { dir: ROOT_INO, path: Buffer.from('d') }, mode: 0o777 });
     await (await send('PUT', '/v1/fs/d/f', { body: 'mine' })).body.dump();

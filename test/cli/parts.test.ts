@@ -85,6 +85,12 @@ describe('the directory of a group', () => {
   });
   afterEach(async () => { await rm(join(data, '..'), { recursive: true }); });
   const request = (more: object = {}): Parameters<typeof openGroup>[0] => ({ data, replicas: 1, port, httpPort: port > 40_000 ? port - 5000 : port + 5000, ...more });
+  /** As one `vrfs start` after the other does. */
+  async function opened(...args: Parameters<typeof openGroup>): ReturnType<typeof openGroup> {
+    const group = await openGroup(...args);
+    await group.lock.release();
+    return group;
+  }
   async function refused(more: object = {}): Promise<EnvironmentError> {
     const error: unknown = await openGroup(request(more)).then(() => null, (e: unknown) => e);
     if (!(error instanceof EnvironmentError)) throw new Error(`an EnvironmentError was expected, not ${String(error)}`);
@@ -92,23 +98,23 @@ describe('the directory of a group', () => {
   }
 
   it('is made once, and found again', async () => {
-    const made = await openGroup(request());
+    const made = await opened(request());
     expect(made.created).toBe(true);
     expect((await readdir(data)).sort()).toEqual(['1', 'FORMATTED', 'cluster.json']);
-    const again = await openGroup({ data });
+    const again = await opened({ data });
     expect(again.created).toBe(false);
     expect(again.cluster).toEqual(made.cluster);
   });
 
   it('is taken up again when its making was interrupted', async () => {
-    await openGroup(request());
+    await opened(request());
     await rm(join(data, 'FORMATTED'));
     await rm(join(data, '1'), { recursive: true });
-    expect((await openGroup(request())).created).toBe(true);
+    expect((await opened(request())).created).toBe(true);
   });
 
   it('is never made anew where a replica has lost its data', async () => {
-    await openGroup(request({ replicas: 2 }));
+    await opened(request({ replicas: 2 }));
     await rm(join(data, '1'), { recursive: true });
     const gone = await refused({ replicas: 2 });
     expect(gone.message).toBe(`the data directory of replica 1, ${data}/1, is not there any more`);
@@ -121,8 +127,15 @@ describe('the directory of a group', () => {
     expect(await readdir(join(data, '1'))).toEqual([]);
   });
 
+  it('is run by one at a time', async () => {
+    const { lock } = await openGroup(request());
+    expect((await refused()).message).toMatch(/is run by another 'vrfs start', pid \d+/);
+    await lock.release();
+    expect((await opened(request())).created).toBe(false);
+  });
+
   it('has to fit what is asked for', async () => {
-    await openGroup(request());
+    await opened(request());
     expect((await refused({ replicas: 3 })).message).toContain('made with --replicas 1, not 3');
     expect((await refused({ port: 99 })).message).toContain('made with --port');
     expect((await refused({ durability: 'memory' })).message).toContain('made with --durability disk, not memory');
@@ -136,9 +149,9 @@ describe('the directory of a group', () => {
   });
 
   it('is of one group', async () => {
-    await openGroup(request());
+    await opened(request());
     const other = join(data, '..', 'other');
-    await openGroup(request({ data: other }));
+    await opened(request({ data: other }));
     await rm(join(data, '1'), { recursive: true });
     const { rename } = await import('node:fs/promises');
     await rename(join(other, '1'), join(data, '1'));

@@ -27,7 +27,6 @@ const KIND_ENTRY = 0x02;
 const KIND_XATTR = 0x03;
 const KIND_TARGET = 0x04;
 const KIND_BLOCK = 0x05;
-const KIND_END = 0x06;
 
 const APPLICATION = SystemKind.application;
 const KIND_COUNTERS = APPLICATION;
@@ -132,13 +131,6 @@ export function indexOfBlockKey(key: Buffer): number {
 export function contentsKeyStart(ino: Ino): Buffer {
   return head(ino, KIND_XATTR, 0);
 }
-export function contentsKeyEnd(ino: Ino): Buffer {
-  return head(ino, KIND_END, 0);
-}
-export function isBlockKey(key: Buffer): boolean {
-  return key[6] === KIND_BLOCK;
-}
-
 // --- of the system ---------------------------------------------------------------------------------------------------
 
 /** Shared: nobody writes into it. */

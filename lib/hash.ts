@@ -17,9 +17,6 @@ export function sha256Bytes(data: Uint8Array): Buffer {
 export function digestToBytes(d: Digest): Buffer {
   return Buffer.from(d, 'latin1');
 }
-export function digestFromBytes(b: Buffer): Digest {
-  return digest(b.latin1Slice(0, b.length));
-}
 export function digestToHex(d: Digest): string {
   return Buffer.from(d, 'latin1').toString('hex');
 }

@@ -2,8 +2,6 @@
  * Keys that belong to no inode. Every key starts with a 48-bit inode number; 0 is none, so these sort first.
  * `vr` owns the kinds below SESSION_KINDS_END, `fsservice` the rest (see fsservice/keys.ts).
  */
-export const SYSTEM_INO = 0;
-
 export const SystemKind = {
   /** session id (48 bits) → session record */
   session: 0x10,

@@ -371,19 +371,3 @@ interface Parts {
   /** Null until the port is open. */
   replica: Replica | null;
 }
-
-/** SIGINT and SIGTERM stop the replica in order; a second one ends the process at once. */
-export function stopOnSignals(running: RunningReplica, log: Log): void {
-  let asked = false;
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      if (asked) process.exit(EXIT_FATAL);
-      asked = true;
-      log.info({ signal }, 'stopping');
-      running.stop().catch((error: unknown) => {
-        log.fatal({ err: error }, 'the replica could not be stopped in order');
-        process.exit(EXIT_FATAL);
-      });
-    });
-  }
-}

@@ -241,10 +241,9 @@ export class ViewChange {
     r.transition('view-change');
     this.#enterView(v, true);
     if (v > this.#saying) this.#say(v);
-    const started = { view: v, logView: r.logView, op: r.log.head, commit: r.commit, claim: makeClaim(r.log, r.commit) };
-    this.#vote = { type: 'doViewChange', ...started };
+    const vote: DoViewChange = { type: 'doViewChange', view: v, logView: r.logView, op: r.log.head, commit: r.commit, claim: makeClaim(r.log, r.commit) };
+    this.#vote = vote;
     this.#voteDurable = false;
-    const vote = this.#vote;
     // The log of the message is durable first, then the promise, then the message (PROTOCOL section 2).
     r.persistence.afterJournal(() => {
       if (this.#vote !== vote) return;

@@ -42,12 +42,15 @@ export function checkSending(replica: number, incarnation: number, durability: D
   }
 }
 
-/** Between one durable superblock and the next. */
-export function checkSuperblocks(replica: number, before: Superblock, now: Superblock): void {
+/**
+ * Between one durable superblock and the next.
+ * @param stateLost the records were lost: the group may have given an older checkpoint in their place
+ */
+export function checkSuperblocks(replica: number, before: Superblock, now: Superblock, stateLost = false): void {
   const rises = (what: string, a: number, b: number): void => ensure(b >= a, 'durable promises stand', () => `${what} of #${replica} goes from ${a} to ${b} on disk`);
   rises('incarnation', before.incarnation, now.incarnation);
   rises('view', before.view, now.view);
   rises('promised view', before.promisedView, now.promisedView);
   rises('log-view', before.logView, now.logView);
-  rises('checkpoint', before.checkpoint.op, now.checkpoint.op);
+  if (!stateLost) rises('checkpoint', before.checkpoint.op, now.checkpoint.op);
 }

@@ -109,8 +109,8 @@ export class Checkers implements HostObserver {
     throw failure;
   }
 
-  superblock(replica: number, before: Superblock, now: Superblock): void {
-    checkSuperblocks(replica, before, now);
+  superblock(host: Host, before: Superblock, now: Superblock): void {
+    checkSuperblocks(host.index, before, now, host.stateLost);
   }
 
   #chained(host: Host, entry: Entry, result: Buffer | null): boolean {

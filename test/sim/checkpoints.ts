@@ -9,6 +9,7 @@ import { assert, defined } from '../../lib/assert.ts';
 import { digestToBytes, sha256, sha256Bytes, ZERO_DIGEST } from '../../lib/hash.ts';
 import { opNumber, view, type Digest, type MemberId, type OpNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
+import type { Prng } from '../../lib/prng.ts';
 import type { Table, TableRecord } from '../../lib/table.ts';
 import type { CheckpointPort } from '../../vr/ports.ts';
 import type { CheckpointId } from '../../vr/superblock.ts';
@@ -52,6 +53,11 @@ export function rootOfRecords(op: OpNumber, records: Iterable<TableRecord>): Dig
   return rootOf(op, count, sum);
 }
 
+/** A record is read whose bytes have rotted: found by its checksum, as the process reads it. */
+export class DamagedRecord extends Error {
+  override readonly name = 'DamagedRecord';
+}
+
 /** One checkpoint with its records; never changed once it is made, so that it can be pinned while it is copied. */
 interface Snapshot {
   readonly id: CheckpointId;
@@ -63,6 +69,8 @@ export class CheckpointDisk {
   durable: CheckpointId | null;
   image: Image = new Map();
   sum: Buffer = Buffer.alloc(32);
+  /** Keys of records that can no longer be read. */
+  readonly rotten = new Set<string>();
   /** The one before, kept for those who fetch it still; null: collected. */
   #previous: Snapshot | null = null;
 
@@ -77,6 +85,22 @@ export class CheckpointDisk {
     this.durable = { op: opNumber(0), root, entryHash: ZERO_DIGEST, view: view(0), time: 0 };
   }
 
+  /** The bytes of a record rot, or its sector cannot be read any more. False when there is no record. */
+  rot(random: Prng): boolean {
+    if (this.image.size === 0) return false;
+    const keys = [...this.image.keys()];
+    for (let n = random.between(1, 4); n > 0; n--) this.rotten.add(random.pick(keys));
+    return true;
+  }
+
+  /** Damage was met: what does not hash to what its page says goes, and the state is none until a peer has filled it in. */
+  scrub(): void {
+    for (const id of this.rotten) this.image.delete(id);
+    this.rotten.clear();
+    this.#previous = null;
+    this.durable = null;
+  }
+
   /** The checkpoint with this root, as it will stay whatever the donor does next. */
   pin(target: CheckpointId): Snapshot | null {
     if (this.durable !== null && this.durable.root === target.root) return { id: this.durable, image: new Map(this.image) };
@@ -87,6 +111,7 @@ export class CheckpointDisk {
   advance(id: CheckpointId, sum: Buffer, changes: readonly { readonly id: string; readonly record: ImageRecord | null }[], keepPrevious: boolean): void {
     this.#previous = keepPrevious && this.durable !== null ? { id: this.durable, image: new Map(this.image) } : null;
     for (const change of changes) {
+      this.rotten.delete(change.id);
       if (change.record === null) this.image.delete(change.id);
       else this.image.set(change.id, change.record);
     }
@@ -95,6 +120,12 @@ export class CheckpointDisk {
   }
 
   install(snapshot: Snapshot): void {
+    // Only what differs was fetched: a rotten record whose hash is right stays as it is.
+    for (const id of this.rotten) {
+      const own = this.image.get(id);
+      const fetched = snapshot.image.get(id);
+      if (own === undefined || fetched === undefined || !own.hash.equals(fetched.hash)) this.rotten.delete(id);
+    }
     this.image = new Map(snapshot.image);
     this.#previous = null;
     this.sum = Buffer.alloc(32);
@@ -108,6 +139,11 @@ class LiveTable implements Table {
   changed = new Map<string, Buffer>();
   usable = false;
   #records = new MemoryTable();
+  readonly #rotten: ReadonlySet<string>;
+
+  constructor(rotten: ReadonlySet<string>) {
+    this.#rotten = rotten;
+  }
 
   load(image: Image): void {
     this.#records = new MemoryTable();
@@ -121,6 +157,7 @@ class LiveTable implements Table {
 
   get(key: Buffer): Buffer | undefined {
     this.#check();
+    if (this.#rotten.size > 0) this.#verify(key);
     return this.#records.get(key);
   }
   put(key: Buffer, value: Buffer): void {
@@ -135,10 +172,18 @@ class LiveTable implements Table {
   }
   range(start: Buffer, end: Buffer, limit: number): TableRecord[] {
     this.#check();
-    return this.#records.range(start, end, limit);
+    const found = this.#records.range(start, end, limit);
+    if (this.#rotten.size > 0) for (const [key] of found) this.#verify(key);
+    return found;
   }
   entries(): Iterable<TableRecord> {
     return this.#records.entries();
+  }
+
+  /** What was written since the last checkpoint is in memory; the rest is read from the disk. */
+  #verify(key: Buffer): void {
+    const id = key.latin1Slice(0, key.length);
+    if (this.#rotten.has(id) && !this.changed.has(id)) throw new DamagedRecord(`the record ${key.toString('hex')} does not have its checksum`);
   }
 
   #check(): void {
@@ -156,6 +201,8 @@ export interface CheckpointHost {
   keepsPrevious(): boolean;
   /** The disk of a peer that runs and can be reached both ways now, or null; asked again to see whether it still can. */
   donor(id: MemberId): CheckpointDisk | null;
+  /** The donor has met a rotten record among those that it was asked for: it gives nothing. */
+  donorDamaged(id: MemberId): boolean;
   checkpointDurable(id: CheckpointId): void;
   stateInstalled(id: CheckpointId): void;
   stateFetchFailed(reason: string): void;
@@ -165,7 +212,7 @@ export interface CheckpointHost {
 export class SimulatedCheckpoints implements CheckpointPort {
   readonly #disk: CheckpointDisk;
   readonly #host: CheckpointHost;
-  readonly #live = new LiveTable();
+  readonly #live: LiveTable;
   #taking = false;
   /** Number of the newest fetch: an older one, or a take that a fetch overtook, finds itself out of date. */
   #generation = 0;
@@ -173,6 +220,7 @@ export class SimulatedCheckpoints implements CheckpointPort {
   constructor(disk: CheckpointDisk, host: CheckpointHost) {
     this.#disk = disk;
     this.#host = host;
+    this.#live = new LiveTable(disk.rotten);
     if (disk.durable !== null) this.#live.load(disk.image);
   }
 
@@ -238,7 +286,7 @@ export class SimulatedCheckpoints implements CheckpointPort {
       }
       const donorId = defined(donors[attempt % donors.length], 'donor');
       const donor = this.#host.donor(donorId);
-      const snapshot = donor?.pin(target) ?? null;
+      const snapshot = donor === null || this.#host.donorDamaged(donorId) ? null : donor.pin(target);
       if (donor === null || snapshot === null) {
         this.#attempt(donors, target, attempt + 1, generation);
         return;

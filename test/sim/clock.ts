@@ -7,7 +7,7 @@ export class SimulatedClock implements Clock {
   readonly #now: () => number;
   /** Milliseconds gained per millisecond. */
   readonly #drift: number;
-  readonly #offset: number;
+  #offset: number;
   #skew: number;
 
   /** @param skew microseconds by which the wall clock is ahead. @param offset of the monotonic clock, milliseconds. */
@@ -24,6 +24,11 @@ export class SimulatedClock implements Clock {
 
   wall(): number {
     return Math.floor(EPOCH_MICROSECONDS + this.#skew + this.#now() * 1000 * (1 + this.#drift));
+  }
+
+  /** The machine starts anew: its monotonic clock counts from somewhere else. */
+  reboot(offset: number): void {
+    this.#offset = offset - this.#now() * (1 + this.#drift);
   }
 
   /** The wall clock jumps by so many microseconds. */

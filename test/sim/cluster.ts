@@ -102,6 +102,13 @@ export class Cluster {
     }
   }
 
+  /** The process has met a rotten record and starts anew, without a state, on what is left of the records. */
+  #stateDamaged(host: Host): void {
+    this.crash(host);
+    host.checkpointDisk.scrub();
+    this.queue.after(5, () => { if (!host.running) host.start(); });
+  }
+
   /** A client's connection breaks; both ends learn of it. */
   breakConnection(client: SimulatedClient, host: Host): void {
     if (client.process === null) return;
@@ -131,7 +138,7 @@ export class Cluster {
     };
     assert(initial.checkpoint.entryHash === ZERO_DIGEST, 'the chain begins with zeros');
     const superblock = new SuperblockDisk(initial);
-    superblock.onDurable = (before, now) => this.checkers.superblock(index, before, now);
+    superblock.onDurable = (before, now) => this.checkers.superblock(defined(this.hosts[index], 'host'), before, now);
     const drift = ((random.float() * 2 - 1) * (options.clockDrift ?? 0)) / 1e6;
     const skew = (random.float() * 2 - 1) * (options.clockSkewMs ?? 0) * 1000;
     const clock = new SimulatedClock(() => this.queue.now, drift, skew, random.below(1_000_000));
@@ -142,6 +149,7 @@ export class Cluster {
       endpointOf: (member) => this.configuration.members.findIndex((m) => m.id === member),
       hostOf: (member) => defined(this.hosts.find((h) => h.id === member), 'host'),
       reachable: (a, b) => !this.policy.isBlocked(a, b) && !this.policy.isBlocked(b, a),
+      stateDamaged: (damaged) => this.#stateDamaged(damaged),
       replyTo: (process, from, message) => this.#reply(process, from, message),
     }, { superblock, checkpoints }, clock, random);
   }

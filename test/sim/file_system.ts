@@ -88,7 +88,7 @@ class FileSystemWorkload implements Workload {
       case 'unlink': case 'rmdir': case 'removeTree': return { type, at };
       case 'link': return { type, from: at, to: this.#at(random), follow: random.chance(0.3) };
       case 'symlink': return { type, at, target: this.#at(random).path };
-      case 'write': return { type, at, offset: random.chance(0.9) ? random.below(500) : 65_400 + random.below(300), data: random.bytes(1 + random.below(150)) };
+      case 'write': return { type, at, offset: random.chance(0.25) ? 'end' : random.chance(0.9) ? random.below(500) : 65_400 + random.below(300), data: random.bytes(1 + random.below(150)) };
       case 'setattr': return { type, at, follow: random.chance(0.5), set: random.pick([{ mode: 0o600 + random.below(64) }, { size: random.below(300) }, { mtime: 'now' as const }, { uid: 1000 }]) };
       case 'setxattr': return { type, at, follow: true, name: Buffer.from(random.pick(ATTRIBUTES)), value: random.bytes(random.below(40)), mode: random.pick(['any', 'create', 'replace'] as const) };
       case 'removexattr': return { type, at, follow: true, name: Buffer.from(random.pick(ATTRIBUTES)) };

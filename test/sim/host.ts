@@ -12,7 +12,7 @@ import type { Message, Read, Register, ReplicaMessage, Request } from '../../vr/
 import type { Ports, StateMachine } from '../../vr/ports.ts';
 import type { BootState, ReplicaEvents, ReplicaOptions, ReplicaStatus } from '../../vr/replica_types.ts';
 import type { Table } from '../../lib/table.ts';
-import { CheckpointDisk, SimulatedCheckpoints } from './checkpoints.ts';
+import { DamagedRecord, SimulatedCheckpoints, type CheckpointDisk } from './checkpoints.ts';
 import type { SimulatedClock } from './clock.ts';
 import type { Coverage } from './coverage.ts';
 import type { EventQueue } from './event_queue.ts';
@@ -56,6 +56,8 @@ export interface HostWorld {
   hostOf(id: MemberId): Host;
   /** Both directions between two hosts carry messages now. */
   reachable(a: number, b: number): boolean;
+  /** A rotten record was met: the process starts anew without a state, and the rotten records are gone. */
+  stateDamaged(host: Host): void;
   /** To a client's process; its number is the connection's far end. */
   replyTo(clientProcess: number, from: Host, message: Message): void;
 }
@@ -70,6 +72,7 @@ interface Process {
   readonly connections: Map<number, number>;
   readonly clients: Map<number, number>;
   flushPending: boolean;
+  nextConnection: number;
 }
 
 export class Host {
@@ -82,6 +85,10 @@ export class Host {
   readonly checkpointDisk: CheckpointDisk;
   /** Multiplies every delay of the disk. */
   diskSlowness = 1;
+  /** No write or sync ends before this time. */
+  diskStalledUntil = 0;
+  /** Milliseconds that an input waits before the process gets to it. */
+  lagMs = 0;
   /** Least time and span of a sync, milliseconds. */
   syncMs: readonly [number, number] = [0, 3];
   /** The same for superblocks, where they differ. */
@@ -89,11 +96,12 @@ export class Host {
   paused = false;
   /** The log is not certain (memory mode or damage), and the replica has not been normal since. */
   amnesiac = false;
+  /** The process was started without a state: the one that it is given may be older than the one before. */
+  stateLost = false;
   readonly #world: HostWorld;
   readonly #random: Prng;
   #process: Process | null = null;
   #held: (() => void)[] = [];
-  #nextConnection = 1;
 
   constructor(index: number, id: MemberId, epoch: Epoch, world: HostWorld, disks: { superblock: SuperblockDisk; checkpoints: CheckpointDisk }, clock: SimulatedClock, random: Prng) {
     this.index = index;
@@ -137,13 +145,21 @@ export class Host {
     assert(this.#process === null, `replica ${this.id} runs already`);
     const { queue } = this.#world;
     const boot = this.#bootState();
+    const incarnation = boot.superblock.incarnation + 1;
+    // Half of the restarts are the machine's: its monotonic clock begins anew.
+    if (incarnation > 1 && this.#random.chance(0.5)) this.clock.reboot(this.#random.below(1_000_000));
     const slot: { process: Process | null } = { process: null };
     const alive = (): boolean => slot.process !== null && this.#process === slot.process;
+    const kernelLater = (delay: number, action: () => void): void => queue.after(delay, () => {
+      if (!alive()) return;
+      if (queue.now < this.diskStalledUntil) kernelLater(this.diskStalledUntil - queue.now, action);
+      else action();
+    });
     const hosting = {
       random: this.#random,
       timing: { syncDelay: () => this.#diskDelay() },
       later: (delay: number, action: () => void) => queue.after(delay, () => { if (alive()) this.#run(action); }),
-      kernelLater: (delay: number, action: () => void) => queue.after(delay, () => { if (alive()) action(); }),
+      kernelLater,
       journalDurable: (ticket: number) => this.#turn(() => this.replica.onJournalDurable(ticket)),
       superblockDurable: (ticket: number) => this.#turn(() => this.replica.onSuperblockDurable(ticket)),
     };
@@ -152,18 +168,34 @@ export class Host {
     const checkpoints = this.#makeCheckpoints(hosting.later, hosting.kernelLater);
     const ports = this.#makePorts(journal, superblock, checkpoints, alive);
     const wrapped = this.#world.wrapPorts?.(ports, this) ?? ports;
-    const incarnation = boot.superblock.incarnation + 1;
-    const replica = new this.#world.Replica(wrapped, this.#world.options, boot);
+    const replica = this.#construct(wrapped, boot);
+    if (replica === null) {
+      this.checkpointDisk.scrub();
+      this.start();
+      return;
+    }
     const process: Process = {
-      replica, incarnation, journal, superblock, checkpoints, connections: new Map(), clients: new Map(), flushPending: false,
+      replica, incarnation, journal, superblock, checkpoints, connections: new Map(), clients: new Map(), flushPending: false, nextConnection: 1,
     };
     slot.process = process;
     this.#process = process;
     this.paused = false;
-    this.amnesiac = incarnation > 1 && !boot.log.intact;
+    this.stateLost = boot.state === null;
+    this.amnesiac = incarnation > 1 && (!boot.log.intact || boot.state === null);
     this.#world.trace.line(`#${this.index} starts: incarnation ${incarnation}, view ${boot.superblock.view}, log ${boot.log.base}..${boot.log.base + boot.log.entries.length} v'=${boot.log.logView} intact=${boot.log.intact}, checkpoint ${boot.state?.op ?? 'none'}`);
     this.#world.observer.booted(this);
     this.#scheduleTick(process);
+  }
+
+  /** Null: a rotten record was met on the way. */
+  #construct(ports: Ports, boot: BootState): ReplicaEvents | null {
+    try {
+      return new this.#world.Replica(ports, this.#world.options, boot);
+    } catch (error) {
+      if (!(error instanceof DamagedRecord)) throw error;
+      this.#world.coverage.count('rotten records met at a start');
+      return null;
+    }
   }
 
   /** Kills the process, now. What was not synced may be lost: by chance, or as `unsynced` says. */
@@ -212,6 +244,12 @@ export class Host {
     this.#world.trace.line(`#${this.index} journal damaged behind op ${this.journalDisk.head}`);
   }
 
+  /** A bit of one copy of the superblock flips while the replica is down. */
+  damageSuperblock(): void {
+    assert(!this.running, 'damage is found at the next start');
+    if (this.superblockDisk.damageCopy(this.#random)) this.#world.coverage.count('superblock copies damaged');
+  }
+
   #bootState(): BootState {
     const superblock = this.superblockDisk.boot();
     const state = this.checkpointDisk.durable;
@@ -225,19 +263,16 @@ export class Host {
   fromReplica(sender: MemberId, incarnation: number, message: ReplicaMessage): void {
     if (this.#process === null) return;
     const process = this.#process;
-    this.#run(() => {
-      if (this.#process === process) this.#turn(() => process.replica.step({ epoch: this.epoch, sender, incarnation }, message));
-    });
+    this.#input(process, () => this.#turn(() => process.replica.step({ epoch: this.epoch, sender, incarnation }, message)));
   }
 
   fromClient(clientProcess: number, message: Register | Request | Read): void {
     const process = this.#process;
     if (process === null) return;
-    this.#run(() => {
-      if (this.#process !== process) return;
+    this.#input(process, () => {
       let connection = process.connections.get(clientProcess);
       if (connection === undefined) {
-        connection = this.#nextConnection++;
+        connection = process.nextConnection++;
         process.connections.set(clientProcess, connection);
         process.clients.set(connection, clientProcess);
       }
@@ -253,6 +288,13 @@ export class Host {
     if (process === null || connection === undefined) return;
     process.connections.delete(clientProcess);
     process.clients.delete(connection);
+  }
+
+  /** Something has arrived for the process: handled when it gets to it, if it still lives. */
+  #input(process: Process, action: () => void): void {
+    const handle = (): void => this.#run(() => { if (this.#process === process) action(); });
+    if (this.lagMs > 0) this.#world.queue.after(this.lagMs, handle);
+    else handle();
   }
 
   /** At once, or when the pause ends. */
@@ -281,7 +323,12 @@ export class Host {
     try {
       action();
     } catch (error) {
-      this.#world.observer.failed(this, error);
+      if (error instanceof DamagedRecord) {
+        this.#world.coverage.count('rotten records met');
+        this.#world.stateDamaged(this);
+      } else {
+        this.#world.observer.failed(this, error);
+      }
       return;
     }
     if (this.#process !== null) this.#world.observer.turn(this);
@@ -315,6 +362,14 @@ export class Host {
       donor: (id) => {
         const host = world.hostOf(id);
         return host.running && !host.paused && world.reachable(this.index, host.index) ? host.checkpointDisk : null;
+      },
+      donorDamaged: (id) => {
+        const donor = world.hostOf(id);
+        // Whether the rotten record is among those that are asked for.
+        if (donor.checkpointDisk.rotten.size === 0 || this.#random.chance(0.5)) return false;
+        world.coverage.count('rotten records met by a donor');
+        world.stateDamaged(donor);
+        return true;
       },
       checkpointDurable: (id) => {
         world.coverage.count('checkpoints');

@@ -127,6 +127,12 @@ export class SimulatedJournal implements Journal {
     const written = this.#inFlight.length;
     const kept = unsynced === undefined ? this.#host.random.between(0, written) : unsynced === 'kept' ? written : 0;
     for (const record of this.#inFlight.slice(0, kept)) this.#disk.apply(record);
+    const torn = this.#inFlight[kept];
+    // Of a batch that is torn, the first entries may be whole. An install is one step: all of it or nothing.
+    if (unsynced === undefined && torn?.type === 'append' && torn.entries.length > 1) {
+      const whole = torn.entries.slice(0, this.#host.random.below(torn.entries.length));
+      if (whole.length > 0) this.#disk.apply({ type: 'append', entries: whole });
+    }
     const lost = this.#inFlight.length - kept + this.#queue.length;
     this.#inFlight = [];
     this.#queue = [];

@@ -106,6 +106,18 @@ export class Nemesis {
         host.diskSlowness = random.between(5, 40);
         this.#later(() => { host.diskSlowness = 1; });
         return;
+      case 'diskStall': host.diskStalledUntil = this.#cluster.now + random.between(300, 6000); return;
+      case 'slowHost':
+        host.lagMs = random.between(5, 400);
+        this.#later(() => { host.lagMs = 0; });
+        return;
+      case 'longPause':
+        if (!host.running || host.paused) return;
+        host.pause();
+        this.#cluster.queue.after(random.between(3000, 12_000), () => { if (this.#active && host.running && host.paused) host.resume(); });
+        return;
+      case 'flap': this.#flap(host, random.pick(hosts), random.between(20, 600), this.#cluster.now + random.between(1000, 8000)); return;
+      case 'rot': if (this.#mayBecomeUncertain(host) && host.checkpointDisk.rot(random)) coverage.count('checkpoints rotten'); return;
       case 'clientCrash': {
         const client = random.pick(clients);
         if (client.process === null) return;
@@ -128,15 +140,19 @@ export class Nemesis {
 
   /** Would the host be without a certain log if it were killed now? */
   #uncertain(host: Host): boolean {
-    if (this.#cluster.options.durability === 'memory') return !host.running || host.amnesiac;
-    return host.amnesiac || !host.journalCertain || host.checkpointDisk.durable === null;
+    if (host.amnesiac || host.checkpointDisk.rotten.size > 0) return true;
+    if (this.#cluster.options.durability === 'memory') return !host.running;
+    return !host.journalCertain || host.checkpointDisk.durable === null;
+  }
+
+  #mayBecomeUncertain(host: Host): boolean {
+    return this.#cluster.hosts.filter((h) => h !== host && this.#uncertain(h)).length < this.#f;
   }
 
   #mayLose(host: Host): boolean {
     if (!host.running) return false;
-    const others = this.#cluster.hosts.filter((h) => h !== host && this.#uncertain(h)).length;
     const afterwards = this.#cluster.options.durability === 'memory' || this.#uncertain(host);
-    return !afterwards || others < this.#f;
+    return !afterwards || this.#mayBecomeUncertain(host);
   }
 
   #crash(host: Host): void {
@@ -146,11 +162,11 @@ export class Nemesis {
   }
 
   restart(host: Host): void {
-    const others = this.#cluster.hosts.filter((h) => h !== host && this.#uncertain(h)).length;
-    if (this.#active && this.#cluster.options.durability === 'disk' && others < this.#f && this.#random.chance(this.#profile.damage)) {
+    if (this.#active && this.#cluster.options.durability === 'disk' && this.#mayBecomeUncertain(host) && this.#random.chance(this.#profile.damage)) {
       this.#cluster.coverage.count('journals damaged');
       host.damageJournal();
     }
+    if (this.#active && this.#random.chance(this.#profile.damage)) host.damageSuperblock();
     this.#cluster.coverage.count('restarts');
     host.start();
   }
@@ -169,6 +185,22 @@ export class Nemesis {
       for (const h of hosts) if (side.includes(h) !== inside) links.push([client.endpoint, h.index], [h.index, client.endpoint]);
     }
     this.#block(links);
+  }
+
+  /** A link that comes and goes, one direction or both. */
+  #flap(a: Host, b: Host, period: number, until: number): void {
+    const links: (readonly [number, number])[] = [[a.index, b.index], [b.index, a.index]];
+    if (this.#random.chance(0.3)) links.pop();
+    const turn = (down: boolean): void => {
+      if (!this.#active) return;
+      const over = this.#cluster.now >= until;
+      for (const [from, to] of links) {
+        if (down && !over) this.#policy.block(from, to);
+        else this.#policy.unblock(from, to);
+      }
+      if (!over) this.#cluster.queue.after(1 + this.#random.below(period), () => turn(!down));
+    };
+    turn(true);
   }
 
   #block(links: readonly (readonly [number, number])[]): void {
@@ -191,6 +223,8 @@ export class Nemesis {
     if (core.length < hosts.length) coverage.count('ends with a core only');
     for (const host of hosts) {
       host.diskSlowness = 1;
+      host.diskStalledUntil = 0;
+      host.lagMs = 0;
       if (core.includes(host)) {
         if (host.paused) host.resume();
         if (!host.running) this.restart(host);

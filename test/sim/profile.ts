@@ -6,7 +6,8 @@ import type { ClientSettings } from './client.ts';
 import type { NetworkFaults } from './seeded_policy.ts';
 
 export type FaultKind =
-  | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'mute' | 'clockJump' | 'slowDisk' | 'clientCrash' | 'connectionReset' | 'weather';
+  | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'mute' | 'clockJump' | 'slowDisk' | 'diskStall' | 'slowHost'
+  | 'longPause' | 'flap' | 'rot' | 'clientCrash' | 'connectionReset' | 'weather';
 
 export interface Profile {
   readonly network: NetworkFaults;
@@ -15,7 +16,7 @@ export interface Profile {
   readonly weights: readonly (readonly [FaultKind, number])[];
   /** Mean milliseconds that a fault lasts (down-time, pause, partition). */
   readonly faultDurationMs: number;
-  /** Probability that a replica that was down finds its journal damaged. */
+  /** Probability that a replica that was down finds its journal damaged, and one copy of its superblock. */
   readonly damage: number;
   readonly syncMs: readonly [number, number];
   readonly superblockMs: readonly [number, number] | null;
@@ -42,14 +43,14 @@ export function drawProfile(random: Prng, durability: Durability): Profile {
   };
   const kinds: readonly (readonly [FaultKind, number])[] = [
     ['crash', 10], ['crashAll', durability === 'disk' ? 2 : 0], ['pause', 4], ['partition', 4], ['oneWay', 4], ['isolate', 4], ['clog', 3], ['mute', 3],
-    ['clockJump', 2], ['slowDisk', 2], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6],
+    ['clockJump', 2], ['slowDisk', 2], ['diskStall', 1], ['slowHost', 1], ['longPause', 1], ['flap', 2], ['rot', 2], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6],
   ];
   return {
     network,
     faultIntervalMs: random.pick([100, 200, 400, 800, 2000]),
     weights: kinds.map(([kind, weight]) => [kind, random.chance(0.3) ? 0 : weight] as const),
     faultDurationMs: random.pick([50, 200, 600, 2000]),
-    damage: durability === 'disk' ? some(random, 0.5) : 0,
+    damage: some(random, 0.5),
     syncMs: random.pick([[0, 0], [0, 3], [1, 10], [2, 40]] as const),
     superblockMs: random.pick([null, null, [0, 0], [5, 60]] as const),
     clockDrift: some(random, 50_000),

@@ -132,6 +132,7 @@ class Run {
   /** Every client request has its outcome, and the hosts are normal, in one view, and have executed the same. */
   #converged(core: readonly Host[]): boolean {
     for (const client of this.#cluster.clients) if (client.open.size > 0) return false;
+    if (!core.every((h) => h.running)) return false;
     const [first, ...rest] = core.map((h) => h.status);
     if (first === undefined || first.status !== 'normal' || first.executed !== first.op) return false;
     return rest.every((s) => s.status === 'normal' && s.view === first.view && s.executed === first.executed && s.op === first.op);

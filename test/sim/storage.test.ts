@@ -5,10 +5,12 @@ import { epoch, memberId, opNumber, sessionId, view, type Digest } from '../../l
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
 import { makeEntry, type Entry } from '../../vr/entry.ts';
-import type { CheckpointId } from '../../vr/superblock.ts';
-import { CheckpointDisk, rootOfRecords, SimulatedCheckpoints } from './checkpoints.ts';
+import { configuration } from '../../vr/configuration.ts';
+import type { CheckpointId, Superblock } from '../../vr/superblock.ts';
+import { CheckpointDisk, DamagedRecord, rootOfRecords, SimulatedCheckpoints } from './checkpoints.ts';
 import { EventQueue } from './event_queue.ts';
 import { JournalDisk, SimulatedJournal } from './journal.ts';
+import { SimulatedSuperblockStore, SuperblockDisk } from './superblock_store.ts';
 
 function entries(from: number, to: number, parent: Digest, v = 0): Entry[] {
   const out: Entry[] = [];
@@ -98,6 +100,7 @@ function checkpointHarness(): CheckpointHarness {
   const ports = disks.map((disk, i) => new SimulatedCheckpoints(disk, {
     later, kernelLater: later, checkpointDelay: () => 10, transferDelay: () => 10, keepsPrevious: () => true,
     donor: (id) => (away.has(id) ? null : defined(disks[id], 'donor')),
+    donorDamaged: () => false,
     checkpointDurable: (id) => log.push(`${i} durable ${id.op}`),
     stateInstalled: (id) => log.push(`${i} installed ${id.op}`),
     stateFetchFailed: () => log.push(`${i} failed`),
@@ -166,5 +169,102 @@ describe('the simulated checkpoints', () => {
     queue.runTo(300);
     expect(log.at(-1)).toBe('1 installed 9');
     expect(fetcher.table.get(Buffer.from('k'))?.toString()).toBe('v');
+  });
+});
+
+describe('records that rot', () => {
+  const key = (i: number): Buffer => Buffer.from([i]);
+
+  function settled(): CheckpointHarness & { readonly port: SimulatedCheckpoints; readonly disk: CheckpointDisk } {
+    const h = checkpointHarness();
+    const port = defined(h.ports[0], 'port');
+    for (let i = 0; i < 20; i++) port.table.put(key(i), Buffer.from(`value ${i}`));
+    port.take(AT(1));
+    h.queue.runTo(20);
+    return { ...h, port, disk: defined(h.disks[0], 'disk') };
+  }
+
+  it('are met when they are read, alone or in a range, and not before', () => {
+    const { port, disk } = settled();
+    disk.rotten.add(key(5).latin1Slice());
+    expect(port.table.get(key(4))?.toString()).toBe('value 4');
+    expect(port.table.range(key(6), key(9), 10)).toHaveLength(3);
+    expect(() => port.table.get(key(5))).toThrow(DamagedRecord);
+    expect(() => port.table.range(key(0), key(9), 10)).toThrow(DamagedRecord);
+  });
+
+  it('are whole again when they were written anew', () => {
+    const { port, disk, queue } = settled();
+    disk.rotten.add(key(5).latin1Slice());
+    port.table.put(key(5), Buffer.from('new'));
+    expect(port.table.get(key(5))?.toString()).toBe('new');
+    port.take(AT(2));
+    queue.runTo(queue.now + 20);
+    expect(port.table.get(key(5))?.toString()).toBe('new');
+    expect(disk.rotten.size).toBe(0);
+  });
+
+  it('leave no state behind, and come from a peer', () => {
+    const { port, disk, disks, ports, queue, log } = settled();
+    const target = defined(disk.durable ?? undefined, 'checkpoint');
+    const other = defined(disks[1], 'other disk');
+    defined(ports[1], 'other').fetch({ donors: [memberId(0)], target });
+    queue.runTo(queue.now + 100);
+    expect(disk.rot(new Prng(7))).toBe(true);
+    const lost = disk.rotten.size;
+    port.crash();
+    disk.scrub();
+    expect([disk.durable, disk.image.size, disk.rotten.size]).toEqual([null, 20 - lost, 0]);
+    port.fetch({ donors: [memberId(1)], target });
+    queue.runTo(queue.now + 100);
+    expect(log.at(-1)).toBe('0 installed 1');
+    expect(rootOfRecords(opNumber(1), port.records())).toBe(target.root);
+    expect(other.durable).toEqual(disk.durable);
+  });
+});
+
+describe('the simulated superblock', () => {
+  const NOTHING: CheckpointId = { op: opNumber(0), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(0), time: 0 };
+  const at = (v: number): Superblock => ({
+    clusterId: Buffer.alloc(16), memberId: memberId(1), configuration: configuration(epoch(0), [{ id: memberId(1), address: 'a:1', httpAddress: 'a:2' }], 'disk'),
+    incarnation: 1, view: view(v), promisedView: view(0), logView: view(0), checkpoint: NOTHING, retired: false,
+  });
+
+  interface Machine { readonly queue: EventQueue; readonly disk: SuperblockDisk; readonly store: SimulatedSuperblockStore; readonly done: number[]; crash(): void }
+
+  function machine(seed: number, queue = new EventQueue(), disk = new SuperblockDisk(at(0))): Machine {
+    const done: number[] = [];
+    let alive = true;
+    const later = (delay: number, action: () => void): void => queue.after(delay, () => { if (alive) action(); });
+    const store = new SimulatedSuperblockStore(disk, { random: new Prng(seed), timing: { syncDelay: () => 10 }, later, kernelLater: later, superblockDurable: (t) => done.push(t) });
+    return { queue, disk, done, store, crash: () => { alive = false; store.crash(); } };
+  }
+
+  it('is durable when both copies are', () => {
+    const { queue, disk, store, done } = machine(1);
+    store.write(at(1));
+    queue.runTo(6);
+    expect([disk.boot().view, disk.current.view, done.length]).toEqual([1, 0, 0]);
+    queue.runTo(11);
+    expect([disk.boot().view, disk.current.view, done]).toEqual([1, 1, [1]]);
+  });
+
+  it('keeps what was durable whenever it crashes and whichever copy rots', () => {
+    for (let seed = 0; seed < 200; seed++) {
+      const random = new Prng(seed);
+      const { queue, disk, store, done, crash } = machine(seed);
+      for (let v = 1; v <= 5; v++) store.write(at(v));
+      queue.runTo(random.below(60));
+      crash();
+      if (random.chance(0.7)) disk.damageCopy(random);
+      const found = disk.boot().view;
+      expect(found).toBeGreaterThanOrEqual(done.at(-1) ?? 0);
+      // And once more, from there.
+      const again = machine(seed, queue, disk);
+      again.store.write(at(9));
+      queue.runTo(queue.now + random.below(12));
+      again.crash();
+      expect([found, 9]).toContain(disk.boot().view);
+    }
   });
 });

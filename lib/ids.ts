@@ -9,9 +9,12 @@ type Brand<T, B extends string> = T & { readonly [brand]: B };
 
 /** Position in the log, from 1; 0 is the state before the first operation. Below 2^48. */
 export type OpNumber = Brand<number, 'OpNumber'>;
-/** View within an epoch, from 0. Below 2^32. */
+/**
+ * A view, with the epoch that it belongs to: epoch * 2^32 + number of the view within the epoch. Comparing two of them
+ * compares the epochs first (PROTOCOL row 20), wherever views are compared. Below 2^53.
+ */
 export type View = Brand<number, 'View'>;
-/** Configuration number, from 0. Below 2^32. */
+/** Configuration number, from 0. Below 2^21. */
 export type Epoch = Brand<number, 'Epoch'>;
 /** A member of the group: assigned once, never reused, from 1. Below 2^32. */
 export type MemberId = Brand<number, 'MemberId'>;
@@ -22,8 +25,10 @@ export type Ino = Brand<number, 'Ino'>;
 /** sha256 as a string of 32 latin1 code units: compares and keys maps faster than a Buffer. */
 export type Digest = Brand<string, 'Digest'>;
 
+const U21 = 2 ** 21;
 const U32 = 2 ** 32;
 const U48 = 2 ** 48;
+const U53 = 2 ** 53;
 function inRange(n: number, limit: number, what: string): void {
   assert(Number.isInteger(n) && n >= 0 && n < limit, `${what} out of range: ${n}`);
 }
@@ -33,11 +38,23 @@ export function opNumber(n: number): OpNumber {
   return n as OpNumber;
 }
 export function view(n: number): View {
-  inRange(n, U32, 'view');
+  inRange(n, U53, 'view');
   return n as View;
 }
+/** The view with this number in this epoch. */
+export function viewOf(at: Epoch, number: number): View {
+  inRange(number, U32, 'number of a view');
+  return (at * U32 + number) as View;
+}
+export function viewEpoch(v: View): Epoch {
+  return Math.floor(v / U32) as Epoch;
+}
+/** Its number within its epoch. */
+export function viewNumber(v: View): number {
+  return v % U32;
+}
 export function epoch(n: number): Epoch {
-  inRange(n, U32, 'epoch');
+  inRange(n, U21, 'epoch');
   return n as Epoch;
 }
 export function memberId(n: number): MemberId {

@@ -5,7 +5,7 @@
 import { encodeFrame, FrameBatch } from '../lib/frame.ts';
 import { sessionId } from '../lib/ids.ts';
 import { decodeMessage, encodeMessage } from '../vr/message_codec.ts';
-import type { Hello, Message, Read, Register, Reject, Request, Welcome } from '../vr/messages.ts';
+import type { ClientRequest, Hello, Message, Reject, Welcome } from '../vr/messages.ts';
 import { MAX_BODY_BYTES } from '../vr/entry.ts';
 import type { ConnectionId } from '../vr/ports.ts';
 import type { FramedSocket } from './framed_socket.ts';
@@ -22,7 +22,7 @@ export interface ClientLinksOptions {
   readonly clusterId: Buffer;
   readonly maxConnections: number;
   readonly welcome: () => Welcome;
-  readonly onMessage: (connection: ConnectionId, message: Register | Request | Read) => void;
+  readonly onMessage: (connection: ConnectionId, message: ClientRequest) => void;
   readonly requestTurn: () => void;
   /** Bad input, for the log. */
   readonly onRejected: (remote: string, reason: string) => void;
@@ -38,7 +38,7 @@ interface Connection {
   reads: number;
   turn: number;
   /** Decoded and not handed on yet; while there are any, or the client does not take its replies, the socket is not read. */
-  readonly held: (Register | Request | Read)[];
+  readonly held: ClientRequest[];
 }
 
 function invalid(reason: string): Reject {
@@ -128,7 +128,7 @@ export class ClientLinks {
     return c.framed.backlog + c.outboxBytes > PAUSE_BYTES || (c.turn === this.#turn && c.reads >= READS_PER_TURN);
   }
 
-  #hand(c: Connection, message: Register | Request | Read): void {
+  #hand(c: Connection, message: ClientRequest): void {
     if (message.type === 'read') {
       if (c.turn !== this.#turn) c.reads = 0;
       c.turn = this.#turn;
@@ -174,6 +174,9 @@ export class ClientLinks {
       case 'request':
       case 'read':
       case 'register':
+      case 'endSession':
+      case 'reconfigure':
+      case 'checkEpoch':
         if (connection.held.length === 0 && !this.#isFull(connection)) {
           this.#hand(connection, m);
           return null;

@@ -160,7 +160,7 @@ export function replicaOptions(c: ServerConfig): ReplicaOptions {
 const ClusterSchema = z.strictObject({
   clusterId: hex,
   durability: z.enum(['disk', 'memory']).default('disk'),
-  members: z.array(z.strictObject({ id: integer(1, 0xffff_ffff), address, httpAddress: address })).min(1).max(255),
+  members: z.array(z.strictObject({ id: integer(1, 0xffff_ffff), role: z.enum(['voter', 'witness', 'observer']).default('voter'), address, httpAddress: address })).min(1).max(255),
 }).superRefine((c, ctx) => {
   for (const key of ['id', 'address', 'httpAddress'] as const) {
     if (new Set(c.members.map((m) => m[key])).size < c.members.length) ctx.addIssue({ code: 'custom', path: ['members'], message: `two members have the same ${key}` });

@@ -4,11 +4,11 @@
  * last, and nothing else. Pages are not shared between groups: rewriting one can never tear what was durable before.
  *
  *   segment header  magic 8 | version u16 | cluster id 16 | member u32 | sequence u48 | first group u48 |
- *                   certain u8 | log-view u32 | head op u48 | head hash 32 | crc32 u32
+ *                   certain u8 | log-view u53 | head op u48 | head hash 32 | crc32 u32
  *   group           magic u32 | crc32 u32 (of all that follows) | payload length u32 | records u32 | number u48 |
  *                   durable watermark u48 | sequence u48 | 2 zero bytes | records ... | zeros up to the page
  *   record          1 | after u48    | parent 32    | count u32 | entries ...                    append
- *                   2 | log-view u32 | base u48 | base hash 32 | count u32 | entries ...         install
+ *                   2 | log-view u53 | base u48 | base hash 32 | count u32 | entries ...         install
  *                   3                                                                            closed: a clean stop
  *
  * A reused file still has groups of its former life behind the end; their sequence is another, so they are not valid.
@@ -20,7 +20,7 @@ import { decodeEntries, type Entry } from '../vr/entry.ts';
 import type { JournalRecord } from '../vr/ports.ts';
 
 export const PAGE_BYTES = 4096;
-export const JOURNAL_VERSION = 1;
+export const JOURNAL_VERSION = 2;
 const SEGMENT_MAGIC = 'VRFSJRNL';
 const GROUP_MAGIC = 0x56524a47;
 export const GROUP_HEADER_BYTES = 4 + 4 + 4 + 4 + 6 + 6 + 6 + 2;
@@ -58,7 +58,7 @@ export function pages(bytes: number): number {
 export function encodeSegmentHeader(h: SegmentHeader): Buffer {
   const w = new Writer(PAGE_BYTES);
   w.latin1(SEGMENT_MAGIC).u16(JOURNAL_VERSION).raw(h.clusterId).u32(h.memberId).u48(h.sequence).u48(h.firstGroup);
-  w.bool(h.certain).u32(h.logView).u48(h.headOp).latin1(h.headHash);
+  w.bool(h.certain).u53(h.logView).u48(h.headOp).latin1(h.headHash);
   const fields = w.finish();
   const page = Buffer.alloc(PAGE_BYTES);
   fields.copy(page);
@@ -77,7 +77,7 @@ export function decodeSegmentHeader(bytes: Buffer, identity: JournalIdentity): H
     const version = r.u16();
     const value: SegmentHeader = {
       clusterId: Buffer.from(r.raw(16)), memberId: memberId(r.u32()), sequence: r.u48(), firstGroup: r.u48(),
-      certain: r.bool(), logView: view(r.u32()), headOp: opNumber(r.u48()), headHash: digest(r.latin1(32)),
+      certain: r.bool(), logView: view(r.u53()), headOp: opNumber(r.u48()), headHash: digest(r.latin1(32)),
     };
     const end = r.offset;
     if (r.u32() !== crc32(r.buffer.subarray(0, end))) throw new DecodeError('the checksum of its header is wrong');
@@ -171,7 +171,7 @@ function readRecord(r: Reader): StoredRecord {
       return { type: 'append', after, parent, entries: decodeEntries(r, after, parent) };
     }
     case RecordKind.install: {
-      const logView = view(r.u32());
+      const logView = view(r.u53());
       const base = opNumber(r.u48());
       const baseHash = digest(r.latin1(32));
       return { type: 'install', logView, base, baseHash, entries: decodeEntries(r, base, baseHash) };

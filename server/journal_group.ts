@@ -4,6 +4,7 @@
  * those of one received Prepare do, are copied in one go.
  */
 import { assert, defined } from '../lib/assert.ts';
+import { viewEpoch, viewNumber } from '../lib/ids.ts';
 import type { Entry } from '../vr/entry.ts';
 import type { JournalRecord } from '../vr/ports.ts';
 import { GROUP_HEADER_BYTES, PAGE_BYTES, pages, putGroupHeader, RecordKind, sealGroup } from './journal_format.ts';
@@ -54,12 +55,13 @@ export class GroupBuilder {
       this.#block.latin1Write(first.parent, at + 7, 32);
       this.#block.writeUInt32BE(record.entries.length, at + 39);
     } else {
-      const at = this.#room(1 + 4 + 6 + 32 + 4);
+      const at = this.#room(1 + 8 + 6 + 32 + 4);
       this.#block[at] = RecordKind.install;
-      this.#block.writeUInt32BE(record.logView, at + 1);
-      this.#block.writeUIntBE(record.base, at + 5, 6);
-      this.#block.latin1Write(record.baseHash, at + 11, 32);
-      this.#block.writeUInt32BE(record.entries.length, at + 43);
+      this.#block.writeUInt32BE(viewEpoch(record.logView), at + 1);
+      this.#block.writeUInt32BE(viewNumber(record.logView), at + 5);
+      this.#block.writeUIntBE(record.base, at + 9, 6);
+      this.#block.latin1Write(record.baseHash, at + 15, 32);
+      this.#block.writeUInt32BE(record.entries.length, at + 47);
     }
     this.#entries(record.entries);
   }

@@ -6,13 +6,13 @@ import { assert } from '../lib/assert.ts';
 import { decodeAll, EMPTY, Writer } from '../lib/bytes.ts';
 import { encodeFrame, encodeFrameOf } from '../lib/frame.ts';
 import type { MemberId } from '../lib/ids.ts';
-import type { Configuration } from '../vr/configuration.ts';
+import type { Member } from '../vr/configuration.ts';
 import { decodeEnvelope, encodeEnvelope, encodeMessage, ENVELOPE_BYTES, readMessage } from '../vr/message_codec.ts';
 import type { Envelope, Message, ReplicaMessage } from '../vr/messages.ts';
 import { parseAddress } from './address.ts';
 import type { FramedSocket } from './framed_socket.ts';
 import { decodePeerHello, encodeRefusal, refusalOf } from './peer_handshake.ts';
-import { PeerLink } from './peer_link.ts';
+import { PeerLink, type PeerLinkContext } from './peer_link.ts';
 import type { LinkStatus } from './running_replica.ts';
 
 /** How often connections are looked after, milliseconds. */
@@ -21,7 +21,6 @@ const WATCH_MS = 500;
 export interface PeerLinksOptions {
   readonly clusterId: Buffer;
   readonly self: MemberId;
-  readonly configuration: Configuration;
   /** What this replica's messages are sent under; the same object as long as it is the same. */
   readonly envelope: () => Envelope;
   readonly onMessage: (from: Envelope, message: ReplicaMessage, bytes: number) => void;
@@ -33,6 +32,7 @@ export interface PeerLinksOptions {
 
 const CLIENT_MESSAGES: ReadonlySet<Message['type']> = new Set([
   'hello', 'welcome', 'register', 'registered', 'request', 'reply', 'read', 'readReply', 'redirect', 'reject',
+  'endSession', 'reconfigure', 'checkEpoch', 'newEpoch', 'refused',
 ] as const);
 
 function isReplicaMessage(m: Message): m is ReplicaMessage {
@@ -41,6 +41,8 @@ function isReplicaMessage(m: Message): m is ReplicaMessage {
 
 export class PeerLinks {
   readonly #options: PeerLinksOptions;
+  readonly #context: PeerLinkContext;
+  #started = false;
   readonly #links = new Map<MemberId, PeerLink>();
   #dirty: PeerLink[] = [];
   #watchTimer: NodeJS.Timeout | null = null;
@@ -50,7 +52,7 @@ export class PeerLinks {
 
   constructor(options: PeerLinksOptions) {
     this.#options = options;
-    const context = {
+    this.#context = {
       clusterId: options.clusterId,
       self: options.self,
       onPayload: (from: MemberId, payload: Buffer) => this.#onPayload(from, payload),
@@ -61,15 +63,28 @@ export class PeerLinks {
       onConnected: options.onConnected,
       onDisconnected: options.onDisconnected,
     };
-    for (const m of options.configuration.members) {
-      if (m.id === options.self) continue;
+  }
+
+  /** Whom there are connections with from now on. A member never changes its address: another address is another member. */
+  setPeers(peers: readonly Member[]): void {
+    const wanted = new Map(peers.filter((m) => m.id !== this.#options.self).map((m) => [m.id, m]));
+    for (const [id, link] of this.#links) {
+      if (wanted.has(id)) continue;
+      link.stop();
+      this.#links.delete(id);
+    }
+    for (const m of wanted.values()) {
+      if (this.#links.has(m.id)) continue;
       const address = parseAddress(m.address);
-      assert(address.ok, `the address of member ${m.id} was checked when the group was formatted`);
-      this.#links.set(m.id, new PeerLink(m.id, address.value, context));
+      assert(address.ok, `the address of member ${m.id} was checked when it was made a member`);
+      const link = new PeerLink(m.id, address.value, this.#context);
+      this.#links.set(m.id, link);
+      if (this.#started) link.start();
     }
   }
 
   start(): void {
+    this.#started = true;
     for (const link of this.#links.values()) link.start();
     this.#lastWatch = performance.now();
     this.#watchTimer = setInterval(() => { this.#watch(); }, WATCH_MS);

@@ -8,7 +8,7 @@ import { assert, defined } from '../lib/assert.ts';
 import type { MemberId } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
 import type { Configuration, Member } from '../vr/configuration.ts';
-import type { Envelope, Read, Register, ReplicaMessage, Request, Welcome } from '../vr/messages.ts';
+import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
 import type { Clock, ConnectionId, Ports, Random, SuperblockStore } from '../vr/ports.ts';
 import { Replica } from '../vr/replica.ts';
 import type { Superblock } from '../vr/superblock.ts';
@@ -40,7 +40,7 @@ export interface StartOptions {
   readonly onFatal?: (error: Error) => void;
 }
 
-const CLOCK: Clock = { wall: () => Date.now() * 1000 };
+const CLOCK: Clock = { wall: () => Date.now() * 1000, monotonic: () => performance.now() };
 const RANDOM: Random = { bytes: (n) => randomBytes(n), uint32: () => randomBytes(4).readUInt32BE() };
 
 /**
@@ -195,7 +195,7 @@ export class ReplicaProcess implements RunningReplica {
     });
     const requestTurn = (): void => { this.#turn.request(); };
     const peers = new PeerLinks({
-      clusterId: data.clusterId, self: data.memberId, configuration, requestTurn,
+      clusterId: data.clusterId, self: data.memberId, requestTurn,
       envelope: () => defined(this.#envelope ?? undefined, 'a superblock is written before anything is sent'),
       onMessage: (from, message, bytes) => { this.#step(from, message, bytes); },
       onConnected: (member) => { this.#log.info({ member }, `connected to member ${member}`); },
@@ -227,6 +227,7 @@ export class ReplicaProcess implements RunningReplica {
     const { boot: booted, journal, peers, clients, superblock, checkpoints } = parts;
     const ports: Ports = {
       network: {
+        setPeers: (members) => { peers.setPeers(members); },
         send: (to, message) => { peers.send(to, message); },
         broadcast: (to, message) => { peers.broadcast(to, message); },
         reply: (connection, message) => { clients.reply(connection, message); },
@@ -259,7 +260,7 @@ export class ReplicaProcess implements RunningReplica {
 
   #welcome(): Welcome {
     const { view, configuration, memberId } = this.replica.status();
-    return { type: 'welcome', view, configuration, self: memberId };
+    return { type: 'welcome', view, configuration, self: memberId, httpAddress: this.httpAddress ?? '' };
   }
 
   // --- inputs ----------------------------------------------------------------------------------------------------------
@@ -276,7 +277,7 @@ export class ReplicaProcess implements RunningReplica {
     }
   }
 
-  #receive(connection: ConnectionId, message: Register | Request | Read): void {
+  #receive(connection: ConnectionId, message: ClientRequest): void {
     const { replica } = this.#started;
     if (this.#halted || replica === null) return;
     try {

@@ -113,11 +113,14 @@ export class ClientSession<Token> {
     this.register();
   }
 
-  /** `minOp`: the answer shows at least the state after this op-number; by default after everything that this client has seen. */
-  read(body: Buffer, consistency: Consistency, token: Token, minOp: OpNumber = this.#lastOp): void {
+  /**
+   * `minOp`: the answer shows at least the state after this op-number; by default after everything that this client has seen.
+   * `maxStalenessMs`, 'bounded' only: and everything that was acknowledged to anybody so long before the answer.
+   */
+  read(body: Buffer, consistency: Consistency, token: Token, minOp: OpNumber = this.#lastOp, maxStalenessMs = 0): void {
     const refusal = this.#refusal(body, this.#waitingReads.length);
     if (refusal !== null) return this.#ports.failed(token, refusal);
-    const p = this.#pending(token, body, consistency, minOp);
+    const p = this.#pending(token, body, consistency, minOp, maxStalenessMs);
     if (this.#reads.size < this.#options.maxReads) return this.#beginRead(p);
     this.#waitingReads.push(p);
     this.#deadline(p.expires);
@@ -291,9 +294,9 @@ export class ClientSession<Token> {
     return { code: 'overloaded', mayHaveHappened: false, reason: `${queued} operations are waiting already` };
   }
 
-  #pending(token: Token, body: Buffer, consistency: Consistency | null, minOp: OpNumber): Pending<Token> {
+  #pending(token: Token, body: Buffer, consistency: Consistency | null, minOp: OpNumber, maxStalenessMs = 0): Pending<Token> {
     const expires = this.#now + this.#options.requestTimeoutMs;
-    return { token, body, consistency, minOp, expires, id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, sentTo: '', sentAt: 0, due: 0 };
+    return { token, body, consistency, minOp, maxStalenessMs, expires, id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, sentTo: '', sentAt: 0, due: 0 };
   }
 
   #occupySlot(session: SessionId, p: Pending<Token>): void {
@@ -421,7 +424,7 @@ export class ClientSession<Token> {
 
   #transmitRead(p: Pending<Token>): void {
     // A causal read spares the primary, until the one asked turns out to be behind, silent or away.
-    const elsewhere = p.consistency === 'causal' && p.sends === 0 && this.#sendReadTo(this.#readerAddress(), p);
+    const elsewhere = p.consistency !== 'linearizable' && p.sends === 0 && this.#sendReadTo(this.#readerAddress(), p);
     if (!elsewhere) this.#sendReadTo(this.#route.primary, p);
     p.due = this.#now + this.#backOff(p.overdue);
     this.#deadline(p.due);
@@ -436,7 +439,7 @@ export class ClientSession<Token> {
   #sendReadTo(address: string, p: Pending<Token>): boolean {
     const consistency = p.consistency;
     assert(consistency !== null, 'a read says how consistent it has to be');
-    if (!this.#ports.send(address, { type: 'read', id: p.id, consistency, minOp: p.minOp, body: p.body })) return false;
+    if (!this.#ports.send(address, { type: 'read', id: p.id, consistency, minOp: p.minOp, maxStalenessMs: p.maxStalenessMs, body: p.body })) return false;
     p.sends++;
     p.sentTo = address;
     p.sentAt = this.#now;

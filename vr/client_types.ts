@@ -63,6 +63,7 @@ export interface Pending<Token> {
   /** Null: a request. */
   readonly consistency: Consistency | null;
   readonly minOp: OpNumber;
+  readonly maxStalenessMs: number;
   readonly expires: number;
   /** A read's id, or a request's slot and sequence number, once it is under way. */
   id: number;

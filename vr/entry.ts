@@ -7,7 +7,7 @@
  */
 import { DecodeError, type Reader } from '../lib/bytes.ts';
 import { sha256 } from '../lib/hash.ts';
-import { epoch, opNumber, sessionId, view, type Digest, type Epoch, type OpNumber, type SessionId, type View } from '../lib/ids.ts';
+import { epoch, opNumber, sessionId, viewNumber, viewOf, type Digest, type Epoch, type OpNumber, type SessionId, type View } from '../lib/ids.ts';
 
 export type EntryKind =
   /** An operation of the application, from a client's session. */
@@ -67,7 +67,7 @@ export function makeEntry(fields: EntryFields, parent: Digest): Entry {
   bytes.writeUInt32BE(ENTRY_HEADER_BYTES - 4 + body.length, 0);
   bytes[4] = KINDS.indexOf(fields.kind);
   bytes.writeUInt32BE(fields.epoch, 5);
-  bytes.writeUInt32BE(fields.view, 9);
+  bytes.writeUInt32BE(viewNumber(fields.view), 9);
   bytes.writeUIntBE(fields.op, 13, 6);
   bytes.writeUInt32BE(Math.floor(fields.time / 0x1_0000_0000), 19);
   bytes.writeUInt32BE(fields.time % 0x1_0000_0000, 23);
@@ -87,10 +87,12 @@ export function decodeEntry(r: Reader, parent: Digest): Entry {
   const kindCode = r.u8();
   const kind = KINDS[kindCode];
   if (kind === undefined) throw new DecodeError(`unknown entry kind ${kindCode}`);
+  const epochNumber = r.u32();
+  if (epochNumber >= 2 ** 21) throw new DecodeError(`epoch ${epochNumber} is out of range`);
   const fields = {
     kind,
-    epoch: epoch(r.u32()),
-    view: view(r.u32()),
+    epoch: epoch(epochNumber),
+    view: viewOf(epoch(epochNumber), r.u32()),
     op: opNumber(r.u48()),
     time: r.u53(),
     session: sessionId(r.u48()),

@@ -4,9 +4,9 @@
  * per connection (Hello) and then send bare messages. The codecs are in message_codec.ts.
  */
 import type { Digest, Epoch, MemberId, OpNumber, SessionId, View } from '../lib/ids.ts';
-import type { Configuration } from './configuration.ts';
+import type { Configuration, Member } from './configuration.ts';
 import type { Entry, Header } from './entry.ts';
-import type { CheckpointId } from './superblock.ts';
+import type { CheckpointId, EpochStart } from './superblock.ts';
 
 export interface Envelope {
   readonly epoch: Epoch;
@@ -18,7 +18,11 @@ export interface Envelope {
 
 /** First on a client's connection. Answered by Welcome, whoever is primary. */
 export interface Hello { readonly type: 'hello'; readonly clusterId: Buffer }
-export interface Welcome { readonly type: 'welcome'; readonly view: View; readonly configuration: Configuration; readonly self: MemberId }
+export interface Welcome {
+  readonly type: 'welcome'; readonly view: View; readonly configuration: Configuration;
+  /** Who answers. Not in `configuration`: a node that waits to be made a member, or was one. */
+  readonly self: MemberId; readonly httpAddress: string;
+}
 
 /** Begins a session, through the log. The nonce (16 random bytes) makes a repeated Register find the same session. */
 export interface Register { readonly type: 'register'; readonly nonce: Buffer; readonly flags: number; readonly name: string }
@@ -26,15 +30,23 @@ export interface Register { readonly type: 'register'; readonly nonce: Buffer; r
 export const SESSION_HOLDS_OPENS = 1;
 export interface Registered { readonly type: 'registered'; readonly nonce: Buffer; readonly session: SessionId; readonly slots: number; readonly timeoutMs: number }
 
+/** The client needs the session no more: it ends, through the log, with its locks and opens. Not answered. */
+export interface EndSession { readonly type: 'endSession'; readonly session: SessionId }
+
 /** An operation, exactly once: slot in [0, slots), seq one more than the slot's last. A repeat gets the stored reply. */
 export interface Request { readonly type: 'request'; readonly session: SessionId; readonly slot: number; readonly seq: number; readonly body: Buffer }
 export interface Reply { readonly type: 'reply'; readonly session: SessionId; readonly slot: number; readonly seq: number; readonly view: View; readonly op: OpNumber; readonly result: Buffer }
 
 /**
  * A read. 'linearizable' is answered by the primary only; 'causal' by any replica that has executed at least `minOp`
- * (else Reject 'behind'). `id` is the client's own, echoed.
+ * (else Reject 'behind'); 'bounded' by any that has, and whose state has everything that was acknowledged up to
+ * `maxStalenessMs` before it answers. `id` is the client's own, echoed.
  */
-export interface Read { readonly type: 'read'; readonly id: number; readonly consistency: 'linearizable' | 'causal'; readonly minOp: OpNumber; readonly body: Buffer }
+export interface Read {
+  readonly type: 'read'; readonly id: number; readonly consistency: 'linearizable' | 'causal' | 'bounded'; readonly minOp: OpNumber;
+  /** 'bounded' only, else 0. */
+  readonly maxStalenessMs: number; readonly body: Buffer;
+}
 export interface ReadReply { readonly type: 'readReply'; readonly id: number; readonly op: OpNumber; readonly result: Buffer }
 
 /** "I am not the primary": where to go on. Whatever was asked was not done. */
@@ -54,8 +66,33 @@ export interface Reject {
   readonly session: SessionId; readonly slot: number; readonly seq: number; readonly id: number;
 }
 
-export type ClientToReplica = Hello | Register | Request | Read;
-export type ReplicaToClient = Welcome | Registered | Reply | ReadReply | Redirect | Reject;
+// --- administrators ------------------------------------------------------------------------------------------------
+
+/**
+ * Makes these the members (VRR 7), if the group is still in `epoch`. Answered by NewEpoch once it is committed, by
+ * Refused, or by Redirect. A repeat finds the later epoch and is told of it: whoever asks compares the members.
+ * `force`: also when a new member was not heard of or is behind.
+ */
+export interface Reconfigure { readonly type: 'reconfigure'; readonly nonce: Buffer; readonly epoch: Epoch; readonly members: readonly Member[]; readonly force: boolean }
+/** Which epoch is it, and has it started everywhere? Answered by NewEpoch or Redirect. */
+export interface CheckEpoch { readonly type: 'checkEpoch'; readonly nonce: Buffer }
+/** `complete`: a quorum of its members is known to have started it; until then there is no other change. */
+export interface NewEpoch { readonly type: 'newEpoch'; readonly nonce: Buffer; readonly view: View; readonly configuration: Configuration; readonly complete: boolean }
+export type RefusedCode =
+  /** The request itself is wrong: too few members, too many at once, a member twice. */
+  | 'invalid'
+  /** Another change is under way. */
+  | 'underWay'
+  /** New members were not heard of, are behind, or too few would be up: `force` overrides. */
+  | 'unready'
+  /** Ask again later. */
+  | 'busy';
+export interface Refused { readonly type: 'refused'; readonly nonce: Buffer; readonly code: RefusedCode; readonly reason: string }
+
+/** What comes on a client's connection behind its Hello. */
+export type ClientRequest = Register | EndSession | Request | Read | Reconfigure | CheckEpoch;
+export type ClientToReplica = Hello | ClientRequest;
+export type ReplicaToClient = Welcome | Registered | Reply | ReadReply | Redirect | Reject | NewEpoch | Refused;
 
 // --- replicas ------------------------------------------------------------------------------------------------------
 
@@ -75,10 +112,20 @@ export interface Prepare {
   readonly type: 'prepare'; readonly view: View; readonly commit: OpNumber; readonly round: number;
   readonly after: OpNumber; readonly parent: Digest; readonly entries: readonly Entry[];
 }
-/** Acknowledges everything up to `op`. `round` echoes the newest round of a Prepare or Commit of this view. */
-export interface PrepareOk { readonly type: 'prepareOk'; readonly view: View; readonly op: OpNumber; readonly round: number }
-/** Heart-beat; with the head, so that a backup that lost a Prepare notices. */
-export interface Commit { readonly type: 'commit'; readonly view: View; readonly commit: OpNumber; readonly head: OpNumber; readonly round: number }
+/**
+ * Acknowledges everything up to `op`. `round` echoes the newest round of a Prepare or Commit of this view; with it the sender
+ * grants the primary a lease (leases.ts). `stamp`: the sender's own monotonic clock, whole milliseconds, for Commit to echo.
+ */
+export interface PrepareOk { readonly type: 'prepareOk'; readonly view: View; readonly op: OpNumber; readonly round: number; readonly stamp: number }
+/**
+ * Heart-beat; with the head, so that a backup that lost a Prepare notices. `echoes`, while the primary holds a lease: the
+ * newest stamp of each member; everything that was acknowledged anywhere before the member took it is at or below `commit`.
+ */
+export interface Commit {
+  readonly type: 'commit'; readonly view: View; readonly commit: OpNumber; readonly head: OpNumber; readonly round: number;
+  readonly echoes: readonly Echo[];
+}
+export interface Echo { readonly member: MemberId; readonly stamp: number }
 
 /**
  * The sender wants `view` at least. `left`: it has given up every view below this one and cannot go back, so that a group
@@ -114,8 +161,16 @@ export interface RecoveryResponse {
  */
 export interface CheckpointNotice { readonly type: 'checkpointNotice'; readonly view: View; readonly checkpoint: CheckpointId }
 
+/**
+ * `epoch` has begun behind `start.op`, with these members. To all of the old and the new one; repeated by those who leave until
+ * a quorum of the new has said EpochStarted; and the answer to whatever comes from an earlier epoch (VRR's NewEpoch).
+ */
+export interface StartEpoch { readonly type: 'startEpoch'; readonly start: EpochStart; readonly configuration: Configuration }
+/** The sender holds everything up to the start of `epoch`, and that is durable. */
+export interface EpochStarted { readonly type: 'epochStarted'; readonly epoch: Epoch }
+
 export type ReplicaMessage =
-  | Prepare | PrepareOk | Commit | StartViewChange | DoViewChange | StartView | GetView
+  | StartEpoch | EpochStarted | Prepare | PrepareOk | Commit | StartViewChange | DoViewChange | StartView | GetView
   | GetState | NewState | Recovery | RecoveryResponse | CheckpointNotice;
 
 export type Message = ReplicaMessage | ClientToReplica | ReplicaToClient;

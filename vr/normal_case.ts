@@ -7,7 +7,7 @@ import { defined } from '../lib/assert.ts';
 import { opNumber, sessionId, view, type MemberId, type OpNumber, type SessionId } from '../lib/ids.ts';
 import { encodeExpireBody, encodeRegisterBody, type Slot } from './client_table.ts';
 import { makeEntry, MAX_BODY_BYTES, type Entry, type EntryKind } from './entry.ts';
-import type { Commit, Prepare, PrepareOk, Register, RejectCode, Request } from './messages.ts';
+import type { Commit, EndSession, Prepare, PrepareOk, Register, RejectCode, Request } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 import { Progress } from './quorum.ts';
 import type { Replica } from './replica.ts';
@@ -162,6 +162,12 @@ export class NormalCase {
     }
   }
 
+  onEndSession(m: EndSession): void {
+    const r = this.#r;
+    if (!this.serving || r.clients.session(m.session) === undefined || this.#full()) return;
+    this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: m.session, timeout: 0 }) });
+  }
+
   /** Redirects unless primary; holds back until the client table is up to date. */
   #deferred(connection: ConnectionId, again: () => void): boolean {
     const r = this.#r;
@@ -297,14 +303,19 @@ export class NormalCase {
     const { durable } = r.persistence;
     if (durable.logView !== r.view) return;
     this.#ackDue = false;
-    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(Math.min(durable.op, r.log.head)), round: this.#round });
+    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(Math.min(durable.op, r.log.head)), round: this.#round, stamp: this.#stamp() });
+  }
+
+  /** This replica's own clock, for the primary to echo. */
+  #stamp(): number {
+    return Math.floor(this.#r.ports.clock.monotonic());
   }
 
   /** A message to all that tells the commit-number: heart-beat, and the question of a read round. */
   sendCommit(): void {
     const r = this.#r;
     this.#sentAt = r.now;
-    r.broadcast({ type: 'commit', view: r.view, commit: r.commit, head: r.log.head, round: r.reads.round });
+    r.broadcast({ type: 'commit', view: r.view, commit: r.commit, head: r.log.head, round: r.reads.round, echoes: [] });
   }
 
   get open(): boolean {
@@ -378,7 +389,7 @@ export class NormalCase {
     this.learnCommit(m.commit);
     if (r.persistence.durable.logView === r.view) this.onDurable();
     // The disk is still busy with the view's log: nothing is acknowledged, but the primary hears that this backup is with it.
-    else r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(0), round: this.#round });
+    else r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(0), round: this.#round, stamp: this.#stamp() });
   }
 
   /** Row 17: called in the view's own log only. */

@@ -13,10 +13,13 @@
  *   StartView(v)            disk mode: the install record of v
  *   Reply                   a quorum of such acks, the replica's own among them only when its journal is durable
  *   collecting the log      the checkpoint's data, then the superblock that names it
+ *   EpochStarted            disk mode: the log up to the start of the epoch; the superblock with its configuration
+ *   end of a retiree        superblock.retired, after a quorum of EpochStarted
  */
 import type { Digest, MemberId, OpNumber, View } from '../lib/ids.ts';
 import type { Table } from '../lib/table.ts';
 import type { Entry } from './entry.ts';
+import type { Member } from './configuration.ts';
 import type { Message } from './messages.ts';
 import type { CheckpointId, Superblock } from './superblock.ts';
 
@@ -26,6 +29,8 @@ export type ConnectionId = number;
 export interface Network {
   /** Best effort: may lose, repeat, delay and reorder; never blocks. The messages must not be changed afterwards. */
   send(to: MemberId, message: Message): void;
+  /** Everybody that may be sent to from now on, and where they are: the members, and those of an epoch that begins or ends. */
+  setPeers(peers: readonly Member[]): void;
   /** The same for several: encode once. */
   broadcast(to: readonly MemberId[], message: Message): void;
   /** To a client; dropped when the connection has gone. Replies of one turn of the loop go out together. */
@@ -93,6 +98,8 @@ export interface CheckpointPort {
 export interface Clock {
   /** Microseconds since 1970, as the machine has it; may jump. */
   wall(): number;
+  /** Milliseconds since some moment of this boot, read now; never jumps, also not back; counts while the process is stopped. What leases go by. */
+  monotonic(): number;
 }
 
 export interface Random {

@@ -50,6 +50,10 @@ export class Reads {
 
   onRead(connection: ConnectionId, m: Read): void {
     const r = this.#r;
+    if (m.consistency === 'bounded') {
+      this.#reject(connection, m, 'behind', 'how old the state here is, is not known', r.options.heartbeatMs);
+      return;
+    }
     if (m.consistency === 'causal') {
       if (r.execution.ready && r.executed >= m.minOp) this.#answer(connection, m);
       else this.#reject(connection, m, 'behind', `op ${m.minOp} is not executed here yet (${r.executed} is)`, r.options.heartbeatMs);

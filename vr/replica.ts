@@ -13,14 +13,14 @@
  */
 import { assert, defined, unreachable } from '../lib/assert.ts';
 import { opNumber, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
-import { primaryOf, quorum, type Configuration } from './configuration.ts';
+import { memberOf, primaryOf, quorum, type Configuration } from './configuration.ts';
 import { CheckpointHandOver } from './checkpoint_hand_over.ts';
 import { ClientTable } from './client_table.ts';
 import { Execution } from './execution.ts';
 import { checkInvariants } from './invariants.ts';
 import { Log } from './log.ts';
 import { LogCatchUp } from './log_catch_up.ts';
-import type { Envelope, Message, Read, Register, ReplicaMessage, Request } from './messages.ts';
+import type { ClientRequest, Envelope, Message, ReplicaMessage } from './messages.ts';
 import { NormalCase } from './normal_case.ts';
 import { Persistence } from './persistence.ts';
 import type { ConnectionId, Ports } from './ports.ts';
@@ -35,9 +35,12 @@ const MAX_TICK_MS = 100;
 
 /** Which status may follow which (checked). */
 const TRANSITIONS: Readonly<Record<Status, readonly Status[]>> = {
-  normal: ['view-change'],
-  'view-change': ['normal', 'view-change'],
-  recovering: ['normal'],
+  normal: ['view-change', 'transitioning', 'retired'],
+  'view-change': ['normal', 'view-change', 'transitioning', 'retired'],
+  recovering: ['normal', 'transitioning', 'retired'],
+  transitioning: ['normal', 'view-change', 'transitioning', 'retired'],
+  joining: ['transitioning'],
+  retired: ['retired'],
 };
 
 interface Peer {
@@ -109,6 +112,7 @@ export class Replica implements ReplicaEvents {
     this.recovery = new Recovery(this);
     this.catchUp = new LogCatchUp(this);
     this.handOver = new CheckpointHandOver(this, state);
+    ports.network.setPeers(this.configuration.members);
     this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1 }, () => {
       this.#booted = true;
       this.#start(usable, continues);
@@ -166,11 +170,17 @@ export class Replica implements ReplicaEvents {
     checkInvariants(this);
   }
 
-  receive(connection: ConnectionId, message: Register | Request | Read): void {
+  receive(connection: ConnectionId, message: ClientRequest): void {
     if (!this.#booted) return;
-    if (message.type === 'read') this.reads.onRead(connection, message);
-    else if (message.type === 'request') this.normal.onRequest(connection, message);
-    else this.normal.onRegister(connection, message);
+    switch (message.type) {
+      case 'request': this.normal.onRequest(connection, message); return;
+      case 'read': this.reads.onRead(connection, message); return;
+      case 'register': this.normal.onRegister(connection, message); return;
+      case 'endSession': this.normal.onEndSession(message); return;
+      case 'reconfigure':
+      case 'checkEpoch': this.ports.network.reply(connection, { type: 'refused', nonce: message.nonce, code: 'busy', reason: 'this version makes no changes' }); return;
+      default: unreachable(message);
+    }
   }
 
   flush(): void {
@@ -260,6 +270,8 @@ export class Replica implements ReplicaEvents {
       case 'recovery': this.recovery.onRecovery(from, m); return;
       case 'recoveryResponse': return; // of a recovery that has ended
       case 'checkpointNotice': this.handOver.onCheckpointNotice(from, m); return;
+      case 'startEpoch':
+      case 'epochStarted': return;
       default: unreachable(m);
     }
   }
@@ -270,8 +282,12 @@ export class Replica implements ReplicaEvents {
     return this.others.map((id) => {
       const member = defined(this.configuration.members.find((m) => m.id === id), 'member');
       const heardAt = this.#peers.get(id)?.heardAt ?? null;
-      return { ...member, acked: this.normal.acked(id), silentMs: heardAt === null ? null : this.now - heardAt };
+      return { ...member, acked: this.normal.acked(id), silentMs: heardAt === null ? null : this.now - heardAt, checkpoint: null };
     });
+  }
+
+  get ended(): boolean {
+    return this.persistence.superblock.retired;
   }
 
   status(): ReplicaStatus {
@@ -291,6 +307,10 @@ export class Replica implements ReplicaEvents {
       transferring: this.handOver.fetching,
       sessions: this.clients.size,
       configuration: this.configuration,
+      role: memberOf(this.configuration, this.self)?.role ?? null,
+      epochComplete: true,
+      leaseMs: 0,
+      stalenessMs: null,
       peers: this.peerStatus(),
     };
   }

@@ -1,6 +1,6 @@
 /** What a replica is started from, how it is tuned, and what it tells of itself. */
 import type { Digest, Epoch, MemberId, OpNumber, View } from '../lib/ids.ts';
-import type { Configuration } from './configuration.ts';
+import type { Configuration, Role } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import type { CheckpointId, Superblock } from './superblock.ts';
 
@@ -48,6 +48,17 @@ export interface ReplicaOptions {
   readonly sessionSlots: number;
   readonly maxSessions: number;
   readonly sessionTimeoutMs: number;
+  /**
+   * How long a backup's answer binds it to the primary (row 18); below viewChangeMs, so that fail-over does not wait for it. 0: no leases,
+   * every linearizable read asks the group. Default 200.
+   */
+  readonly leaseMs: number;
+  /** How much faster or slower than real time a monotonic clock may run, as a fraction. Default 0.05. */
+  readonly maxClockDrift: number;
+  /** A primary whose own disk has not finished a write for so long gives up its view. Default 2000. */
+  readonly diskStallMs: number;
+  /** An elector that was silent for so long changes places with an observer that has kept up. 0: never. Default 0. */
+  readonly autoPromoteMs: number;
 }
 
 export const DEFAULT_REPLICA_OPTIONS: ReplicaOptions = Object.freeze({
@@ -66,23 +77,39 @@ export const DEFAULT_REPLICA_OPTIONS: ReplicaOptions = Object.freeze({
   sessionSlots: 1024,
   maxSessions: 4096,
   sessionTimeoutMs: 60_000,
+  leaseMs: 200,
+  maxClockDrift: 0.05,
+  diskStallMs: 2000,
+  autoPromoteMs: 0,
 });
 
-export type Status = 'normal' | 'view-change' | 'recovering';
+export type Status =
+  | 'normal' | 'view-change' | 'recovering'
+  /** A later epoch has begun, and what came before it is not all here yet (VRR 7.2). No vote, no voice. */
+  | 'transitioning'
+  /** Not a member, and never was: waits for StartEpoch. */
+  | 'joining'
+  /** No member any more: serves what it has until the new members have it, then ends. */
+  | 'retired';
 
 export interface PeerStatus {
   readonly id: MemberId;
   readonly address: string;
   readonly httpAddress: string;
+  readonly role: Role;
   /** Acknowledged op, known at the primary only. */
   readonly acked: OpNumber | null;
   /** Milliseconds since something came from it; null: never. */
   readonly silentMs: number | null;
+  /** The newest checkpoint that it has told of. */
+  readonly checkpoint: OpNumber | null;
 }
 
 export interface ReplicaStatus {
   readonly memberId: MemberId;
   readonly epoch: Epoch;
+  /** Null: not a member. */
+  readonly role: Role | null;
   readonly status: Status;
   readonly view: View;
   readonly logView: View;
@@ -98,6 +125,12 @@ export interface ReplicaStatus {
   readonly transferring: boolean;
   readonly sessions: number;
   readonly configuration: Configuration;
+  /** A quorum of the members is known to have started this epoch. Known at the primary and at who leaves. */
+  readonly epochComplete: boolean;
+  /** Milliseconds for which the primary's lease still holds; 0: none. */
+  readonly leaseMs: number;
+  /** The state has everything that was acknowledged up to so many milliseconds ago; null: not known. */
+  readonly stalenessMs: number | null;
   readonly peers: readonly PeerStatus[];
 }
 
@@ -105,7 +138,7 @@ export interface ReplicaStatus {
  * The replica (replica.ts). `now` is monotonic milliseconds; events arrive in any order that the world gives them:
  *
  *   step(from, message)              a message of a replica, already decoded and of this cluster
- *   receive(connection, message)     a client's Register, Request or Read
+ *   receive(connection, message)     a client's or administrator's message, but Hello
  *   flush()                          the inputs of this turn are in: send what has gathered
  *   tick(now)                        at least every 10 ms
  *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id),
@@ -114,7 +147,7 @@ export interface ReplicaStatus {
  */
 export interface ReplicaEvents {
   step(from: { readonly epoch: Epoch; readonly sender: MemberId; readonly incarnation: number }, message: import('./messages.ts').ReplicaMessage): void;
-  receive(connection: number, message: import('./messages.ts').Register | import('./messages.ts').Request | import('./messages.ts').Read): void;
+  receive(connection: number, message: import('./messages.ts').ClientRequest): void;
   flush(): void;
   tick(now: number): void;
   onJournalDurable(ticket: number): void;
@@ -124,4 +157,6 @@ export interface ReplicaEvents {
   /** The transfer came to nothing (donors gone, or they hold a newer checkpoint only): the replica asks anew. */
   onStateFetchFailed(reason: string): void;
   status(): ReplicaStatus;
+  /** It has left the group for good, and that is durable: nothing more is to be expected of it. */
+  readonly ended: boolean;
 }

@@ -6,7 +6,7 @@ import { DecodeError, decodeAll, Writer, type Decoded, type Reader } from '../li
 import { memberId, opNumber, digest, view, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { decodeConfiguration, encodeConfiguration, type Configuration } from './configuration.ts';
 
-export const SUPERBLOCK_VERSION = 1;
+export const SUPERBLOCK_VERSION = 2;
 
 export interface CheckpointId {
   /** The op-number of the last operation that the checkpoint includes; 0 is the empty state. */
@@ -21,11 +21,27 @@ export interface CheckpointId {
   readonly time: number;
 }
 
+/** Where an epoch began: behind the Reconfiguration entry of the one before. */
+export interface EpochStart {
+  /** Of the Reconfiguration. */
+  readonly op: OpNumber;
+  readonly entryHash: Digest;
+  /** The epoch's first view. */
+  readonly view: View;
+  /** Whom to ask for what came before. */
+  readonly previous: Configuration;
+}
+
 export interface Superblock {
   /** 16 bytes. */
   readonly clusterId: Buffer;
   readonly memberId: MemberId;
+  /** 16 random bytes of the data directory: the same member with another directory is not the same node. */
+  readonly instance: Buffer;
+  /** Of the newest epoch that this replica has started. Without the replica itself: a node that waits to be made a member. */
   readonly configuration: Configuration;
+  /** Null in epoch 0. */
+  readonly epochStart: EpochStart | null;
   /** Number of boots. Messages of a superseded incarnation are dropped (row 1). */
   readonly incarnation: number;
   /** The highest view that the replica said StartViewChange for: the floor of a recovery. */
@@ -40,7 +56,16 @@ export interface Superblock {
 }
 
 export function encodeCheckpointId(w: Writer, c: CheckpointId): void {
-  w.u48(c.op).latin1(c.root).latin1(c.entryHash).u32(c.view).u53(c.time);
+  w.u48(c.op).latin1(c.root).latin1(c.entryHash).u53(c.view).u53(c.time);
+}
+
+export function encodeEpochStart(w: Writer, s: EpochStart): void {
+  w.u48(s.op).latin1(s.entryHash).u53(s.view);
+  encodeConfiguration(w, s.previous);
+}
+
+export function decodeEpochStart(r: Reader): EpochStart {
+  return { op: opNumber(r.u48()), entryHash: digest(r.latin1(32)), view: view(r.u53()), previous: decodeConfiguration(r) };
 }
 
 export function decodeCheckpointId(r: Reader): CheckpointId {
@@ -48,7 +73,7 @@ export function decodeCheckpointId(r: Reader): CheckpointId {
     op: opNumber(r.u48()),
     root: digest(r.latin1(32)),
     entryHash: digest(r.latin1(32)),
-    view: view(r.u32()),
+    view: view(r.u53()),
     time: r.u53(),
   };
 }
@@ -56,9 +81,11 @@ export function decodeCheckpointId(r: Reader): CheckpointId {
 /** Without checksum and sequence number: those belong to the file (server/superblock_file.ts). */
 export function encodeSuperblock(s: Superblock): Buffer {
   const w = new Writer(512);
-  w.u16(SUPERBLOCK_VERSION).raw(s.clusterId).u32(s.memberId);
+  w.u16(SUPERBLOCK_VERSION).raw(s.clusterId).u32(s.memberId).raw(s.instance);
   encodeConfiguration(w, s.configuration);
-  w.u32(s.incarnation).u32(s.view).u32(s.promisedView).u32(s.logView);
+  w.bool(s.epochStart !== null);
+  if (s.epochStart !== null) encodeEpochStart(w, s.epochStart);
+  w.u32(s.incarnation).u53(s.view).u53(s.promisedView).u53(s.logView);
   encodeCheckpointId(w, s.checkpoint);
   w.bool(s.retired);
   return w.finish();
@@ -73,11 +100,13 @@ export function decodeSuperblock(bytes: Buffer): Decoded<Superblock> {
     return {
       clusterId: Buffer.from(r.raw(16)),
       memberId: memberId(r.u32()),
+      instance: Buffer.from(r.raw(16)),
       configuration: decodeConfiguration(r),
+      epochStart: r.bool() ? decodeEpochStart(r) : null,
       incarnation: r.u32(),
-      view: view(r.u32()),
-      promisedView: view(r.u32()),
-      logView: view(r.u32()),
+      view: view(r.u53()),
+      promisedView: view(r.u53()),
+      logView: view(r.u53()),
       checkpoint: decodeCheckpointId(r),
       retired: r.bool(),
     };

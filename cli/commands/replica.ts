@@ -43,7 +43,7 @@ function parseMember(text: string, index: number): Member {
   const [address = '', httpAddress = '', ...more] = text.split('/');
   const wrong = [address, httpAddress].map((a) => parseAddress(a)).find((a) => !a.ok);
   if (more.length > 0 || wrong !== undefined) throw new UsageError(`'${text}' is not address/httpAddress, as 10.0.0.1:7101/10.0.0.1:7201`);
-  return { id: memberId(index + 1), address, httpAddress };
+  return { id: memberId(index + 1), role: 'voter', address, httpAddress };
 }
 
 function serveCommand(program: Command, io: Io): void {

@@ -107,7 +107,7 @@ function newCluster(request: GroupRequest): Cluster {
   const httpPort = request.httpPort ?? DEFAULTS.httpPort;
   if (port + replicas > 65_536 || httpPort + replicas > 65_536) throw new EnvironmentError(`${replicas} ports from ${Math.max(port, httpPort)} on: there are none above 65535`, 'give lower ones: --port, --http-port');
   if (Math.abs(port - httpPort) < replicas) throw new EnvironmentError(`the ports ${port}.. of the replicas and ${httpPort}.. of their HTTP APIs overlap`, 'give others: --port, --http-port');
-  const members = Array.from({ length: replicas }, (_, i) => ({ id: memberId(i + 1), address: `${HOST}:${port + i}`, httpAddress: `${HOST}:${httpPort + i}` }));
+  const members = Array.from({ length: replicas }, (_, i) => ({ id: memberId(i + 1), role: 'voter' as const, address: `${HOST}:${port + i}`, httpAddress: `${HOST}:${httpPort + i}` }));
   return { clusterId: newClusterId(), configuration: configuration(epoch(0), members, request.durability ?? DEFAULTS.durability) };
 }
 

@@ -1,5 +1,6 @@
 /** How the API shows attributes, entries and the state of a replica in JSON, and reads modes and times from it. */
 import { digestToHex } from '../../lib/hash.ts';
+import { viewNumber } from '../../lib/ids.ts';
 import type { Attributes, DirectoryEntry, SetAttributes, Timestamp } from '../../fsservice/operations.ts';
 import type { ServerStatus, Health } from '../running_replica.ts';
 import { toJsonBytes, type JsonBytes } from './bytes_text.ts';
@@ -86,10 +87,13 @@ export function statusView(s: ServerStatus, health: Health, httpAddress: string 
     healthy: health.ok,
     ...(health.ok ? {} : { unhealthyReason: health.reason }),
     ...replica,
+    // Within its epoch; the epoch stands beside it.
+    view: viewNumber(replica.view),
+    logView: viewNumber(replica.logView),
     durability: configuration.durability,
     httpAddress,
-    members: configuration.members.map((m) => ({ id: m.id, address: m.address, httpAddress: m.httpAddress })),
-    checkpoint: { op: checkpoint.op, root: digestToHex(checkpoint.root), view: checkpoint.view, timeMicros: checkpoint.time },
+    members: configuration.members.map((m) => ({ id: m.id, role: m.role, address: m.address, httpAddress: m.httpAddress })),
+    checkpoint: { op: checkpoint.op, root: digestToHex(checkpoint.root), view: viewNumber(checkpoint.view), timeMicros: checkpoint.time },
     peers,
     links: s.links,
     recovery: s.recovery,

@@ -3,6 +3,7 @@
  * requests end. A registry of its own, so that several replicas can live in one process.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { viewNumber } from '../../lib/ids.ts';
 import type { RunningReplica, ServerStatus } from '../running_replica.ts';
 
 const BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -36,7 +37,7 @@ function perLink(type: Family['type'], name: string, help: string, value: (l: Se
   return family(type, name, help, (s) => s.links.map((l) => [{ peer: l.member }, value(l)] as const), ['peer']);
 }
 
-const STATUSES = ['normal', 'view-change', 'recovering'] as const;
+const STATUSES = ['normal', 'view-change', 'recovering', 'transitioning', 'joining', 'retired'] as const;
 
 const FAMILIES: readonly Family[] = [
   family('gauge', 'info', 'Always 1; who this is.', (s) => [[{ cluster: s.clusterId, member: s.replica.memberId, version: s.version, durability: s.replica.configuration.durability }, 1]], ['cluster', 'member', 'version', 'durability']),
@@ -44,7 +45,7 @@ const FAMILIES: readonly Family[] = [
   family('gauge', 'status', '1 for the status that the replica is in.', (s) => STATUSES.map((status) => [{ status }, s.replica.status === status ? 1 : 0] as const), ['status']),
   gauge('is_primary', '1 when this replica is the primary of its view.', (s) => (s.replica.isPrimary ? 1 : 0)),
   gauge('epoch', 'Configuration number.', (s) => s.replica.epoch),
-  gauge('view', 'View number.', (s) => s.replica.view),
+  gauge('view', 'View number, within its epoch.', (s) => viewNumber(s.replica.view)),
   gauge('op_number', 'Head of the log.', (s) => s.replica.op),
   gauge('commit_number', 'Newest committed operation.', (s) => s.replica.commit),
   gauge('executed_number', 'Newest executed operation.', (s) => s.replica.executed),

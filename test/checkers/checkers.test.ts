@@ -145,8 +145,8 @@ describe('the order that clients see', () => {
 
 describe('the order of effects', () => {
   const superblock: Superblock = {
-    clusterId: Buffer.alloc(16), memberId: memberId(1), configuration: configuration(epoch(0), [{ id: memberId(1), address: 'a', httpAddress: 'b' }], 'disk'),
-    incarnation: 2, view: view(5), promisedView: view(4), logView: view(3),
+    clusterId: Buffer.alloc(16), memberId: memberId(1), configuration: configuration(epoch(0), [{ id: memberId(1), role: 'voter' as const, address: 'a', httpAddress: 'b' }], 'disk'),
+    incarnation: 2, view: view(5), promisedView: view(4), logView: view(3), instance: Buffer.alloc(16), epochStart: null,
     checkpoint: { op: opNumber(0), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(0), time: 0 }, retired: false,
   };
   const durable = { superblock, op: 10, journalLogView: 3 };
@@ -155,9 +155,9 @@ describe('the order of effects', () => {
     send({ type: 'startViewChange', view: view(5), left: null });
     expect(() => send({ type: 'startViewChange', view: view(6), left: null })).toThrow(/order of effects/);
     expect(() => send({ type: 'startViewChange', view: view(5), left: null }, 3)).toThrow(/incarnation/);
-    send({ type: 'prepareOk', view: view(3), op: opNumber(10), round: 0 });
-    expect(() => send({ type: 'prepareOk', view: view(3), op: opNumber(11), round: 0 })).toThrow(/op 11/);
-    expect(() => send({ type: 'prepareOk', view: view(4), op: opNumber(10), round: 0 })).toThrow(/log-view 4/);
+    send({ type: 'prepareOk', view: view(3), op: opNumber(10), round: 0 , stamp: 0});
+    expect(() => send({ type: 'prepareOk', view: view(3), op: opNumber(11), round: 0 , stamp: 0})).toThrow(/op 11/);
+    expect(() => send({ type: 'prepareOk', view: view(4), op: opNumber(10), round: 0 , stamp: 0})).toThrow(/log-view 4/);
   });
   it('finds promises that are taken back', () => {
     checkSuperblocks(0, superblock, { ...superblock, view: view(6) });

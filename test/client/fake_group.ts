@@ -24,7 +24,7 @@ export class FakeGroup {
   readonly table = new MemoryTable();
   readonly service = new FileSystemService(this.table);
   readonly clusterId = Buffer.alloc(16, 7);
-  configuration: Configuration = configuration(epoch(0), [{ id: memberId(1), address: '127.0.0.1:1', httpAddress: '127.0.0.1:2' }], 'disk');
+  configuration: Configuration = configuration(epoch(0), [{ id: memberId(1), role: 'voter' as const, address: '127.0.0.1:1', httpAddress: '127.0.0.1:2' }], 'disk');
   view = 0;
   op = 0;
   timeoutMs = 60_000;
@@ -73,7 +73,7 @@ export class FakeGroup {
   }
 
   #configure(): void {
-    this.configuration = configuration(epoch(0), this.servers.map((address, i) => ({ id: memberId(i + 1), address, httpAddress: `127.0.0.1:${i + 1}` })), 'disk');
+    this.configuration = configuration(epoch(0), this.servers.map((address, i) => ({ id: memberId(i + 1), role: 'voter' as const, address, httpAddress: `127.0.0.1:${i + 1}` })), 'disk');
   }
 
   #listen(index: number, port: number): Promise<Member> {
@@ -112,7 +112,7 @@ export class FakeGroup {
 
   #answer(index: number, m: Message): Message | null {
     switch (m.type) {
-      case 'hello': return { type: 'welcome', view: view(this.view), configuration: this.configuration, self: memberId(index + 1) };
+      case 'hello': return { type: 'welcome', view: view(this.view), configuration: this.configuration, self: memberId(index + 1) , httpAddress: 'h:1'};
       case 'read':
         if (m.consistency === 'linearizable' && index !== this.primary) break;
         return { type: 'readReply', id: m.id, op: opNumber(this.op), result: this.service.query(m.body, this.#time) };

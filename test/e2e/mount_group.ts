@@ -29,7 +29,7 @@ export class ReplicaGroup {
   static async start(folder: string): Promise<ReplicaGroup> {
     const ports = await freePorts(6);
     const members = [1, 2, 3].map((id) => ({
-      id: memberId(id), address: `127.0.0.1:${defined(ports[id - 1], 'port')}`, httpAddress: `127.0.0.1:${defined(ports[id + 2], 'port')}`,
+      id: memberId(id), role: 'voter' as const, address: `127.0.0.1:${defined(ports[id - 1], 'port')}`, httpAddress: `127.0.0.1:${defined(ports[id + 2], 'port')}`,
     }));
     const group = new ReplicaGroup(folder, configuration(epoch(0), members, 'disk'));
     await mkdir(folder, { recursive: true });

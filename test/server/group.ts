@@ -53,7 +53,7 @@ export class TestGroup {
   static async make(options: GroupOptions = {}): Promise<TestGroup> {
     const members = [];
     for (let i = 1; i <= (options.members ?? 3); i++) {
-      members.push({ id: memberId(i), address: `127.0.0.1:${await freePort()}`, httpAddress: `127.0.0.1:${await freePort()}` });
+      members.push({ id: memberId(i), role: 'voter' as const, address: `127.0.0.1:${await freePort()}`, httpAddress: `127.0.0.1:${await freePort()}` });
     }
     const made = configuration(epoch(0), members, options.durability ?? 'disk');
     const group = new TestGroup(await temporaryDirectory(), made, options.flags ?? {});

@@ -6,7 +6,7 @@ import { encodeFrame, FrameDecoder } from '../../lib/frame.ts';
 import { epoch, memberId, opNumber, view, type MemberId } from '../../lib/ids.ts';
 import type { Configuration } from '../../vr/configuration.ts';
 import { decodeMessage, encodeMessage, encodeRequest } from '../../vr/message_codec.ts';
-import type { Envelope, Message, Read, Register, ReplicaMessage, Request } from '../../vr/messages.ts';
+import type { ClientRequest, Envelope, Message, ReplicaMessage } from '../../vr/messages.ts';
 import { ClientLinks, PAUSE_BYTES } from '../../server/client_links.ts';
 import { Listener, ListenError } from '../../server/listener.ts';
 import { QUEUE_BYTES } from '../../server/peer_link.ts';
@@ -25,13 +25,13 @@ afterEach(async () => {
 class Edge {
   readonly self: MemberId;
   readonly received: { from: Envelope; message: ReplicaMessage }[] = [];
-  readonly requests: { connection: number; message: Register | Request | Read }[] = [];
+  readonly requests: { connection: number; message: ClientRequest }[] = [];
   readonly rejected: string[] = [];
   readonly refused: string[] = [];
   readonly lost: (string | null)[] = [];
   turns = 0;
   incarnation = 1;
-  onRequest: ((connection: number, message: Register | Request | Read) => void) | null = null;
+  onRequest: ((connection: number, message: ClientRequest) => void) | null = null;
   readonly peers: PeerLinks;
   readonly clients: ClientLinks;
   readonly listener: Listener;
@@ -47,15 +47,16 @@ class Edge {
     });
     const requestTurn = (): void => { turn.request(); };
     this.peers = new PeerLinks({
-      clusterId, self, configuration, requestTurn,
+      clusterId, self, requestTurn,
       envelope: () => this.#currentEnvelope(),
       onMessage: (from, message) => { this.received.push({ from, message }); },
       onConnected: () => undefined,
       onDisconnected: (_member, reason) => { this.lost.push(reason); },
     });
+    this.peers.setPeers(configuration.members);
     this.clients = new ClientLinks({
       clusterId, maxConnections, requestTurn,
-      welcome: () => ({ type: 'welcome', view: view(3), configuration, self }),
+      welcome: () => ({ type: 'welcome', view: view(3), configuration, self, httpAddress: 'h:1' }),
       onMessage: (connection, message) => {
         this.requests.push({ connection, message });
         this.onRequest?.(connection, message);
@@ -110,7 +111,7 @@ async function edges(count: number): Promise<Edge[]> {
   return made;
 }
 
-const commit = (n: number): ReplicaMessage => ({ type: 'commit', view: view(1), commit: opNumber(n), head: opNumber(n), round: n });
+const commit = (n: number): ReplicaMessage => ({ type: 'commit', view: view(1), commit: opNumber(n), head: opNumber(n), round: n , echoes: []});
 
 describe('the links between replicas', () => {
   it('are one connection a pair; messages arrive in order under the envelope, encoded once', async () => {
@@ -262,7 +263,7 @@ describe('the links of clients', () => {
     const [a] = await edges(1);
     const edge = defined(a, 'a');
     const c = await client(edge);
-    expect(c.messages[0]).toMatchObject({ type: 'welcome', view: 3, self: 1 });
+    expect(c.messages[0]).toMatchObject({ type: 'welcome', view: 3, self: 1 , httpAddress: 'h:1'});
     const any = await dial(edge.address);
     any.socket.write(encodeFrame(encodeMessage({ type: 'hello', clusterId: Buffer.alloc(16) })));
     await until(() => any.messages.length === 1, 'Welcome');
@@ -342,7 +343,7 @@ describe('the links of clients', () => {
     const total = 2000;
     let sent = 0;
     const feed = setInterval(() => {
-      for (let i = 0; i < 20 && sent < total; i++) c.socket.write(encodeFrame(encodeMessage({ type: 'read', id: sent++, consistency: 'causal', minOp: opNumber(0), body: Buffer.alloc(2000) })));
+      for (let i = 0; i < 20 && sent < total; i++) c.socket.write(encodeFrame(encodeMessage({ type: 'read', id: sent++, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(2000) })));
     }, 1);
     cleanups.push(() => { clearInterval(feed); });
     await until(() => sent === total, 'all requests are sent');

@@ -52,13 +52,13 @@ export function chain(after: number, parent: Digest, count: number, v = 0, bodyB
 }
 
 export function groupOf(addresses: readonly string[], durability: Durability = 'disk'): Configuration {
-  return configuration(epoch(0), addresses.map((address, i) => ({ id: memberId(i + 1), address, httpAddress: `127.0.0.1:${7201 + i}` })), durability);
+  return configuration(epoch(0), addresses.map((address, i) => ({ id: memberId(i + 1), role: 'voter' as const, address, httpAddress: `127.0.0.1:${7201 + i}` })), durability);
 }
 
 export function superblock(incarnation: number, v = 0): Superblock {
   return {
     clusterId: CLUSTER_ID, memberId: memberId(1), configuration: groupOf(['127.0.0.1:7101', '127.0.0.1:7102', '127.0.0.1:7103']),
-    incarnation, view: view(v), promisedView: view(v), logView: view(v), retired: false,
+    incarnation, view: view(v), promisedView: view(v), logView: view(v), instance: Buffer.alloc(16), epochStart: null, retired: false,
     checkpoint: { op: opNumber(0), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(0), time: 0 },
   };
 }

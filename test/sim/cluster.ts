@@ -7,7 +7,8 @@ import { ZERO_DIGEST } from '../../lib/hash.ts';
 import { epoch, memberId, view, type MemberId } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
 import type { ClientFailure } from '../../vr/client.ts';
-import { configuration, quorum, type Configuration, type Durability } from '../../vr/configuration.ts';
+import { configuration, quorum, type Configuration, type Durability, type Member } from '../../vr/configuration.ts';
+import type { Consistency } from '../../vr/client_types.ts';
 import type { ClientToReplica, Message, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports } from '../../vr/ports.ts';
 import type { ReplicaOptions } from '../../vr/replica_types.ts';
@@ -45,7 +46,7 @@ export interface ClusterOptions {
 
 export interface ClusterDriver {
   /** Decides what a client does next. */
-  nextOperation(client: SimulatedClient): { readonly body: Buffer; readonly read: 'linearizable' | 'causal' | null } | null;
+  nextOperation(client: SimulatedClient): { readonly body: Buffer; readonly read: Consistency | null } | null;
   completed?(client: SimulatedClient, invocation: Invocation, result: Buffer, op: number): void;
   failed?(client: SimulatedClient, invocation: Invocation, failure: ClientFailure): void;
 }
@@ -134,7 +135,7 @@ export class Cluster {
     const checkpoints = new CheckpointDisk(options.application.format());
     const initial: Superblock = {
       clusterId: Buffer.alloc(16, 7), memberId: id, configuration: this.configuration, incarnation: 0,
-      view: view(0), promisedView: view(0), logView: view(0), checkpoint: defined(checkpoints.durable ?? undefined, 'formatted checkpoint'), retired: false,
+      view: view(0), promisedView: view(0), logView: view(0), instance: Buffer.alloc(16), epochStart: null, checkpoint: defined(checkpoints.durable ?? undefined, 'formatted checkpoint'), retired: false,
     };
     assert(initial.checkpoint.entryHash === ZERO_DIGEST, 'the chain begins with zeros');
     const superblock = new SuperblockDisk(initial);
@@ -211,10 +212,10 @@ export class Cluster {
     const client = this.clients.find((c) => c.process === process);
     if (client === undefined) return;
     const { view: at } = host.status;
-    this.network.send(host.index, [client.endpoint], process, { type: 'welcome', view: at, configuration: this.configuration, self: host.id });
+    this.network.send(host.index, [client.endpoint], process, { type: 'welcome', view: at, configuration: this.configuration, self: host.id , httpAddress: 'h:1'});
   }
 }
 
-function addresses(count: number): { id: MemberId; address: string; httpAddress: string }[] {
-  return Array.from({ length: count }, (_, i) => ({ id: memberId(i + 1), address: `r${i + 1}:7000`, httpAddress: `r${i + 1}:8000` }));
+function addresses(count: number): Member[] {
+  return Array.from({ length: count }, (_, i) => ({ id: memberId(i + 1), role: 'voter' as const, address: `r${i + 1}:7000`, httpAddress: `r${i + 1}:8000` }));
 }

@@ -8,7 +8,7 @@ import type { Epoch, MemberId } from '../../lib/ids.ts';
 import type { Prng } from '../../lib/prng.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import type { Entry } from '../../vr/entry.ts';
-import type { Message, Read, Register, ReplicaMessage, Request } from '../../vr/messages.ts';
+import type { ClientRequest, Message, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports, StateMachine } from '../../vr/ports.ts';
 import type { BootState, ReplicaEvents, ReplicaOptions, ReplicaStatus } from '../../vr/replica_types.ts';
 import type { Table } from '../../lib/table.ts';
@@ -266,7 +266,7 @@ export class Host {
     this.#input(process, () => this.#turn(() => process.replica.step({ epoch: this.epoch, sender, incarnation }, message)));
   }
 
-  fromClient(clientProcess: number, message: Register | Request | Read): void {
+  fromClient(clientProcess: number, message: ClientRequest): void {
     const process = this.#process;
     if (process === null) return;
     this.#input(process, () => {
@@ -402,6 +402,7 @@ export class Host {
     };
     return {
       network: {
+        setPeers: () => undefined,
         send: (to, message) => transmit([to], message),
         broadcast: transmit,
         reply: (connection, message) => {
@@ -433,7 +434,7 @@ export class Host {
         },
         housekeeping: () => inner.housekeeping(),
       },
-      clock: { wall: () => this.clock.wall() },
+      clock: { wall: () => this.clock.wall(), monotonic: () => this.clock.monotonic() },
       random: { bytes: (n) => random.bytes(n), uint32: () => random.uint32() },
       events: {
         event: (name, data) => {

@@ -6,7 +6,7 @@
  */
 import { defined } from '../../lib/assert.ts';
 import { opNumber, type MemberId } from '../../lib/ids.ts';
-import type { Commit, Prepare, ReplicaMessage } from '../../vr/messages.ts';
+import type { ClientRequest, Commit, Prepare, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports } from '../../vr/ports.ts';
 import { Replica } from '../../vr/replica.ts';
 import type { BootState, ReplicaOptions } from '../../vr/replica_types.ts';
@@ -115,7 +115,7 @@ function commitsWithoutQuorum(ports: Ports, host: Host): Ports {
         const { view, round } = message;
         for (const sender of to) {
           host.inject((replica) => {
-            if (replica instanceof Replica) replica.normal.onPrepareOk(sender, { type: 'prepareOk', view, op: last.op, round });
+            if (replica instanceof Replica) replica.normal.onPrepareOk(sender, { type: 'prepareOk', view, op: last.op, round, stamp: 0 });
           });
         }
       },
@@ -125,7 +125,7 @@ function commitsWithoutQuorum(ports: Ports, host: Host): Ports {
 
 /** Linearizable reads are answered from whatever state there is. */
 class ReadsAtOnce extends Replica {
-  override receive(connection: number, message: Parameters<Replica['receive']>[1]): void {
+  override receive(connection: number, message: ClientRequest): void {
     super.receive(connection, message.type === 'read' ? { ...message, consistency: 'causal', minOp: opNumber(0) } : message);
   }
 }

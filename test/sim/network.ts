@@ -109,6 +109,13 @@ export function describe(m: Message): string {
     case 'recovery': return `Recovery floor=${m.floor} checkpoint=${m.checkpoint}`;
     case 'recoveryResponse': return `RecoveryResponse v=${m.view}${m.state === null ? '' : ` n=${m.state.op} k=${m.state.commit} checkpoint=${m.state.checkpoint.op}`}`;
     case 'checkpointNotice': return `CheckpointNotice op=${m.checkpoint.op}`;
+    case 'endSession': return `EndSession ${m.session}`;
+    case 'reconfigure': return `Reconfigure e=${m.epoch} ${m.members.map((x) => `${x.id}:${x.role}`).join(',')}${m.force ? ' force' : ''}`;
+    case 'checkEpoch': return 'CheckEpoch';
+    case 'newEpoch': return `NewEpoch v=${m.view} e=${m.configuration.epoch}${m.complete ? ' complete' : ''}`;
+    case 'refused': return `Refused ${m.code} (${m.reason})`;
+    case 'startEpoch': return `StartEpoch e=${m.configuration.epoch} n=${m.start.op}`;
+    case 'epochStarted': return `EpochStarted e=${m.epoch}`;
     default: return m satisfies never;
   }
 }

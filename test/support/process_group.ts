@@ -85,6 +85,7 @@ export class ProcessGroup {
     const ports = (await freePorts(count * 2)).sort((a, b) => a - b);
     const members = Array.from({ length: count }, (_, i) => ({
       id: memberId(i + 1),
+      role: 'voter' as const,
       address: `127.0.0.1:${defined(ports[i], 'port')}`,
       httpAddress: `127.0.0.1:${defined(ports[count + i], 'port')}`,
     }));

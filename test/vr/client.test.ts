@@ -371,7 +371,7 @@ describe('what a client believes of the group', () => {
     h.view = 4;
     h.welcome('a:1');
     expect(h.client.primary).toBe('b:1');
-    const next = configuration(epoch(1), ['d:1', 'e:1', 'f:1'].map((address, i) => ({ id: memberId(i + 7), address, httpAddress: address })), 'disk');
+    const next = configuration(epoch(1), ['d:1', 'e:1', 'f:1'].map((address, i) => ({ id: memberId(i + 7), role: 'voter' as const, address, httpAddress: address })), 'disk');
     h.client.receive('b:1', { type: 'redirect', view: view(2), configuration: next }, h.now);
     expect(h.client.primary).toBe('f:1');
     h.client.receive('a:1', { type: 'redirect', view: view(9), configuration: GROUP }, h.now);
@@ -381,7 +381,7 @@ describe('what a client believes of the group', () => {
 
   it('uses the address under which a member answered', () => {
     const h = new ClientHarness(1, { servers: ['alias:9'] });
-    h.client.receive('alias:9', { type: 'welcome', view: view(0), configuration: GROUP, self: memberId(1) }, 0);
+    h.client.receive('alias:9', { type: 'welcome', view: view(0), configuration: GROUP, self: memberId(1) , httpAddress: 'h:1'}, 0);
     expect(h.client.primary).toBe('alias:9');
     expect(h.client.peers).toEqual(['alias:9', 'b:1', 'c:1']);
   });

@@ -9,7 +9,7 @@ export type Outcome = { readonly result: string; readonly op: OpNumber } | { rea
 
 export const GROUP: Configuration = configuration(
   epoch(0),
-  ['a:1', 'b:1', 'c:1'].map((address, i) => ({ id: memberId(i + 1), address, httpAddress: `${address}0` })),
+  ['a:1', 'b:1', 'c:1'].map((address, i) => ({ id: memberId(i + 1), role: 'voter' as const, address, httpAddress: `${address}0` })),
   'disk',
 );
 
@@ -102,7 +102,7 @@ export class ClientHarness {
   }
   welcome(address: string): void {
     const self = GROUP.members.find((m) => m.address === address)?.id ?? memberId(1);
-    this.client.receive(address, { type: 'welcome', view: view(this.view), configuration: GROUP, self }, this.now);
+    this.client.receive(address, { type: 'welcome', view: view(this.view), configuration: GROUP, self, httpAddress: 'h:1' }, this.now);
   }
   expireSessions(): void {
     this.sessions.clear();
@@ -157,6 +157,7 @@ export class ClientHarness {
         return { type: 'registered', nonce: m.nonce, session: sessionId(session), slots: this.slots, timeoutMs: this.timeoutMs };
       }
       case 'request': return this.#execute(m);
+      default: throw new Error(`${m.type} is not what this client sends`);
     }
   }
 

@@ -4,7 +4,7 @@ import { epoch, memberId, view } from '../../lib/ids.ts';
 import { configuration, decodeConfiguration, encodeConfiguration, isMember, primaryOf, quorum, type Configuration, type Member } from '../../vr/configuration.ts';
 import { testConfiguration } from './group.ts';
 
-const member = (id: number, address: string): Member => ({ id: memberId(id), address, httpAddress: `${address}0` });
+const member = (id: number, address: string): Member => ({ id: memberId(id), role: 'voter' as const, address, httpAddress: `${address}0` });
 function encoded(c: Configuration): Buffer {
   const w = new Writer();
   encodeConfiguration(w, c);

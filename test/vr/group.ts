@@ -9,14 +9,14 @@ export const CLUSTER_ID = Buffer.from('vrfs-test-group!');
 export const EMPTY_STATE: CheckpointId = { op: opNumber(0), root: sha256(Buffer.alloc(0)), entryHash: ZERO_DIGEST, view: view(0), time: 0 };
 
 export function testConfiguration(members: number, durability: Durability = 'disk'): Configuration {
-  const list = Array.from({ length: members }, (_, i) => ({ id: memberId(i + 1), address: `10.0.0.${i + 1}:7000`, httpAddress: `10.0.0.${i + 1}:8000` }));
+  const list = Array.from({ length: members }, (_, i) => ({ id: memberId(i + 1), role: 'voter' as const, address: `10.0.0.${i + 1}:7000`, httpAddress: `10.0.0.${i + 1}:8000` }));
   return configuration(epoch(0), list, durability);
 }
 
 export function freshSuperblock(of: Configuration, member: number): Superblock {
   return {
     clusterId: CLUSTER_ID, memberId: memberId(member), configuration: of, incarnation: 0,
-    view: view(0), promisedView: view(0), logView: view(0), checkpoint: EMPTY_STATE, retired: false,
+    view: view(0), promisedView: view(0), logView: view(0), instance: Buffer.alloc(16), epochStart: null, checkpoint: EMPTY_STATE, retired: false,
   };
 }
 

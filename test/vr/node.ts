@@ -205,6 +205,7 @@ export class Node {
     };
     return {
       network: {
+        setPeers: () => undefined,
         send: (to, m) => { cluster.send(this, to, m); },
         broadcast: (to, m) => { for (const id of to) cluster.send(this, id, m); },
         reply: (connection, message) => { cluster.replies.push({ node: cluster.nodes.indexOf(this), connection, message }); },
@@ -213,7 +214,7 @@ export class Node {
       superblock,
       stateMachine: this.application,
       checkpoints: this.#checkpoints(),
-      clock: { wall: () => cluster.wallOffset + cluster.now * 1000 },
+      clock: { wall: () => cluster.wallOffset + cluster.now * 1000, monotonic: () => cluster.now },
       random: { bytes: (n) => random.bytes(n), uint32: () => random.uint32() },
       events: { event: (name, data) => { this.events.push({ name, ...data }); } },
     };

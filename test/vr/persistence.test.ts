@@ -17,10 +17,10 @@ class Disk {
     const ports: Ports = {
       journal: { append: (record) => this.records.push(record), collect: unused },
       superblock: { write: (s) => this.superblocks.push(s) },
-      network: { send: unused, broadcast: unused, reply: unused },
+      network: { setPeers: unused, send: unused, broadcast: unused, reply: unused },
       stateMachine: { execute: unused, sessionStarted: unused, sessionEnded: unused, query: unused, housekeeping: unused },
       checkpoints: { table: { get: unused, put: unused, delete: unused, range: unused }, take: unused, fetch: unused },
-      clock: { wall: unused }, random: { bytes: unused, uint32: unused }, events: { event: unused },
+      clock: { wall: unused, monotonic: unused }, random: { bytes: unused, uint32: unused }, events: { event: unused },
     };
     this.persistence = new Persistence(ports, { ...freshSuperblock(testConfiguration(3), 1), logView: view(logView) }, view(logView), opNumber(head));
   }

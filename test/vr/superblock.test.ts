@@ -5,7 +5,7 @@ import { freshSuperblock, testConfiguration } from './group.ts';
 
 const full: Superblock = {
   ...freshSuperblock(testConfiguration(3, 'memory'), 2),
-  incarnation: 9, view: view(8), promisedView: view(7), logView: view(6), retired: true,
+  incarnation: 9, view: view(8), promisedView: view(7), logView: view(6), instance: Buffer.alloc(16), epochStart: null, retired: true,
   checkpoint: { op: opNumber(5_000), root: digest('r'.repeat(32)), entryHash: digest('h'.repeat(32)), view: view(4), time: 2 ** 52 + 1 },
 };
 

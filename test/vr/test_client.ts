@@ -58,6 +58,6 @@ export class TestClient {
     return defined(this.replyTo(slot, seq), 'reply');
   }
   read(to: Node, id: number, body: string, options: { readonly consistency?: 'linearizable' | 'causal'; readonly minOp?: number } = {}): void {
-    to.replica.receive(this.connection, { type: 'read', id, consistency: options.consistency ?? 'linearizable', minOp: opNumber(options.minOp ?? 0), body: Buffer.from(body) });
+    to.replica.receive(this.connection, { type: 'read', id, consistency: options.consistency ?? 'linearizable', minOp: opNumber(options.minOp ?? 0), maxStalenessMs: 0, body: Buffer.from(body) });
   }
 }

@@ -79,20 +79,20 @@ export class FakeReplica implements RunningReplica {
   refuses: Error | null = null;
 
   configuration(): ServerStatus['replica']['configuration'] {
-    const member = (n: number) => ({ id: memberId(n), address: `127.0.0.1:710${n}`, httpAddress: `127.0.0.1:720${n}` });
+    const member = (n: number) => ({ id: memberId(n), role: 'voter' as const, address: `127.0.0.1:710${n}`, httpAddress: `127.0.0.1:720${n}` });
     return configuration(epoch(0), [member(1), member(2), member(3)], 'disk');
   }
 
   status(): ServerStatus {
     const link = (member: number) => ({ member, connected: true, queuedBytes: 0, sentBytes: 10 * member, receivedBytes: 5, dropped: 0 });
-    const peer = (n: number) => ({ id: memberId(n), address: `127.0.0.1:710${n}`, httpAddress: `127.0.0.1:720${n}`, acked: n === 2 ? opNumber(41) : null, silentMs: n === 2 ? 12 : null });
+    const peer = (n: number) => ({ id: memberId(n), role: 'voter' as const, address: `127.0.0.1:710${n}`, httpAddress: `127.0.0.1:720${n}`, acked: n === 2 ? opNumber(41) : null, checkpoint: null, silentMs: n === 2 ? 12 : null });
     return {
       clusterId: CLUSTER_ID.toString('hex'), version: '0.1.0', pid: 4711, clientConnections: 2,
       replica: {
         memberId: memberId(1), epoch: epoch(0), status: 'normal', view: view(3), logView: view(3), primary: memberId(1), isPrimary: true,
         op: opNumber(42), commit: opNumber(41), executed: opNumber(41), checkpointing: false, transferring: false, sessions: 4,
         checkpoint: { op: opNumber(40), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(3), time: 5 },
-        configuration: this.configuration(), peers: [peer(2), peer(3)],
+        configuration: this.configuration(), role: 'voter' as const, epochComplete: true, leaseMs: 0, stalenessMs: null, peers: [peer(2), peer(3)],
       },
       recovery: { startedAt: 1, bootCheckpointOp: 30, bootLogEntries: 2, bootLogIntact: true, bootTornBytes: 0, transfers: 1, bytesReceived: 2048, stateBytes: 1 << 20, caughtUpMs: 15, lastTransfer: { bytesReceived: 2048, recordBytes: 1800, recordsChanged: 20, stateBytes: 1 << 20, requests: 3, milliseconds: 9, donors: ['2'] }, logBytesReceived: 100 },
       store: { records: 1000, bytes: 76_000, overlayRecords: 3, overlayBytes: 300, takes: 4, lastTakeMs: 7 },

@@ -155,9 +155,9 @@ describe('the order of effects', () => {
     send({ type: 'startViewChange', view: view(5), left: null });
     expect(() => send({ type: 'startViewChange', view: view(6), left: null })).toThrow(/order of effects/);
     expect(() => send({ type: 'startViewChange', view: view(5), left: null }, 3)).toThrow(/incarnation/);
-    send({ type: 'prepareOk', view: view(3), op: opNumber(10), round: 0 , stamp: 0});
-    expect(() => send({ type: 'prepareOk', view: view(3), op: opNumber(11), round: 0 , stamp: 0})).toThrow(/op 11/);
-    expect(() => send({ type: 'prepareOk', view: view(4), op: opNumber(10), round: 0 , stamp: 0})).toThrow(/log-view 4/);
+    send({ type: 'prepareOk', view: view(3), op: opNumber(10), round: 0, stamp: 0 });
+    expect(() => send({ type: 'prepareOk', view: view(3), op: opNumber(11), round: 0, stamp: 0 })).toThrow(/op 11/);
+    expect(() => send({ type: 'prepareOk', view: view(4), op: opNumber(10), round: 0, stamp: 0 })).toThrow(/log-view 4/);
   });
   it('finds promises that are taken back', () => {
     checkSuperblocks(0, superblock, { ...superblock, view: view(6) });

@@ -111,7 +111,7 @@ async function edges(count: number): Promise<Edge[]> {
   return made;
 }
 
-const commit = (n: number): ReplicaMessage => ({ type: 'commit', view: view(1), commit: opNumber(n), head: opNumber(n), round: n , echoes: []});
+const commit = (n: number): ReplicaMessage => ({ type: 'commit', view: view(1), commit: opNumber(n), head: opNumber(n), round: n, echoes: [] });
 
 describe('the links between replicas', () => {
   it('are one connection a pair; messages arrive in order under the envelope, encoded once', async () => {
@@ -263,7 +263,7 @@ describe('the links of clients', () => {
     const [a] = await edges(1);
     const edge = defined(a, 'a');
     const c = await client(edge);
-    expect(c.messages[0]).toMatchObject({ type: 'welcome', view: 3, self: 1 , httpAddress: 'h:1'});
+    expect(c.messages[0]).toMatchObject({ type: 'welcome', view: 3, self: 1, httpAddress: 'h:1' });
     const any = await dial(edge.address);
     any.socket.write(encodeFrame(encodeMessage({ type: 'hello', clusterId: Buffer.alloc(16) })));
     await until(() => any.messages.length === 1, 'Welcome');

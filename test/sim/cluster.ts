@@ -212,7 +212,7 @@ export class Cluster {
     const client = this.clients.find((c) => c.process === process);
     if (client === undefined) return;
     const { view: at } = host.status;
-    this.network.send(host.index, [client.endpoint], process, { type: 'welcome', view: at, configuration: this.configuration, self: host.id , httpAddress: 'h:1'});
+    this.network.send(host.index, [client.endpoint], process, { type: 'welcome', view: at, configuration: this.configuration, self: host.id, httpAddress: 'h:1' });
   }
 }
 

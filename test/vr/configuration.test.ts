@@ -58,7 +58,7 @@ describe('a configuration', () => {
   });
 
   test('golden bytes', () => {
-    expect(encoded(configuration(epoch(3), [member(2, 'a:1')], 'memory')).toString('hex')).toBe('000000030101000000020003613a310004613a3130');
+    expect(encoded(configuration(epoch(3), [member(2, 'a:1')], 'memory')).toString('hex')).toBe('00000003010100000002000003613a310004613a3130');
   });
 
   test('every truncation has a reason', () => {

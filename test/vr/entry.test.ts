@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { decodeAll } from '../../lib/bytes.ts';
 import { ZERO_DIGEST } from '../../lib/hash.ts';
-import { digest, epoch, opNumber, sessionId, view } from '../../lib/ids.ts';
+import { digest, epoch, opNumber, sessionId, viewOf } from '../../lib/ids.ts';
 import { decodeEntry, ENTRY_HEADER_BYTES, makeEntry, MAX_BODY_BYTES, type EntryFields, type EntryKind } from '../../vr/entry.ts';
 import { chain, request } from './group.ts';
 
 const fields: EntryFields = {
-  kind: 'housekeeping', epoch: epoch(1), view: view(2), op: opNumber(3), time: 2 ** 40 + 4, session: sessionId(5), slot: 6, seq: 7, body: Buffer.from('body'),
+  kind: 'housekeeping', epoch: epoch(1), view: viewOf(epoch(1), 2), op: opNumber(3), time: 2 ** 40 + 4, session: sessionId(5), slot: 6, seq: 7, body: Buffer.from('body'),
 };
 
 describe('an entry', () => {
@@ -32,7 +32,7 @@ describe('an entry', () => {
   test('every field is under the hash', () => {
     const base = makeEntry(fields, ZERO_DIGEST).hash;
     const changes: Partial<EntryFields>[] = [
-      { kind: 'request' }, { epoch: epoch(2) }, { view: view(3) }, { op: opNumber(4) }, { time: 5 }, { session: sessionId(6) }, { slot: 7 }, { seq: 8 }, { body: Buffer.from('bodz') },
+      { kind: 'request' }, { epoch: epoch(2) }, { view: viewOf(epoch(1), 3) }, { op: opNumber(4) }, { time: 5 }, { session: sessionId(6) }, { slot: 7 }, { seq: 8 }, { body: Buffer.from('bodz') },
     ];
     for (const change of changes) expect(makeEntry({ ...fields, ...change }, ZERO_DIGEST).hash).not.toBe(base);
   });

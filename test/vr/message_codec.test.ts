@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { assert, defined } from '../../lib/assert.ts';
 import { decodeAll, Reader, Writer } from '../../lib/bytes.ts';
 import { ZERO_DIGEST } from '../../lib/hash.ts';
-import { digest, epoch, memberId, opNumber, sessionId, view, type OpNumber } from '../../lib/ids.ts';
+import { digest, epoch, memberId, opNumber, sessionId, view, viewOf, type OpNumber } from '../../lib/ids.ts';
 import { Log } from '../../vr/log.ts';
 import { makeClaim } from '../../vr/log_claim.ts';
 import { decodeEnvelope, decodeMessage, encodeEnvelope, encodeMessage, encodeRequest, ENVELOPE_BYTES } from '../../vr/message_codec.ts';
-import type { LogClaim, Message, RejectCode } from '../../vr/messages.ts';
+import type { LogClaim, Message, RefusedCode, RejectCode } from '../../vr/messages.ts';
 import type { CheckpointId } from '../../vr/superblock.ts';
 import { chain, testConfiguration } from './group.ts';
 
@@ -26,7 +26,7 @@ function claimOf(base: number, bodies: number): LogClaim {
 
 const messages: Record<string, Message> = {
   hello: { type: 'hello', clusterId: nonce },
-  welcome: { type: 'welcome', view: view(7), configuration, self: memberId(2) , httpAddress: 'h:1'},
+  welcome: { type: 'welcome', view: view(7), configuration, self: memberId(2), httpAddress: 'h:1' },
   register: { type: 'register', nonce, flags: 1, name: 'näme' },
   registered: { type: 'registered', nonce, session: sessionId(2 ** 40), slots: 1024, timeoutMs: 60_000 },
   request: { type: 'request', session: sessionId(5), slot: 1023, seq: 2 ** 32 - 1, body: Buffer.from('operation') },
@@ -38,8 +38,9 @@ const messages: Record<string, Message> = {
   redirect: { type: 'redirect', view: view(8), configuration },
   prepare: { type: 'prepare', view: view(2), commit: at(1), round: 6, after: at(2), parent: hashOf(2), entries: entries.slice(2) },
   'prepare, empty': { type: 'prepare', view: view(2), commit: at(1), round: 6, after: at(5), parent: hashOf(5), entries: [] },
-  prepareOk: { type: 'prepareOk', view: view(2), op: at(5), round: 2 ** 48 - 1 , stamp: 0},
-  commit: { type: 'commit', view: view(2), commit: at(4), head: at(5), round: 0 , echoes: []},
+  prepareOk: { type: 'prepareOk', view: view(2), op: at(5), round: 2 ** 48 - 1, stamp: 2 ** 40 },
+  commit: { type: 'commit', view: view(2), commit: at(4), head: at(5), round: 0, echoes: [] },
+  'commit, under a lease': { type: 'commit', view: viewOf(epoch(3), 2), commit: at(4), head: at(5), round: 7, echoes: [{ member: memberId(2), stamp: 2 ** 45 }, { member: memberId(3), stamp: 0 }] },
   startViewChange: { type: 'startViewChange', view: view(3), left: null },
   'startViewChange, left': { type: 'startViewChange', view: view(3), left: view(2) },
   'doViewChange, all bodies': { type: 'doViewChange', view: view(3), logView: view(2), op: at(5), commit: at(1), claim: claimOf(1, 4) },
@@ -57,11 +58,19 @@ const messages: Record<string, Message> = {
   recovery: { type: 'recovery', nonce, checkpoint: at(9), floor: view(2) },
   'recoveryResponse of a backup': { type: 'recoveryResponse', view: view(3), nonce, state: null },
   'recoveryResponse of the primary': { type: 'recoveryResponse', view: view(3), nonce, state: { op: at(5), commit: at(4), checkpoint } },
+  startEpoch: { type: 'startEpoch', start: { op: at(9), entryHash: hashOf(5), view: viewOf(epoch(4), 1), previous: configuration }, configuration: { ...configuration, epoch: epoch(4) } },
+  epochStarted: { type: 'epochStarted', epoch: epoch(4) },
+  'read, bounded': { type: 'read', id: 9, consistency: 'bounded', minOp: at(3), maxStalenessMs: 1500, body: Buffer.from('q') },
+  endSession: { type: 'endSession', session: sessionId(77) },
+  reconfigure: { type: 'reconfigure', nonce, epoch: epoch(4), members: configuration.members, force: true },
+  checkEpoch: { type: 'checkEpoch', nonce },
+  newEpoch: { type: 'newEpoch', nonce, view: viewOf(epoch(4), 7), configuration: { ...configuration, epoch: epoch(4) }, complete: false },
   checkpointNotice: { type: 'checkpointNotice', view: view(7), checkpoint },
 };
 for (const code of ['busy', 'noSession', 'behind', 'invalid'] satisfies RejectCode[]) {
   messages[`reject, ${code}`] = { type: 'reject', code, reason: 'because', retryAfterMs: 50, session: sessionId(5), slot: 2, seq: 3, id: 4 };
 }
+for (const code of ['invalid', 'underWay', 'unready', 'busy'] satisfies RefusedCode[]) messages[`refused, ${code}`] = { type: 'refused', nonce, code, reason: 'because' };
 /** Ends with bytes of any length: a shorter one is another message, not a broken one. */
 const openEnded = new Set<Message['type']>(['request', 'reply', 'read', 'readReply']);
 
@@ -108,26 +117,26 @@ describe('golden bytes', () => {
     expect(hex(messages['register'])).toBe(`03${n}0000000100056ec3a46d65`);
     expect(hex(messages['registered'])).toBe(`04${n}01000000000004000000ea60`);
     expect(hex(messages['request'])).toBe(`0500000000000503ffffffffff${Buffer.from('operation').toString('hex')}`);
-    expect(hex(messages['reply'])).toBe(`060000000000050003000000090000000400000000004d${Buffer.from('result').toString('hex')}`);
-    expect(hex(messages['read, linearizable'])).toBe('070000000c0000000000000071');
+    expect(hex(messages['reply'])).toBe(`06000000000005000300000009000000000000000400000000004d${Buffer.from('result').toString('hex')}`);
+    expect(hex(messages['read, linearizable'])).toBe('070000000c000000000000000000000071');
     expect(hex(messages['readReply'])).toBe('080000000c000000000008616e73776572');
     expect(hex(messages['reject, noSession'])).toBe('0a010007626563617573650000003200000000000500020000000300000004');
   });
 
   test('of the replicas\' messages', () => {
-    expect(hex(messages['prepareOk'])).toBe('2100000002000000000005ffffffffffff');
-    expect(hex(messages['commit'])).toBe('2200000002000000000004000000000005000000000000');
-    expect(hex(messages['startViewChange'])).toBe('230000000300');
-    expect(hex(messages['startViewChange, left'])).toBe('23000000030100000002');
-    expect(hex(messages['getView'])).toBe(`2600000003${n}`);
-    expect(hex(messages['recovery'])).toBe(`29${n}00000000000900000002`);
+    expect(hex(messages['prepareOk'])).toBe('210000000000000002000000000005ffffffffffff0000010000000000');
+    expect(hex(messages['commit'])).toBe('22000000000000000200000000000400000000000500000000000000');
+    expect(hex(messages['startViewChange'])).toBe('23000000000000000300');
+    expect(hex(messages['startViewChange, left'])).toBe('230000000000000003010000000000000002');
+    expect(hex(messages['getView'])).toBe(`260000000000000003${n}`);
+    expect(hex(messages['recovery'])).toBe(`29${n}0000000000090000000000000002`);
     const [first] = entries;
     const e = defined(first, 'entry').bytes.toString('hex');
     expect(hex({ type: 'prepare', view: view(2), commit: at(0), round: 1, after: at(0), parent: ZERO_DIGEST, entries: entries.slice(0, 1) }))
-      .toBe(`2000000002000000000000000000000001000000000000${zero}00000001${e}`);
-    expect(hex({ type: 'newState', kind: 'mismatch', view: view(1), nonce, after: at(2) })).toBe(`2800000001${n}02000000000002`);
+      .toBe(`200000000000000002000000000000000000000001000000000000${zero}00000001${e}`);
+    expect(hex({ type: 'newState', kind: 'mismatch', view: view(1), nonce, after: at(2) })).toBe(`280000000000000001${n}02000000000002`);
     expect(hex({ type: 'startView', view: view(1), op: at(0), commit: at(0), nonce: Buffer.alloc(0), claim: { base: at(0), baseHash: ZERO_DIGEST, headers: [], entries: [] } }))
-      .toBe(`2500000001${'000000000000'.repeat(2)}0000000000000000${zero}0000000000`);
+      .toBe(`250000000000000001${'000000000000'.repeat(2)}0000000000000000${zero}0000000000`);
   });
 
   test('of an envelope', () => {
@@ -159,10 +168,19 @@ describe('what is not a message', () => {
     reject[1] = 9;
     expect(reasonFor(reject)).toBe('unknown reason of a reject');
     const newState = encodeMessage(defined(messages['newState, mismatch'], 'message'));
-    newState[21] = 3;
+    newState[25] = 3;
     expect(reasonFor(newState)).toBe('unknown NewState 3');
+    const refused = encodeMessage(defined(messages['refused, busy'], 'message'));
+    refused[17] = 4;
+    expect(reasonFor(refused)).toBe('unknown reason of a refusal');
+    const read = encodeMessage(defined(messages['read, bounded'], 'message'));
+    read[5] = 3;
+    expect(reasonFor(read)).toBe('unknown consistency of a read');
+    const started = encodeMessage(defined(messages['epochStarted'], 'message'));
+    started[1] = 1;
+    expect(reasonFor(started)).toMatch(/^epoch \d+ is out of range$/);
     const said = encodeMessage(defined(messages['startViewChange'], 'message'));
-    said[5] = 2;
+    said[9] = 2;
     expect(reasonFor(said)).toBe('a boolean is 0 or 1, not 2');
   });
 });
@@ -181,7 +199,7 @@ describe('forged logs', () => {
 
   test('more entries than bytes', () => {
     const bytes = encodeMessage(prepare());
-    bytes.writeUInt32BE(0xffffffff, 1 + 4 + 6 + 6 + 6 + 32);
+    bytes.writeUInt32BE(0xffffffff, 1 + 8 + 6 + 6 + 6 + 32);
     expect(reasonFor(bytes)).toMatch(/^4294967295 entries in/);
   });
 
@@ -215,7 +233,7 @@ describe('forged logs', () => {
 
   test('more headers than bytes, and headers behind the last op-number', () => {
     const bytes = vote(claimOf(1, 0));
-    const countAt = 1 + 4 + 4 + 6 + 6 + 6 + 32;
+    const countAt = 1 + 8 + 8 + 6 + 6 + 6 + 32;
     bytes.writeUInt32BE(1_000_000, countAt);
     expect(reasonFor(bytes)).toMatch(/^1000000 headers in/);
     const beyond = vote(claimOf(1, 0));

@@ -183,7 +183,7 @@ describe('what the network does to messages', () => {
     cluster.isolate(memberId(1));
     client.post(one, 'x');
     cluster.settle();
-    const ok = { type: 'prepareOk', view: one.replica.view, op: one.replica.log.head, round: 0 , stamp: 0} as const;
+    const ok = { type: 'prepareOk', view: one.replica.view, op: one.replica.log.head, round: 0, stamp: 0 } as const;
     const { epoch } = cluster.configuration;
     one.replica.step({ epoch: (epoch + 1) as typeof epoch, sender: memberId(2), incarnation: 1 }, ok);
     one.replica.step({ epoch, sender: memberId(9), incarnation: 1 }, ok);
@@ -204,7 +204,7 @@ describe('what the network does to messages', () => {
     cluster.isolate(memberId(1));
     client.post(one, 'x');
     cluster.settle();
-    const ok = { type: 'prepareOk', view: one.replica.view, op: one.replica.log.head, round: 0 , stamp: 0} as const;
+    const ok = { type: 'prepareOk', view: one.replica.view, op: one.replica.log.head, round: 0, stamp: 0 } as const;
     const { epoch } = cluster.configuration;
     one.replica.step({ epoch, sender: memberId(2), incarnation: 1 }, ok);
     expect(one.replica.status().peers[0]?.acked).toBe(2);

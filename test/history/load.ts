@@ -1,0 +1,172 @@
+/**
+ * What the clients ask for: loops that work on a few objects at once, so that they collide, and move on to new ones every few
+ * seconds, so that what stays unknown of each object is little: the cost of checking grows with that.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { defined } from '../../lib/assert.ts';
+import { Prng } from '../../lib/prng.ts';
+import { HistoryClient, type Attempted, type ReplicaAddress, type Version } from './client.ts';
+import { isRead, kindOf, type Call, type Operation } from './operations.ts';
+
+const PERIOD_MS = 4000;
+const REGISTERS = 2;
+const DIRECTORIES = 2;
+const NAMES = ['a', 'b', 'c', 'd', 'e'];
+const THINK_MS = 6;
+/** After a failure another replica is asked for so long. */
+const ELSEWHERE_MS = 300;
+
+export interface LoadSettings {
+  readonly urls: readonly string[];
+  readonly seed: number;
+  /** process.hrtime at time 0 of the history. */
+  readonly start: string;
+  /** Of this program, from 0, and how many there are. */
+  readonly index: number;
+  readonly programs: number;
+  readonly loops: number;
+}
+
+/** The objects of one period. */
+export function objectsAt(period: number): string[] {
+  return [
+    ...Array.from({ length: REGISTERS }, (_, i) => `register/${period}-${i}`),
+    ...Array.from({ length: DIRECTORIES }, (_, i) => `directory/${period}-${i}`),
+  ];
+}
+
+export function periodsOf(milliseconds: number): number {
+  return Math.floor(milliseconds / PERIOD_MS) + 1;
+}
+
+/** Numbers that nobody else in the run uses. */
+export class Numbers {
+  #next: number;
+  readonly #stride: number;
+  constructor(first: number, stride: number) {
+    this.#next = first;
+    this.#stride = stride;
+  }
+  take(): number {
+    const taken = this.#next;
+    this.#next += this.#stride;
+    return taken;
+  }
+}
+
+/** One logical caller after the other: each ends with its first unknown outcome. */
+export class Loop {
+  readonly #client: HistoryClient;
+  readonly #replicas: readonly ReplicaAddress[];
+  readonly #home: number;
+  readonly #prng: Prng;
+  readonly #numbers: Numbers;
+  readonly #fresh: () => string;
+  readonly #record: (operation: Operation) => void;
+  #process: number;
+  #elsewhereUntil = 0;
+  /** The last known version of each register of this period. */
+  readonly #versions = new Map<string, Version>();
+
+  constructor(client: HistoryClient, replicas: readonly ReplicaAddress[], home: number, prng: Prng, numbers: Numbers, fresh: () => string, record: (operation: Operation) => void) {
+    this.#client = client;
+    this.#replicas = replicas;
+    this.#home = home;
+    this.#prng = prng;
+    this.#numbers = numbers;
+    this.#fresh = fresh;
+    this.#record = record;
+    this.#process = numbers.take();
+  }
+
+  async run(stopped: () => boolean): Promise<void> {
+    while (!stopped()) {
+      const objects = objectsAt(Math.floor(this.#client.now() / 1e6 / PERIOD_MS));
+      const object = this.#prng.pick(objects);
+      for (const known of this.#versions.keys()) if (!objects.includes(known)) this.#versions.delete(known);
+      if (kindOf(object) === 'register') await this.#onRegister(object);
+      else await this.attempt(object, this.#directoryCall());
+      await pause(this.#prng.below(THINK_MS));
+    }
+  }
+
+  #at(): ReplicaAddress {
+    const away = this.#client.now() < this.#elsewhereUntil;
+    const index = away ? this.#home + this.#prng.between(1, this.#replicas.length - 1) : this.#home;
+    return defined(this.#replicas[index % this.#replicas.length], 'a replica');
+  }
+
+  async attempt(object: string, call: Call, version?: Version): Promise<Attempted> {
+    const attempted = await this.#client.attempt(this.#at(), this.#process, object, call, version);
+    this.#record(attempted.operation);
+    if (attempted.operation.outcome !== 'ok') {
+      if (attempted.operation.outcome === 'info') this.#process = this.#numbers.take();
+      this.#elsewhereUntil = this.#client.now() + ELSEWHERE_MS * 1e6;
+      await pause(this.#prng.between(10, 60));
+    } else if (attempted.version !== undefined && !isRead(call)) this.#versions.set(object, attempted.version);
+    return attempted;
+  }
+
+  async #onRegister(object: string): Promise<void> {
+    const kind = this.#prng.below(10);
+    if (kind < 3) {
+      await this.attempt(object, { operation: 'read', arguments: {} });
+    } else if (kind < 6) {
+      await this.attempt(object, { operation: 'write', arguments: { value: this.#fresh() } });
+    } else if (kind < 8) {
+      // With what this loop wrote last: mostly somebody else has written since.
+      await this.#compareAndSet(object, this.#versions.get(object) ?? { content: null, etag: null });
+    } else {
+      await this.#readThenSet(object);
+    }
+  }
+
+  async #readThenSet(object: string): Promise<void> {
+    const { version } = await this.attempt(object, { operation: 'read', arguments: {} });
+    if (version === undefined) return;
+    // A body may be newer than its ETag; when the ETag is still the same afterwards, they belong together.
+    if (version.etag !== null && await this.#client.etag(this.#at(), object) !== version.etag) return;
+    await this.#compareAndSet(object, version);
+  }
+
+  async #compareAndSet(object: string, version: Version): Promise<void> {
+    await this.attempt(object, { operation: 'cas', arguments: { expected: version.content, value: this.#fresh() } }, version);
+  }
+
+  #directoryCall(): Call {
+    const name = this.#prng.pick(NAMES);
+    const kind = this.#prng.below(20);
+    if (kind < 5) return { operation: 'create', arguments: { name, content: this.#fresh() } };
+    if (kind < 9) {
+      const other = this.#prng.pick(NAMES.filter((n) => n !== name));
+      return { operation: 'rename', arguments: { from: name, to: other, replace: this.#prng.chance(0.5) } };
+    }
+    if (kind < 13) return { operation: 'delete', arguments: { name } };
+    if (kind < 17) return { operation: 'get', arguments: { name } };
+    return { operation: 'list', arguments: {} };
+  }
+}
+
+/** What every object is in the end, through every replica. For when all faults are over. */
+export async function readEverything(client: HistoryClient, replicas: readonly ReplicaAddress[], periods: number, numbers: Numbers, record: (operation: Operation) => void): Promise<void> {
+  const readOne = async (replica: ReplicaAddress): Promise<void> => {
+    const process = numbers.take();
+    const read = async (object: string, call: Call): Promise<Operation> => {
+      const { operation } = await client.attempt(replica, process, object, call);
+      record(operation);
+      if (operation.outcome !== 'ok') throw new Error(`replica ${replica.replica} does not answer after all faults are over: ${operation.operation} of ${object}: ${operation.error}`);
+      return operation;
+    };
+    for (let period = 0; period < periods; period++) {
+      for (const object of objectsAt(period)) {
+        if (kindOf(object) === 'register') {
+          await read(object, { operation: 'read', arguments: {} });
+          continue;
+        }
+        await read(object, { operation: 'list', arguments: {} });
+        for (const name of NAMES) await read(object, { operation: 'get', arguments: { name } });
+      }
+    }
+  };
+  await Promise.all(replicas.map(readOne));
+}

@@ -13,7 +13,7 @@ const wants = (part) => parts.size === 0 || parts.has(part);
 // program → Debian package
 const PROGRAMS = {
   git: 'git', rsync: 'rsync', sqlite3: 'sqlite3', tar: 'tar', find: 'findutils', du: 'coreutils', diff: 'diffutils',
-  python3: 'python3', vim: 'vim', mount: 'mount', setpriv: 'util-linux', unshare: 'util-linux', fusermount3: 'fuse3',
+  python3: 'python3', vim: 'vim', mount: 'mount', setpriv: 'util-linux', unshare: 'util-linux', fusermount3: 'fuse3', ip: 'iproute2',
 };
 
 const has = (program) => spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;

@@ -112,6 +112,14 @@ export class HistoryCluster {
     return primaries[0]?.replica;
   }
 
+  /** All of them answer over HTTP, whatever their status. Rejects when they do not in time. */
+  async answering(replicas: readonly number[]): Promise<void> {
+    await until(`replicas ${replicas.join(', ')} answer after their start`, NORMAL_WITHIN_MS, async () => {
+      const all = await Promise.all(replicas.map((r) => this.status(r)));
+      return all.every((s) => s !== undefined) ? true : undefined;
+    });
+  }
+
   /** All of them are normal in one view. Rejects when they are not in time. */
   async normal(replicas: readonly number[] = this.replicas): Promise<void> {
     await until(`replicas ${replicas.join(', ')} normal in one view`, NORMAL_WITHIN_MS, async () => {

@@ -116,6 +116,8 @@ export class Nemesis {
       begin: async () => { await Promise.all(victims.map((v) => cluster.kill(v))); },
       end: async () => {
         for (const v of victims) cluster.start(v);
+        // A process takes a while to start, and a fault in that time would hit nothing.
+        await cluster.answering(victims);
         // What memory held is gone until the replica has recovered: the next fault may not take another one's.
         if (durability === 'memory') await cluster.normal();
       },

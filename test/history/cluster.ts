@@ -33,7 +33,7 @@ export class HistoryCluster {
   /** Formatted, not started. `directory` is empty, and belongs to the caller. */
   static async format(directory: string, namespaces: Namespaces, count: number, durability: Durability): Promise<HistoryCluster> {
     const cluster = new HistoryCluster(directory, namespaces, count);
-    const members = cluster.replicas.map((r) => ({ id: memberId(r), address: `${namespaces.address(r)}:7101`, httpAddress: `${namespaces.address(r)}:7201` }));
+    const members = cluster.replicas.map((r) => ({ id: memberId(r), role: 'voter' as const, address: `${namespaces.address(r)}:7101`, httpAddress: `${namespaces.address(r)}:7201` }));
     const made = configuration(epoch(0), members, durability);
     const clusterId = newClusterId();
     for (const m of made.members) {

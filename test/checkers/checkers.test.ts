@@ -2,9 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { ZERO_DIGEST } from '../../lib/hash.ts';
-import { epoch, memberId, opNumber, sessionId, view, type Digest } from '../../lib/ids.ts';
+import { epoch, memberId, opNumber, sessionId, view, viewOf, type Digest } from '../../lib/ids.ts';
 import { configuration } from '../../vr/configuration.ts';
 import { makeEntry, type Entry } from '../../vr/entry.ts';
+import type { Message } from '../../vr/messages.ts';
 import type { Superblock } from '../../vr/superblock.ts';
 import { CheckpointRoots } from './checkpoint_roots.ts';
 import { ClientOrder } from './client_order.ts';
@@ -13,6 +14,7 @@ import { ExactlyOnce } from './exactly_once.ts';
 import { checkSending, checkSuperblocks } from './order_of_effects.ts';
 import { ReplyChecker, type SequentialModel } from './sequential_model.ts';
 import { SurvivingCommits } from './surviving_commits.ts';
+import { checkVoice } from './voices.ts';
 
 const RESULT = Buffer.from('done');
 
@@ -140,6 +142,42 @@ describe('the order that clients see', () => {
     expect(() => order.readAnswered('r', 4, 5, 0)).toThrow(/linearizable/);
     expect(() => order.readAnswered('r', 4, null, 5)).toThrow(/client saw/);
     order.readAnswered('r', 4, null, 3);
+  });
+});
+
+describe('reads that are bounded in age', () => {
+  it('finds one that shows less than was acknowledged before', () => {
+    let now = 0;
+    const order = new ClientOrder(() => now);
+    for (const [at, op] of [[100, 5], [200, 9], [300, 12]] as const) {
+      now = at;
+      order.writeAnswered('w', op, op - 1, op, RESULT, RESULT);
+    }
+    expect([order.acknowledgedAt(99), order.acknowledgedAt(100), order.acknowledgedAt(250), order.acknowledgedAt(1000)]).toEqual([0, 5, 9, 12]);
+    now = 350;
+    order.boundedReadAnswered('r', 9, 100);
+    expect(() => order.boundedReadAnswered('r', 8, 100)).toThrow(/bounded staleness/);
+    expect(() => order.boundedReadAnswered('r', 9, 50)).toThrow(/bounded staleness/);
+  });
+});
+
+describe('voices', () => {
+  const members = ([[1, 'voter'], [2, 'voter'], [3, 'witness'], [4, 'observer']] as const).map(([id, role]) => ({ id: memberId(id), role, address: `r${id}:1`, httpAddress: `r${id}:2` }));
+  const c = configuration(epoch(1), members, 'disk');
+  const at = viewOf(epoch(1), 1);
+  const says = (sender: number, m: Message): void => checkVoice(memberId(sender), m, (e) => (e === 1 ? c : undefined));
+  const vote: Message = { type: 'startViewChange', view: at, left: null };
+  it('are of electors, members and the primary', () => {
+    says(1, vote);
+    says(3, vote);
+    says(4, { type: 'prepareOk', view: at, op: opNumber(1), round: 0, stamp: 0 });
+    says(2, { type: 'commit', view: at, commit: opNumber(0), head: opNumber(0), round: 0, echoes: [] });
+  });
+  it('finds observers and strangers that vote, others than the primary that speak for it, and epochs that have not begun', () => {
+    for (const sender of [4, 5]) expect(() => says(sender, vote)).toThrow(/votes of members only/);
+    expect(() => says(5, { type: 'prepareOk', view: at, op: opNumber(1), round: 0, stamp: 0 })).toThrow(/no member/);
+    expect(() => says(1, { type: 'commit', view: at, commit: opNumber(0), head: opNumber(0), round: 0, echoes: [] })).toThrow(/of which 2 is the primary/);
+    expect(() => says(1, { type: 'startViewChange', view: viewOf(epoch(2), 0), left: null })).toThrow(/has not begun/);
   });
 });
 

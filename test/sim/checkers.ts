@@ -1,7 +1,9 @@
 /** All checkers of PROTOCOL section 4, fed with what happens in a cluster as it happens. */
 import { assert } from '../../lib/assert.ts';
+import { viewEpoch, type View } from '../../lib/ids.ts';
 import type { ClientFailure } from '../../vr/client.ts';
 import { decodeRegisterBody } from '../../vr/client_table.ts';
+import { memberOf, type Configuration } from '../../vr/configuration.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { ClientToReplica, Message } from '../../vr/messages.ts';
 import type { Superblock } from '../../vr/superblock.ts';
@@ -12,6 +14,7 @@ import { ExactlyOnce } from '../checkers/exactly_once.ts';
 import { checkSending, checkSuperblocks } from '../checkers/order_of_effects.ts';
 import { ReplyChecker } from '../checkers/sequential_model.ts';
 import { SurvivingCommits } from '../checkers/surviving_commits.ts';
+import { checkVoice } from '../checkers/voices.ts';
 import { ensure, Violation } from '../checkers/violation.ts';
 import type { SimulatedClient, Invocation } from './client.ts';
 import type { Cluster } from './cluster.ts';
@@ -21,15 +24,18 @@ export class Checkers implements HostObserver {
   readonly chain = new CommitChain();
   readonly surviving = new SurvivingCommits(this.chain);
   readonly once = new ExactlyOnce();
-  readonly order = new ClientOrder();
+  readonly order: ClientOrder;
   readonly roots = new CheckpointRoots();
   readonly replyChecker: ReplyChecker;
   readonly #cluster: Cluster;
+  /** Bounded reads under way, by client process and id: the bound, milliseconds. */
+  readonly #bounded = new Map<string, number>();
   /** Of operations that were executed: their results, by op. */
   readonly #results: Buffer[] = [];
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
+    this.order = new ClientOrder(() => cluster.now);
     const { application } = cluster.options;
     this.replyChecker = new ReplyChecker(() => application.model());
   }
@@ -50,12 +56,29 @@ export class Checkers implements HostObserver {
         superblock: host.superblockDisk.current, op: Math.max(host.journalDisk.head, host.checkpointDisk.durable?.op ?? 0), journalLogView: host.journalDisk.logView,
       }, m);
     }
+    checkVoice(host.id, m, (at) => this.#cluster.membership.of(at));
+    if (m.type === 'epochStarted') this.#cluster.membership.started(host.id, m.epoch);
     if (m.type === 'startView') this.surviving.startView(host.index, m);
     if (m.type === 'doViewChange' || m.type === 'startView' || m.type === 'recovery') this.#cluster.coverage.count(`sent ${m.type}`);
   }
 
-  replies(host: Host, m: Message): void {
+  actsBy(host: Host, configuration: Configuration): void {
+    const { membership, coverage } = this.#cluster;
+    if (membership.of(configuration.epoch) === undefined) coverage.count('epochs');
+    membership.begun(configuration);
+  }
+
+  event(host: Host, name: string, data: Readonly<Record<string, string | number | boolean>>): void {
+    if (name === 'normal') this.#cluster.membership.started(host.id, viewEpoch(data.view as View));
+  }
+
+  replies(host: Host, m: Message, process: number): void {
     if (m.type !== 'readReply') return;
+    const bound = this.#bounded.get(`${process}/${m.id}`);
+    if (bound !== undefined) {
+      this.order.boundedReadAnswered(`#${host.index}'s answer to a read`, m.op, bound);
+      this.#cluster.coverage.count('bounded reads at replicas');
+    }
     const { executed } = host.status;
     ensure(m.op === executed, 'reads see committed state', () => `#${host.index} answers a read with op ${m.op}, it has executed ${executed}`);
   }
@@ -115,14 +138,24 @@ export class Checkers implements HostObserver {
 
   #chained(host: Host, entry: Entry, result: Buffer | null): boolean {
     this.#cluster.trace.mix(entry.op);
+    if (this.#cluster.membership.witnesses) this.#executes(host, entry);
     const first = this.chain.executed(host.index, entry, result);
     if (first) this.surviving.committed(entry.op, host.status.view);
     return first;
   }
 
+  #executes(host: Host, entry: Entry): void {
+    const witness = (epoch: number): boolean => {
+      const c = this.#cluster.membership.of(epoch);
+      return c !== undefined && memberOf(c, host.id)?.role === 'witness';
+    };
+    ensure(!witness(entry.epoch) || !witness(host.epoch), 'witnesses execute nothing', () => `#${host.index} executes op ${entry.op}`);
+  }
+
   // --- clients ---------------------------------------------------------------------------------------------------------
 
-  clientSends(m: ClientToReplica): void {
+  clientSends(m: ClientToReplica, process: number): void {
+    if (m.type === 'read' && m.consistency === 'bounded') this.#bounded.set(`${process}/${m.id}`, m.maxStalenessMs);
     if (m.type === 'request') this.once.requested(m.session, m.slot, m.seq, m.body);
     else if (m.type === 'register') this.once.registering(m.nonce);
   }

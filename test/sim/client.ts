@@ -2,7 +2,7 @@
  * A machine with a client: the product's client state machine, connections to the replicas as TCP gives them, and a
  * caller that keeps some operations in flight. The client may crash and come back with a new session.
  */
-import { assert, defined } from '../../lib/assert.ts';
+import { assert } from '../../lib/assert.ts';
 import type { OpNumber } from '../../lib/ids.ts';
 import type { Prng } from '../../lib/prng.ts';
 import { ClientSession, DEFAULT_CLIENT_OPTIONS, type ClientFailure, type Consistency } from '../../vr/client.ts';
@@ -18,18 +18,24 @@ export interface Invocation {
   readonly minOp: OpNumber;
   /** What had been acknowledged to anybody when it was invoked. */
   readonly floor: number;
+  /** Of bounded reads: what was acknowledged so many milliseconds before the answer has to be in it. */
+  readonly maxStalenessMs: number;
 }
 
 export interface ClientWorld {
   readonly queue: EventQueue;
-  readonly addresses: readonly string[];
-  /** Sends to the replica at `addresses[index]`. */
+  /** Where a client that starts now looks for the group. */
+  seeds(): readonly string[];
+  /** Who is at an address now, or null. */
+  indexOf(address: string): number | null;
+  addressOf(index: number): string;
+  /** Sends to the replica `index`. */
   send(client: SimulatedClient, index: number, message: ClientToReplica): void;
   floor(): number;
   completed(client: SimulatedClient, invocation: Invocation, result: Buffer, op: number): void;
   failed(client: SimulatedClient, invocation: Invocation, failure: ClientFailure): void;
   /** A new operation for this client to do, or null: none now. */
-  nextOperation(client: SimulatedClient): { readonly body: Buffer; readonly read: Consistency | null } | null;
+  nextOperation(client: SimulatedClient): { readonly body: Buffer; readonly read: Consistency | null; readonly maxStalenessMs?: number } | null;
   keepAlive(client: SimulatedClient): Buffer;
 }
 
@@ -81,28 +87,27 @@ export class SimulatedClient {
   submit(body: Buffer): Invocation {
     return this.#invoke(body, null);
   }
-  read(body: Buffer, consistency: Consistency): Invocation {
-    return this.#invoke(body, consistency);
+  read(body: Buffer, consistency: Consistency, maxStalenessMs = 0): Invocation {
+    return this.#invoke(body, consistency, maxStalenessMs);
   }
 
   receive(index: number, message: Message): void {
-    const address = defined(this.#world.addresses[index], 'address');
     if (message.type === 'welcome') this.#connected.add(index);
-    this.session.receive(address, message as ReplicaToClient, this.#world.queue.now);
+    this.session.receive(this.#world.addressOf(index), message as ReplicaToClient, this.#world.queue.now);
     this.#pump();
   }
 
   /** The replica at `index`, or the connection to it, has gone. */
   disconnected(index: number): void {
     if (!this.#connected.delete(index)) return;
-    this.session.disconnected(defined(this.#world.addresses[index], 'address'), this.#world.queue.now);
+    this.session.disconnected(this.#world.addressOf(index), this.#world.queue.now);
   }
 
   #newSession(): ClientSession<Invocation> {
     const random = this.#random.fork();
-    const { addresses, queue } = this.#world;
+    const { queue } = this.#world;
     return new ClientSession<Invocation>({
-      send: (address, message) => this.#send(addresses.indexOf(address), message),
+      send: (address, message) => this.#send(address, message),
       uint32: () => random.uint32(),
       bytes: (n) => random.bytes(n),
       completed: (invocation, result, op) => {
@@ -113,20 +118,22 @@ export class SimulatedClient {
       },
       sessionStarted: () => undefined,
     }, {
-      ...DEFAULT_CLIENT_OPTIONS, servers: addresses, name: `client ${this.endpoint}`, flags: this.#settings.flags,
+      ...DEFAULT_CLIENT_OPTIONS, servers: [...this.#world.seeds()], name: `client ${this.endpoint}`, flags: this.#settings.flags,
       requestTimeoutMs: this.#settings.requestTimeoutMs,
     }, queue.now);
   }
 
-  #invoke(body: Buffer, read: Consistency | null): Invocation {
-    const invocation: Invocation = { id: ++this.#invocations, body, read, minOp: this.session.lastOp, floor: this.#world.floor() };
+  #invoke(body: Buffer, read: Consistency | null, maxStalenessMs = 0): Invocation {
+    const invocation: Invocation = { id: ++this.#invocations, body, read, minOp: this.session.lastOp, floor: this.#world.floor(), maxStalenessMs };
     this.open.add(invocation);
     if (read === null) this.session.submit(body, invocation);
-    else this.session.read(body, read, invocation);
+    else this.session.read(body, read, invocation, this.session.lastOp, maxStalenessMs);
     return invocation;
   }
 
-  #send(index: number, message: ClientToReplica): boolean {
+  #send(address: string, message: ClientToReplica): boolean {
+    const index = this.#world.indexOf(address);
+    if (index === null) return false;
     if (!this.#connected.has(index)) {
       this.#connect(index);
       return false;
@@ -145,7 +152,10 @@ export class SimulatedClient {
   #loop(process: number): void {
     if (this.process !== process) return;
     const { now } = this.#world.queue;
-    for (let i = 0; i < this.#world.addresses.length; i++) if (!this.#connected.has(i)) this.#connect(i);
+    for (const address of this.session.peers) {
+      const index = this.#world.indexOf(address);
+      if (index !== null && !this.#connected.has(index)) this.#connect(index);
+    }
     this.session.tick(now);
     if (this.session.needsKeepAlive(now)) this.submit(this.#world.keepAlive(this));
     this.#pump();
@@ -157,7 +167,7 @@ export class SimulatedClient {
     while (this.open.size < this.#settings.inFlight) {
       const next = this.#world.nextOperation(this);
       if (next === null) return;
-      this.#invoke(next.body, next.read);
+      this.#invoke(next.body, next.read, next.maxStalenessMs ?? 0);
     }
   }
 }

@@ -5,8 +5,10 @@ const EPOCH_MICROSECONDS = 1_700_000_000_000_000;
 
 export class SimulatedClock implements Clock {
   readonly #now: () => number;
-  /** Milliseconds gained per millisecond. */
-  readonly #drift: number;
+  /** Milliseconds gained per millisecond, since `#since`. */
+  #drift: number;
+  #since = 0;
+  #gained = 0;
   #offset: number;
   #skew: number;
 
@@ -19,16 +21,27 @@ export class SimulatedClock implements Clock {
   }
 
   monotonic(): number {
-    return this.#offset + this.#now() * (1 + this.#drift);
+    return this.#offset + this.#elapsed();
   }
 
   wall(): number {
-    return Math.floor(EPOCH_MICROSECONDS + this.#skew + this.#now() * 1000 * (1 + this.#drift));
+    return Math.floor(EPOCH_MICROSECONDS + this.#skew + this.#elapsed() * 1000);
   }
 
   /** The machine starts anew: its monotonic clock counts from somewhere else. */
   reboot(offset: number): void {
-    this.#offset = offset - this.#now() * (1 + this.#drift);
+    this.#offset = offset - this.#elapsed();
+  }
+
+  /** Both run at another rate from now on. */
+  setDrift(drift: number): void {
+    this.#gained = this.#elapsed() - this.#now();
+    this.#since = this.#now();
+    this.#drift = drift;
+  }
+
+  #elapsed(): number {
+    return this.#now() + this.#gained + (this.#now() - this.#since) * this.#drift;
   }
 
   /** The wall clock jumps by so many microseconds. */

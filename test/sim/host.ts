@@ -6,7 +6,7 @@
 import { assert } from '../../lib/assert.ts';
 import type { Epoch, MemberId } from '../../lib/ids.ts';
 import type { Prng } from '../../lib/prng.ts';
-import type { Durability } from '../../vr/configuration.ts';
+import { isElector, isMember, type Configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { ClientRequest, Message, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports, StateMachine } from '../../vr/ports.ts';
@@ -16,6 +16,7 @@ import { DamagedRecord, SimulatedCheckpoints, type CheckpointDisk } from './chec
 import type { SimulatedClock } from './clock.ts';
 import type { Coverage } from './coverage.ts';
 import type { EventQueue } from './event_queue.ts';
+import { makePorts } from './host_ports.ts';
 import { JournalDisk, MemoryJournal, SimulatedJournal } from './journal.ts';
 import type { SimulatedNetwork } from './network.ts';
 import { SimulatedSuperblockStore, type SuperblockDisk } from './superblock_store.ts';
@@ -27,6 +28,9 @@ export type StateMachineFactory = (table: Table) => StateMachine;
 /** What the checkers are told. */
 export interface HostObserver {
   sent(host: Host, message: Message): void;
+  /** A superblock is handed to the disk: the replica acts by this configuration. */
+  actsBy(host: Host, configuration: Configuration): void;
+  event(host: Host, name: string, data: Readonly<Record<string, string | number | boolean>>): void;
   /** `settled()`: the application has no house-keeping left to do. */
   executed(host: Host, entry: Entry, result: Buffer, settled: () => boolean): void;
   sessionStarted(host: Host, entry: Entry, flags: number): void;
@@ -56,6 +60,8 @@ export interface HostWorld {
   hostOf(id: MemberId): Host;
   /** Both directions between two hosts carry messages now. */
   reachable(a: number, b: number): boolean;
+  /** The replica has left the group for good, and its process ends. */
+  ended(host: Host): void;
   /** A rotten record was met: the process starts anew without a state, and the rotten records are gone. */
   stateDamaged(host: Host): void;
   /** To a client's process; its number is the connection's far end. */
@@ -78,7 +84,9 @@ interface Process {
 export class Host {
   readonly index: number;
   readonly id: MemberId;
-  readonly epoch: Epoch;
+  readonly address: string;
+  /** What its messages are sent under: that of the superblock that was written last. */
+  epoch: Epoch;
   readonly clock: SimulatedClock;
   readonly journalDisk = new JournalDisk();
   readonly superblockDisk: SuperblockDisk;
@@ -96,6 +104,10 @@ export class Host {
   paused = false;
   /** The log is not certain (memory mode or damage), and the replica has not been normal since. */
   amnesiac = false;
+  /** It has left the group, and its process has ended. */
+  ended = false;
+  /** Its disk is gone: nobody starts it again. */
+  lost = false;
   /** The process was started without a state: the one that it is given may be older than the one before. */
   stateLost = false;
   readonly #world: HostWorld;
@@ -103,10 +115,11 @@ export class Host {
   #process: Process | null = null;
   #held: (() => void)[] = [];
 
-  constructor(index: number, id: MemberId, epoch: Epoch, world: HostWorld, disks: { superblock: SuperblockDisk; checkpoints: CheckpointDisk }, clock: SimulatedClock, random: Prng) {
+  constructor(index: number, member: Pick<Member, 'id' | 'address'>, world: HostWorld, disks: { superblock: SuperblockDisk; checkpoints: CheckpointDisk }, clock: SimulatedClock, random: Prng) {
     this.index = index;
-    this.id = id;
-    this.epoch = epoch;
+    this.id = member.id;
+    this.address = member.address;
+    this.epoch = disks.superblock.current.configuration.epoch;
     this.#world = world;
     this.superblockDisk = disks.superblock;
     this.checkpointDisk = disks.checkpoints;
@@ -142,7 +155,7 @@ export class Host {
   // --- life ----------------------------------------------------------------------------------------------------------
 
   start(): void {
-    assert(this.#process === null, `replica ${this.id} runs already`);
+    assert(this.#process === null && !this.lost, `replica ${this.id} runs already, or has no disk`);
     const { queue } = this.#world;
     const boot = this.#bootState();
     const incarnation = boot.superblock.incarnation + 1;
@@ -166,7 +179,11 @@ export class Host {
     const journal = this.#world.durability === 'disk' ? new SimulatedJournal(this.journalDisk, hosting) : new MemoryJournal(hosting);
     const superblock = new SimulatedSuperblockStore(this.superblockDisk, { ...hosting, timing: { syncDelay: () => this.#diskDelay(this.superblockMs ?? this.syncMs) } });
     const checkpoints = this.#makeCheckpoints(hosting.later, hosting.kernelLater);
-    const ports = this.#makePorts(journal, superblock, checkpoints, alive);
+    const ports = makePorts({
+      host: this, world: this.#world, random: this.#random.fork(), journal, superblock, checkpoints,
+      clientOf: (connection) => this.#process?.clients.get(connection),
+      superseded: () => !alive() && this.#process !== null,
+    });
     const wrapped = this.#world.wrapPorts?.(ports, this) ?? ports;
     const replica = this.#construct(wrapped, boot);
     if (replica === null) {
@@ -181,7 +198,7 @@ export class Host {
     this.#process = process;
     this.paused = false;
     this.stateLost = boot.state === null;
-    this.amnesiac = incarnation > 1 && (!boot.log.intact || boot.state === null);
+    this.amnesiac = (incarnation > 1 && (!boot.log.intact || boot.state === null)) || isNew(this.id, boot);
     this.#world.trace.line(`#${this.index} starts: incarnation ${incarnation}, view ${boot.superblock.view}, log ${boot.log.base}..${boot.log.base + boot.log.entries.length} v'=${boot.log.logView} intact=${boot.log.intact}, checkpoint ${boot.state?.op ?? 'none'}`);
     this.#world.observer.booted(this);
     this.#scheduleTick(process);
@@ -196,6 +213,14 @@ export class Host {
       this.#world.coverage.count('rotten records met at a start');
       return null;
     }
+  }
+
+  /** The disk goes, with everything on it. */
+  loseDisk(): void {
+    assert(!this.running, 'the process has no disk any more');
+    this.lost = true;
+    this.amnesiac = true;
+    this.#world.trace.line(`#${this.index} has lost its disk`);
   }
 
   /** Kills the process, now. What was not synced may be lost: by chance, or as `unsynced` says. */
@@ -260,10 +285,10 @@ export class Host {
 
   // --- events --------------------------------------------------------------------------------------------------------
 
-  fromReplica(sender: MemberId, incarnation: number, message: ReplicaMessage): void {
+  fromReplica(sender: MemberId, incarnation: number, epoch: Epoch, message: ReplicaMessage): void {
     if (this.#process === null) return;
     const process = this.#process;
-    this.#input(process, () => this.#turn(() => process.replica.step({ epoch: this.epoch, sender, incarnation }, message)));
+    this.#input(process, () => this.#turn(() => process.replica.step({ epoch, sender, incarnation }, message)));
   }
 
   fromClient(clientProcess: number, message: ClientRequest): void {
@@ -331,7 +356,12 @@ export class Host {
       }
       return;
     }
-    if (this.#process !== null) this.#world.observer.turn(this);
+    if (this.#process === null) return;
+    this.#world.observer.turn(this);
+    if (this.#process.replica.ended) {
+      this.ended = true;
+      this.#world.ended(this);
+    }
   }
 
   #scheduleTick(process: Process): void {
@@ -339,7 +369,7 @@ export class Host {
       if (this.#process !== process) return;
       if (!this.paused) {
         this.#guarded(() => process.replica.tick(this.clock.monotonic()));
-        if (this.amnesiac && this.journalCertain && process.replica.status().status === 'normal') this.amnesiac = false;
+        if (this.amnesiac && this.journalCertain && process.replica.status().status === 'normal') this.amnesiac = isNew(this.id, this.#bootState());
       }
       this.#scheduleTick(process);
     });
@@ -389,60 +419,12 @@ export class Host {
       transferEvent: (name) => world.coverage.count(name === 'transfer' ? 'checkpoint transfers' : 'interrupted transfers'),
     });
   }
+}
 
-  #makePorts(journal: SimulatedJournal | MemoryJournal, superblock: SimulatedSuperblockStore, checkpoints: SimulatedCheckpoints, alive: () => boolean): Ports {
-    const world = this.#world;
-    const { observer, network, coverage, trace } = world;
-    const inner = world.stateMachine(checkpoints.table);
-    const random = this.#random.fork();
-    const settled = (): boolean => inner.housekeeping() === undefined;
-    const transmit = (to: readonly MemberId[], message: Message): void => {
-      observer.sent(this, message);
-      network.send(this.index, to.map((id) => world.endpointOf(id)), this.incarnation, message);
-    };
-    return {
-      network: {
-        setPeers: () => undefined,
-        send: (to, message) => transmit([to], message),
-        broadcast: transmit,
-        reply: (connection, message) => {
-          const client = this.#process?.clients.get(connection);
-          if (client !== undefined) world.replyTo(client, this, message);
-        },
-      },
-      journal,
-      superblock,
-      checkpoints,
-      stateMachine: {
-        execute: (entry) => {
-          const result = inner.execute(entry);
-          observer.executed(this, entry, result, settled);
-          return result;
-        },
-        sessionStarted: (entry, flags) => {
-          inner.sessionStarted(entry, flags);
-          observer.sessionStarted(this, entry, flags);
-        },
-        sessionEnded: (entry, session) => {
-          inner.sessionEnded(entry, session);
-          observer.sessionEnded(this, entry, session);
-        },
-        query: (body, time) => {
-          const result = inner.query(body, time);
-          observer.queried(this, body, result);
-          return result;
-        },
-        housekeeping: () => inner.housekeeping(),
-      },
-      clock: { wall: () => this.clock.wall(), monotonic: () => this.clock.monotonic() },
-      random: { bytes: (n) => random.bytes(n), uint32: () => random.uint32() },
-      events: {
-        event: (name, data) => {
-          if (!alive() && this.#process !== null) return;
-          coverage.count(`event ${name}`);
-          if (trace.enabled) trace.line(`#${this.index} ${name} ${Object.entries(data).map(([k, v]) => `${k}=${v}`).join(' ')}`);
-        },
-      },
-    };
-  }
+/** Whether it is no member, or a new one that does not hold what came before the epoch in which it is one: its log says nothing. */
+function isNew(id: MemberId, { superblock, log, state }: BootState): boolean {
+  const { configuration, epochStart } = superblock;
+  if (!isMember(configuration, id)) return true;
+  if (epochStart === null || isElector(epochStart.previous, id)) return false;
+  return Math.max(state?.op ?? 0, log.base + log.entries.length) < epochStart.op;
 }

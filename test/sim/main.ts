@@ -10,11 +10,13 @@ const HELP = `npm run simulate -- [options]
 
   --seed N            one seed; with --trace everything that happens
   --seeds A..B        a range of seeds; stops at the first failure unless --keep-going
-  --replicas 3|5      default: drawn from the seed
+  --replicas 3|5      members with a vote at the beginning; default: drawn from the seed
   --durability disk|memory|random
                       default: random (drawn from the seed)
   --application ${Object.keys(applications).join('|')}
                       default: fs
+  --members changing|fixed
+                      whether members come, go and change their roles; default: ${DEFAULT_SETTINGS.fixedMembers ? 'fixed' : 'changing'}
   --ticks N           virtual milliseconds with faults, default 20000
   --ops N             operations that clients begin in that time, default 600
   --trace             print the trace (of one seed)
@@ -53,7 +55,7 @@ interface Settings {
 function commandLine(): Partial<Record<string, string | boolean>> {
   const config = {
     options: {
-      seed: { type: 'string' }, seeds: { type: 'string' }, replicas: { type: 'string' }, durability: { type: 'string' }, application: { type: 'string' },
+      seed: { type: 'string' }, seeds: { type: 'string' }, replicas: { type: 'string' }, durability: { type: 'string' }, application: { type: 'string' }, members: { type: 'string' },
       ticks: { type: 'string' }, ops: { type: 'string' }, trace: { type: 'boolean' }, from: { type: 'string' }, to: { type: 'string' },
       'keep-going': { type: 'boolean' }, jobs: { type: 'string' }, help: { type: 'boolean' },
     },
@@ -81,9 +83,11 @@ function settings(): Settings {
   if (durability !== 'disk' && durability !== 'memory' && durability !== 'random') fail(`--durability takes disk, memory or random, not '${durability}'`);
   const application = text(values.application) ?? 'fs';
   if (!(application in applications)) fail(`--application takes ${Object.keys(applications).join(' or ')}, not '${application}'`);
+  const members = text(values.members) ?? (DEFAULT_SETTINGS.fixedMembers ? 'fixed' : 'changing');
+  if (members !== 'fixed' && members !== 'changing') fail(`--members takes changing or fixed, not '${members}'`);
   return {
     run: {
-      replicas, durability: durability === 'random' ? null : (durability satisfies Durability), application,
+      fixedMembers: members === 'fixed', replicas, durability: durability === 'random' ? null : (durability satisfies Durability), application,
       ticks: natural('ticks', values.ticks, DEFAULT_SETTINGS.ticks), operations: natural('ops', values.ops, DEFAULT_SETTINGS.operations),
     },
     first: one ?? Number(range[1]), last: one ?? Number(range[2]),

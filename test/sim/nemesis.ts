@@ -1,10 +1,13 @@
 /**
- * Breaks things at random, as the profile says, but never more than the protocol promises to survive: at most f
- * replicas at once without a certain log (memory mode: down or recovering; disk mode: damaged or between two states).
+ * Breaks things at random, as the profile says, but never more than the protocol promises to survive: of each configuration that may
+ * count, at most f electors at once without a certain log and state (memory mode: down or recovering; disk mode: damaged,
+ * between two states, new and not yet ready; a disk that is gone, until the member has been replaced).
  */
 import { defined } from '../../lib/assert.ts';
 import type { Prng } from '../../lib/prng.ts';
+import { quorum, tolerated } from '../../vr/configuration.ts';
 import type { ReplicaMessage } from '../../vr/messages.ts';
+import { Changes } from './changes.ts';
 import type { Cluster } from './cluster.ts';
 import type { Host } from './host.ts';
 import type { FaultKind, Profile } from './profile.ts';
@@ -13,7 +16,7 @@ import { CALM_NETWORK, type SeededPolicy } from './seeded_policy.ts';
 /** Kinds of messages that may all be lost for a while: finds what relies on one of them. */
 const MUTABLE: readonly ReplicaMessage['type'][] = [
   'prepare', 'prepareOk', 'commit', 'startViewChange', 'doViewChange', 'startView', 'startView', 'getView', 'getState', 'newState', 'recovery',
-  'recoveryResponse', 'checkpointNotice',
+  'recoveryResponse', 'checkpointNotice', 'startEpoch', 'epochStarted',
 ];
 
 export class Nemesis {
@@ -22,6 +25,7 @@ export class Nemesis {
   readonly #profile: Profile;
   readonly #random: Prng;
   readonly #total: number;
+  readonly #changes: Changes | null;
   #active = true;
 
   constructor(cluster: Cluster, policy: SeededPolicy, profile: Profile, random: Prng) {
@@ -30,20 +34,25 @@ export class Nemesis {
     this.#profile = profile;
     this.#random = random;
     this.#total = profile.weights.reduce((sum, [, n]) => sum + n, 0);
+    const certainty = { uncertain: (id: number): boolean => this.#uncertain(cluster.hostOf(id)) };
+    this.#changes = profile.changes === null ? null : new Changes(cluster, profile.changes, random.fork(), certainty, (host) => this.#equip(host));
+  }
+
+  /** Those that could run: the others have left for good, or have no disk. */
+  get #alive(): Host[] {
+    return this.#cluster.hosts.filter((h) => !h.lost && !h.ended);
   }
 
   start(): void {
     this.#policy.faults = { ...this.#profile.network };
-    for (const host of this.#cluster.hosts) {
-      host.syncMs = this.#profile.syncMs;
-      host.superblockMs = this.#profile.superblockMs;
-    }
+    for (const host of this.#cluster.hosts) this.#equip(host);
+    this.#changes?.start();
     this.#next();
   }
 
-  /** Tolerated failures. */
-  get #f(): number {
-    return this.#cluster.hosts.length - this.#cluster.quorum;
+  #equip(host: Host): void {
+    host.syncMs = this.#profile.syncMs;
+    host.superblockMs = this.#profile.superblockMs;
   }
 
   #next(): void {
@@ -74,8 +83,9 @@ export class Nemesis {
   }
 
   #inject(kind: FaultKind): void {
-    const { hosts, clients, coverage, trace } = this.#cluster;
+    const { clients, coverage, trace, membership } = this.#cluster;
     const random = this.#random;
+    const hosts = this.#alive;
     const host = random.pick(hosts);
     coverage.count(`fault ${kind}`);
     trace.line(`fault ${kind}`);
@@ -117,7 +127,9 @@ export class Nemesis {
         this.#cluster.queue.after(random.between(3000, 12_000), () => { if (this.#active && host.running && host.paused) host.resume(); });
         return;
       case 'flap': this.#flap(host, random.pick(hosts), random.between(20, 600), this.#cluster.now + random.between(1000, 8000)); return;
-      case 'rot': if (this.#mayBecomeUncertain(host) && host.checkpointDisk.rot(random)) coverage.count('checkpoints rotten'); return;
+      case 'clockRate': host.clock.setDrift(((random.float() * 2 - 1) * this.#profile.clockDrift) / 1e6); return;
+      case 'loseDisk': this.#loseDisk(random.pick(this.#cluster.members)); return;
+      case 'rot': if (membership.role(host.id) !== 'witness' && this.#mayBecomeUncertain(host) && host.checkpointDisk.rot(random)) coverage.count('checkpoints rotten'); return;
       case 'clientCrash': {
         const client = random.pick(clients);
         if (client.process === null) return;
@@ -140,13 +152,13 @@ export class Nemesis {
 
   /** Would the host be without a certain log if it were killed now? */
   #uncertain(host: Host): boolean {
-    if (host.amnesiac || host.checkpointDisk.rotten.size > 0) return true;
+    if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0) return true;
     if (this.#cluster.options.durability === 'memory') return !host.running;
     return !host.journalCertain || host.checkpointDisk.durable === null;
   }
 
   #mayBecomeUncertain(host: Host): boolean {
-    return this.#cluster.hosts.filter((h) => h !== host && this.#uncertain(h)).length < this.#f;
+    return this.#cluster.membership.mayLose(host.id, { uncertain: (id) => this.#uncertain(this.#cluster.hostOf(id)) });
   }
 
   #mayLose(host: Host): boolean {
@@ -158,7 +170,16 @@ export class Nemesis {
   #crash(host: Host): void {
     this.#cluster.coverage.count('crashes');
     this.#cluster.crash(host);
-    this.#later(() => { if (!host.running) this.restart(host); });
+    this.#later(() => { if (!host.running && !host.lost && !host.ended) this.restart(host); });
+  }
+
+  /** Only where somebody will replace the member, and one at a time. */
+  #loseDisk(host: Host): void {
+    const { membership, coverage, members } = this.#cluster;
+    if (this.#changes === null || !membership.isSettled || members.some((h) => h.lost) || !this.#mayBecomeUncertain(host)) return;
+    if (host.running) this.#cluster.crash(host);
+    host.loseDisk();
+    coverage.count('disks lost');
   }
 
   restart(host: Host): void {
@@ -174,7 +195,8 @@ export class Nemesis {
   // --- partitions ------------------------------------------------------------------------------------------------------
 
   #partition(side: readonly Host[]): void {
-    const { hosts, clients } = this.#cluster;
+    const { clients } = this.#cluster;
+    const hosts = this.#alive;
     const links: [number, number][] = [];
     for (const a of side) {
       for (const b of hosts) if (!side.includes(b)) links.push([a.index, b.index], [b.index, a.index]);
@@ -212,16 +234,21 @@ export class Nemesis {
 
   /**
    * Ends all faults. Returns the hosts that have to converge: all, or a core with a quorum of certain logs while the
-   * others stay broken in one way or another (a lone replica must not disturb a working quorum).
+   * others stay broken in one way or another (a lone replica must not disturb a working quorum). While a change of the members is
+   * half done, nobody stays broken.
    */
   heal(): readonly Host[] {
     this.#active = false;
-    const { hosts, clients, coverage } = this.#cluster;
+    this.#changes?.stop();
+    const { hosts, clients, coverage, membership, administrator } = this.#cluster;
     this.#policy.heal();
     this.#policy.faults = { ...CALM_NETWORK };
-    const core = this.#random.chance(0.5) ? hosts.slice() : this.#core();
-    if (core.length < hosts.length) coverage.count('ends with a core only');
-    for (const host of hosts) {
+    const settled = membership.isSettled && !administrator.busy;
+    const all = this.#alive;
+    const core = settled && this.#random.chance(0.5) ? this.#core() : all;
+    if (core.length < all.length) coverage.count('ends with a core only');
+    if (!settled) coverage.count('ends in the middle of a change');
+    for (const host of all) {
       host.diskSlowness = 1;
       host.diskStalledUntil = 0;
       host.lagMs = 0;
@@ -229,28 +256,29 @@ export class Nemesis {
         if (host.paused) host.resume();
         if (!host.running) this.restart(host);
       } else {
-        this.#leaveBroken(host);
+        this.#leaveBroken(host, hosts);
       }
     }
-    for (const client of clients) if (client.process === null) this.#cluster.startClient(client);
+    for (const client of clients) this.#cluster.findsTheGroup(client);
     return core;
   }
 
   #core(): Host[] {
-    const { hosts, quorum } = this.#cluster;
-    const core = hosts.slice();
-    const certain = (): number => core.filter((h) => !this.#uncertain(h)).length;
-    for (let i = 0; i < this.#f; i++) {
+    const { electors, membership, members } = this.#cluster;
+    const core = electors.filter((h) => !h.lost);
+    const gone = electors.length - core.length;
+    for (let i = gone; i < tolerated(membership.present); i++) {
       const out = this.#random.below(core.length);
       const [removed] = core.splice(out, 1);
-      if (certain() < quorum) core.splice(out, 0, defined(removed, 'removed host'));
+      const certain = core.filter((h) => !this.#uncertain(h));
+      if (certain.length < quorum(membership.present) || !certain.some((h) => membership.role(h.id) === 'voter')) core.splice(out, 0, defined(removed, 'removed host'));
     }
-    return core;
+    const observers = members.filter((h) => membership.role(h.id) === 'observer' && !h.lost && this.#random.chance(0.5));
+    return [...core, ...observers];
   }
 
-  #leaveBroken(host: Host): void {
-    const { hosts, clients } = this.#cluster;
-    const others = [...hosts.filter((h) => h !== host).map((h) => h.index), ...clients.map((c) => c.endpoint)];
+  #leaveBroken(host: Host, hosts: readonly Host[]): void {
+    const others = [...hosts.filter((h) => h !== host).map((h) => h.index), ...this.#cluster.clients.map((c) => c.endpoint)];
     const way = this.#random.below(5);
     if (way === 0) {
       if (host.running) this.#cluster.crash(host);

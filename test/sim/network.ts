@@ -10,8 +10,9 @@ import type { Coverage } from './coverage.ts';
 import type { EventQueue } from './event_queue.ts';
 import type { Trace } from './trace.ts';
 
-/** Replicas are 0 .. K-1, clients follow. */
+/** Hosts count from 0, those that join later too; clients and the administrator from FIRST_CLIENT on. */
 export type Endpoint = number;
+export const FIRST_CLIENT = 100;
 
 export interface Packet {
   readonly from: Endpoint;
@@ -19,6 +20,8 @@ export interface Packet {
   readonly message: Message;
   /** The sender's incarnation, or a client's process. */
   readonly label: number;
+  /** The sender's, of messages between replicas; else 0. */
+  readonly epoch: number;
 }
 
 export interface Policy {
@@ -28,7 +31,7 @@ export interface Policy {
 
 export interface NetworkHooks {
   /** A copy has arrived. */
-  deliver(to: Endpoint, from: Endpoint, label: number, message: Message): void;
+  deliver(to: Endpoint, from: Endpoint, label: number, message: Message, epoch: number): void;
 }
 
 export class SimulatedNetwork {
@@ -47,32 +50,32 @@ export class SimulatedNetwork {
   }
 
   /** @param label travels along: the sender's incarnation, or a client's process. */
-  send(from: Endpoint, to: readonly Endpoint[], label: number, message: Message): void {
+  send(from: Endpoint, to: readonly Endpoint[], label: number, message: Message, epoch = 0): void {
     const bytes = encodeMessage(message);
     this.#coverage.count('messages', to.length);
     for (const destination of to) {
-      const delays = this.policy.route({ from, to: destination, message, label });
+      const delays = this.policy.route({ from, to: destination, message, label, epoch });
       if (delays.length === 0) this.#coverage.count('drops');
       else if (delays.length > 1) this.#coverage.count('duplicates', delays.length - 1);
       if (this.#trace.enabled) this.#trace.line(`${endpoint(from)} -> ${endpoint(destination)} ${describe(message)} ${delays.length === 0 ? 'LOST' : `in ${delays.join(', ')}`}`);
-      for (const delay of delays) this.#carry(from, destination, label, bytes, delay);
+      for (const delay of delays) this.#carry({ from, to: destination, label, epoch }, bytes, delay);
     }
   }
 
   /** Delivers a message that a policy has kept back, now. */
   release(packet: Packet): void {
     if (this.#trace.enabled) this.#trace.line(`${endpoint(packet.from)} -> ${endpoint(packet.to)} ${describe(packet.message)} RELEASED`);
-    this.#carry(packet.from, packet.to, packet.label, encodeMessage(packet.message), 1);
+    this.#carry(packet, encodeMessage(packet.message), 1);
   }
 
-  #carry(from: Endpoint, to: Endpoint, label: number, bytes: Buffer, delay: number): void {
+  #carry({ from, to, label, epoch }: Omit<Packet, 'message'>, bytes: Buffer, delay: number): void {
     this.#queue.after(delay, () => {
       // Each receiver gets its own bytes: nobody can see what another does with them.
       const decoded = decodeMessage(bytes);
       assert(decoded.ok, decoded.ok ? '' : `a message that was sent does not decode: ${decoded.reason}`);
       this.#trace.mix((from << 16) ^ (to << 8) ^ bytes.length);
       this.#trace.mix(this.#queue.now);
-      this.#hooks.deliver(to, from, label, decoded.value);
+      this.#hooks.deliver(to, from, label, decoded.value, epoch);
     });
   }
 }

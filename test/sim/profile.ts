@@ -2,12 +2,13 @@
 import type { Prng } from '../../lib/prng.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions } from '../../vr/replica_types.ts';
+import type { ChangeProfile } from './changes.ts';
 import type { ClientSettings } from './client.ts';
 import type { NetworkFaults } from './seeded_policy.ts';
 
 export type FaultKind =
   | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'mute' | 'clockJump' | 'slowDisk' | 'diskStall' | 'slowHost'
-  | 'longPause' | 'flap' | 'rot' | 'clientCrash' | 'connectionReset' | 'weather';
+  | 'longPause' | 'flap' | 'rot' | 'clockRate' | 'loseDisk' | 'clientCrash' | 'connectionReset' | 'weather';
 
 export interface Profile {
   readonly network: NetworkFaults;
@@ -24,14 +25,25 @@ export interface Profile {
   readonly clockSkewMs: number;
   readonly replica: ReplicaOptions;
   readonly clients: readonly ClientSettings[];
+  /** Roles of the first epoch, beside voters. */
+  readonly witnesses: number;
+  readonly observers: number;
+  /** Null: the members stay the same. */
+  readonly changes: ChangeProfile | null;
+  /** Of the reads that need not be linearizable, how many are bounded in age. */
+  readonly boundedReads: number;
 }
+
+/** How far from the true rate a clock may run, in parts per million: what leases allow for. */
+const CLOCK_DRIFT = DEFAULT_REPLICA_OPTIONS.maxClockDrift * 1e6;
 
 /** In [0, most], zero in about every third seed, otherwise rather small than large. */
 function some(random: Prng, most: number): number {
   return random.chance(0.35) ? 0 : most * random.float() ** 2;
 }
 
-export function drawProfile(random: Prng, durability: Durability): Profile {
+/** @param fixed the members stay who they are: voters, all of them */
+export function drawProfile(random: Prng, durability: Durability, replicas: number, fixed: boolean): Profile {
   const network: NetworkFaults = {
     loss: some(random, 0.3),
     duplication: some(random, 0.5),
@@ -43,7 +55,7 @@ export function drawProfile(random: Prng, durability: Durability): Profile {
   };
   const kinds: readonly (readonly [FaultKind, number])[] = [
     ['crash', 10], ['crashAll', durability === 'disk' ? 2 : 0], ['pause', 4], ['partition', 4], ['oneWay', 4], ['isolate', 4], ['clog', 3], ['mute', 3],
-    ['clockJump', 2], ['slowDisk', 2], ['diskStall', 1], ['slowHost', 1], ['longPause', 1], ['flap', 2], ['rot', 2], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6],
+    ['clockJump', 2], ['slowDisk', 2], ['diskStall', 1], ['slowHost', 1], ['longPause', 1], ['flap', 2], ['rot', 2], ['clockRate', 1], ['loseDisk', 1], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6],
   ];
   return {
     network,
@@ -53,12 +65,24 @@ export function drawProfile(random: Prng, durability: Durability): Profile {
     damage: some(random, 0.5),
     syncMs: random.pick([[0, 0], [0, 3], [1, 10], [2, 40]] as const),
     superblockMs: random.pick([null, null, [0, 0], [5, 60]] as const),
-    clockDrift: some(random, 50_000),
+    clockDrift: some(random, CLOCK_DRIFT),
     clockSkewMs: some(random, 60_000),
     replica: drawReplicaOptions(random),
     clients: drawClients(random),
+    ...(fixed ? FIXED_MEMBERS : drawMembers(random, replicas)),
   };
 }
+
+function drawMembers(random: Prng, replicas: number): Pick<Profile, 'witnesses' | 'observers' | 'changes' | 'boundedReads'> {
+  const witnesses = random.chance(0.3) ? random.between(1, Math.floor((replicas - 1) / 2)) : 0;
+  const changes: ChangeProfile = {
+    intervalMs: random.pick([200, 500, 1500]), witnesses: witnesses > 0 || random.chance(0.3), observers: random.chance(0.6),
+    least: 3, most: random.pick([3, 5, 5, 7]),
+  };
+  return { witnesses, observers: random.chance(0.3) ? random.between(1, 2) : 0, changes: random.chance(0.65) ? changes : null, boundedReads: random.chance(0.5) ? 0.5 : 0 };
+}
+
+const FIXED_MEMBERS = { witnesses: 0, observers: 0, changes: null, boundedReads: 0 } as const;
 
 function drawReplicaOptions(random: Prng): ReplicaOptions {
   const checkpointOps = random.pick([4, 10, 25, 60, 200]);

@@ -15,11 +15,12 @@ export interface RunSettings {
   readonly replicas: number | null;
   readonly durability: Durability | null;
   readonly application: string;
+  readonly fixedMembers: boolean;
   readonly ticks: number;
   readonly operations: number;
 }
 
-export const DEFAULT_SETTINGS: RunSettings = { replicas: null, durability: null, application: 'fs', ticks: 20_000, operations: 600 };
+export const DEFAULT_SETTINGS: RunSettings = { replicas: null, durability: null, application: 'fs', fixedMembers: true, ticks: 20_000, operations: 600 };
 
 export function seedOptions(seed: number, settings: RunSettings): SimulationOptions {
   const random = new Prng(seed ^ 0x5eed);
@@ -27,12 +28,12 @@ export function seedOptions(seed: number, settings: RunSettings): SimulationOpti
   const durability = settings.durability ?? (random.chance(0.65) ? 'disk' : 'memory');
   const application = applications[settings.application];
   assert(application !== undefined, `no application '${settings.application}'`);
-  return { seed, replicas, durability, ticks: settings.ticks, operations: settings.operations, application, Replica };
+  return { seed, replicas, durability, ticks: settings.ticks, operations: settings.operations, fixedMembers: settings.fixedMembers, application, Replica };
 }
 
 export function runSeed(seed: number, settings: RunSettings, print?: (line: string) => void): { result: SimulationResult; command: string } {
   const options = seedOptions(seed, settings);
-  const command = `npm run simulate -- --seed ${seed} --replicas ${options.replicas} --durability ${options.durability} --application ${settings.application} --ticks ${options.ticks} --ops ${options.operations} --trace`;
+  const command = `npm run simulate -- --seed ${seed} --replicas ${options.replicas} --durability ${options.durability} --application ${settings.application} --members ${settings.fixedMembers ? 'fixed' : 'changing'} --ticks ${options.ticks} --ops ${options.operations} --trace`;
   return { result: simulate({ ...options, print }), command };
 }
 

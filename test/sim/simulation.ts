@@ -5,11 +5,13 @@
 import { Prng } from '../../lib/prng.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import type { Ports } from '../../vr/ports.ts';
+import type { ReplicaStatus } from '../../vr/replica_types.ts';
 import { Violation } from '../checkers/violation.ts';
 import type { Application } from './application.ts';
 import { Cluster } from './cluster.ts';
 import { Coverage } from './coverage.ts';
 import type { Host, ReplicaConstructor } from './host.ts';
+import { describe } from './membership.ts';
 import { Nemesis } from './nemesis.ts';
 import { drawProfile, type Profile } from './profile.ts';
 import { SeededPolicy } from './seeded_policy.ts';
@@ -18,6 +20,8 @@ export interface SimulationOptions {
   readonly seed: number;
   readonly replicas: number;
   readonly durability: Durability;
+  /** The members stay who they are. Default false. */
+  readonly fixedMembers?: boolean;
   /** Length of the phase with faults, milliseconds. */
   readonly ticks: number;
   /** Operations that clients may begin in that time. */
@@ -42,12 +46,14 @@ export interface SimulationResult {
   readonly coverage: Coverage;
 }
 
+/** Bounds of bounded reads, milliseconds. */
+const STALENESS: readonly number[] = [30, 150, 600, 3000];
 /** What the liveness phase may take, in virtual milliseconds: some view changes with their longest back-offs. */
 const CONVERGENCE_BOUND = 120_000;
 
 export function simulate(options: SimulationOptions): SimulationResult {
   const random = new Prng(options.seed);
-  const drawn = drawProfile(random.fork(), options.durability);
+  const drawn = drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false);
   const profile = options.adjustProfile?.(drawn) ?? drawn;
   const coverage = new Coverage();
   const policyRandom = random.fork();
@@ -55,6 +61,8 @@ export function simulate(options: SimulationOptions): SimulationResult {
   const cluster = new Cluster({
     seed: options.seed,
     replicas: options.replicas,
+    witnesses: profile.witnesses,
+    observers: profile.observers,
     durability: options.durability,
     replicaOptions: profile.replica,
     clients: profile.clients,
@@ -105,7 +113,10 @@ class Run {
         const budget = Math.min(options.operations, (cluster.now / options.ticks) * options.operations + 10);
         if (cluster.now >= options.ticks || begun >= budget) return null;
         begun++;
-        return cluster.workload.next(random);
+        const next = cluster.workload.next(random);
+        // Some of the reads that may be old are bounded in age instead.
+        if (next.read !== 'causal' || !random.chance(profile.boundedReads)) return next;
+        return { body: next.body, read: 'bounded', maxStalenessMs: random.pick(STALENESS) };
       },
     };
   }
@@ -129,23 +140,31 @@ class Run {
     cluster.coverage.count('ms to converge', cluster.now - this.#options.ticks);
   }
 
-  /** Every client request has its outcome, and the hosts are normal, in one view, and have executed the same. */
+  /**
+   * Every request has its outcome, the newest epoch has started, and its members, as far as they belong to the core, are normal in one
+   * view and have the same log; those that execute have executed all of it. Who has left has ended.
+   */
   #converged(core: readonly Host[]): boolean {
-    for (const client of this.#cluster.clients) if (client.open.size > 0) return false;
-    if (!core.every((h) => h.running)) return false;
-    const [first, ...rest] = core.map((h) => h.status);
-    if (first === undefined || first.status !== 'normal' || first.executed !== first.op) return false;
-    return rest.every((s) => s.status === 'normal' && s.view === first.view && s.executed === first.executed && s.op === first.op);
+    const { clients, membership, administrator } = this.#cluster;
+    for (const client of clients) if (client.open.size > 0) return false;
+    if (!core.every((h) => h.running || h.ended) || administrator.busy || !membership.isComplete) return false;
+    const { present } = membership;
+    const [first, ...rest] = core.filter((h) => membership.role(h.id) !== null).map((h) => h.status);
+    if (first === undefined) return false;
+    const settled = (s: ReplicaStatus): boolean => s.epoch === present.epoch && s.status === 'normal' && s.view === first.view && s.op === first.op
+      && (membership.role(s.memberId) === 'witness' || s.executed === s.op);
+    return [first, ...rest].every(settled) && core.every((h) => h.ended || !membership.isFormer(h.id));
   }
 
   #report(core: readonly Host[]): string {
     const replicas = this.#cluster.hosts.map((h) => {
-      const where = core.includes(h) ? '' : ' (not of the core)';
+      const where = `${core.includes(h) ? '' : ' (not of the core)'}${h.ended ? ' ended' : ''}${h.lost ? ' lost' : ''}`;
       if (!h.running) return `#${h.index} down${where}`;
       const s = h.status;
-      return `#${h.index} ${s.status} v=${s.view} v'=${s.logView} op=${s.op} commit=${s.commit} executed=${s.executed} checkpoint=${s.checkpoint.op}${s.checkpointing ? ' checkpointing' : ''}${s.transferring ? ' transferring' : ''}${where}`;
+      return `#${h.index} ${s.status} e=${s.epoch} v=${s.view} v'=${s.logView} op=${s.op} commit=${s.commit} executed=${s.executed} checkpoint=${s.checkpoint.op}${s.checkpointing ? ' checkpointing' : ''}${s.transferring ? ' transferring' : ''}${where}`;
     });
     const clients = this.#cluster.clients.map((c) => `client #${c.endpoint} has ${c.open.size} open`);
-    return [...replicas, ...clients].join('; ');
+    const { membership, administrator } = this.#cluster;
+    return [`epoch ${membership.present.epoch}${membership.isComplete ? '' : ' (not everywhere)'}: ${describe(membership.present)}${administrator.busy ? '; a change is asked for' : ''}`, ...replicas, ...clients].join('; ');
   }
 }

@@ -9,6 +9,8 @@ export const SystemKind = {
   slot: 0x11,
   /** registration nonce (16 bytes) → session id */
   registration: 0x12,
+  /** → the newest epoch and where it began */
+  configuration: 0x13,
   /** first kind of the application */
   application: 0x40,
 } as const;

@@ -42,6 +42,18 @@ export class CheckpointHandOver {
   get fetching(): boolean {
     return this.#target !== null;
   }
+  /** The newest checkpoint that the member has told of. */
+  offeredBy(member: MemberId): CheckpointId | undefined {
+    if (member === this.#r.self) return this.#r.persistence.superblock.checkpoint;
+    return this.#offered.get(member)?.checkpoint;
+  }
+
+  /** Who has left the group neither offers nor disputes anything any more. */
+  startEpoch(): void {
+    const { others } = this.#r;
+    for (const id of this.#offered.keys()) if (!others.includes(id)) this.#offered.delete(id);
+    for (const id of this.#peerRoots.keys()) if (!others.includes(id)) this.#peerRoots.delete(id);
+  }
 
   /** The state is exactly at a checkpoint point. While the last one is still being written this one is left out. */
   onPoint(entry: Entry): void {
@@ -88,7 +100,7 @@ export class CheckpointHandOver {
       r.event('checkpoint-not-ahead', { op: target.op, executed: r.executed });
       return;
     }
-    if (r.phase !== 'recovering' && target.op < r.log.base) {
+    if (r.phase !== 'recovering' && r.phase !== 'transitioning' && target.op < r.log.base) {
       // Older than this log: what lies between is not here. The group's next checkpoint will do.
       r.event('checkpoint-too-old', { op: target.op, base: r.log.base });
       return;
@@ -102,15 +114,56 @@ export class CheckpointHandOver {
     }
     this.#target = target;
     this.#started = false;
+    if (r.isWitness) {
+      this.#passOver();
+      return;
+    }
     r.execution.ready = false;
     r.event('state-transfer', { from: r.executed, to: target.op });
     this.#start();
   }
 
+  /** There is no state here that could be taken over: the newest that is offered. */
+  fetchNewest(): void {
+    const offer = this.#newestOffer();
+    if (offer !== null) this.fetch(offer);
+  }
+
+  /** A witness's log may begin behind a checkpoint when all who keep the state hold it (row 21): nobody needs what was before. */
+  #passOver(): void {
+    const target = this.#target;
+    if (target !== null && this.#r.reconfiguration.heldByVoters(target.op)) this.onInstalled(target);
+  }
+
+  /**
+   * Row 21: what a witness's log lacks is in the state of everybody who keeps one. A checkpoint that it knows of since this epoch
+   * began was noted under that condition; before that it may stem from a time when it was no witness.
+   */
+  get witnessCounts(): boolean {
+    const { log, persistence, reconfiguration } = this.#r;
+    const { checkpoint, epochStart } = persistence.superblock;
+    return (checkpoint.op >= (epochStart?.op ?? 0) && log.base <= checkpoint.op) || reconfiguration.heldByVoters(log.base);
+  }
+
+  /** Row 21: a witness keeps its log from the oldest state that it may be needed for. */
+  #collectWitness(): void {
+    const r = this.#r;
+    let oldest: CheckpointId | null = null;
+    for (const m of r.configuration.members) {
+      if (m.role !== 'voter') continue;
+      const offer = this.#offered.get(m.id)?.checkpoint;
+      if (offer === undefined) return;
+      if (oldest === null || offer.op < oldest.op) oldest = offer;
+    }
+    const previous = r.persistence.superblock.checkpoint.op;
+    if (oldest === null || oldest.op <= previous || oldest.op > r.executed || r.log.hashAt(oldest.op) !== oldest.entryHash) return;
+    r.persistence.writeSuperblock({ checkpoint: oldest }, () => { this.#collect(previous); });
+  }
+
   #start(): void {
     if (this.#target === null || this.#started || this.#taking) return;
     this.#started = true;
-    this.#r.ports.checkpoints.fetch({ donors: this.#r.others, target: this.#target });
+    this.#r.ports.checkpoints.fetch({ donors: this.#r.reconfiguration.donors(), target: this.#target });
   }
 
   onInstalled(id: CheckpointId): void {
@@ -122,7 +175,7 @@ export class CheckpointHandOver {
     r.catchUp.cancel();
     this.#remember(id);
     r.event('state-installed', { op: id.op });
-    if (r.phase === 'recovering') {
+    if (r.phase === 'recovering' || r.reconfiguration.untrusted) {
       // Its log is whatever follows its state, also when this is an older state than the one before. Nothing is journaled:
       // it may have acknowledged more than this in its log-view, and the journal must go on to say that it is damaged
       // until the recovery has installed a whole log.
@@ -137,12 +190,13 @@ export class CheckpointHandOver {
       }
       r.commit = opNumber(Math.max(r.commit, id.op));
     }
+    if (r.phase === 'transitioning') r.reconfiguration.onRebased();
     r.execution.reset(id);
     r.persistence.afterJournal(() => {
       // A slow journal may have let a newer checkpoint pass.
       if (id.op > r.persistence.superblock.checkpoint.op) r.persistence.writeSuperblock({ checkpoint: id });
     });
-    this.#goOn();
+    if (!r.reconfiguration.onStateLoaded()) this.#goOn();
   }
 
   onFetchFailed(reason: string): void {
@@ -159,30 +213,39 @@ export class CheckpointHandOver {
   #newestOffer(): CheckpointId | null {
     let newest = this.#failed;
     for (const { view, checkpoint } of this.#offered.values()) {
-      if (view <= this.#r.view && (newest === null || checkpoint.op > newest.op)) newest = checkpoint;
+      if ((view <= this.#r.view || this.#r.phase === 'transitioning') && (newest === null || checkpoint.op > newest.op)) newest = checkpoint;
     }
     return newest;
   }
 
   #goOn(): void {
     const r = this.#r;
-    if (r.phase === 'recovering') r.recovery.begin();
+    if (r.phase === 'transitioning') r.reconfiguration.advance();
+    else if (r.phase === 'recovering') r.recovery.begin();
     else if (r.phase === 'view-change') r.viewChange.askAgain();
     else r.catchUp.behind();
   }
 
   tick(): void {
     const r = this.#r;
-    if (r.phase !== 'recovering' && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
+    if ((r.phase === 'normal' || r.phase === 'view-change') && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
+    if (r.isWitness) this.#passOver();
     if (!this.#retry.running || !this.#retry.due(r.now) || this.#target !== null || r.execution.ready) return;
     const offer = this.#newestOffer();
-    if (r.phase === 'recovering' || offer === null) this.#goOn();
+    if (r.phase === 'recovering' || r.phase === 'transitioning' || offer === null) this.#goOn();
     else this.fetch(offer);
+  }
+
+  /** It has just come (back), and knows nothing of what the others hold. */
+  introduce(to: MemberId): void {
+    const { view, isWitness, persistence } = this.#r;
+    if (!isWitness) this.#r.send(to, { type: 'checkpointNotice', view, checkpoint: persistence.superblock.checkpoint });
   }
 
   #tell(): void {
     this.#noticeAt = this.#r.now;
-    this.#r.broadcast({ type: 'checkpointNotice', view: this.#r.view, checkpoint: this.#r.persistence.superblock.checkpoint });
+    // A witness has no checkpoint of its own.
+    if (!this.#r.isWitness) this.#r.broadcast({ type: 'checkpointNotice', view: this.#r.view, checkpoint: this.#r.persistence.superblock.checkpoint });
   }
 
   // --- comparing roots -------------------------------------------------------------------------------------------------
@@ -206,6 +269,7 @@ export class CheckpointHandOver {
       roots.delete(op);
     }
     this.#compare(m.checkpoint.op);
+    if (this.#r.isWitness && this.#target === null) this.#collectWitness();
   }
 
   /** Stops this replica when a quorum has another root for the same checkpoint. */

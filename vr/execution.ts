@@ -27,7 +27,7 @@ export class Execution {
     this.executed = state?.op ?? opNumber(0);
     this.time = state?.time ?? 0;
     this.ready = state !== null;
-    if (this.ready) replica.clients.load();
+    if (this.ready && !replica.isWitness) replica.clients.load();
   }
 
   /** The table now holds the state at this checkpoint. */
@@ -36,21 +36,23 @@ export class Execution {
     this.time = state.time;
     this.#bytesSincePoint = 0;
     this.ready = true;
-    this.#r.clients.load();
+    if (!this.#r.isWitness) this.#r.clients.load();
   }
 
   run(): void {
     const r = this.#r;
     for (let n = 0; n < ENTRIES_PER_TURN && this.ready && this.executed < r.commit; n++) {
       const entry = defined(r.log.at(this.executed + 1), `committed op ${this.executed + 1}`);
-      this.#execute(entry);
+      // A witness keeps no state.
+      if (!r.isWitness) this.#execute(entry);
       this.executed = entry.op;
       this.time = entry.time;
       this.#bytesSincePoint += entry.bytes.length;
-      if (entry.op % r.options.checkpointOps === 0 || this.#bytesSincePoint >= r.options.checkpointBytes) {
+      if (!r.isWitness && (entry.op % r.options.checkpointOps === 0 || this.#bytesSincePoint >= r.options.checkpointBytes)) {
         this.#bytesSincePoint = 0;
         r.handOver.onPoint(entry);
       }
+      if (entry.kind === 'reconfiguration') r.reconfiguration.onExecuted(entry);
     }
   }
 
@@ -83,7 +85,7 @@ export class Execution {
         return;
       }
       case 'noop': return;
-      case 'reconfiguration': assert(false, 'a reconfiguration entry in the log of a version that makes none'); return;
+      case 'reconfiguration': r.reconfiguration.record(entry); return;
       default: unreachable(entry.kind);
     }
   }

@@ -1,10 +1,11 @@
 /**
- * Log catch-up (VRR 5.2 and 4.2's "repair"): asking others for entries, in three situations that differ in when the
+ * Log catch-up (VRR 5.2 and 4.2's "repair"): asking others for entries, in four situations that differ in when the
  * log may be touched.
  *
  *   append   normal, behind in its own view: entries continue the log at once
  *   gather   another view's log, or the suffix after a recovery: collected beside the log, installed as a whole with
  *            its view in one step; until then log and log-view stay as they are (rows 2 and 3)
+ *   bridge   an epoch has begun, and what came before it is not all here: asked for by hash, of any member (row 20)
  *   repair   a new primary lacks bodies of the winning log: asked for by hash, of whoever voted (row 4)
  */
 import { assert, defined } from '../lib/assert.ts';
@@ -31,6 +32,7 @@ type Task = { nonce: Buffer; progressAt: number } & (
   | { readonly kind: 'append'; readonly view: View }
   | ({ readonly kind: 'gather' } & Collected)
   | ({ readonly kind: 'repair'; readonly commit: OpNumber; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
+  | ({ readonly kind: 'bridge'; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
 );
 
 export class LogCatchUp {
@@ -46,6 +48,9 @@ export class LogCatchUp {
   /** The view whose whole log is being collected. */
   get gathering(): View | null {
     return this.#task?.kind === 'gather' ? this.#task.view : null;
+  }
+  get bridging(): boolean {
+    return this.#task?.kind === 'bridge';
   }
   /** When the last answer of the running task came. */
   get progressAt(): number {
@@ -75,6 +80,13 @@ export class LogCatchUp {
     this.#begin({ ...c, kind: 'repair', entries: [...c.entries], at, hash, turn: 0, ...this.#fresh() });
   }
 
+  /** From what is committed here to the start of an epoch. */
+  bridge(c: { readonly view: View; readonly head: Header; readonly from: readonly MemberId[] }): void {
+    const { commit, log } = this.#r;
+    const hash = defined(log.hashAt(commit), 'committed entry');
+    this.#begin({ ...c, kind: 'bridge', keep: commit, entries: [], at: commit, hash, turn: 0, ...this.#fresh() });
+  }
+
   #fresh(): { nonce: Buffer; progressAt: number } {
     return { nonce: this.#r.ports.random.bytes(16), progressAt: this.#r.now };
   }
@@ -101,7 +113,7 @@ export class LogCatchUp {
   tick(): void {
     const task = this.#task;
     if (task === null || !this.#resend.due(this.#r.now)) return;
-    if (task.kind === 'repair') task.turn++;
+    if (task.kind === 'repair' || task.kind === 'bridge') task.turn++;
     this.#ask(task);
   }
 
@@ -113,10 +125,13 @@ export class LogCatchUp {
     if (m.repairHead === null) {
       if (r.phase !== 'normal' || m.view !== r.view) return;
       if (after > r.log.head) return;
-    } else if (r.log.hashAt(m.repairHead.op) !== m.repairHead.hash) {
+    } else if (m.repairHead.op > r.log.base && r.log.hashAt(m.repairHead.op) !== m.repairHead.hash) {
+      return;
+    } else if (m.repairHead.op <= r.log.base && m.repairHead.op > r.persistence.superblock.checkpoint.op) {
       return;
     }
     if (after < r.log.base) {
+      if (r.isWitness) return; // it has no state to give
       r.send(from, { type: 'newState', kind: 'checkpoint', view: m.view, nonce, checkpoint: r.persistence.superblock.checkpoint });
       return;
     }
@@ -167,7 +182,7 @@ export class LogCatchUp {
     this.#ask(task);
   }
 
-  #onCollected(task: Extract<Task, { kind: 'gather' | 'repair' }>, m: Extract<NewState, { kind: 'entries' }>): void {
+  #onCollected(task: Extract<Task, { kind: 'gather' | 'repair' | 'bridge' }>, m: Extract<NewState, { kind: 'entries' }>): void {
     const r = this.#r;
     if (m.after !== task.at || m.parent !== task.hash) return;
     for (const e of m.entries) task.entries.push(e);
@@ -183,9 +198,13 @@ export class LogCatchUp {
       this.#ask(task);
       return;
     }
-    const commit = task.kind === 'gather' ? m.commit : task.commit;
     assert(task.kind === 'gather' || task.hash === task.head.hash, 'the repaired log ends with the header that was asked for');
     this.cancel();
+    if (task.kind === 'bridge') {
+      r.reconfiguration.onBridged(task.keep, task.entries);
+      return;
+    }
+    const commit = task.kind === 'gather' ? m.commit : task.commit;
     r.viewChange.install({ view: task.view, keep: task.keep, entries: task.entries, commit });
   }
 }

@@ -7,7 +7,7 @@ import { defined } from '../lib/assert.ts';
 import { opNumber, sessionId, view, type MemberId, type OpNumber, type SessionId } from '../lib/ids.ts';
 import { encodeExpireBody, encodeRegisterBody, type Slot } from './client_table.ts';
 import { makeEntry, MAX_BODY_BYTES, type Entry, type EntryKind } from './entry.ts';
-import type { Commit, EndSession, Prepare, PrepareOk, Register, RejectCode, Request } from './messages.ts';
+import type { ClientRequest, Commit, EndSession, Prepare, PrepareOk, Register, RejectCode, Request } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 import { Progress } from './quorum.ts';
 import type { Replica } from './replica.ts';
@@ -34,11 +34,15 @@ export class NormalCase {
   #gathered: Gathered[] = [];
   #gatheredBytes = 0;
   /** Requests that came before the inherited log was executed: the client table is not up to date yet. */
-  #early: (() => void)[] = [];
+  #early: { readonly connection: ConnectionId; readonly message: ClientRequest }[] = [];
   readonly #registrations = new Map<string, ConnectionId>();
   /** Last op of each batch under way. */
   readonly #batches: OpNumber[] = [];
   readonly #acks = new Progress();
+  /** Acknowledgements of those without a vote. */
+  readonly #observed = new Progress();
+  /** A Reconfiguration is in the log or on its way there: nothing may follow it in this epoch. */
+  #closing = false;
   /** What the primary inherited when its view began: once it is executed, the primary may answer. */
   #viewStart: OpNumber = opNumber(0);
   /** The install record of this view is durable and StartView is out: Prepares may follow. */
@@ -67,6 +71,10 @@ export class NormalCase {
       return;
     }
     this.#viewStart = r.log.head;
+    this.#openedAt = r.now;
+    // Row 20: from the log, so that a Reconfiguration that a view change has dropped closes nothing.
+    const last = r.log.at(r.log.head);
+    this.#closing = last?.kind === 'reconfiguration' && last.epoch === r.configuration.epoch;
     // Everybody's sessions have been silent while there was no primary: each gets a whole time-out to speak up.
     this.#expiryAt = r.now + r.options.sessionTimeoutMs;
     for (let op = r.executed + 1; op <= r.log.head; op++) r.clients.markInFlight(defined(r.log.at(op), 'inherited entry'));
@@ -83,6 +91,7 @@ export class NormalCase {
 
   /** The view is over: what clients still wait for they ask again, elsewhere. */
   leave(): void {
+    this.#r.reconfiguration.leave();
     this.#reset();
   }
 
@@ -93,6 +102,8 @@ export class NormalCase {
     this.#registrations.clear();
     this.#batches.length = 0;
     this.#acks.clear();
+    this.#observed.clear();
+    this.#closing = false;
     this.#open = false;
     this.#housekeeping = false;
     this.#round = 0;
@@ -104,11 +115,12 @@ export class NormalCase {
   /** The member restarted: what it said before does not count. */
   forget(member: MemberId): void {
     this.#acks.forget(member);
+    this.#observed.forget(member);
     this.#r.reads.forget(member);
   }
 
   acked(member: MemberId): OpNumber | null {
-    return this.#r.isPrimary ? opNumber(this.#acks.get(member) ?? 0) : null;
+    return this.#r.isPrimary ? opNumber(this.#acks.get(member) ?? this.#observed.get(member) ?? 0) : null;
   }
 
   /** The primary may answer clients: it has executed all that it inherited. */
@@ -119,7 +131,7 @@ export class NormalCase {
   // --- primary: clients ----------------------------------------------------------------------------------------------
 
   onRegister(connection: ConnectionId, m: Register): void {
-    if (this.#deferred(connection, () => { this.onRegister(connection, m); })) return;
+    if (this.#deferred(connection, m)) return;
     if (Buffer.byteLength(m.name) > MAX_NAME_BYTES) {
       this.#reject(connection, 'invalid', `a session's name has at most ${MAX_NAME_BYTES} bytes`, GROUP, 0, 0);
       return;
@@ -137,7 +149,7 @@ export class NormalCase {
 
   onRequest(connection: ConnectionId, m: Request): void {
     const r = this.#r;
-    if (!this.serving && this.#deferred(connection, () => { this.onRequest(connection, m); })) return;
+    if ((this.#closing || !this.serving) && this.#deferred(connection, m)) return;
     const session = r.clients.session(m.session);
     if (session === undefined) {
       // Only a primary that is still one may say so: a newer view may know the session.
@@ -164,20 +176,46 @@ export class NormalCase {
 
   onEndSession(m: EndSession): void {
     const r = this.#r;
-    if (!this.serving || r.clients.session(m.session) === undefined || this.#full()) return;
+    if (!this.serving || this.#closing || r.clients.session(m.session) === undefined || this.#full()) return;
     this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: m.session, timeout: 0 }) });
   }
 
-  /** Redirects unless primary; holds back until the client table is up to date. */
-  #deferred(connection: ConnectionId, again: () => void): boolean {
+  /** Redirects unless primary; holds back until the client table is up to date, and while an epoch ends. */
+  #deferred(connection: ConnectionId, message: ClientRequest): boolean {
     const r = this.#r;
     if (!r.isPrimary) {
-      r.ports.network.reply(connection, { type: 'redirect', view: r.view, configuration: r.configuration });
+      r.ports.network.reply(connection, r.redirect());
       return true;
     }
-    if (this.serving) return false;
-    if (this.#early.length < MAX_GATHERED) this.#early.push(again);
+    if (this.serving && !this.#closing) return false;
+    this.hold(connection, message);
     return true;
+  }
+
+  /** Until the primary may answer. */
+  hold(connection: ConnectionId, message: ClientRequest): void {
+    if (this.#early.length < MAX_GATHERED) this.#early.push({ connection, message });
+  }
+
+  /** What is held back; it is for somebody else to answer. */
+  takeHeld(): readonly { readonly connection: ConnectionId; readonly message: ClientRequest }[] {
+    const held = this.#early;
+    this.#early = [];
+    return held;
+  }
+
+  get closing(): boolean {
+    return this.#closing;
+  }
+  /** When this view began here. */
+  get openedAt(): number {
+    return this.#openedAt;
+  }
+
+  /** The primary's own entry. */
+  propose(kind: 'reconfiguration', body: Buffer): void {
+    this.#closing = true;
+    this.#gather({ kind, session: GROUP, slot: 0, seq: 0, body });
   }
 
   /**
@@ -233,10 +271,8 @@ export class NormalCase {
   flush(): void {
     const r = this.#r;
     if (!this.#open || !r.isPrimary) return;
-    if (this.#early.length > 0 && this.serving) {
-      const early = this.#early;
-      this.#early = [];
-      for (const again of early) again();
+    if (this.#early.length > 0 && this.serving && !this.#closing) {
+      for (const { connection, message } of this.takeHeld()) r.receive(connection, message);
     }
     while (this.#gathered.length > 0 && this.#batches.length < r.options.pipeline) this.#sendBatch();
   }
@@ -276,6 +312,11 @@ export class NormalCase {
       r.event('acknowledged-beyond-head', { member: from, op: m.op, head: r.log.head });
       return;
     }
+    if (!r.reconfiguration.isElector(from)) {
+      this.#observed.record(from, m.op);
+      return;
+    }
+    r.reconfiguration.started(from);
     r.reads.onConfirmed(from, m.round);
     if (this.#acks.record(from, m.op)) this.#advanceCommit();
   }
@@ -303,7 +344,9 @@ export class NormalCase {
     const { durable } = r.persistence;
     if (durable.logView !== r.view) return;
     this.#ackDue = false;
-    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(Math.min(durable.op, r.log.head)), round: this.#round, stamp: this.#stamp() });
+    // Row 21: what is not in a witness's log has to be in the state of all who may need it, before anybody counts on the witness.
+    const counts = !r.isWitness || r.handOver.witnessCounts;
+    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(counts ? Math.min(durable.op, r.log.head) : 0), round: this.#round, stamp: this.#stamp() });
   }
 
   /** This replica's own clock, for the primary to echo. */
@@ -327,7 +370,7 @@ export class NormalCase {
     if (!r.isPrimary || !this.#open) return;
     if (r.now - this.#sentAt >= r.options.heartbeatMs) this.sendCommit();
     this.#abdicateWhenUnheard();
-    if (!this.serving) return;
+    if (!this.serving || this.#closing) return;
     if (!this.#housekeeping) {
       const body = r.ports.stateMachine.housekeeping();
       if (body !== undefined) {
@@ -345,7 +388,7 @@ export class NormalCase {
   #abdicateWhenUnheard(): void {
     const r = this.#r;
     let heard = 1;
-    for (const id of r.others) if (r.now - Math.max(r.heardAt(id), this.#openedAt) < r.options.viewChangeMs * 2) heard++;
+    for (const id of r.otherElectors) if (r.now - Math.max(r.heardAt(id), this.#openedAt) < r.options.viewChangeMs * 2) heard++;
     if (heard >= r.quorum) return;
     r.event('abdicated', { view: r.view });
     r.viewChange.leaveFor(view(r.view + 1));
@@ -387,6 +430,7 @@ export class NormalCase {
     this.#round = Math.max(this.#round, m.round);
     if (m.head > r.log.head) r.catchUp.behind();
     this.learnCommit(m.commit);
+    if (r.phase !== 'normal') return; // the epoch has ended
     if (r.persistence.durable.logView === r.view) this.onDurable();
     // The disk is still busy with the view's log: nothing is acknowledged, but the primary hears that this backup is with it.
     else r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(0), round: this.#round, stamp: this.#stamp() });

@@ -8,7 +8,8 @@ import { assert } from '../lib/assert.ts';
 import type { Digest, OpNumber, View } from '../lib/ids.ts';
 import type { Entry } from './entry.ts';
 import type { Ports } from './ports.ts';
-import type { Superblock } from './superblock.ts';
+import type { Configuration } from './configuration.ts';
+import type { EpochStart, Superblock } from './superblock.ts';
 
 interface Waiting {
   readonly ticket: number;
@@ -65,12 +66,27 @@ export class Persistence {
 
   /** Queues a superblock with these fields changed; `run` when it is durable. */
   writeSuperblock(change: Partial<Superblock>, run?: () => void): void {
-    const next: Superblock = { ...this.#superblock, ...change, logView: this.#durable.logView };
+    const next: Superblock = { ...this.#superblock, ...change, logView: laterOf(this.#superblock.logView, this.#durable.logView) };
     assert(next.view >= this.#superblock.view, 'the durable view never goes back');
     assert(next.promisedView >= this.#superblock.promisedView, 'the promised view never goes back');
     this.#superblock = next;
     const ticket = this.#ports.superblock.write(next);
     if (run !== undefined) this.#superblockWaiting.push({ ticket, run });
+  }
+
+  /**
+   * The log up to the start of the epoch is durable: now the epoch is, with its first view as the log-view. No journal record
+   * says so: from now on the superblock does.
+   */
+  startEpoch(configuration: Configuration, epochStart: EpochStart, run: () => void): void {
+    const { view } = epochStart;
+    this.#superblock = { ...this.#superblock, configuration, epochStart, view, promisedView: view, logView: view };
+    const ticket = this.#ports.superblock.write(this.#superblock);
+    this.#queuedLogView = view;
+    this.#superblockWaiting.push({ ticket, run: () => {
+      this.#durable = { ...this.#durable, logView: view };
+      run();
+    } });
   }
 
   /** Runs when all that the journal was given until now is durable; at once if it is. */
@@ -83,13 +99,17 @@ export class Persistence {
     this.#journalDone = Math.max(this.#journalDone, ticket);
     let last: PendingRecord | undefined;
     while (this.#records[0] !== undefined && this.#records[0].ticket <= ticket) last = this.#records.shift();
-    if (last !== undefined) this.#durable = { logView: last.logView, op: last.head };
+    if (last !== undefined) this.#durable = { logView: laterOf(this.#durable.logView, last.logView), op: last.head };
     runUpTo(this.#journalWaiting, ticket);
   }
 
   onSuperblockDurable(ticket: number): void {
     runUpTo(this.#superblockWaiting, ticket);
   }
+}
+
+function laterOf(a: View, b: View): View {
+  return a > b ? a : b;
 }
 
 function runUpTo(waiting: Waiting[], ticket: number): void {

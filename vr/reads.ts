@@ -60,7 +60,7 @@ export class Reads {
       return;
     }
     if (!r.isPrimary) {
-      r.ports.network.reply(connection, { type: 'redirect', view: r.view, configuration: r.configuration });
+      r.ports.network.reply(connection, r.redirect());
       return;
     }
     if (this.#fresh.length + this.#waiting.length >= MAX_WAITING) {

@@ -55,8 +55,8 @@ export class Recovery {
   /** At a replica that is not recovering itself. */
   onRecovery(from: MemberId, m: RecoveryMessage): void {
     const r = this.#r;
-    if (r.phase !== 'normal') return;
-    if (m.floor > r.view) {
+    if (r.phase !== 'normal' || !r.isElector) return;
+    if (m.floor > r.view && r.reconfiguration.isElector(from)) {
       r.viewChange.passFloor(m.floor);
       return;
     }
@@ -68,15 +68,16 @@ export class Recovery {
   /** Another one is recovering too: when too many are, nobody can answer (row 12), and the operator has to know. */
   onRecoveryOfPeer(from: MemberId): void {
     const r = this.#r;
-    if (this.#alsoRecovering.has(from)) return;
+    if (this.#alsoRecovering.has(from) || !r.isElector || !r.reconfiguration.isElector(from)) return;
     this.#alsoRecovering.add(from);
-    const left = r.configuration.members.length - this.#alsoRecovering.size - 1;
+    const left = r.otherElectors.length - this.#alsoRecovering.size;
     if (left < r.quorum) r.event('group-cannot-recover', { recovering: this.#alsoRecovering.size + 1, quorum: r.quorum });
   }
 
   onRecoveryResponse(from: MemberId, m: RecoveryResponse): void {
     const r = this.#r;
     if (this.#nonce === null || !m.nonce.equals(this.#nonce) || r.handOver.fetching || r.catchUp.gathering !== null) return;
+    if (!r.reconfiguration.isElector(from)) return;
     this.#responses.set(from, m);
     if (this.#responses.size < r.quorum) return;
     let newest = viewOf(0);

@@ -7,20 +7,22 @@
  *   view_change.ts         VRR 4.2   StartViewChange, DoViewChange, StartView, GetView
  *   recovery.ts            VRR 4.3   Recovery, RecoveryResponse
  *   log_catch_up.ts        VRR 5.2   GetState, NewState
+ *   reconfiguration.ts     VRR 7     StartEpoch, EpochStarted, who is told what of which epoch
  *   checkpoint_hand_over.ts VRR 5.1  taking checkpoints, taking over a peer's, comparing roots
  *
  * Pure: no I/O, no clock, no randomness but through the ports; every call runs to completion.
  */
 import { assert, defined, unreachable } from '../lib/assert.ts';
-import { opNumber, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
-import { memberOf, primaryOf, quorum, type Configuration } from './configuration.ts';
+import { opNumber, viewNumber, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { electors, isElector, isMember, memberOf, primaryOf, quorum, type Configuration } from './configuration.ts';
+import { Reconfiguration } from './reconfiguration.ts';
 import { CheckpointHandOver } from './checkpoint_hand_over.ts';
 import { ClientTable } from './client_table.ts';
 import { Execution } from './execution.ts';
 import { checkInvariants } from './invariants.ts';
 import { Log } from './log.ts';
 import { LogCatchUp } from './log_catch_up.ts';
-import type { ClientRequest, Envelope, Message, ReplicaMessage } from './messages.ts';
+import type { ClientRequest, Envelope, Message, Redirect, ReplicaMessage } from './messages.ts';
 import { NormalCase } from './normal_case.ts';
 import { Persistence } from './persistence.ts';
 import type { ConnectionId, Ports } from './ports.ts';
@@ -52,9 +54,16 @@ export class Replica implements ReplicaEvents {
   readonly ports: Ports;
   readonly options: ReplicaOptions;
   readonly self: MemberId;
-  readonly configuration: Configuration;
-  readonly others: readonly MemberId[];
-  readonly quorum: number;
+  /** Of the epoch that this replica has started last. */
+  configuration: Configuration;
+  /** Of this configuration, without the replica itself: all, and those whose votes count. */
+  others: readonly MemberId[] = [];
+  otherElectors: readonly MemberId[] = [];
+  quorum: number;
+  isElector = false;
+  isWitness = false;
+  /** It has left the group for good, and that is durable. */
+  ended = false;
 
   /** The paper's status. */
   phase: Status;
@@ -75,6 +84,7 @@ export class Replica implements ReplicaEvents {
   readonly recovery: Recovery;
   readonly catchUp: LogCatchUp;
   readonly handOver: CheckpointHandOver;
+  readonly reconfiguration: Reconfiguration;
 
   readonly #peers = new Map<MemberId, Peer>();
   #lastTick: number | undefined;
@@ -84,26 +94,28 @@ export class Replica implements ReplicaEvents {
   constructor(ports: Ports, options: ReplicaOptions, boot: BootState) {
     this.ports = ports;
     this.options = options;
-    const { superblock, log, state } = boot;
+    const { superblock, log } = boot;
     this.configuration = superblock.configuration;
     this.self = superblock.memberId;
-    this.others = this.configuration.members.map((m) => m.id).filter((id) => id !== this.self);
     this.quorum = quorum(this.configuration);
-    for (const id of this.others) this.#peers.set(id, { incarnation: 0, heardAt: null });
-
-    const usable = isUsable(boot);
+    this.#takeRoles();
+    // A witness's place in the log is all that it has of the state.
+    const state = this.isWitness ? superblock.checkpoint : boot.state;
+    const usable = isUsable(superblock, log, state);
     // A checkpoint may be durable before the journal is, or come from a peer: then the log goes on behind it. Everything up
     // to it is committed, so all logs agree there, and nothing beyond the journal's end was acknowledged (row 3).
-    const continues = usable && continuesFromState(boot);
+    const continues = usable && continuesFromState(log, state);
     this.log = continues ? new Log(log.base, log.baseHash) : new Log(state?.op ?? opNumber(0), state?.entryHash ?? superblock.checkpoint.entryHash);
     if (continues) for (const e of log.entries) this.log.append(e);
     this.logView = Math.max(log.logView, superblock.logView) as View;
     this.view = this.logView;
     this.commit = state?.op ?? opNumber(0);
-    this.phase = usable ? 'normal' : 'recovering';
+    this.phase = !isMember(this.configuration, this.self) ? 'joining' : usable ? 'normal' : 'recovering';
+    assert(!superblock.retired, 'a replica that has left the group is not started');
     this.persistence = new Persistence(ports, superblock, this.logView, !usable || continues ? this.log.head : opNumber(0));
     if (usable && !continues) this.persistence.install(this.logView, this.log.base, this.log.headHash, []);
     this.clients = new ClientTable(ports.checkpoints.table);
+    this.reconfiguration = new Reconfiguration(this);
 
     this.execution = new Execution(this, state);
     this.normal = new NormalCase(this);
@@ -122,7 +134,10 @@ export class Replica implements ReplicaEvents {
   /** PROTOCOL section 2: what a restarted replica may do. */
   #start(usable: boolean, continues: boolean): void {
     const { promisedView, incarnation } = this.persistence.superblock;
-    this.event('started', { incarnation, usable, view: this.view, op: this.log.head });
+    this.event('started', { incarnation, usable, view: viewNumber(this.view), epoch: this.configuration.epoch, op: this.log.head });
+    if (this.phase === 'joining') return;
+    // The state may be of a later epoch than the superblock: nothing was said in that one yet.
+    if (this.execution.ready && this.reconfiguration.onStateLoaded()) return;
     if (!usable) this.recovery.begin();
     else if (promisedView > this.logView) this.viewChange.resume(promisedView);
     // Row 7: a restarted primary would use its view's op-numbers again. The first boot of all has used none.
@@ -130,6 +145,30 @@ export class Replica implements ReplicaEvents {
     // The state may be of a later view, which this log is not: nothing is acknowledged before that view is known.
     else if (!continues) this.viewChange.follow();
     else this.normal.enter();
+  }
+
+  /** From here on in this epoch, whose first view is `first`, with all that came before it. */
+  startEpoch(configuration: Configuration, first: View): void {
+    this.configuration = configuration;
+    this.quorum = quorum(configuration);
+    this.#takeRoles();
+    this.view = first;
+    this.logView = first;
+    this.viewChange.startEpoch(first);
+    this.handOver.startEpoch();
+  }
+
+  #takeRoles(): void {
+    const { configuration, self } = this;
+    this.others = configuration.members.map((m) => m.id).filter((id) => id !== self);
+    this.otherElectors = electors(configuration).map((m) => m.id).filter((id) => id !== self);
+    this.isElector = isElector(configuration, self);
+    this.isWitness = memberOf(configuration, self)?.role === 'witness';
+  }
+
+  /** Where a client should go instead. */
+  redirect(): Redirect {
+    return { type: 'redirect', view: this.reconfiguration.newestView, configuration: this.reconfiguration.newest };
   }
 
   get primary(): MemberId {
@@ -166,19 +205,26 @@ export class Replica implements ReplicaEvents {
 
   step(from: Envelope, message: ReplicaMessage): void {
     if (!this.#booted || !this.#admit(from)) return;
-    this.#dispatch(from.sender, message);
+    const { phase, configuration } = this;
+    const between = phase === 'transitioning' || phase === 'joining' || phase === 'retired';
+    if (between || from.epoch !== configuration.epoch || !isMember(configuration, from.sender)) this.reconfiguration.onForeign(from.sender, from.epoch, message);
+    else this.#dispatch(from.sender, message);
     checkInvariants(this);
   }
 
   receive(connection: ConnectionId, message: ClientRequest): void {
     if (!this.#booted) return;
+    if (this.phase === 'transitioning') {
+      this.reconfiguration.hold(connection, message);
+      return;
+    }
     switch (message.type) {
       case 'request': this.normal.onRequest(connection, message); return;
       case 'read': this.reads.onRead(connection, message); return;
       case 'register': this.normal.onRegister(connection, message); return;
       case 'endSession': this.normal.onEndSession(message); return;
-      case 'reconfigure':
-      case 'checkEpoch': this.ports.network.reply(connection, { type: 'refused', nonce: message.nonce, code: 'busy', reason: 'this version makes no changes' }); return;
+      case 'reconfigure': this.reconfiguration.onReconfigure(connection, message); return;
+      case 'checkEpoch': this.reconfiguration.onCheckEpoch(connection, message); return;
       default: unreachable(message);
     }
   }
@@ -203,6 +249,7 @@ export class Replica implements ReplicaEvents {
     this.recovery.tick();
     this.catchUp.tick();
     this.handOver.tick();
+    this.reconfiguration.tick();
     this.normal.flush();
     checkInvariants(this);
   }
@@ -234,15 +281,20 @@ export class Replica implements ReplicaEvents {
 
   // --- dispatch ------------------------------------------------------------------------------------------------------
 
-  /** Drops what is not of a member, not of this epoch, or of an incarnation that has been superseded (row 1). */
+  /** Drops what is of an incarnation that has been superseded (row 1). */
   #admit(from: Envelope): boolean {
-    const peer = this.#peers.get(from.sender);
-    if (peer === undefined || from.epoch !== this.configuration.epoch || from.incarnation < peer.incarnation) return false;
+    let peer = this.#peers.get(from.sender);
+    if (peer === undefined) {
+      peer = { incarnation: 0, heardAt: null };
+      this.#peers.set(from.sender, peer);
+    }
+    if (from.incarnation < peer.incarnation) return false;
     if (from.incarnation > peer.incarnation) {
       peer.incarnation = from.incarnation;
       this.viewChange.forget(from.sender);
       this.recovery.forget(from.sender);
       this.normal.forget(from.sender);
+      if ((this.phase === 'normal' || this.phase === 'view-change') && this.others.includes(from.sender)) this.handOver.introduce(from.sender);
     }
     peer.heardAt = this.now;
     return true;
@@ -255,6 +307,8 @@ export class Replica implements ReplicaEvents {
       else if (m.type === 'newState') this.catchUp.onNewState(from, m);
       else if (m.type === 'checkpointNotice') this.handOver.onCheckpointNotice(from, m);
       else if (m.type === 'recovery') this.recovery.onRecoveryOfPeer(from);
+      else if (m.type === 'startEpoch') this.reconfiguration.onStartEpoch(from, m);
+      else if (m.type === 'epochStarted') this.reconfiguration.onEpochStarted(from, m);
       return;
     }
     switch (m.type) {
@@ -270,8 +324,8 @@ export class Replica implements ReplicaEvents {
       case 'recovery': this.recovery.onRecovery(from, m); return;
       case 'recoveryResponse': return; // of a recovery that has ended
       case 'checkpointNotice': this.handOver.onCheckpointNotice(from, m); return;
-      case 'startEpoch':
-      case 'epochStarted': return;
+      case 'startEpoch': this.reconfiguration.onStartEpoch(from, m); return;
+      case 'epochStarted': this.reconfiguration.onEpochStarted(from, m); return;
       default: unreachable(m);
     }
   }
@@ -282,12 +336,8 @@ export class Replica implements ReplicaEvents {
     return this.others.map((id) => {
       const member = defined(this.configuration.members.find((m) => m.id === id), 'member');
       const heardAt = this.#peers.get(id)?.heardAt ?? null;
-      return { ...member, acked: this.normal.acked(id), silentMs: heardAt === null ? null : this.now - heardAt, checkpoint: null };
+      return { ...member, acked: this.normal.acked(id), silentMs: heardAt === null ? null : this.now - heardAt, checkpoint: this.handOver.offeredBy(id)?.op ?? null };
     });
-  }
-
-  get ended(): boolean {
-    return this.persistence.superblock.retired;
   }
 
   status(): ReplicaStatus {
@@ -308,7 +358,7 @@ export class Replica implements ReplicaEvents {
       sessions: this.clients.size,
       configuration: this.configuration,
       role: memberOf(this.configuration, this.self)?.role ?? null,
-      epochComplete: true,
+      epochComplete: this.reconfiguration.complete,
       leaseMs: 0,
       stalenessMs: null,
       peers: this.peerStatus(),
@@ -317,7 +367,7 @@ export class Replica implements ReplicaEvents {
 }
 
 /** Whether what was found on disk is a whole log and a whole state: only then a replica goes on without Recovery. */
-function isUsable({ superblock, log, state }: BootState): boolean {
+function isUsable(superblock: BootState['superblock'], log: BootState['log'], state: CheckpointId | null): boolean {
   if (state === null) return false;
   // The first boot after formatting: nothing was ever said or promised. The only way into a memory-mode group without Recovery.
   if (superblock.incarnation === 0) return state.op === 0 && log.entries.length === 0;
@@ -325,7 +375,7 @@ function isUsable({ superblock, log, state }: BootState): boolean {
 }
 
 /** Whether the log holds the entry at which the state is. */
-function continuesFromState({ log, state }: BootState): boolean {
+function continuesFromState(log: BootState['log'], state: CheckpointId | null): boolean {
   if (state === null) return false;
   const at = state.op === log.base ? log.baseHash : log.entries[state.op - log.base - 1]?.hash;
   return at === state.entryHash;

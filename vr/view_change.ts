@@ -102,6 +102,19 @@ export class ViewChange {
     this.#votes.delete(member);
   }
 
+  /** The epoch is over: nothing that was said in it counts any more. */
+  quit(): void {
+    this.onNormal();
+    this.#said.clear();
+    this.#left = false;
+  }
+
+  /** In the first view of an epoch, durably. */
+  startEpoch(first: View): void {
+    this.#saying = first;
+    this.#sayingDurable = first;
+  }
+
   // --- StartViewChange -------------------------------------------------------------------------------------------------
 
   /** Says StartViewChange for a view at least `v`, once that is durable. */
@@ -111,7 +124,7 @@ export class ViewChange {
       this.#saying = viewOf(v);
       const said = this.#saying;
       r.persistence.writeSuperblock({ view: said }, () => {
-        this.#sayingDurable = said;
+        if (said > this.#sayingDurable) this.#sayingDurable = said;
         this.#sendStartViewChange();
         this.#leaveWhenAgreed();
       });
@@ -133,7 +146,7 @@ export class ViewChange {
     if (this.#sayingDurable < this.#saying || (r.phase === 'normal' ? !this.#suspecting : !this.#left)) return;
     this.#announced = this.#saying;
     this.#announcedLeft = this.#leftView();
-    r.broadcast({ type: 'startViewChange', view: this.#saying, left: this.#announcedLeft });
+    r.ports.network.broadcast(r.otherElectors, { type: 'startViewChange', view: this.#saying, left: this.#announcedLeft });
   }
 
   #suspect(): void {
@@ -150,6 +163,7 @@ export class ViewChange {
 
   onStartViewChange(from: MemberId, m: StartViewChange): void {
     const r = this.#r;
+    if (!r.isElector || !r.reconfiguration.isElector(from)) return;
     if (m.view < (this.#said.get(from)?.view ?? 0)) return; // overtaken by a later word
     this.#said.set(from, { view: m.view, at: r.now });
     if (m.view <= r.view) {
@@ -183,7 +197,7 @@ export class ViewChange {
   /** Leaves when a quorum, this replica durably included, says a view above the present one (or this one, if not voted yet). */
   #leaveWhenAgreed(): void {
     const r = this.#r;
-    if (r.phase === 'recovering' || (r.phase === 'normal' && !this.#suspecting)) return;
+    if (!r.isElector || (r.phase !== 'view-change' && (r.phase !== 'normal' || !this.#suspecting))) return;
     const views: number[] = [this.#sayingDurable];
     for (const said of this.#said.values()) if (this.#fresh(said.at)) views.push(said.view);
     const agreed = quorumPoint(views, r.quorum);
@@ -268,7 +282,7 @@ export class ViewChange {
 
   onDoViewChange(from: MemberId, m: DoViewChange): void {
     const r = this.#r;
-    if (primaryOf(r.configuration, m.view).id !== r.self || m.view < r.view) return;
+    if (primaryOf(r.configuration, m.view).id !== r.self || m.view < r.view || !r.reconfiguration.isElector(from)) return;
     if (m.view === r.view && r.phase === 'normal') {
       // Row 16: its StartView was lost.
       if (r.normal.open) this.#sendStartView(from, NO_NONCE);
@@ -412,13 +426,17 @@ export class ViewChange {
 
   tick(): void {
     const r = this.#r;
-    if (r.phase === 'recovering') return;
+    if (r.phase !== 'normal' && r.phase !== 'view-change') return;
     if (this.#asking !== null && this.#askAgain.due(r.now)) {
       if (this.#asking.view < r.view) this.#asking = null;
       else this.#ask();
     }
     if (r.phase === 'normal') {
-      if (!r.isPrimary && !this.#suspecting && this.#silence.suspicious(r.now)) this.#suspect();
+      if (r.isElector && !r.isPrimary && !this.#suspecting && this.#silence.suspicious(r.now)) this.#suspect();
+    } else if (r.now >= this.#deadline && !r.isElector) {
+      // It has no voice: it goes on asking.
+      this.#deadline = r.now + this.#patience();
+      this.askAgain();
     } else if (r.now >= this.#deadline) {
       // One view further at the most, whoever answers: a lone replica does not run away.
       this.#attempts++;

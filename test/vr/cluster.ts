@@ -9,9 +9,9 @@
  *   node.crash(), node.start(), node.slowJournal, node.slowSuperblock, node.slowCheckpoint
  */
 import { assert, defined } from '../../lib/assert.ts';
-import { view, type MemberId } from '../../lib/ids.ts';
+import { memberId, view, type MemberId } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
-import { primaryOf, type Configuration, type Durability } from '../../vr/configuration.ts';
+import { isMember, primaryOf, type Configuration, type Durability } from '../../vr/configuration.ts';
 import { decodeMessage, encodeMessage } from '../../vr/message_codec.ts';
 import type { Envelope, Message, ReplicaMessage } from '../../vr/messages.ts';
 import type { ConnectionId } from '../../vr/ports.ts';
@@ -46,7 +46,7 @@ export interface ClusterOptions {
 export class Cluster {
   readonly configuration: Configuration;
   readonly options: ReplicaOptions;
-  readonly nodes: readonly Node[];
+  readonly nodes: Node[];
   readonly replies: ClientReply[] = [];
   readonly random: Prng;
   now = 0;
@@ -65,6 +65,14 @@ export class Cluster {
     this.random = new Prng(options.seed ?? 1);
     this.nodes = this.configuration.members.map((m) => new Node(this, m.id));
     for (const node of this.nodes) node.start();
+  }
+
+  /** A node that was formatted for this group and is not a member yet. */
+  join(id: number): Node {
+    const node = new Node(this, memberId(id));
+    this.nodes.push(node);
+    node.start();
+    return node;
   }
 
   /** The node at an index of the configuration: primary of the views v with v mod K = index. */
@@ -169,13 +177,19 @@ export class Cluster {
   /** All that are up are normal in one view with equal logs, all of it executed. */
   untilConverged(ms = 20_000): void {
     this.until(() => {
-      const up = this.nodes.filter((n) => n.up).map((n) => n.replica);
+      const up = this.#members().map((n) => n.replica);
       const head = Math.max(...up.map((r) => r.log.head));
-      return up.every((r) => r.phase === 'normal' && r.view === up[0]?.view && r.executed === head && r.execution.ready);
+      const epoch = Math.max(...up.map((r) => r.configuration.epoch));
+      return up.every((r) => r.phase === 'normal' && r.configuration.epoch === epoch && r.view === up[0]?.view && r.executed === head && r.execution.ready);
     }, 'convergence', ms);
-    const up = this.nodes.filter((n) => n.up);
+    const up = this.#members().filter((n) => !n.replica.isWitness);
     const first = defined(up[0], 'a node that is up');
     for (const n of up) assert(n.table.equals(first.table), `the state of member ${n.id} differs from that of ${first.id}`);
+  }
+
+  #members(): Node[] {
+    const newest = this.nodes.filter((n) => n.up).map((n) => n.replica.configuration).sort((a, b) => b.epoch - a.epoch)[0];
+    return this.nodes.filter((n) => n.up && newest !== undefined && isMember(newest, n.id));
   }
 
   sentBy(id: MemberId, type: Message['type']): Packet[] {

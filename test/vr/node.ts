@@ -131,6 +131,8 @@ export class Node {
   failFetch = false;
   #replica: Replica | undefined;
   #ticket = 0;
+  /** The newest superblock that was queued. */
+  #written: Superblock | null = null;
   #journalDueAt: number | null = null;
   #journal: { ticket: number; record: JournalRecord }[] = [];
   #superblocks: { ticket: number; superblock: Superblock }[] = [];
@@ -148,7 +150,8 @@ export class Node {
     return defined(this.#replica, `replica of member ${this.id}`);
   }
   get envelope(): Envelope {
-    return { epoch: this.cluster.configuration.epoch, sender: this.id, incarnation: this.disk.superblock.incarnation };
+    const { configuration, incarnation } = this.#written ?? this.disk.superblock;
+    return { epoch: configuration.epoch, sender: this.id, incarnation };
   }
   get memoryMode(): boolean {
     return this.cluster.configuration.durability === 'memory';
@@ -176,6 +179,7 @@ export class Node {
     this.#journal = [];
     this.#journalDueAt = null;
     this.#superblocks = [];
+    this.#written = null;
     this.#taking = null;
     this.#fetching = null;
     this.slowJournal = this.slowSuperblock = this.slowCheckpoint = this.slowFetch = this.failFetch = false;
@@ -199,6 +203,7 @@ export class Node {
     };
     const superblock: SuperblockStore = {
       write: (s) => {
+        this.#written = s;
         this.#superblocks.push({ ticket: ++this.#ticket, superblock: s });
         return this.#ticket;
       },

@@ -150,6 +150,8 @@ export class ClientSession<Token> {
         if (this.#route.learn(message.view, message.configuration)) this.#onMoved();
         return;
       case 'reject': return this.#onReject(from, message);
+      case 'newEpoch':
+      case 'refused': return; // to an administrator, which this is not
     }
   }
 

@@ -7,6 +7,7 @@ import type { KeyValueStore } from './key_value_store.ts';
 import { applyChanges, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
 import type { Change } from './page.ts';
 import { Slices } from './slices.ts';
+import { checkedNode, sealNode } from './stored_node.ts';
 import { META_KEY, encodeMeta, nodeKey, recordKey, type Meta } from './store_keys.ts';
 import { locatePage, type LocatedPage } from './tree_walk.ts';
 
@@ -35,7 +36,7 @@ export interface WriteResult {
   readonly nodeBytes: number;
 }
 
-/** Rejects with the database's error when it cannot write; nothing has changed then. */
+/** Rejects with the database's error when it cannot write, and with StoreDamageError when the tree cannot be read; nothing has changed then. */
 export async function writeChanges(request: WriteRequest): Promise<WriteResult> {
   const { store, changes, slices } = request;
   const update = await nextTree(request);
@@ -51,7 +52,7 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
       if ((++written & 31) === 0 && slices.over) await slices.giveWay();
     }
     for (const [id, bytes] of update.puts) {
-      batch.put(nodeKey(id), bytes);
+      batch.put(nodeKey(id), sealNode(id, bytes));
       nodeBytes += id.length + bytes.length;
       if ((++written & 31) === 0 && slices.over) await slices.giveWay();
     }
@@ -72,7 +73,7 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
 
 async function nextTree({ store, source, isCached, top, changes, stamp, slices }: WriteRequest): Promise<TreeUpdate> {
   const ahead = await readAhead(store, source, isCached, top, changes, slices);
-  const steps = applyChanges((id) => ahead.get(id) ?? source(id), top, changes, stamp);
+  const steps = applyChanges((id, hash) => ahead.get(id) ?? source(id, hash), top, changes, stamp);
   for (;;) {
     const step = steps.next();
     if (step.done === true) return step.value;
@@ -92,22 +93,22 @@ async function readAhead(
   slices: Slices,
 ): Promise<Map<string, Buffer>> {
   const ahead = new Map<string, Buffer>();
-  const wanted: string[] = [];
+  const wanted: LocatedPage[] = [];
   let last: LocatedPage | null = null;
   let seen = 0;
   for (const { key } of changes) {
     // Sorted changes: those of one page follow each other.
     if (last !== null && hasPrefix(key, last.prefix, last.bits)) continue;
     last = locatePage(source, top, key);
-    if (last !== null && !isCached(last.id)) wanted.push(last.id);
+    if (last !== null && !isCached(last.id)) wanted.push(last);
     if ((++seen & 31) === 0 && slices.over) await slices.giveWay();
   }
   for (let i = 0; i < wanted.length; i += READ_AHEAD) {
-    const ids = wanted.slice(i, i + READ_AHEAD);
+    const pages = wanted.slice(i, i + READ_AHEAD);
     slices.pause();
-    const found = await store.getMany(ids.map(nodeKey));
+    const found = await store.getMany(pages.map(({ id }) => nodeKey(id)));
     slices.begin();
-    for (const [at, bytes] of found.entries()) if (bytes !== undefined) ahead.set(ids[at] as string, bytes);
+    for (const [at, { id, hash }] of pages.entries()) ahead.set(id, checkedNode(id, hash, found[at]));
   }
   return ahead;
 }

@@ -10,7 +10,9 @@ import { decodeInner, innerId, nodeId, type InnerNode } from './inner_node.ts';
 import type { StoreSnapshot } from './key_value_store.ts';
 import type { Top } from './merkle_tree.ts';
 import { lastDelete, pageCount, pageEntries, type PageEntry } from './page.ts';
+import { StoreDamageError } from './store_damage.ts';
 import { nodeKey, recordKey } from './store_keys.ts';
+import { unsealNode } from './stored_node.ts';
 import {
   FINGERPRINT_BYTES,
   beginAnswer,
@@ -30,6 +32,7 @@ import {
   type TopAnswer,
   type TransferRequest,
 } from './transfer_messages.ts';
+import { checkedRecord } from './verified_reads.ts';
 
 export interface DonorOptions {
   /** Checkpoints served at once, the newest among them. */
@@ -116,7 +119,8 @@ export class Donor {
   }
 
   /**
-   * Answers a request (transfer_messages.ts); never rejects for what is in it. Rejects when the database fails or closes.
+   * Answers a request (transfer_messages.ts); never rejects for what is in it. Rejects when the database fails or closes,
+   * and with StoreDamageError when it has not what was written: the fetcher would notice, but then nobody here would know.
    */
   async serve(request: Buffer): Promise<Buffer> {
     const decoded = decodeRequest(request);
@@ -172,7 +176,7 @@ export class Donor {
   ): Promise<{ answered: number; followers: NodeRequest[] }> {
     const { since } = request;
     const followers: NodeRequest[] = [];
-    const nodes = await snapshot.getMany(items.map((item) => nodeKey(idOf(item))));
+    const nodes = await nodesOf(snapshot, items);
     // Which records go along: their values are read all at once, as far as the answer has room.
     const told: PageEntry[][] = [];
     const keys: Buffer[] = [];
@@ -212,6 +216,18 @@ export class Donor {
   }
 }
 
+async function nodesOf(snapshot: StoreSnapshot, items: readonly NodeRequest[]): Promise<(Buffer | undefined)[]> {
+  const ids = items.map(idOf);
+  const stored = await snapshot.getMany(ids.map(nodeKey));
+  return stored.map((bytes, i) => {
+    if (bytes === undefined) return undefined;
+    const id = ids[i] as string;
+    const node = unsealNode(id, bytes);
+    if (node === null) throw new StoreDamageError('node', `the node ${Buffer.from(id, 'latin1').toString('hex')} of the Merkle tree has a wrong checksum`);
+    return node;
+  });
+}
+
 function placeOf(top: NonNullable<Top>): NodePlace {
   if (top.kind === 'page') return { kind: 'page', bits: 0, prefix: Buffer.alloc(0) };
   return { kind: 'inner', bits: top.nibbles * 4, prefix: top.prefix };
@@ -239,10 +255,8 @@ function pageAnswer(
   since: number,
 ): PageAnswer {
   const records: { key: Buffer; value: Buffer }[] = [];
-  for (const [i, { key }] of entries.entries()) {
-    const value = values[from + i];
-    if (value === undefined) throw new Error(`the database has no record for the key ${key.toString('hex')} of its tree`);
-    records.push({ key, value });
+  for (const [i, { key, hash }] of entries.entries()) {
+    records.push({ key, value: checkedRecord(key, hash.latin1Slice(), values[from + i]) });
   }
   const complete = full || entries.length === pageCount(page);
   return { kind: 'page', records, complete, fingerprints: !complete && lastDelete(page) >= since ? fingerprintsOf(page) : null };

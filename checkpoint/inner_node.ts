@@ -169,6 +169,18 @@ export function writeHead(bytes: Buffer, places: readonly (Place | null)[], pref
   return at;
 }
 
+/** The hash of an encoded node. */
+export function hashOfInner(bytes: Buffer): Buffer {
+  const { slots } = decodeInner(bytes);
+  const hashes: Buffer[] = [];
+  let children = 0;
+  for (const child of slots) {
+    hashes.push(child === null ? ABSENT : child.hash);
+    if (child !== null) children++;
+  }
+  return innerHash(bytes.subarray(0, bytes.length - CHILD * children), hashes);
+}
+
 export interface BuiltInner {
   readonly bytes: Buffer;
   readonly child: InnerChild;

@@ -1,5 +1,6 @@
 /** What the record store asks of the database under it. level_store.ts implements it; tests wrap it to make it fail. */
 
+/** Both reject or throw with StoreDamageError when the database has noticed that it is damaged. */
 export interface StoreReader {
   getSync(key: Buffer): Buffer | undefined;
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
@@ -13,7 +14,7 @@ export interface StoreSnapshot extends StoreReader {
 export interface WriteBatch {
   put(key: Buffer, value: Buffer): void;
   delete(key: Buffer): void;
-  /** All of it or nothing, and on the disk when this resolves. */
+  /** All of it or nothing, and on the disk when this resolves. Rejects with StoreDamageError as reads do. */
   write(): Promise<void>;
   /** For a batch that will not be written. */
   discard(): Promise<void>;
@@ -22,6 +23,11 @@ export interface WriteBatch {
 export interface KeyValueStore extends StoreReader {
   batch(): WriteBatch;
   snapshot(): StoreSnapshot;
+  /**
+   * All keys and values from `start` on, below `end`, in order; for repairs, which go on where the database itself finds
+   * damage: what it cannot read it leaves out, and then rejects at the end.
+   */
+  entries(start: Buffer, end: Buffer): AsyncIterable<readonly [Buffer, Buffer]>;
   isEmpty(): Promise<boolean>;
   /**
    * After a failed write, before the next one: a write that failed may have left a torn record in the database's log,

@@ -1,7 +1,9 @@
 /** The one file that knows `level`. */
 import { readdir } from 'node:fs/promises';
 import { Level } from 'level';
-import type { ClassicLevel } from 'classic-level';
+import { ClassicLevel } from 'classic-level';
+import { checkTables, isolateDamage } from './level_tables.ts';
+import { StoreDamageError } from './store_damage.ts';
 import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type StoreSnapshot, type WriteBatch } from './key_value_store.ts';
 
 type Database = ClassicLevel<Buffer, Buffer>;
@@ -18,6 +20,7 @@ export interface LevelOptions {
 const HOLDS_DATA = /^(?:\d+\.(?:ldb|sst|log)|MANIFEST-\d+)$/;
 
 const SYNC = { sync: true } as const;
+const SMALL: LevelOptions = { blockCacheBytes: 1 << 20, writeBufferBytes: 16 << 20 };
 
 export class LevelStore implements KeyValueStore {
   readonly #directory: string;
@@ -30,15 +33,44 @@ export class LevelStore implements KeyValueStore {
     this.#db = db;
   }
 
+  /** Rejects with StoreOpenError, also when a table of the database is damaged. */
   static async open(directory: string, options: LevelOptions): Promise<LevelStore> {
+    await refuseDamaged(directory);
     return new LevelStore(directory, options, await openDatabase(directory, options));
   }
 
+  /**
+   * What LevelDB can save of a database that it does not open any more: tables and logs as far as they can be read. Some of
+   * it may be older than what was lost, so nothing of it is relied on unless a tree says so. Rejects when it cannot.
+   */
+  static async salvage(directory: string): Promise<void> {
+    await isolateDamage(directory, await checkTables(directory));
+    try {
+      // Opening reads the log with its checksums and makes tables of it; LevelDB's repair would not look at them.
+      await (await openDatabase(directory, SMALL)).close();
+    } catch (error) {
+      // It does not open: this is what the repair is for.
+      if (!(error instanceof StoreOpenError) || error.code !== 'damaged') throw error;
+    }
+    await ClassicLevel.repair(directory);
+  }
+
   getSync(key: Buffer): Buffer | undefined {
-    return this.#db.getSync(key);
+    try {
+      return this.#db.getSync(key);
+    } catch (error) {
+      throw noticed(error);
+    }
   }
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
-    return this.#db.getMany(keys);
+    return this.#db.getMany(keys).catch(rethrown);
+  }
+  async *entries(start: Buffer, end: Buffer): AsyncGenerator<readonly [Buffer, Buffer]> {
+    try {
+      yield* this.#db.iterator({ gte: start, lt: end, fillCache: false });
+    } catch (error) {
+      throw noticed(error);
+    }
   }
   batch(): WriteBatch {
     return new LevelBatch(this.#db.batch());
@@ -72,7 +104,7 @@ class LevelBatch implements WriteBatch {
     this.#batch.del(key);
   }
   write(): Promise<void> {
-    return this.#batch.write(SYNC);
+    return this.#batch.write(SYNC).catch(rethrownByWrite);
   }
   discard(): Promise<void> {
     return this.#batch.close();
@@ -89,14 +121,39 @@ class LevelSnapshot implements StoreSnapshot {
     this.#options = { snapshot };
   }
   getSync(key: Buffer): Buffer | undefined {
-    return this.#db.getSync(key, this.#options);
+    try {
+      return this.#db.getSync(key, this.#options);
+    } catch (error) {
+      throw noticed(error);
+    }
   }
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
-    return this.#db.getMany(keys, this.#options);
+    return this.#db.getMany(keys, this.#options).catch(rethrown);
   }
   close(): Promise<void> {
     return this.#snapshot.close();
   }
+}
+
+/** An error of reading: a block that LevelDB finds corrupt, a sector that the disk cannot read, a table that has gone. */
+function noticed(error: unknown): unknown {
+  return asDamage(error, (at) => hasCode(at, 'LEVEL_CORRUPTION') || (/IO error/.test(at.message) && !/Too many open files/.test(at.message)));
+}
+function rethrown(error: unknown): never {
+  throw noticed(error);
+}
+/** A write is refused with "corruption" once a compaction has met it; its I/O errors are those of writing. */
+function rethrownByWrite(error: unknown): never {
+  throw asDamage(error, (at) => hasCode(at, 'LEVEL_CORRUPTION'));
+}
+function hasCode(error: Error, code: string): boolean {
+  return 'code' in error && error.code === code;
+}
+function asDamage(error: unknown, isDamage: (at: Error) => boolean): unknown {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if (isDamage(at)) return new StoreDamageError('database', `the database says: ${at.message}`, { cause: error });
+  }
+  return error;
 }
 
 async function openDatabase(directory: string, options: LevelOptions): Promise<Database> {
@@ -113,6 +170,13 @@ async function openDatabase(directory: string, options: LevelOptions): Promise<D
     throw explain(directory, error);
   }
   return db;
+}
+
+async function refuseDamaged(directory: string): Promise<void> {
+  const [first, ...more] = await checkTables(directory);
+  if (first === undefined) return;
+  const where = first.trailers === null ? 'cannot be read' : `has ${first.trailers.length} blocks with wrong checksums`;
+  throw new StoreOpenError('damaged', `${directory} is damaged (the table ${first.name} ${where}${more.length > 0 ? `, and ${more.length} others are damaged too` : ''}): ${MOVE_AWAY}`);
 }
 
 /** LevelDB takes a directory without CURRENT for a new database, and removes the tables that it finds in it. */

@@ -33,8 +33,8 @@ import {
   type Run,
 } from './page.ts';
 
-/** The bytes of a node of the tree that is being read; asserts when there is none. */
-export type NodeSource = (id: string) => Buffer;
+/** The bytes of a node of the tree that is being read; `hash` is what the node above says of it. Throws when there is no such node. */
+export type NodeSource = (id: string, hash: Buffer) => Buffer;
 
 /** A tree: its top node, or null when there are no records. A page as the top covers everything. */
 export type Top = Child | null;
@@ -111,8 +111,8 @@ class Update {
   #change(i: number): Change {
     return this.#changes[i] as Change;
   }
-  #read(id: string): Buffer {
-    return this.puts.get(id) ?? this.#source(id);
+  #read(id: string, hash: Buffer): Buffer {
+    return this.puts.get(id) ?? this.#source(id, hash);
   }
   #put(id: string, bytes: Buffer): void {
     this.puts.set(id, bytes);
@@ -138,7 +138,7 @@ class Update {
 
   *#page(child: PageChild, bits: number, i: number, j: number): Generator<void, PageChild | null | Overfull> {
     const id = nodeId(PAGE, prefixOf(this.#change(i).key, bits), bits);
-    const merged = mergePage(this.#read(id), this.#changes, i, j, this.#stamp);
+    const merged = mergePage(this.#read(id, child.hash), this.#changes, i, j, this.#stamp);
     yield;
     if (!merged.changed) return child;
     if (merged.count === 0) {
@@ -168,7 +168,7 @@ class Update {
       // It stands in another slot now: a new stamp, so that a fetcher is told.
       slots[prefixNibble(child.prefix, nibbles)] = { ...child, stamp: this.#stamp };
     } else {
-      slots = decodeInner(this.#read(innerId(child))).slots;
+      slots = decodeInner(this.#read(innerId(child), child.hash)).slots;
     }
     let changed = parted;
     let shrunk = false;
@@ -328,11 +328,11 @@ class Update {
       if (child === null) continue;
       if (child.kind === 'page') {
         const id = nodeId(PAGE, slotPrefix(prefix, nibbles, slot), slotBits(nibbles, child.span));
-        runs.push(wholeRun(this.#read(id)));
+        runs.push(wholeRun(this.#read(id, child.hash)));
         this.#delete(id);
       } else {
         const id = innerId(child);
-        this.#gather(runs, decodeInner(this.#read(id)).slots, child.prefix, child.nibbles, 0, 16);
+        this.#gather(runs, decodeInner(this.#read(id, child.hash)).slots, child.prefix, child.nibbles, 0, 16);
         this.#delete(id);
       }
     }

@@ -79,6 +79,23 @@ export function pageEntries(page: Buffer): PageEntry[] {
   return out;
 }
 
+/** The record hash of a key, as 32 code units; undefined: the page has no such record. */
+export function hashOfRecord(page: Buffer, key: Buffer): string | undefined {
+  const { length } = key;
+  const last = key[length - 1];
+  const end = hintsOf(page);
+  for (let at = HEADER; at < end; ) {
+    const found = page.readUInt16BE(at);
+    const hashAt = at + 2 + found;
+    // Most keys of a page differ in length or in the last byte: a native call for the few others.
+    if (found === length && (length === 0 || page[hashAt - 1] === last) && page.compare(key, 0, length, at + 2, hashAt) === 0) {
+      return page.latin1Slice(hashAt, hashAt + HASH_BYTES);
+    }
+    at = hashAt + HASH_BYTES;
+  }
+  return undefined;
+}
+
 /** The first key of a page that is not empty. */
 export function firstKey(page: Buffer): Buffer {
   return page.subarray(HEADER + 2, HEADER + 2 + page.readUInt16BE(HEADER));

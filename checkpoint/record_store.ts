@@ -23,13 +23,16 @@ import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, 
 import { MAX_EXTRA_BYTES, rootHash } from './hashes.ts';
 import { isInnerId } from './inner_node.ts';
 import { assertKey } from './key_bits.ts';
-import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type StoreReader } from './key_value_store.ts';
+import type { KeyValueStore, StoreReader } from './key_value_store.ts';
 import { LevelStore } from './level_store.ts';
 import { deleteChange, putChange, recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import { Overlay } from './overlay.ts';
 import { rangeOf } from './range.ts';
 import { Slices } from './slices.ts';
-import { FORMAT_VERSION, META_KEY, decodeMeta, encodeMeta, nodeKey, recordKey, type Meta } from './store_keys.ts';
+import { nodeKey, type Meta } from './store_keys.ts';
+import { readMeta } from './store_meta.ts';
+import { checkedNode } from './stored_node.ts';
+import { VerifiedReads } from './verified_reads.ts';
 
 export interface RecordStoreOptions {
   readonly directory: string;
@@ -102,10 +105,12 @@ export class RecordStore implements Table {
   #working: Promise<unknown> = Promise.resolve();
   #needsReopen = false;
   #figures = { takes: 0, failedTakes: 0, lastTakeMs: 0, lastTakeBusyMs: 0, lastTakeLongestMs: 0, lastTakeRecords: 0, lastTakeNodeBytes: 0 };
-  readonly #source: NodeSource = (id) => this.#node(id);
+  readonly #source: NodeSource = (id, hash) => this.#node(id, hash);
+  readonly #reads: VerifiedReads;
 
   private constructor(store: KeyValueStore, meta: Meta, options: RecordStoreOptions) {
     this.#store = store;
+    this.#reads = new VerifiedReads(store, this.#source);
     this.#nodeReader = store;
     this.#options = options;
     this.#sliceMs = options.sliceMs ?? 2;
@@ -186,16 +191,16 @@ export class RecordStore implements Table {
     if (this.#top === null) return undefined;
     const cached = this.#values.get(id);
     if (cached !== undefined) return cached;
-    const value = this.#store.getSync(recordKey(id));
+    const value = this.#reads.get(this.#top, id);
     if (value !== undefined) this.#values.set(id, value);
     return value;
   }
 
-  #node(id: string): Buffer {
+  // Verified when it comes into the cache; what is in there is of the present tree.
+  #node(id: string, hash: Buffer): Buffer {
     const cached = this.#nodes.get(id);
     if (cached !== undefined) return cached;
-    const bytes = this.#nodeReader.getSync(nodeKey(id));
-    assert(bytes !== undefined, `the tree has no node ${Buffer.from(id, 'latin1').toString('hex')}: the database is damaged`);
+    const bytes = checkedNode(id, hash, this.#nodeReader.getSync(nodeKey(id)));
     this.#nodes.set(id, bytes);
     return bytes;
   }
@@ -336,9 +341,10 @@ export class RecordStore implements Table {
       const { update } = result;
       for (const id of update.deletes) this.#nodes.delete(id);
       for (const [id, bytes] of update.puts) {
-        // Pages are cached when they are read: most of them never are.
+        // Pages are cached when they are read: most of them never are. One that was goes on being used; its new bytes are
+        // a part of a large block, which a copy does not keep alive.
         if (isInnerId(id)) this.#nodes.set(id, bytes);
-        else this.#nodes.delete(id);
+        else if (this.#nodes.get(id) !== undefined) this.#nodes.set(id, Buffer.from(bytes));
       }
       this.#top = update.top;
       this.#state = result.meta.state;
@@ -432,33 +438,4 @@ async function changesOf(overlay: Overlay, slices: Slices): Promise<RecordChange
     if ((changes.length & 31) === 0 && slices.over) await slices.giveWay();
   }
   return changes;
-}
-
-async function readMeta(store: KeyValueStore, directory: string, initialExtra: Buffer): Promise<Meta> {
-  const bytes = store.getSync(META_KEY);
-  if (bytes === undefined) {
-    if (!(await store.isEmpty())) {
-      throw new StoreOpenError('foreign', `${directory} holds a database of another program, or one that has lost its own description: put the right one back, or ${MOVE_AWAY}`);
-    }
-    const op = opNumber(0);
-    const meta: Meta = { top: null, state: { kind: 'checkpoint', info: { op, root: rootHash(op, 0, initialExtra, null), extra: initialExtra, count: 0 } } };
-    const batch = store.batch();
-    batch.put(META_KEY, encodeMeta(meta));
-    await batch.write();
-    return meta;
-  }
-  const decoded = decodeMeta(bytes);
-  if (decoded === 'foreign') {
-    throw new StoreOpenError('foreign', `${directory} holds a database of another program, or one that has lost its own description: put the right one back, or ${MOVE_AWAY}`);
-  }
-  if ('version' in decoded) {
-    throw new StoreOpenError(
-      'version',
-      `${directory} has records of format ${decoded.version}, this program reads format ${FORMAT_VERSION}: use the program that wrote it, or ${MOVE_AWAY}`,
-    );
-  }
-  if (!decoded.ok) {
-    throw new StoreOpenError('damaged', `${directory} is damaged (${decoded.reason}): ${MOVE_AWAY}`);
-  }
-  return decoded.value;
 }

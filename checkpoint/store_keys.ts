@@ -6,6 +6,7 @@
  *   'r' | key       a record
  */
 import { DecodeError, Writer, decodeAll, type Decoded, type Reader } from '../lib/bytes.ts';
+import { crc32 } from '../lib/hash.ts';
 import { digest, opNumber, type OpNumber } from '../lib/ids.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { HASH_BYTES, INNER, PAGE, rootHash } from './hashes.ts';
@@ -15,6 +16,9 @@ import type { Top } from './merkle_tree.ts';
 export const META_KEY: Buffer = Buffer.from('m');
 const NODE = 'n'.charCodeAt(0);
 const RECORD = 'r'.charCodeAt(0);
+/** All records lie from the one up to the other. */
+export const RECORDS_START: Buffer = Buffer.of(RECORD);
+export const RECORDS_END: Buffer = Buffer.of(RECORD + 1);
 
 export function nodeKey(id: string): Buffer {
   const key = Buffer.allocUnsafe(1 + id.length);
@@ -29,7 +33,10 @@ export function recordKey(id: string): Buffer {
   return key;
 }
 
-export const FORMAT_VERSION = 1;
+/** 2: nodes and the meta record have checksums. */
+export const FORMAT_VERSION = 2;
+/** The last version whose meta record had none. */
+const UNCHECKED_VERSION = 1;
 const MAGIC = 'vrfs records';
 
 /** Always describes the records that lie beside it: it is written in one batch with them. */
@@ -70,15 +77,20 @@ export function encodeMeta(meta: Meta): Buffer {
     w.u8(1).u48(meta.state.base);
   }
   encodeTop(w, meta.top);
-  return w.finish();
+  const bytes = w.finish();
+  return Buffer.concat([bytes, new Writer(4).u32(crc32(bytes)).finish()]);
 }
 
 /** 'foreign': not ours; otherwise the version that it has, or the meta. */
 export function decodeMeta(bytes: Buffer): 'foreign' | { readonly version: number } | Decoded<Meta> {
   if (bytes.length < MAGIC.length + 2 || bytes.latin1Slice(0, MAGIC.length) !== MAGIC) return 'foreign';
   const version = bytes.readUInt16BE(MAGIC.length);
+  if (version === UNCHECKED_VERSION) return { version };
+  const end = bytes.length - 4;
+  const body = bytes.subarray(0, end);
+  if (end < 0 || bytes.readUInt32BE(end) !== crc32(body)) return { ok: false, reason: 'the checksum of its description is wrong' };
   if (version !== FORMAT_VERSION) return { version };
-  return decodeAll(bytes, (r) => {
+  return decodeAll(body, (r) => {
     r.raw(MAGIC.length + 2);
     const kind = r.u8();
     if (kind > 1) throw new DecodeError(`unknown state ${kind}`);

@@ -7,6 +7,7 @@ import type { NodeSource, Top } from './merkle_tree.ts';
 
 export interface LocatedPage extends Range {
   readonly id: string;
+  readonly hash: Buffer;
 }
 
 /** The page that a key belongs to; null when its range is empty. */
@@ -16,7 +17,7 @@ export function locatePage(source: NodeSource, top: Top, key: Buffer): LocatedPa
   let known = 0;
   while (child !== null && child.kind === 'inner') {
     if (matchingNibbles(key, child.prefix, child.nibbles, known) < child.nibbles) return null;
-    const node = source(innerId(child));
+    const node = source(innerId(child), child.hash);
     const slot = slotOf(node, keyNibble(key, child.nibbles));
     if (slot < 0) return null;
     known = child.nibbles;
@@ -27,7 +28,7 @@ export function locatePage(source: NodeSource, top: Top, key: Buffer): LocatedPa
   }
   if (child === null) return null;
   const prefix = prefixOf(key, bits);
-  return { id: nodeId(PAGE, prefix, bits), prefix, bits };
+  return { id: nodeId(PAGE, prefix, bits), hash: child.hash, prefix, bits };
 }
 
 /** The slot that names the child in which a nibble falls; -1 when it is empty there. */
@@ -54,7 +55,7 @@ export class KeyCursor {
     this.#source = source;
     this.#start = start;
     if (top === null) return;
-    if (top.kind === 'page') this.#keys = pageKeysFrom(source(nodeId(PAGE, Buffer.alloc(0), 0)), start);
+    if (top.kind === 'page') this.#keys = pageKeysFrom(source(nodeId(PAGE, Buffer.alloc(0), 0), top.hash), start);
     else this.#enter(top);
   }
 
@@ -77,14 +78,14 @@ export class KeyCursor {
       }
       here.slot = slot + child.span;
       const id = nodeId(PAGE, slotPrefix(here.child.prefix, here.child.nibbles, slot), slotBits(here.child.nibbles, child.span));
-      this.#keys = pageKeysFrom(this.#source(id), this.#start);
+      this.#keys = pageKeysFrom(this.#source(id, child.hash), this.#start);
       this.#at = 0;
     }
   }
 
   // A node that lies wholly before the start is not entered; one around it is entered at the start's slot.
   #enter(child: InnerChild): void {
-    const node = this.#source(innerId(child));
+    const node = this.#source(innerId(child), child.hash);
     const shared = matchingNibbles(this.#start, child.prefix, child.nibbles, 0);
     let slot = 0;
     if (shared === nodeNibbles(node)) {
@@ -104,7 +105,7 @@ export function findInner(source: NodeSource, top: Top, prefix: Buffer, nibbles:
   while (child !== null && child.kind === 'inner') {
     if (child.nibbles > nibbles || !prefixExtends(prefix, nibbles * 4, child.prefix, child.nibbles * 4)) return null;
     if (child.nibbles === nibbles) return child;
-    child = childAt(source(innerId(child)), prefixNibble(prefix, child.nibbles));
+    child = childAt(source(innerId(child), child.hash), prefixNibble(prefix, child.nibbles));
   }
   return null;
 }
@@ -117,7 +118,7 @@ export function findPage(source: NodeSource, top: Top, prefix: Buffer, bits: num
   while (child !== null && child.kind === 'inner') {
     const own: number = child.nibbles * 4;
     if (own >= bits || !prefixExtends(prefix, bits, child.prefix, own)) return null;
-    const node = source(innerId(child));
+    const node = source(innerId(child), child.hash);
     const below: Child | null = childAt(node, prefixNibble(prefix, child.nibbles));
     if (bits - own <= 4) return below !== null && below.kind === 'page' && slotBits(child.nibbles, below.span) === bits ? below : null;
     child = below;
@@ -139,7 +140,7 @@ export interface Range {
 export function recordsInRange(source: NodeSource, top: Top, range: Range, except: Range | null, limit: number): RangeRecord[] {
   const out: RangeRecord[] = [];
   if (top === null) return out;
-  if (top.kind === 'page') collectPage(source(nodeId(PAGE, Buffer.alloc(0), 0)), range, except, out);
+  if (top.kind === 'page') collectPage(source(nodeId(PAGE, Buffer.alloc(0), 0), top.hash), range, except, out);
   else collect(source, top, range, except, limit, out);
   return out;
 }
@@ -158,7 +159,7 @@ function collect(source: NodeSource, at: InnerChild, range: Range, except: Range
   const wanted = (prefix: Buffer, bits: number): boolean =>
     meets(prefix, bits, range) && (except === null || !prefixExtends(prefix, bits, except.prefix, except.bits));
   if (!wanted(at.prefix, at.nibbles * 4)) return;
-  const slots: Slots = decodeInner(source(innerId(at))).slots;
+  const slots: Slots = decodeInner(source(innerId(at), at.hash)).slots;
   for (let slot = 0; slot < 16 && out.length < limit; slot++) {
     const child = slots[slot] as Child | null;
     if (child === null) continue;
@@ -168,6 +169,6 @@ function collect(source: NodeSource, at: InnerChild, range: Range, except: Range
     }
     const prefix = slotPrefix(at.prefix, at.nibbles, slot);
     const bits = slotBits(at.nibbles, child.span);
-    if (wanted(prefix, bits)) collectPage(source(nodeId(PAGE, prefix, bits)), range, except, out);
+    if (wanted(prefix, bits)) collectPage(source(nodeId(PAGE, prefix, bits), child.hash), range, except, out);
   }
 }

@@ -26,7 +26,7 @@ export interface VerifiedInner {
 export function verifyInner(source: NodeSource, top: Top, wanted: NodePlace & { readonly hash: Buffer }, answer: InnerAnswer): VerifiedInner | null {
   const nibbles = wanted.bits >> 2;
   const child = findInner(source, top, wanted.prefix, nibbles);
-  const own = child === null ? null : source(innerId(child));
+  const own = child === null ? null : source(innerId(child), child.hash);
   const places: (Place | null)[] = [];
   const hashes: Buffer[] = [];
   for (const [slot, told] of answer.slots.entries()) {

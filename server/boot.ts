@@ -13,6 +13,8 @@ import type { ServerConfig } from './config.ts';
 import { DataDirectoryError, openDataDirectory, type DataDirectory } from './data_directory.ts';
 import { DiskJournal, MemoryJournal } from './journal.ts';
 import type { Log } from './log.ts';
+import { isDamage, repairDamage } from './record_repair.ts';
+import type { DamageReport } from './running_replica.ts';
 
 export interface JournalEvents {
   readonly onDurable: (ticket: number) => void;
@@ -26,6 +28,8 @@ export interface Boot {
   readonly state: BootState;
   /** Bytes of the last write that a crash had torn; cut. */
   readonly tornBytes: number;
+  /** The records could not be opened as they were. */
+  readonly damage: DamageReport | null;
 }
 
 /** Rejects with an error whose message says what is wrong with the directory and what to do. */
@@ -38,15 +42,27 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
   try {
     for (const warning of data.warnings) log.warn(warning);
     refuse(data, config);
-    const store = await RecordStore.open({ directory: data.records, cacheBytes: config.cacheBytes });
+    const { store, damage } = await openRecords(data.records, config, log);
     opened.push(store);
     const state = stateOf(store.checkpoint, data, log);
     const found = await openJournal(data, state ?? data.superblock.checkpoint, config, log, events);
-    return { data, store, journal: found.journal, tornBytes: found.tornBytes, state: { superblock: data.superblock, log: found.log, state } };
+    return { data, store, journal: found.journal, tornBytes: found.tornBytes, damage, state: { superblock: data.superblock, log: found.log, state } };
   } catch (error) {
     for (const resource of opened.reverse()) await resource.close();
     throw error;
   }
+}
+
+async function openRecords(directory: string, config: ServerConfig, log: Log): Promise<{ store: RecordStore; damage: DamageReport | null }> {
+  const options = { directory, cacheBytes: config.cacheBytes };
+  let damage: DamageReport | null = null;
+  try {
+    return { store: await RecordStore.open(options), damage };
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    damage = await repairDamage(directory, error, log, true);
+  }
+  return { store: await RecordStore.open(options), damage };
 }
 
 /**
@@ -56,7 +72,7 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
  */
 function stateOf(found: CheckpointInfo | null, data: DataDirectory, log: Log): CheckpointId | null {
   if (found === null) {
-    log.warn('a transfer of the state was interrupted: it is taken up again');
+    log.warn('the records are between two checkpoints, by a transfer that was interrupted or a repair: what is missing is fetched from the other replicas');
     return null;
   }
   if (found.op === 0 && found.extra.length === 0) {

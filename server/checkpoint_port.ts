@@ -6,6 +6,7 @@
 import { Agent, request } from 'undici';
 import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
 import { FetchFailed, TargetGone, type DonorConnection, type FetchOptions, type FetchReport } from '../checkpoint/fetch_report.ts';
+import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert } from '../lib/assert.ts';
 import type { Digest, MemberId, OpNumber } from '../lib/ids.ts';
 import type { Table } from '../lib/table.ts';
@@ -71,6 +72,7 @@ export interface StoreCheckpointsOptions {
   readonly onDurable: (id: CheckpointId) => void;
   readonly onInstalled: (id: CheckpointId, report: TransferReport) => void;
   readonly onFetchFailed: (reason: string) => void;
+  /** A StoreDamageError, which the process has a remedy for, or what it ends with. */
   readonly fatal: (error: Error) => void;
 }
 
@@ -91,7 +93,7 @@ export class StoreCheckpoints implements CheckpointPort {
     this.#track(store.take(at.op, encodeExtra(at)).then(
       (info) => { if (!this.#abort.signal.aborted) onDurable({ ...at, root: info.root }); },
       (error: unknown) => {
-        fatal(new Error(`the checkpoint of op ${at.op} could not be written: ${reasonOf(error)}. What was acknowledged is in the journal; make room or check the disk, then start the replica again`, { cause: error }));
+        fatal(error instanceof StoreDamageError ? error : new Error(`the checkpoint of op ${at.op} could not be written: ${reasonOf(error)}. What was acknowledged is in the journal; make room or check the disk, then start the replica again`, { cause: error }));
       },
     ));
   }
@@ -107,7 +109,7 @@ export class StoreCheckpoints implements CheckpointPort {
       (error: unknown) => {
         if (this.#abort.signal.aborted) return;
         if (error instanceof TargetGone || error instanceof FetchFailed) onFetchFailed(error.message);
-        else fatal(new Error(`the state could not be taken over from the peers: ${reasonOf(error)}`, { cause: error }));
+        else fatal(error instanceof StoreDamageError ? error : new Error(`the state could not be taken over from the peers: ${reasonOf(error)}`, { cause: error }));
       },
     ));
   }

@@ -26,13 +26,14 @@ import { syncDirectory } from './segment_files.ts';
 import { formatSuperblock, readSuperblock } from './superblock_file.ts';
 
 export const DATA_FORMAT = 'vrfs-data';
-export const DATA_VERSION = 1;
+/** 2: checksums of nodes in records/; views with their epoch in journal and superblock. */
+export const DATA_VERSION = 2;
 const VERSION_NAME = 'VERSION';
 
 /** The directory cannot be used as it is; the message says why and what to do. */
 export class DataDirectoryError extends Error {
   override readonly name = 'DataDirectoryError';
-  readonly code: 'missing' | 'empty' | 'notOurs' | 'newer' | 'otherGroup' | 'otherMember' | 'notEmpty';
+  readonly code: 'missing' | 'empty' | 'notOurs' | 'newer' | 'older' | 'otherGroup' | 'otherMember' | 'notEmpty';
 
   constructor(code: DataDirectoryError['code'], message: string) {
     super(message);
@@ -166,6 +167,10 @@ function parseVersion(root: string, text: string): Version {
   const newer = z.object({ format: z.literal(DATA_FORMAT), version: z.number().gt(DATA_VERSION) }).safeParse(json);
   if (newer.success) {
     throw new DataDirectoryError('newer', `${root} was written in format version ${newer.data.version}; this program reads version ${DATA_VERSION}: use a newer vrfs`);
+  }
+  const older = z.object({ format: z.literal(DATA_FORMAT), version: z.number().lt(DATA_VERSION) }).safeParse(json);
+  if (older.success) {
+    throw new DataDirectoryError('older', `${root} was written in format version ${older.data.version}; this program reads version ${DATA_VERSION}, and nothing was changed: run that group with the vrfs that it was made with, make a new one (vrfs new-cluster) with this one, and copy the files from mount to mount`);
   }
   const parsed = Version.safeParse(json);
   if (!parsed.success) {

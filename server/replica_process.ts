@@ -2,8 +2,13 @@
  * A replica as a process: opens what is on disk, gives the replica its ports, feeds it what sockets, disks and the
  * clock have, and ends it. An assertion that fails inside the replica, and an I/O error of journal or superblock, mean
  * that what it knows cannot be relied on any more: nothing is sent or written after that, and the process ends.
+ *
+ * Damaged records have a remedy (record_repair.ts): the replica is dropped at once, the store repaired, and another
+ * replica made of what is on the disk, in the same process; it recovers from the others what is missing.
  */
 import { randomBytes } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert, defined } from '../lib/assert.ts';
 import type { MemberId } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
@@ -11,6 +16,7 @@ import type { Configuration, Member } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
 import type { Clock, ConnectionId, Ports, Random, SuperblockStore } from '../vr/ports.ts';
 import { Replica } from '../vr/replica.ts';
+import type { ReplicaStatus } from '../vr/replica_types.ts';
 import type { Superblock } from '../vr/superblock.ts';
 import { formatAddress, parseAddress, type HostPort } from './address.ts';
 import { boot, type Boot } from './boot.ts';
@@ -20,8 +26,9 @@ import { replicaOptions, type ServerConfig } from './config.ts';
 import { Listener } from './listener.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
 import { PeerLinks } from './peer_links.ts';
+import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
-import type { AttachHttp, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
+import type { AttachHttp, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
 import { SuperblockFile } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
@@ -72,6 +79,13 @@ export class ReplicaProcess implements RunningReplica {
   #bound: HostPort | null = null;
   #parts: Parts | null = null;
   #envelope: Envelope | null = null;
+  #repairing: Promise<void> | null = null;
+  #damages = 0;
+  #lastDamage: DamageReport | null = null;
+  /** Damage that can wait for its repair, and the members that were not heard of since. */
+  #deferred: { readonly damage: StoreDamageError; readonly waitingFor: Set<MemberId> } | null = null;
+  /** What the replica said of itself before its records were found damaged. */
+  #lastStatus: ReplicaStatus | null = null;
 
   constructor(config: ServerConfig, log: Log, options: StartOptions) {
     this.#config = config;
@@ -82,22 +96,43 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   async start(): Promise<void> {
+    try {
+      await this.#bringUp();
+      this.#http = (await this.#options.attachHttp?.(this)) ?? null;
+    } catch (error) {
+      if (this.#parts !== null) await this.stop();
+      throw error;
+    }
+    const { memberId, clusterId } = this;
+    this.#log.info({ memberId, clusterId: clusterId.toString('hex'), address: this.address, httpAddress: this.httpAddress, version: VERSION }, 'replica started');
+  }
+
+  /** Opens what is on the disk, listens, and makes a replica of it; its first reads of the table may find that damaged. */
+  async #bringUp(): Promise<void> {
+    for (;;) {
+      const parts = this.#assemble(await this.#boot());
+      this.#parts = parts;
+      this.#bound = await parts.listener.listen(this.#bound ?? this.#listenAddress(parts.boot));
+      try {
+        this.#makeReplica(parts);
+      } catch (error) {
+        if (!(error instanceof StoreDamageError)) throw error;
+        await this.#mend(parts, error);
+        continue;
+      }
+      this.#tick = setInterval(() => { this.#onTick(); }, TICK_MS);
+      parts.peers.start();
+      return;
+    }
+  }
+
+  async #boot(): Promise<Boot> {
     const booted = await boot(this.#config, this.#log, {
       onDurable: (ticket) => { this.#run((replica) => { replica.onJournalDurable(ticket); }); },
       fatal: this.#fatal,
     });
-    const parts = this.#assemble(booted);
-    this.#parts = parts;
-    try {
-      this.#bound = await parts.listener.listen(this.#listenAddress(booted));
-      this.#begin(parts);
-      this.#http = (await this.#options.attachHttp?.(this)) ?? null;
-    } catch (error) {
-      await this.stop();
-      throw error;
-    }
-    const { memberId, clusterId } = booted.data;
-    this.#log.info({ memberId, clusterId: clusterId.toString('hex'), address: this.address, httpAddress: this.httpAddress, version: VERSION }, 'replica started');
+    if (booted.damage !== null) this.#onRepaired(booted.damage);
+    return booted;
   }
 
   // --- what others see of it -------------------------------------------------------------------------------------------
@@ -132,11 +167,11 @@ export class ReplicaProcess implements RunningReplica {
       clusterId: this.clusterId.toString('hex'),
       version: VERSION,
       pid: process.pid,
-      replica: this.replica.status(),
+      replica: this.#replicaStatus(),
       recovery: recovery.report(),
       store: {
         records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
-        takes: s.takes, lastTakeMs: s.lastTakeMs,
+        takes: s.takes, lastTakeMs: s.lastTakeMs, damages: this.#damages, lastDamage: this.#lastDamage,
       },
       journal: journal.status(),
       links: peers.status(),
@@ -147,7 +182,8 @@ export class ReplicaProcess implements RunningReplica {
 
   health(): Health {
     if (this.#halted) return { ok: false, reason: 'the replica has stopped after an error; see its log' };
-    const s = this.replica.status();
+    if (this.#repairing !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
+    const s = this.#replicaStatus();
     if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
     if (s.status === 'recovering' && s.configuration.durability === 'memory' && this.#sink.counts.has('group-cannot-recover')) {
       return { ok: false, reason: 'so many replicas of this group with durability memory have stopped at once that what it held is gone. Make a new group: vrfs new-cluster, vrfs format and vrfs serve in new directories (with durability disk a group outlives this)' };
@@ -160,8 +196,13 @@ export class ReplicaProcess implements RunningReplica {
     return { ok: true };
   }
 
-  serveCheckpoint(request: Buffer): Promise<Buffer> {
-    return this.#started.store.serve(request);
+  async serveCheckpoint(request: Buffer): Promise<Buffer> {
+    try {
+      return await this.#started.store.serve(request);
+    } catch (error) {
+      if (error instanceof StoreDamageError) this.#repairLater(error);
+      throw error;
+    }
   }
 
   eventCounts(): ReadonlyMap<string, number> {
@@ -174,6 +215,12 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   // --- putting it together ---------------------------------------------------------------------------------------------
+
+  #replicaStatus(): ReplicaStatus {
+    const replica = this.#parts?.replica ?? null;
+    if (replica !== null) return replica.status();
+    return { ...defined(this.#lastStatus ?? undefined, 'the status of a replica that was started'), status: 'recovering', isPrimary: false };
+  }
 
   get #started(): Parts {
     return defined(this.#parts ?? undefined, 'a started replica');
@@ -219,11 +266,11 @@ export class ReplicaProcess implements RunningReplica {
       onInstalled: (id, report) => { this.#installed(id, report, recovery); },
       onFetchFailed: (reason) => { this.#run((replica) => { replica.onStateFetchFailed(reason); }); },
     });
-    return { boot: booted, store, journal, recovery, peers, clients, listener, superblock, donors, checkpoints, replica: null };
+    return { boot: booted, store, journal, recovery, peers, clients, listener, superblock, donors, checkpoints, replica: null, closed: false };
   }
 
-  /** The replica begins: from here on it is fed. */
-  #begin(parts: Parts): void {
+  /** From here on the replica is fed. */
+  #makeReplica(parts: Parts): void {
     const { boot: booted, journal, peers, clients, superblock, checkpoints } = parts;
     const ports: Ports = {
       network: {
@@ -241,8 +288,6 @@ export class ReplicaProcess implements RunningReplica {
       events: this.#sink,
     };
     parts.replica = new Replica(ports, replicaOptions(this.#config), booted.state);
-    this.#tick = setInterval(() => { this.#onTick(); }, TICK_MS);
-    peers.start();
   }
 
   /** Messages are sent under what the newest superblock says. */
@@ -259,7 +304,8 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   #welcome(): Welcome {
-    const { view, configuration, memberId } = this.replica.status();
+    const { boot: booted, replica } = this.#started;
+    const { view, configuration, memberId } = replica?.status() ?? booted.data.superblock;
     return { type: 'welcome', view, configuration, self: memberId, httpAddress: this.httpAddress ?? '' };
   }
 
@@ -268,6 +314,7 @@ export class ReplicaProcess implements RunningReplica {
   // The two hot ones have their own try, so that no closure is made for each message.
   #step(from: Envelope, message: ReplicaMessage, bytes: number): void {
     const parts = this.#started;
+    if (this.#deferred !== null && message.type === 'checkpointNotice') this.#repairIfOthersTakePart(from.sender);
     if (this.#halted || parts.replica === null) return;
     parts.recovery.onMessage(message, bytes);
     try {
@@ -300,9 +347,9 @@ export class ReplicaProcess implements RunningReplica {
 
   #onTick(): void {
     this.#run((replica) => { replica.tick(performance.now()); });
-    const { recovery } = this.#started;
+    const { recovery, replica } = this.#started;
     // Until its new incarnation is durable the replica takes no part.
-    if (recovery.watching && !this.#halted && this.#sink.counts.has('started')) recovery.watch(this.replica.status());
+    if (recovery.watching && !this.#halted && replica !== null && this.#sink.counts.has('started')) recovery.watch(replica.status());
   }
 
   #endTurn(): void {
@@ -328,6 +375,10 @@ export class ReplicaProcess implements RunningReplica {
 
   readonly #fatal = (error: unknown): void => {
     if (this.#halted) return;
+    if (error instanceof StoreDamageError) {
+      this.#onDamage(error);
+      return;
+    }
     this.#halted = true;
     const reason = error instanceof Error ? error : new Error(String(error));
     if (this.#tick !== null) clearInterval(this.#tick);
@@ -337,25 +388,92 @@ export class ReplicaProcess implements RunningReplica {
   };
 
   async #stop(): Promise<void> {
-    const { boot: booted, store, journal, peers, clients, listener, superblock, donors, checkpoints } = this.#started;
-    listener.stopAccepting();
+    // A repair that is under way ends first; it sees that nothing is to be started again.
+    await this.#repairing;
+    const parts = this.#started;
+    parts.listener.stopAccepting();
     await this.#http?.close();
     if (this.#tick !== null) clearInterval(this.#tick);
     this.#endTurn();
     // What was promised to the others is on disk or goes there; nothing new is taken in from here on.
     this.#halted = true;
-    peers.stop();
-    clients.stop();
-    await listener.close();
-    await checkpoints.close();
-    await donors.close();
-    await journal.close();
-    await superblock.close();
-    await store.close();
-    await booted.data.close();
+    await closeParts(parts);
     this.#log.info('replica stopped');
     this.#settleStopped();
   }
+
+  // --- damaged records ---------------------------------------------------------------------------------------------------
+
+  /** From here on nothing is answered or executed, in this very turn. What was promised goes to the disk as in any other stop. */
+  #onDamage(damage: StoreDamageError): void {
+    // What was still under way finds it again.
+    if (this.#repairing !== null) return;
+    const parts = this.#started;
+    this.#lastStatus = this.#replicaStatus();
+    parts.replica = null;
+    this.#deferred = null;
+    if (this.#tick !== null) clearInterval(this.#tick);
+    this.#repairing = this.#repair(parts, damage).catch((error: unknown) => {
+      this.#repairing = null;
+      this.#fatal(new Error(`the records are damaged (${damage.message}) and could not be repaired: ${error instanceof Error ? error.message : String(error)}. Make room or check the disk, then start the replica again`, { cause: error }));
+    });
+  }
+
+  /**
+   * Found for a peer that fetches: nothing here depends on it now, and the peer has other donors. It may take no part yet,
+   * and two such may be more than the group can do without; those that do take part tell of their checkpoints now and then.
+   */
+  #repairLater(damage: StoreDamageError): void {
+    if (this.#deferred !== null || this.#repairing !== null || this.#halted) return;
+    this.#log.error({ damage: damage.message }, `a part of the state that a peer asked for is damaged on this disk: ${damage.message}. The peer asks another; this replica is repaired when all the others take part`);
+    const others = this.configuration().members.map((m) => m.id).filter((id) => id !== this.memberId);
+    this.#deferred = { damage, waitingFor: new Set(others) };
+  }
+
+  #repairIfOthersTakePart(sender: MemberId): void {
+    const deferred = this.#deferred;
+    deferred?.waitingFor.delete(sender);
+    if (deferred?.waitingFor.size === 0) this.#onDamage(deferred.damage);
+  }
+
+  async #repair(parts: Parts, damage: StoreDamageError): Promise<void> {
+    await nextTurn();
+    await this.#mend(parts, damage);
+    if (this.#stopping !== null) return;
+    await this.#bringUp();
+    this.#repairing = null;
+    this.#log.info({ memberId: this.memberId }, 'replica started again after a repair of its records');
+  }
+
+  async #mend(parts: Parts, damage: StoreDamageError): Promise<void> {
+    const last = this.#lastDamage;
+    const again = last !== null && parts.recovery.report().caughtUpMs === null;
+    await closeParts(parts);
+    if (again && last.remedy === 'set aside') {
+      throw new Error('they had just been fetched anew, and are damaged again: this disk or this memory does not keep what is written');
+    }
+    this.#onRepaired(await repairDamage(parts.boot.data.records, damage, this.#log, !again));
+  }
+
+  #onRepaired(damage: DamageReport): void {
+    this.#damages++;
+    this.#lastDamage = damage;
+  }
+}
+
+async function closeParts(parts: Parts): Promise<void> {
+  if (parts.closed) return;
+  parts.closed = true;
+  parts.listener.stopAccepting();
+  parts.peers.stop();
+  parts.clients.stop();
+  await parts.listener.close();
+  await parts.checkpoints.close();
+  await parts.donors.close();
+  await parts.journal.close();
+  await parts.superblock.close();
+  await parts.store.close();
+  await parts.boot.data.close();
 }
 
 interface Parts {
@@ -369,6 +487,7 @@ interface Parts {
   readonly superblock: SuperblockFile;
   readonly donors: DonorClient;
   readonly checkpoints: StoreCheckpoints;
-  /** Null until the port is open. */
+  /** Null until the port is open, and from the moment on in which its records are found damaged. */
   replica: Replica | null;
+  closed: boolean;
 }

@@ -3,6 +3,7 @@
  * Interfaces alone: whoever serves HTTP depends on nothing else of the process.
  */
 import type { Configuration } from '../vr/configuration.ts';
+import type { RepairReport } from '../checkpoint/repair.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 
 /** What a replica that was behind had to fetch of the state, against the size of all of it. Bytes are octets on the wire. */
@@ -51,6 +52,20 @@ export interface StoreStatus {
   /** Checkpoints taken since the boot, and how long the newest took, milliseconds. */
   readonly takes: number;
   readonly lastTakeMs: number;
+  /** How often records were found damaged on the disk since the process began, and the last time. */
+  readonly damages: number;
+  readonly lastDamage: DamageReport | null;
+}
+
+/** Records that were found damaged, and what was done about it. */
+export interface DamageReport {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly damage: string;
+  /** 'repaired': what was damaged was left out, and is fetched. 'set aside': the directory was moved, and all is fetched. */
+  readonly remedy: 'repaired' | 'set aside';
+  readonly report: RepairReport | null;
+  readonly movedTo: string | null;
 }
 
 export interface JournalStatus {

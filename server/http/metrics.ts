@@ -68,6 +68,7 @@ const FAMILIES: readonly Family[] = [
   gauge('store_overlay_bytes', 'Bytes of the records changed since the last durable checkpoint.', (s) => s.store.overlayBytes),
   counter('checkpoints_total', 'Checkpoints taken since the boot.', (s) => s.store.takes),
   gauge('checkpoint_last_seconds', 'How long the newest checkpoint took.', (s) => s.store.lastTakeMs / 1000),
+  counter('store_damages_total', 'Times that records were found damaged on the disk since the process began.', (s) => s.store.damages),
   gauge('journal_segments', 'Segments of the journal.', (s) => s.journal.segments),
   gauge('journal_bytes', 'Bytes of the journal on disk.', (s) => s.journal.bytes),
   counter('journal_groups_total', 'Group commits: one write and one fdatasync each.', (s) => s.journal.groups),

@@ -143,7 +143,7 @@ describe('walking the tree', () => {
       for (const key of all.slice(0, 300)) {
         const page = locatePage(source, c.top, Buffer.from(key, 'latin1'));
         expect(page).not.toBeNull();
-        expect(pageEntries(source(page?.id ?? '')).some((entry) => entry.key.toString('latin1') === key)).toBe(true);
+        expect(pageEntries(source(page?.id ?? '', page?.hash ?? Buffer.alloc(0))).some((entry) => entry.key.toString('latin1') === key)).toBe(true);
       }
     }
   });

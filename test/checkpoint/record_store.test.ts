@@ -2,7 +2,8 @@ import { cpSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { Level } from 'level';
 import { describe, expect, test } from 'vitest';
-import { EMPTY } from '../../lib/bytes.ts';
+import { EMPTY, Writer } from '../../lib/bytes.ts';
+import { crc32 } from '../../lib/hash.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
@@ -46,11 +47,17 @@ describe('opening', () => {
     await other.close();
     await expect(RecordStore.open({ directory: foreign })).rejects.toMatchObject({ code: 'foreign' });
 
-    const newer = temporaryDirectory();
-    const db = new Level(newer, { valueEncoding: 'buffer' });
-    await db.put('m', 'vrfs records\u0000\u0009', { valueEncoding: 'utf8' });
-    await db.close();
-    await expect(RecordStore.open({ directory: newer })).rejects.toMatchObject({ code: 'version', message: expect.stringContaining('format 9') as string });
+    for (const version of [1, 9]) {
+      const another = temporaryDirectory();
+      const db = new Level<string, Buffer>(another, { valueEncoding: 'buffer' });
+      const meta = Buffer.concat([Buffer.from('vrfs records\u0000'), Buffer.of(version)]);
+      // Version 1 had no checksum; all later ones have.
+      await db.put('m', version === 1 ? meta : Buffer.concat([meta, new Writer(4).u32(crc32(meta)).finish()]));
+      await db.close();
+      await expect(RecordStore.open({ directory: another })).rejects.toMatchObject({
+        code: 'version', message: expect.stringMatching(new RegExp(`has records of format ${version}, this program reads format 2: use the program that wrote it`)) as string,
+      });
+    }
 
     const file = join(temporaryDirectory(), 'file');
     writeFileSync(file, '');

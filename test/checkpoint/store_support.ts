@@ -82,6 +82,9 @@ export class FailingStore implements KeyValueStore {
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
     return this.#inner.getMany(keys);
   }
+  entries(start: Buffer, end: Buffer): AsyncIterable<readonly [Buffer, Buffer]> {
+    return this.#inner.entries(start, end);
+  }
   snapshot(): ReturnType<KeyValueStore['snapshot']> {
     return this.#inner.snapshot();
   }

@@ -56,7 +56,7 @@ export function checkTree(c: MemoryCheckpoint): void {
     if (child.kind === 'page') {
       const id = nodeId(PAGE, prefix, bits);
       seen.add(id);
-      const page = source(id);
+      const page = source(id, child.hash);
       const entries = pageEntries(page);
       assert(entries.length === child.records, 'a child counts its records');
       assert(entries.length > 0, 'no page is empty');
@@ -77,7 +77,7 @@ export function checkTree(c: MemoryCheckpoint): void {
     }
     const id = innerId(child);
     seen.add(id);
-    const node = decodeInner(source(id));
+    const node = decodeInner(source(id, child.hash));
     assert(node.nibbles * 4 >= bits, 'a node lies within its range');
     assert(child.records > PAGE_RECORDS, 'an inner node has more records than a page');
     const counts = node.slots.map((s) => s?.records ?? 0);

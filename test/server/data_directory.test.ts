@@ -64,7 +64,7 @@ describe('a data directory', () => {
     expect((await inspect(join(parent, 'data'))).memberId).toBe(1);
   });
 
-  it('is never assumed: missing, empty, foreign and newer ones are refused with the reason and the remedy', async () => {
+  it('is never assumed: missing, empty, foreign, newer and older ones are refused with the reason and the remedy', async () => {
     const parent = await temporaryDirectory();
     await expect(openDataDirectory(join(parent, 'none'))).rejects.toThrow(/there is no data directory .*none; give the right path.*Do not format it anew/);
     await mkdir(join(parent, 'empty'));
@@ -75,12 +75,14 @@ describe('a data directory', () => {
     await mkdir(join(parent, 'other'));
     await writeFile(join(parent, 'other', 'x'), '');
     await expect(openDataDirectory(join(parent, 'other'))).rejects.toThrow(/not a data directory of vrfs/);
-    const version = { format: 'vrfs-data', version: 2, clusterId: CLUSTER_ID.toString('hex'), memberId: 1 };
+    const version = { format: 'vrfs-data', version: 3, clusterId: CLUSTER_ID.toString('hex'), memberId: 1 };
     await writeFile(join(parent, 'other', 'VERSION'), JSON.stringify(version));
-    await expect(openDataDirectory(join(parent, 'other'))).rejects.toThrow(/format version 2; this program reads version 1: use a newer vrfs/);
+    await expect(openDataDirectory(join(parent, 'other'))).rejects.toThrow(/format version 3; this program reads version 2: use a newer vrfs/);
+    await writeFile(join(parent, 'other', 'VERSION'), JSON.stringify({ ...version, version: 1 }));
+    await expect(openDataDirectory(join(parent, 'other'))).rejects.toThrow(/format version 1; this program reads version 2, and nothing was changed: run that group with the vrfs that it was made with/);
     await writeFile(join(parent, 'other', 'VERSION'), 'half a {');
     await expect(openDataDirectory(join(parent, 'other'))).rejects.toThrow(/is not JSON/);
-    await writeFile(join(parent, 'other', 'VERSION'), JSON.stringify({ ...version, version: 1, memberId: -3 }));
+    await writeFile(join(parent, 'other', 'VERSION'), JSON.stringify({ ...version, version: 2, memberId: -3 }));
     await expect(openDataDirectory(join(parent, 'other'))).rejects.toThrow(/memberId/);
   });
 

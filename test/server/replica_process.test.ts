@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
@@ -212,7 +212,7 @@ describe('a replica that cannot go on or start', () => {
     await expectFiles(client, 20);
   });
 
-  it('refuses damaged records, and what it says helps', async () => {
+  it('repairs a damaged database, or fetches everything when it cannot', async () => {
     const group = await TestGroup.make({ flags: { checkpointOps: 20 } });
     await group.startAll();
     const client = await group.client();
@@ -228,11 +228,18 @@ describe('a replica that cannot go on or start', () => {
       await group.stopOne(2);
       const [manifest] = (await readdir(records)).filter((name) => name.startsWith('MANIFEST'));
       await damage(join(records, defined(manifest, 'manifest')));
-      await expect(group.start(2)).rejects.toThrow(/records is damaged \(.*\): move this directory away, it alone, and start the replica again/);
-      await rename(records, `${records}.damaged-${k}`);
-      await group.start(2);
+      const running = await group.start(2);
+      expect(running.status().store, `damage ${k}`).toMatchObject({ damages: 1, lastDamage: { remedy: 'repaired' } });
       await converged(group);
+      expect(running.status().recovery.transfers).toBe(1);
     }
+    // Nothing of it can be read: it is kept, elsewhere, and everything is fetched.
+    await group.stopOne(2);
+    for (const name of await readdir(records)) if (name !== 'lost') await writeFile(join(records, name), 'nothing that a database wrote');
+    const running = await group.start(2);
+    expect(running.status().store.lastDamage).toMatchObject({ remedy: 'set aside', movedTo: `${records}.damaged-1` });
+    expect(await readdir(`${records}.damaged-1`)).toContain('CURRENT');
+    await converged(group);
     await expectFiles(client, 60);
   });
 

@@ -95,7 +95,7 @@ export class FakeReplica implements RunningReplica {
         configuration: this.configuration(), role: 'voter' as const, epochComplete: true, leaseMs: 0, stalenessMs: null, peers: [peer(2), peer(3)],
       },
       recovery: { startedAt: 1, bootCheckpointOp: 30, bootLogEntries: 2, bootLogIntact: true, bootTornBytes: 0, transfers: 1, bytesReceived: 2048, stateBytes: 1 << 20, caughtUpMs: 15, lastTransfer: { bytesReceived: 2048, recordBytes: 1800, recordsChanged: 20, stateBytes: 1 << 20, requests: 3, milliseconds: 9, donors: ['2'] }, logBytesReceived: 100 },
-      store: { records: 1000, bytes: 76_000, overlayRecords: 3, overlayBytes: 300, takes: 4, lastTakeMs: 7 },
+      store: { records: 1000, bytes: 76_000, overlayRecords: 3, overlayBytes: 300, takes: 4, lastTakeMs: 7, damages: 0, lastDamage: null },
       journal: { segments: 1, bytes: 4096, groups: 9, records: 40, bytesWritten: 4000, syncMs: 80 },
       links: [link(2), link(3)],
     };

@@ -1,0 +1,225 @@
+/**
+ * Makes a damaged store one that the others can complete. Every node and every record is compared with what the tree
+ * says above it, and what differs is taken out of the tree. What is left says truly which records are here, so the
+ * transfer that follows fetches the pages in which something is missing and no others.
+ *
+ * First of all the store is marked as being between two checkpoints, durably: whatever happens from then on, it is not
+ * taken for a state again until a transfer has made it whole.
+ */
+import { EMPTY } from '../lib/bytes.ts';
+import { opNumber, type OpNumber } from '../lib/ids.ts';
+import { writeChanges, type RecordChange } from './checkpoint_writer.ts';
+import { PAGE, recordHash } from './hashes.ts';
+import { decodeInner, innerId, nodeId, type Child } from './inner_node.ts';
+import { MAX_KEY_BYTES, slotBits, slotPrefix } from './key_bits.ts';
+import { StoreOpenError, type KeyValueStore } from './key_value_store.ts';
+import { LevelStore } from './level_store.ts';
+import { applyChanges, deleteChange, putChange, type NodeSource, type Top } from './merkle_tree.ts';
+import { pageEntries, type Change } from './page.ts';
+import { Slices } from './slices.ts';
+import { StoreDamageError } from './store_damage.ts';
+import { META_KEY, RECORDS_END, RECORDS_START, encodeMeta, nodeKey, recordKey } from './store_keys.ts';
+import { readMeta, writeMeta } from './store_meta.ts';
+import { checkedNode, sealNode } from './stored_node.ts';
+
+export interface RepairReport {
+  /** What was compared with the tree, and how much of it was damaged or missing. */
+  readonly nodes: number;
+  readonly records: number;
+  readonly damagedNodes: number;
+  readonly damagedRecords: number;
+  /** Reads that the database itself refused. */
+  readonly databaseErrors: number;
+  /** The tree was made anew from the records that could be read. */
+  readonly rebuilt: boolean;
+  readonly milliseconds: number;
+}
+
+const LEVEL_OPTIONS = { blockCacheBytes: 16 << 20, writeBufferBytes: 16 << 20 } as const;
+const SLICE_MS = 2;
+/** Records in one batch of a rebuild. */
+const REBUILD_CHUNK = 8192;
+
+/**
+ * The store must not be open. When this resolves it can be opened, and is between two checkpoints. Rejects with
+ * StoreOpenError (code 'damaged', 'foreign') or StoreDamageError when there is nothing to be made of it, with the database's error when it cannot write.
+ */
+export async function repairRecords(directory: string): Promise<RepairReport> {
+  const startedAt = performance.now();
+  const opened = await openOrSalvage(directory);
+  let { store } = opened;
+  try {
+    if (opened.salvaged && (await store.isEmpty())) throw new StoreOpenError('damaged', `nothing in ${directory} can be read`);
+    const meta = await readMeta(store, directory, EMPTY);
+    const base = meta.state.kind === 'checkpoint' ? meta.state.info.op : meta.state.base;
+    await writeMeta(store, { top: meta.top, state: { kind: 'between', base } });
+    const slices = new Slices(SLICE_MS);
+    const found = await new Inspection(store, slices).run(meta.top);
+    const rebuilt = found.damagedNodes > 0 || found.databaseErrors > 0;
+    if (found.databaseErrors > 0) {
+      // A compaction that meets the damage would make the database refuse all writes.
+      await store.close();
+      await LevelStore.salvage(directory);
+      store = await LevelStore.open(directory, LEVEL_OPTIONS);
+    }
+    if (rebuilt) await rebuild(store, base, slices);
+    else await remove(store, meta.top, base, found.damaged, slices);
+    const { nodes, records, damagedNodes, damaged, databaseErrors } = found;
+    return { nodes, records, damagedNodes, damagedRecords: damaged.length, databaseErrors, rebuilt, milliseconds: Math.round(performance.now() - startedAt) };
+  } finally {
+    await store.close();
+  }
+}
+
+async function openOrSalvage(directory: string): Promise<{ store: KeyValueStore; salvaged: boolean }> {
+  try {
+    return { store: await LevelStore.open(directory, LEVEL_OPTIONS), salvaged: false };
+  } catch (error) {
+    if (!(error instanceof StoreOpenError) || error.code !== 'damaged') throw error;
+  }
+  try {
+    await LevelStore.salvage(directory);
+  } catch (error) {
+    throw new StoreOpenError('damaged', `${directory} cannot be repaired: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+  return { store: await LevelStore.open(directory, LEVEL_OPTIONS), salvaged: true };
+}
+
+function sourceOf(store: KeyValueStore): NodeSource {
+  return (id, hash) => checkedNode(id, hash, store.getSync(nodeKey(id)));
+}
+
+interface Place {
+  readonly child: Child;
+  readonly id: string;
+}
+
+/** Reads all that the tree names. */
+class Inspection {
+  readonly #store: KeyValueStore;
+  readonly #slices: Slices;
+  nodes = 0;
+  records = 0;
+  damagedNodes = 0;
+  databaseErrors = 0;
+  /** Keys of the records that are not what their pages say. */
+  readonly damaged: Buffer[] = [];
+
+  constructor(store: KeyValueStore, slices: Slices) {
+    this.#store = store;
+    this.#slices = slices;
+  }
+
+  async run(top: Top): Promise<this> {
+    if (top === null) return this;
+    const todo: Place[] = [top.kind === 'page' ? { child: top, id: nodeId(PAGE, EMPTY, 0) } : { child: top, id: innerId(top) }];
+    for (let place = todo.pop(); place !== undefined; place = todo.pop()) {
+      if (this.#slices.over) await this.#slices.giveWay();
+      const [bytes] = await this.#read([nodeKey(place.id)]);
+      const node = this.#node(place, bytes);
+      if (node === null) continue;
+      if (place.child.kind === 'page') await this.#page(node);
+      else for (const below of placesBelow(node)) todo.push(below);
+    }
+    return this;
+  }
+
+  #node({ id, child }: Place, bytes: Buffer | undefined): Buffer | null {
+    this.nodes++;
+    try {
+      return checkedNode(id, child.hash, bytes);
+    } catch (error) {
+      if (!(error instanceof StoreDamageError)) throw error;
+      this.damagedNodes++;
+      return null;
+    }
+  }
+
+  async #page(page: Buffer): Promise<void> {
+    const entries = pageEntries(page);
+    const values = await this.#read(entries.map(({ key }) => recordKey(key.latin1Slice())));
+    for (const [i, { key, hash }] of entries.entries()) {
+      this.records++;
+      const value = values[i];
+      if (value === undefined || recordHash(key, value) !== hash.latin1Slice()) this.damaged.push(Buffer.from(key));
+    }
+  }
+
+  /** All at once; when the database refuses that, one after the other, without those that it refuses. */
+  async #read(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
+    try {
+      return await this.#store.getMany(keys);
+    } catch (error) {
+      if (!(error instanceof StoreDamageError)) throw error;
+    }
+    return keys.map((key) => {
+      try {
+        return this.#store.getSync(key);
+      } catch (error) {
+        if (!(error instanceof StoreDamageError)) throw error;
+        this.databaseErrors++;
+        return undefined;
+      }
+    });
+  }
+}
+
+function placesBelow(bytes: Buffer): Place[] {
+  const { slots, prefix, nibbles } = decodeInner(bytes);
+  const places: Place[] = [];
+  for (const [slot, child] of slots.entries()) {
+    if (child === null) continue;
+    places.push({ child, id: child.kind === 'inner' ? innerId(child) : nodeId(PAGE, slotPrefix(prefix, nibbles, slot), slotBits(nibbles, child.span)) });
+  }
+  return places;
+}
+
+/** Takes records out of a tree whose nodes are all good. */
+async function remove(store: KeyValueStore, top: Top, base: OpNumber, keys: readonly Buffer[], slices: Slices): Promise<void> {
+  if (keys.length === 0) return;
+  const changes: RecordChange[] = [...keys].sort((a, b) => Buffer.compare(a, b)).map((key) => ({ ...deleteChange(key), value: null }));
+  await writeChanges({
+    store, source: sourceOf(store), isCached: () => false, top, changes, stamp: base, slices,
+    meta: (next) => ({ top: next, state: { kind: 'between', base } }),
+  });
+}
+
+/**
+ * A tree of the records as they lie in the database, whatever they are: those that are not what they were will differ
+ * from the others' and be fetched. The stamps are lost, so what this store donates later is a little more than needed.
+ */
+async function rebuild(store: KeyValueStore, base: OpNumber, slices: Slices): Promise<void> {
+  const source = sourceOf(store);
+  let top: Top = null;
+  let changes: Change[] = [];
+  const flush = async (): Promise<void> => {
+    top = await writeNodes(store, source, top, changes, base, slices);
+    changes = [];
+  };
+  await writeMeta(store, { top, state: { kind: 'between', base: opNumber(base) } });
+  try {
+    for await (const [at, value] of store.entries(RECORDS_START, RECORDS_END)) {
+      const key = at.subarray(1);
+      if (key.length <= MAX_KEY_BYTES) changes.push(putChange(key, value));
+      if (changes.length >= REBUILD_CHUNK) await flush();
+      if (slices.over) await slices.giveWay();
+    }
+  } catch (error) {
+    // The rest could not be read: it is missing, as everything else that is damaged.
+    if (!(error instanceof StoreDamageError)) throw error;
+  }
+  await flush();
+}
+
+async function writeNodes(store: KeyValueStore, source: NodeSource, top: Top, changes: readonly Change[], base: OpNumber, slices: Slices): Promise<Top> {
+  const steps = applyChanges(source, top, changes, base);
+  let step = steps.next();
+  for (; step.done !== true; step = steps.next()) if (slices.over) await slices.giveWay();
+  const update = step.value;
+  const batch = store.batch();
+  for (const id of update.deletes) batch.delete(nodeKey(id));
+  for (const [id, bytes] of update.puts) batch.put(nodeKey(id), sealNode(id, bytes));
+  batch.put(META_KEY, encodeMeta({ top: update.top, state: { kind: 'between', base } }));
+  await batch.write();
+  return update.top;
+}

@@ -1,0 +1,311 @@
+/** Damaged databases: nothing of them is served, and what is missing after a repair is fetched, and little else. */
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Level } from 'level';
+import { describe, expect, test } from 'vitest';
+import { defined } from '../../lib/assert.ts';
+import { EMPTY } from '../../lib/bytes.ts';
+import { opNumber } from '../../lib/ids.ts';
+import { MemoryTable } from '../../lib/memory_table.ts';
+import { Prng } from '../../lib/prng.ts';
+import { PAGE } from '../../checkpoint/hashes.ts';
+import { StoreOpenError } from '../../checkpoint/key_value_store.ts';
+import { PAGE_RECORDS } from '../../checkpoint/page.ts';
+import { RecordStore } from '../../checkpoint/record_store.ts';
+import { repairRecords } from '../../checkpoint/repair.ts';
+import { StoreDamageError } from '../../checkpoint/store_damage.ts';
+import { ALL_END, connect, expectSame, openStore, temporaryDirectory } from './store_support.ts';
+import { fileKey, u32 } from './tree_support.ts';
+
+const EXTRA = Buffer.from('extra');
+const RECORDS = 3000;
+
+function keyOf(i: number): Buffer {
+  return fileKey(1 + (i % 40), 2, `file-${i}`);
+}
+
+type Raw = Level<Buffer, Buffer>;
+
+/** Changes the database itself, behind the store's back. */
+async function tamper(directory: string, change: (db: Raw) => Promise<void>): Promise<void> {
+  const db: Raw = new Level(directory, { keyEncoding: 'buffer', valueEncoding: 'buffer' });
+  await change(db);
+  await db.close();
+}
+
+function recordAt(key: Buffer): Buffer {
+  return Buffer.concat([Buffer.from('r'), key]);
+}
+
+async function keysOf(db: Raw, first: string): Promise<Buffer[]> {
+  return db.keys({ gte: Buffer.from(first), lt: Buffer.of(first.charCodeAt(0) + 1) }).all();
+}
+
+/** A donor and a copy of it, at the same checkpoint, taken in three steps so that there are older values too. */
+class Pair {
+  /** The newest state, and the states by checkpoint. */
+  readonly model: MemoryTable;
+  readonly models: readonly MemoryTable[];
+  /** The checkpoint that the last `read` found. */
+  readOp = -1;
+  readonly directory: string;
+  readonly donor: RecordStore;
+
+  private constructor(directory: string, donor: RecordStore, models: readonly MemoryTable[]) {
+    this.directory = directory;
+    this.donor = donor;
+    this.models = models;
+    this.model = defined(models[3], 'state');
+  }
+
+  static async make(records = RECORDS): Promise<Pair> {
+    const original = temporaryDirectory();
+    let store = await RecordStore.open({ directory: original });
+    const models = [new MemoryTable()];
+    for (let op = 1; op <= 3; op++) {
+      const model = defined(models[op - 1], 'state').clone();
+      for (let i = op - 1; i < records; i += op) {
+        const value = Buffer.concat([u32(i), Buffer.alloc(40, op)]);
+        store.put(keyOf(i), value);
+        model.put(keyOf(i), value);
+      }
+      models.push(model);
+      await store.take(opNumber(op), EXTRA);
+      if (op < 3) {
+        // When it is opened the database makes a table of its log: the first two states are in tables, the third in the log.
+        await store.close();
+        store = await RecordStore.open({ directory: original });
+      }
+    }
+    await store.close();
+    const directory = temporaryDirectory();
+    cpSync(original, directory, { recursive: true });
+    return new Pair(directory, await openStore({ directory: original }), models);
+  }
+
+  /** Reads everything; resolves to the damage that was met, and checks that nothing wrong was read. */
+  async read(): Promise<StoreDamageError | StoreOpenError | null> {
+    let store: RecordStore;
+    try {
+      store = await RecordStore.open({ directory: this.directory });
+    } catch (error) {
+      if (error instanceof StoreOpenError) return error;
+      throw error;
+    }
+    try {
+      return this.#readAll(store);
+    } finally {
+      await store.close();
+    }
+  }
+
+  #readAll(store: RecordStore): StoreDamageError | null {
+    let met: StoreDamageError | null = null;
+    const guarded = (read: () => void): void => {
+      try {
+        read();
+      } catch (error) {
+        if (!(error instanceof StoreDamageError)) throw error;
+        met ??= error;
+      }
+    };
+    // A database that has lost its end is at an older checkpoint, and says so.
+    this.readOp = store.checkpoint?.op ?? -1;
+    const model = defined(this.models[this.readOp], 'state of the checkpoint');
+    for (const [key] of this.model.entries()) {
+      guarded(() => { expect(store.get(key)?.toString('hex'), key.toString('hex')).toBe(model.get(key)?.toString('hex')); });
+      guarded(() => { expect(store.get(Buffer.concat([key, Buffer.of(1)]))).toBeUndefined(); });
+    }
+    guarded(() => { expect(store.range(EMPTY, ALL_END, Infinity)).toEqual(model.range(EMPTY, ALL_END, Infinity)); });
+    return met;
+  }
+
+  /** Repairs and fetches; afterwards all is as at the donor. Returns what travelled. */
+  async mend(): Promise<{ bytesReceived: number; recordsChanged: number; report: Awaited<ReturnType<typeof repairRecords>> }> {
+    const report = await repairRecords(this.directory);
+    const store = await RecordStore.open({ directory: this.directory });
+    try {
+      expect(store.checkpoint, 'not taken for a state').toBeNull();
+      const { bytesReceived, recordsChanged } = await store.fetch(defined(this.donor.checkpoint ?? undefined, 'checkpoint'), [connect('donor', this.donor)]);
+      expect(store.checkpoint).toEqual(this.donor.checkpoint);
+      expectSame(store, this.model);
+      return { bytesReceived, recordsChanged, report };
+    } finally {
+      await store.close();
+    }
+  }
+
+  /** The same where there may be nothing to repair; false: all had to be fetched. */
+  async mendOrFetchAll(): Promise<boolean> {
+    try {
+      await this.mend();
+      return true;
+    } catch (error) {
+      if (!(error instanceof StoreOpenError) && !(error instanceof StoreDamageError)) throw error;
+    }
+    rmSync(this.directory, { recursive: true });
+    const store = await RecordStore.open({ directory: this.directory });
+    await store.fetch(defined(this.donor.checkpoint ?? undefined, 'checkpoint'), [connect('donor', this.donor)]);
+    expectSame(store, this.model);
+    await store.close();
+    return false;
+  }
+}
+
+const SOME = keyOf(1234);
+
+describe('a record in the database', () => {
+  const damages: [string, (db: Raw) => Promise<void>][] = [
+    ['with one bit flipped', async (db) => {
+      const value = defined(await db.get(recordAt(SOME)), 'value');
+      value[20] = (value[20] ?? 0) ^ 1;
+      await db.put(recordAt(SOME), value);
+    }],
+    ['that is missing', (db) => db.del(recordAt(SOME))],
+    ['that is as it was in an older checkpoint', (db) => db.put(recordAt(SOME), Buffer.concat([u32(1234), Buffer.alloc(40, 1)]))],
+    ['that is empty', (db) => db.put(recordAt(SOME), EMPTY)],
+  ];
+  for (const [what, damage] of damages) {
+    test(`${what} is never read, and its page alone is fetched`, async () => {
+      const pair = await Pair.make();
+      expect(await pair.read()).toBeNull();
+      await tamper(pair.directory, damage);
+      expect(await pair.read()).toMatchObject({ name: 'StoreDamageError', what: 'record', message: expect.stringContaining(SOME.toString('hex')) as string });
+      const { bytesReceived, recordsChanged, report } = await pair.mend();
+      expect(report).toMatchObject({ records: pair.model.size, damagedRecords: 1, damagedNodes: 0, rebuilt: false });
+      expect(recordsChanged).toBe(1);
+      // The page of the record in full, and the nodes on the way to it.
+      expect(bytesReceived).toBeLessThan(2 * PAGE_RECORDS * (SOME.length + 44));
+      expect(await pair.read()).toBeNull();
+    });
+  }
+
+  test('is not donated: the donor finds its own damage', async () => {
+    const pair = await Pair.make(500);
+    await tamper(pair.directory, (db) => db.put(recordAt(keyOf(0)), Buffer.from('wrong')));
+    const damaged = await RecordStore.open({ directory: pair.directory });
+    const fetcher = await openStore();
+    const errors: unknown[] = [];
+    const donor = { name: 'damaged', request: (body: Buffer) => damaged.serve(body).catch((error: unknown) => { errors.push(error); throw error; }) };
+    await expect(fetcher.fetch(defined(pair.donor.checkpoint ?? undefined, 'checkpoint'), [donor])).rejects.toMatchObject({ name: 'FetchFailed' });
+    expect(errors[0]).toBeInstanceOf(StoreDamageError);
+    await damaged.close();
+  });
+
+  test('stops a checkpoint only when it is in the way: a page that cannot be read', async () => {
+    const pair = await Pair.make(500);
+    await tamper(pair.directory, async (db) => {
+      for (const key of await keysOf(db, 'n')) if (key[1] === PAGE) await db.put(key, Buffer.from('wrong'));
+    });
+    const store = await RecordStore.open({ directory: pair.directory });
+    store.put(keyOf(0), u32(9));
+    await expect(store.take(opNumber(4), EXTRA)).rejects.toThrow(StoreDamageError);
+    expect(store.checkpoint?.op).toBe(3);
+    await store.close();
+    await pair.mend();
+  });
+
+  test('many of them, in many pages', async () => {
+    const pair = await Pair.make();
+    const r = new Prng(3);
+    const keys = new Map<string, Buffer>();
+    for (let i = 0; i < 100; i++) {
+      const n = r.below(RECORDS);
+      const key = keyOf(n);
+      keys.set(key.toString('hex'), key);
+    }
+    await tamper(pair.directory, async (db) => { for (const key of keys.values()) await db.del(recordAt(key)); });
+    const { recordsChanged, report } = await pair.mend();
+    expect(report.damagedRecords).toBe(keys.size);
+    expect(recordsChanged).toBe(keys.size);
+  });
+});
+
+describe('a node of the tree', () => {
+  const damages: [string, (node: Buffer) => Buffer | null][] = [
+    ['that is missing', () => null],
+    ['with a flipped bit in what is hashed', (node) => flipped(node, 8)],
+    ['with a flipped bit in its hints', (node) => flipped(node, node.length - 12)],
+    ['with a flipped bit in its checksum', (node) => flipped(node, node.length - 1)],
+    ['that is cut off', (node) => node.subarray(0, 2)],
+  ];
+  for (const kind of ['page', 'inner node'] as const) {
+    for (const [what, damage] of damages) {
+      test(`${what}, a ${kind}: nothing wrong is read, and the tree is made anew of the records`, async () => {
+        const pair = await Pair.make();
+        await tamper(pair.directory, async (db) => {
+          const keys = (await keysOf(db, 'n')).filter((key) => (key[1] === PAGE) === (kind === 'page'));
+          const key = defined(keys[keys.length >> 1], kind);
+          const node = damage(defined(await db.get(key), 'node'));
+          if (node === null) await db.del(key);
+          else await db.put(key, node);
+        });
+        expect(await pair.read()).toMatchObject({ name: 'StoreDamageError', what: 'node' });
+        const { recordsChanged, report } = await pair.mend();
+        expect(report).toMatchObject({ damagedNodes: 1, rebuilt: true });
+        expect(recordsChanged).toBe(0);
+        expect(await pair.read()).toBeNull();
+      });
+    }
+  }
+});
+
+function flipped(bytes: Buffer, at: number): Buffer {
+  const out = Buffer.from(bytes);
+  out[at] = (out[at] ?? 0) ^ 0x10;
+  return out;
+}
+
+test('what a repair left undone is not taken for a state', async () => {
+  const pair = await Pair.make(500);
+  await repairRecords(pair.directory);
+  const store = await openStore({ directory: pair.directory });
+  expect(store.checkpoint).toBeNull();
+});
+
+describe('a flipped bit in any file of the database', () => {
+  const STEP = 487;
+
+  test('is noticed or does not matter, and what it cost is fetched', async () => {
+    const pair = await Pair.make(400);
+    const files = new Map(readdirSync(pair.directory).filter((name) => name !== 'LOCK' && !name.startsWith('LOG')).map((name) => [name, readFileSync(join(pair.directory, name))]));
+    expect(new Set([...files.keys()].map((name) => name.replace(/\d+/, '')))).toEqual(new Set(['.ldb', '.log', 'CURRENT', 'MANIFEST-']));
+    const seen = { noticed: 0, harmless: 0, older: 0, setAside: 0 };
+    let n = 0;
+    for (const [name, bytes] of files) {
+      for (let at = n % STEP; at < bytes.length; at += bytes.length < 1000 ? 23 : STEP) {
+        rmSync(pair.directory, { recursive: true });
+        mkdirSync(pair.directory);
+        for (const [other, content] of files) writeFileSync(join(pair.directory, other), other === name ? flipped(content, at) : content);
+        const met = await pair.read();
+        if (met === null) seen[pair.readOp === 3 ? 'harmless' : 'older']++;
+        else seen.noticed++;
+        // Fetching what was lost takes longer than finding it: every seventh.
+        if (met !== null && n % 7 === 0 && !(await pair.mendOrFetchAll())) seen.setAside++;
+        n++;
+      }
+    }
+    expect(n).toBeGreaterThan(120);
+    expect(seen.noticed).toBeGreaterThan(n / 4);
+    // One in the log can cost its last checkpoint, whole.
+    expect(seen.older).toBeGreaterThan(0);
+    expect(seen.setAside).toBeLessThan(n / 20);
+  });
+
+  test('of its tables costs the block that it is in: the others are not fetched', async () => {
+    const pair = await Pair.make();
+    // The newest: what the older ones hold was overwritten.
+    const table = defined(readdirSync(pair.directory).filter((name) => name.endsWith('.ldb')).sort().at(-1), 'table');
+    const path = join(pair.directory, table);
+    const whole = readFileSync(path);
+    // Records lie behind nodes, and of the nodes in there none is in use any more.
+    writeFileSync(path, flipped(whole, Math.floor(whole.length * 0.85)));
+    expect(await pair.read()).toMatchObject({ name: 'StoreOpenError', code: 'damaged', message: expect.stringContaining(`the table ${table} has 1 blocks with wrong checksums`) as string });
+    const { bytesReceived, recordsChanged, report } = await pair.mend();
+    expect(report.rebuilt || report.damagedRecords > 0).toBe(true);
+    const stateBytes = pair.donor.status().recordBytes;
+    expect(recordsChanged).toBeLessThan(pair.model.size / 4);
+    expect(bytesReceived).toBeLessThan(stateBytes / 3);
+    expect(await pair.read()).toBeNull();
+  });
+});

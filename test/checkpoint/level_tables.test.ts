@@ -1,0 +1,64 @@
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Level } from 'level';
+import { describe, expect, test } from 'vitest';
+import { defined } from '../../lib/assert.ts';
+import { Prng } from '../../lib/prng.ts';
+import { crc32c } from '../../checkpoint/crc32c.ts';
+import { checkTable, checkTables } from '../../checkpoint/level_tables.ts';
+import { temporaryDirectory } from './store_support.ts';
+
+test('crc32c of what its specification gives (RFC 3720, B.4)', () => {
+  const of = (bytes: Buffer): string => crc32c(bytes, 0, bytes.length).toString(16);
+  expect(of(Buffer.from('123456789'))).toBe('e3069283');
+  expect(of(Buffer.alloc(32))).toBe('8a9136aa');
+  expect(of(Buffer.alloc(32, 0xff))).toBe('62a8ab43');
+  expect(of(Buffer.from(Array.from({ length: 32 }, (_, i) => i)))).toBe('46dd794e');
+});
+
+async function table(compression: boolean): Promise<{ directory: string; bytes: Buffer }> {
+  const directory = join(temporaryDirectory(), 'db');
+  const r = new Prng(1);
+  const options = { keyEncoding: 'buffer', valueEncoding: 'buffer', compression } as const;
+  let db = new Level<Buffer, Buffer>(directory, options);
+  for (let i = 0; i < 200; i++) await db.put(Buffer.from(`key-${i}`), i % 3 === 0 ? r.bytes(300) : Buffer.alloc(300, i));
+  await db.close();
+  // A table is made of the log when the database is opened.
+  db = new Level<Buffer, Buffer>(directory, options);
+  await db.open();
+  await db.close();
+  return { directory, bytes: readFileSync(join(directory, defined(readdirSync(directory).find((name) => name.endsWith('.ldb')), 'table'))) };
+}
+
+describe.each([true, false])('a table (compressed: %s)', (compression) => {
+  test('as it was written has no damage', async () => {
+    const { directory, bytes } = await table(compression);
+    expect(await checkTables(directory)).toEqual([]);
+    expect(checkTable(bytes)).toEqual([]);
+  });
+
+  test('with any byte changed has, but for the padding of its footer', async () => {
+    const { bytes } = await table(compression);
+    const unnoticed: number[] = [];
+    for (let at = 0; at < bytes.length; at += at < bytes.length - 400 ? 37 : 1) {
+      const damaged = Buffer.from(bytes);
+      damaged[at] = (damaged[at] ?? 0) ^ 0x20;
+      if (checkTable(damaged)?.length === 0) unnoticed.push(at - bytes.length);
+    }
+    // Zeros between the two handles and the magic: nobody reads them.
+    expect(unnoticed.every((at) => at >= -48 + 4 && at < -8), unnoticed.join()).toBe(true);
+    expect(unnoticed.length).toBeLessThan(40);
+  });
+
+  test('cut off anywhere cannot be read', async () => {
+    const { bytes } = await table(compression);
+    for (let length = 0; length < bytes.length; length += 71) expect(checkTable(bytes.subarray(0, length))).toBeNull();
+  });
+});
+
+test('a directory that is empty, or is not there, has no damaged tables', async () => {
+  const directory = join(temporaryDirectory(), 'none');
+  expect(await checkTables(directory)).toEqual([]);
+  mkdirSync(directory);
+  expect(await checkTables(directory)).toEqual([]);
+});

@@ -152,7 +152,7 @@ class Pair {
   }
 }
 
-const SOME = keyOf(1234);
+const SOME = keyOf(1235);
 
 describe('a record in the database', () => {
   const damages: [string, (db: Raw) => Promise<void>][] = [
@@ -162,7 +162,7 @@ describe('a record in the database', () => {
       await db.put(recordAt(SOME), value);
     }],
     ['that is missing', (db) => db.del(recordAt(SOME))],
-    ['that is as it was in an older checkpoint', (db) => db.put(recordAt(SOME), Buffer.concat([u32(1234), Buffer.alloc(40, 1)]))],
+    ['that is as it was in an older checkpoint', (db) => db.put(recordAt(SOME), Buffer.concat([u32(1235), Buffer.alloc(40, 1)]))],
     ['that is empty', (db) => db.put(recordAt(SOME), EMPTY)],
   ];
   for (const [what, damage] of damages) {

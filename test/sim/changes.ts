@@ -102,8 +102,9 @@ export class Changes {
 
   #newNode(role: Member['role'], address?: string): Member | null {
     const { hosts } = this.#cluster;
-    // A node that was made for a change that came to nothing is there still.
-    const idle = hosts.find((h) => !h.lost && !h.ended && h.address !== address && !this.#cluster.membership.known(h.id));
+    // A node that was made for a change that came to nothing is there still, unless its address has another by now.
+    const { membership } = this.#cluster;
+    const idle = hosts.find((h) => !h.lost && !h.ended && !membership.known(h.id) && this.#cluster.hostAt(h.address) === h && !membership.present.members.some((m) => m.address === h.address));
     if (idle === undefined && hosts.length >= MOST_HOSTS) return null;
     const host = idle ?? this.#cluster.addHost(address);
     if (idle === undefined) {
@@ -143,8 +144,8 @@ export class Changes {
   }
 
   #otherRole(c: Configuration, one: Member): readonly Member[] | null {
-    if (one.role === 'witness') return withRole(without(c, one), one, 'voter');
-    if (!this.#profile.witnesses || voters(c).length <= 2) return null;
+    // A witness has nothing to go on from as anything else: it would have to leave and join anew.
+    if (one.role === 'witness' || !this.#profile.witnesses || voters(c).length <= 2) return null;
     return withRole(without(c, one), one, this.#random.chance(0.8) || !this.#profile.observers || electors(c).length <= this.#profile.least ? 'witness' : 'observer');
   }
 }

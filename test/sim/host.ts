@@ -114,6 +114,7 @@ export class Host {
   readonly #random: Prng;
   #process: Process | null = null;
   #held: (() => void)[] = [];
+  #peers: ReadonlySet<MemberId> = new Set();
 
   constructor(index: number, member: Pick<Member, 'id' | 'address'>, world: HostWorld, disks: { superblock: SuperblockDisk; checkpoints: CheckpointDisk }, clock: SimulatedClock, random: Prng) {
     this.index = index;
@@ -140,6 +141,10 @@ export class Host {
   get journalCertain(): boolean {
     return this.#world.durability === 'memory' || this.journalDisk.intact;
   }
+  /** It runs, and keeps a connection with the member. */
+  knows(id: MemberId): boolean {
+    return this.#process !== null && this.#peers.has(id);
+  }
   get incarnation(): number {
     return this.#alive().incarnation;
   }
@@ -158,6 +163,12 @@ export class Host {
     assert(this.#process === null && !this.lost, `replica ${this.id} runs already, or has no disk`);
     const { queue } = this.#world;
     const boot = this.#bootState();
+    if (boot.superblock.retired) {
+      // It remembers, and does not come back.
+      this.ended = true;
+      this.#world.coverage.count('retirees that were started again');
+      return;
+    }
     const incarnation = boot.superblock.incarnation + 1;
     // Half of the restarts are the machine's: its monotonic clock begins anew.
     if (incarnation > 1 && this.#random.chance(0.5)) this.clock.reboot(this.#random.below(1_000_000));
@@ -182,6 +193,7 @@ export class Host {
     const ports = makePorts({
       host: this, world: this.#world, random: this.#random.fork(), journal, superblock, checkpoints,
       clientOf: (connection) => this.#process?.clients.get(connection),
+      connect: (peers) => { this.#peers = peers; },
       superseded: () => !alive() && this.#process !== null,
     });
     const wrapped = this.#world.wrapPorts?.(ports, this) ?? ports;

@@ -14,6 +14,8 @@ export interface ProcessContext {
   readonly checkpoints: CheckpointPort;
   /** The client's process behind a connection of this process. */
   clientOf(connection: number): number | undefined;
+  /** Opens connections with these, and closes the others. */
+  connect(peers: ReadonlySet<MemberId>): void;
   /** Another process runs by now. */
   superseded(): boolean;
 }
@@ -23,10 +25,9 @@ export function makePorts(context: ProcessContext): Ports {
   const { observer, network, coverage, trace } = world;
   const inner = world.stateMachine(checkpoints.table);
   const settled = (): boolean => inner.housekeeping() === undefined;
-  /** Whom the process may send to. */
-  let known: ReadonlySet<MemberId> = new Set();
   const transmit = (to: readonly MemberId[], message: Message): void => {
-    const receivers = to.filter((id) => known.has(id));
+    // There is a connection when either knows the other: one of the two has opened it.
+    const receivers = to.filter((id) => host.knows(id) || world.hostOf(id).knows(host.id));
     if (receivers.length < to.length) coverage.count('messages to nobody', to.length - receivers.length);
     if (receivers.length === 0) return;
     observer.sent(host, message);
@@ -34,7 +35,7 @@ export function makePorts(context: ProcessContext): Ports {
   };
   return {
     network: {
-      setPeers: (peers) => { known = new Set(peers.map((m) => m.id)); },
+      setPeers: (peers) => { context.connect(new Set(peers.map((m) => m.id))); },
       send: (to, message) => transmit([to], message),
       broadcast: transmit,
       reply: (connection, message) => {

@@ -136,13 +136,14 @@ export class CheckpointHandOver {
   }
 
   /**
-   * Row 21: what a witness's log lacks is in the state of everybody who keeps one. A checkpoint that it knows of since this epoch
-   * began was noted under that condition; before that it may stem from a time when it was no witness.
+   * Row 21: what a witness's log lacks has to be in the state of everybody who keeps one, before anybody counts on it. Once
+   * known it stays so, also when one of them is gone for good.
    */
   get witnessCounts(): boolean {
     const { log, persistence, reconfiguration } = this.#r;
-    const { checkpoint, epochStart } = persistence.superblock;
-    return (checkpoint.op >= (epochStart?.op ?? 0) && log.base <= checkpoint.op) || reconfiguration.heldByVoters(log.base);
+    if (log.base <= persistence.superblock.heldByAll) return true;
+    if (reconfiguration.heldByVoters(log.base)) persistence.writeSuperblock({ heldByAll: log.base });
+    return log.base <= persistence.superblock.heldByAll;
   }
 
   /** Row 21: a witness keeps its log from the oldest state that it may be needed for. */
@@ -157,7 +158,7 @@ export class CheckpointHandOver {
     }
     const previous = r.persistence.superblock.checkpoint.op;
     if (oldest === null || oldest.op <= previous || oldest.op > r.executed || r.log.hashAt(oldest.op) !== oldest.entryHash) return;
-    r.persistence.writeSuperblock({ checkpoint: oldest }, () => { this.#collect(previous); });
+    r.persistence.writeSuperblock({ checkpoint: oldest, heldByAll: oldest.op }, () => { this.#collect(previous); });
   }
 
   #start(): void {

@@ -55,7 +55,9 @@ export class Reads {
       return;
     }
     if (m.consistency === 'causal') {
-      if (r.execution.ready && r.executed >= m.minOp) this.#answer(connection, m);
+      // A witness has executed nothing.
+      if (r.execution.ready && !r.isWitness && r.executed >= m.minOp) this.#answer(connection, m);
+      else if (r.isWitness) r.ports.network.reply(connection, r.redirect());
       else this.#reject(connection, m, 'behind', `op ${m.minOp} is not executed here yet (${r.executed} is)`, r.options.heartbeatMs);
       return;
     }

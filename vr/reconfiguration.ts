@@ -224,7 +224,6 @@ export class Reconfiguration {
     r.event('epoch-begins', { epoch, op: beginning.start.op });
     this.#next = beginning;
     this.#started.clear();
-    this.#entering = false;
     if (r.phase === 'recovering') this.#untrusted = true;
     for (const { connection, nonce } of this.#waiting.values()) this.#answer(connection, nonce);
     this.#waiting.clear();
@@ -316,9 +315,19 @@ export class Reconfiguration {
       r.persistence.install(r.logView, r.log.base, defined(r.log.hashAt(r.log.base), 'base'), entries);
     }
     r.persistence.afterJournal(() => {
-      if (this.#next !== next) return;
+      if (this.#next !== next) {
+        this.#entering = false;
+        this.advance();
+        return;
+      }
       r.persistence.startEpoch(next.configuration, next.start, () => {
+        this.#entering = false;
+        this.#untrusted = false;
+        this.#rebuilt = false;
+        r.startEpoch(next.configuration, next.start.view);
+        // A later one may have begun meanwhile: then this one was only a step on the way.
         if (this.#next === next) this.#begin(next);
+        else this.advance();
       });
     });
   }
@@ -327,10 +336,6 @@ export class Reconfiguration {
   #begin(next: Beginning): void {
     const r = this.#r;
     this.#next = null;
-    this.#entering = false;
-    this.#untrusted = false;
-    this.#rebuilt = false;
-    r.startEpoch(next.configuration, next.start.view);
     r.ports.network.setPeers(this.#everybody(next));
     r.event('epoch-started', { epoch: next.configuration.epoch, op: next.start.op });
     this.started(r.self);

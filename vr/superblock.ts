@@ -51,6 +51,8 @@ export interface Superblock {
   /** The last view in which it was normal (v', "log-view"). */
   readonly logView: View;
   readonly checkpoint: CheckpointId;
+  /** A witness: every voter was known to hold a checkpoint that includes this op. Stays true. */
+  readonly heldByAll: OpNumber;
   /** No longer a member: it may never take part again. */
   readonly retired: boolean;
 }
@@ -87,7 +89,7 @@ export function encodeSuperblock(s: Superblock): Buffer {
   if (s.epochStart !== null) encodeEpochStart(w, s.epochStart);
   w.u32(s.incarnation).u53(s.view).u53(s.promisedView).u53(s.logView);
   encodeCheckpointId(w, s.checkpoint);
-  w.bool(s.retired);
+  w.u48(s.heldByAll).bool(s.retired);
   return w.finish();
 }
 
@@ -108,6 +110,7 @@ export function decodeSuperblock(bytes: Buffer): Decoded<Superblock> {
       promisedView: view(r.u53()),
       logView: view(r.u53()),
       checkpoint: decodeCheckpointId(r),
+      heldByAll: opNumber(r.u48()),
       retired: r.bool(),
     };
   });

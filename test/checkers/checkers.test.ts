@@ -184,7 +184,7 @@ describe('voices', () => {
 describe('the order of effects', () => {
   const superblock: Superblock = {
     clusterId: Buffer.alloc(16), memberId: memberId(1), configuration: configuration(epoch(0), [{ id: memberId(1), role: 'voter' as const, address: 'a', httpAddress: 'b' }], 'disk'),
-    incarnation: 2, view: view(5), promisedView: view(4), logView: view(3), instance: Buffer.alloc(16), epochStart: null,
+    incarnation: 2, view: view(5), promisedView: view(4), logView: view(3), instance: Buffer.alloc(16), epochStart: null, heldByAll: opNumber(0),
     checkpoint: { op: opNumber(0), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(0), time: 0 }, retired: false,
   };
   const durable = { superblock, op: 10, journalLogView: 3 };

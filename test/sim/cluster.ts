@@ -4,7 +4,7 @@
  */
 import { assert, defined } from '../../lib/assert.ts';
 import { ZERO_DIGEST } from '../../lib/hash.ts';
-import { epoch, memberId, view, type Epoch } from '../../lib/ids.ts';
+import { epoch, memberId, opNumber, view, type Epoch } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
 import type { ClientFailure } from '../../vr/client.ts';
 import { configuration, electors, type Configuration, type Durability, type Member, type Role } from '../../vr/configuration.ts';
@@ -188,7 +188,7 @@ export class Cluster {
     const checkpoints = new CheckpointDisk(options.application.format());
     const initial: Superblock = {
       clusterId: Buffer.alloc(16, 7), memberId: member.id, configuration: found, incarnation: 0,
-      view: view(0), promisedView: view(0), logView: view(0), instance: random.bytes(16), epochStart: null, checkpoint: defined(checkpoints.durable ?? undefined, 'formatted checkpoint'), retired: false,
+      view: view(0), promisedView: view(0), logView: view(0), instance: random.bytes(16), epochStart: null, heldByAll: opNumber(0), checkpoint: defined(checkpoints.durable ?? undefined, 'formatted checkpoint'), retired: false,
     };
     assert(initial.checkpoint.entryHash === ZERO_DIGEST, 'the chain begins with zeros');
     const superblock = new SuperblockDisk(initial);

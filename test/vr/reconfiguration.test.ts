@@ -223,6 +223,29 @@ describe('epochs', () => {
     expect(three.replica.status()).toMatchObject({ epoch: 2, status: 'normal', role: 'voter' });
   });
 
+  test('another epoch begins while the one before is not durable yet', () => {
+    for (const away of [false, true]) {
+      const { cluster, client, admin } = started();
+      writeAll(client, 'before', 7);
+      const three = cluster.node(2);
+      cluster.join(4);
+      cluster.join(5);
+      admin.change(members(1, 2, 3, member(4, 'observer'), member(5, 'observer')));
+      cluster.untilConverged();
+      three.slowSuperblock = true;
+      admin.change(members(1, 2, 3, 4, member(5, 'observer')));
+      cluster.run(200);
+      expect(three.replica.phase).toBe('transitioning');
+      admin.change(away ? members(1, 2, 4) : members(1, 2, 3, 4, 5));
+      writeAll(client, 'after', 3);
+      cluster.run(200);
+      three.slowSuperblock = false;
+      if (away) cluster.until(() => three.replica.ended, 'the end');
+      cluster.untilConverged();
+      expect(three.replica.configuration.epoch).toBe(away ? 2 : 3);
+    }
+  });
+
   test('a backup that has the Reconfiguration but not its commit-number follows at the first message of the new epoch', () => {
     const { cluster, client, admin } = started({ replica: { checkpointOps: 1000 } });
     writeAll(client, 'before', 3);
@@ -407,6 +430,23 @@ describe('witnesses (row 21)', () => {
     client.write('from the witness');
     expect(two.replica.executed).toBeGreaterThan(acknowledged);
     expect(two.application.executed.map((e) => e.body.toString()).filter((b) => b.startsWith('with one'))).toHaveLength(40);
+  });
+
+  test('counts on after its restart, though a member that it held the log for is gone for good', () => {
+    const { cluster, client, witness } = withWitness();
+    writeAll(client, 'on', 12);
+    cluster.run(3000);
+    witness.crash();
+    cluster.node(0).crash();
+    witness.start();
+    client.write('with the witness and one');
+    expect(cluster.untilServing().id).toBe(2);
+  });
+
+  test('answers no read: it has nothing to answer from', () => {
+    const { client, witness } = withWitness();
+    client.read(witness, 9, 'here', { consistency: 'causal' });
+    expect(client.replies.at(-1)).toMatchObject({ type: 'redirect' });
   });
 
   test('collects it when all hold a checkpoint, and restarts from there', () => {

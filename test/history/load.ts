@@ -12,7 +12,7 @@ const PERIOD_MS = 4000;
 const REGISTERS = 2;
 const DIRECTORIES = 2;
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
-const THINK_MS = 6;
+const THINK_MS = 12;
 /** After a failure another replica is asked for so long. */
 const ELSEWHERE_MS = 300;
 

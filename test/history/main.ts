@@ -52,6 +52,7 @@ interface Flags {
   readonly durability: Durability;
   readonly seed?: number;
   readonly loops: number;
+  readonly keep: boolean;
 }
 
 const program = new Command('vrfs-test').description('Tests of a whole group that are not part of the test suite.');
@@ -65,10 +66,11 @@ const history = program
   .option('--durability <mode>', 'disk or memory', durability, 'disk')
   .option('--seed <n>', 'what is drawn: calls and faults (when things happen is up to the machine)', natural)
   .option('--loops <n>', 'callers in each of the three client programs', loops, 4)
+  .option('--keep', 'keep data and logs of the replicas, also after a run that went well', false)
   .action(async (f: Flags) => {
     const seed = f.seed ?? Math.floor(Math.random() * 1e9);
     process.stdout.write(`${f.replicas} replicas, ${f.durability}, ${f.seconds} s, faults: ${f.faults.join(', ') || 'none'}, --seed ${seed}\n`);
-    process.exitCode = await runHistory({ seconds: f.seconds, faults: f.faults, out: resolve(f.out), replicas: f.replicas, durability: f.durability, seed, loops: f.loops });
+    process.exitCode = await runHistory({ seconds: f.seconds, faults: f.faults, out: resolve(f.out), replicas: f.replicas, durability: f.durability, seed, loops: f.loops }, f.keep);
   });
 history
   .command('check <file>')

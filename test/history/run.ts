@@ -11,7 +11,7 @@ import type { RunSettings } from './settings.ts';
 export type RunOptions = Omit<RunSettings, 'owner' | 'directory'>;
 
 /** Resolves with the exit code: 0, 1 when the run shows a fault or nothing, 130 when it was interrupted. */
-export async function runHistory(options: RunOptions): Promise<number> {
+export async function runHistory(options: RunOptions, keep: boolean): Promise<number> {
   const directory = mkdtempSync(join(tmpdir(), 'vrfs-history-'));
   const namespaces = new Namespaces(process.pid, options.replicas);
   const settings: RunSettings = { ...options, owner: process.pid, directory };
@@ -36,7 +36,7 @@ export async function runHistory(options: RunOptions): Promise<number> {
     code = interrupted ? 130 : (exit ?? 1);
   } finally {
     namespaces.remove();
-    if (code === 1) process.stdout.write(`data and logs of the replicas are kept in ${directory}\n`);
+    if (code === 1 || keep) process.stdout.write(`data and logs of the replicas are in ${directory}\n`);
     else rmSync(directory, { recursive: true, force: true });
   }
   return code;

@@ -62,7 +62,8 @@ function firstImpossible<S>(events: readonly Event[], model: Model<S>, bound: nu
 }
 
 const STATES_SHOWN = 8;
-const BEFORE_SHOWN = 10;
+const CHANGES_SHOWN = 8;
+const READS_SHOWN = 6;
 
 function explain(object: string, part: readonly Operation[], events: readonly Event[], model: Model<unknown>, bound: number): Violation {
   const event = firstImpossible(events, model, bound);
@@ -85,13 +86,13 @@ function explain(object: string, part: readonly Operation[], events: readonly Ev
   return { object, operation, explanation: lines.join('\n') };
 }
 
-/** The operations that run at the same time, the last changes before it, and whatever names the same contents. */
+/** The operations that run at the same time, the last changes and reads before it, and whatever names the same contents. */
 function around(part: readonly Operation[], operation: Operation): Operation[] {
   const end = operation.return ?? Infinity;
   const relevant = part.filter((o) => o.outcome !== 'fail' && !(o.outcome === 'info' && isRead(o)) && o.invoke <= end);
-  const before = relevant.filter((o) => o.return !== null && o.return < operation.invoke && !isRead(o)).sort((a, b) => a.invoke - b.invoke).slice(-BEFORE_SHOWN);
+  const before = relevant.filter((o) => o.return !== null && o.return < operation.invoke).sort((a, b) => a.invoke - b.invoke);
   const named = contents(operation);
-  const chosen = new Set<Operation>([operation, ...before]);
+  const chosen = new Set<Operation>([operation, ...before.filter((o) => !isRead(o)).slice(-CHANGES_SHOWN), ...before.filter(isRead).slice(-READS_SHOWN)]);
   for (const o of relevant) {
     const sameTime = (o.return ?? Infinity) >= operation.invoke;
     const sameContent = !isRead(o) && [...contents(o)].some((c) => named.has(c));

@@ -24,7 +24,7 @@ interface Asked {
   readonly body?: string;
 }
 
-/** What a register is known to have held: by its ETag, which the compare-and-set of HTTP names. */
+/** What a file is known to have held: by its ETag, which conditions of HTTP name. */
 export interface Version {
   readonly content: Content;
   /** Null: there was no file. */
@@ -33,7 +33,7 @@ export interface Version {
 
 export interface Attempted {
   readonly operation: Operation;
-  /** Of a register's read or change that was answered; of a read it names content and ETag only as far as `exact` says. */
+  /** Of a file's change that was answered, or of a register's read; the content of a read may be newer than the ETag. */
   readonly version?: Version;
 }
 
@@ -91,7 +91,10 @@ export class HistoryClient {
     }
   }
 
-  /** `version`: for a cas, the ETag that stands for its expected content. */
+  /**
+   * `version`: for a cas, the ETag that stands for its expected content. For a read or get, what may be asked for by its ETag alone: the answer that it
+   * is still so takes one look at the state, where bytes take two, and the second would hide that the first was stale.
+   */
   async attempt(at: ReplicaAddress, process: number, object: string, call: Call, version?: Version): Promise<Attempted> {
     const asked = askedOf(object, call, version);
     const invoke = this.now();
@@ -107,7 +110,7 @@ export class HistoryClient {
       return { operation: refused ? { ...common, outcome: 'fail', error: text, return: this.now() } : { ...common, outcome: 'info', error: text, return: null } };
     }
     const end = this.now();
-    const interpreted = interpret(call, answer);
+    const interpreted = interpret(call, answer, version);
     switch (interpreted.outcome) {
       case 'ok': return { operation: { ...common, ...interpreted, return: end }, version: versionAfter(call, interpreted.result, answer) };
       case 'fail': return { operation: { ...common, ...interpreted, return: end } };
@@ -120,7 +123,7 @@ export class HistoryClient {
 function askedOf(object: string, call: Call, version: Version | undefined): Asked {
   const path = `/v1/fs/${object}`;
   switch (call.operation) {
-    case 'read': return { method: 'GET', path };
+    case 'read': return { method: 'GET', path, headers: unlessStill(version) };
     case 'write': return { method: 'PUT', path, body: call.arguments.value };
     case 'cas': {
       const etag = version?.etag ?? null;
@@ -134,9 +137,14 @@ function askedOf(object: string, call: Call, version: Version | undefined): Aske
       return { method: 'POST', path: '/v1/rename', headers: { 'content-type': 'application/json' }, body };
     }
     case 'list': return { method: 'GET', path };
-    case 'get': return { method: 'GET', path: `${path}/${call.arguments.name}` };
+    case 'get': return { method: 'GET', path: `${path}/${call.arguments.name}`, headers: unlessStill(version) };
     default: return unreachable(call);
   }
+}
+
+function unlessStill(version: Version | undefined): Readonly<Record<string, string>> {
+  const etag = version?.etag ?? null;
+  return etag === null ? {} : { 'if-none-match': etag };
 }
 
 function errnoOf(answer: Answer): string | undefined {
@@ -144,10 +152,11 @@ function errnoOf(answer: Answer): string | undefined {
   return problem.errno;
 }
 
-function interpret(call: Call, answer: Answer): Interpreted {
+function interpret(call: Call, answer: Answer, version: Version | undefined): Interpreted {
   const { status, body } = answer;
   if (status === 503) return { outcome: 'fail', error: body };
   if (status >= 500) return { outcome: 'info', error: `${status} ${body}` };
+  if (status === 304 && version !== undefined) return { outcome: 'ok', result: version.content };
   const result = status < 300 ? resultOf(call, body) : refusalOf(call, status, errnoOf(answer));
   if (result === undefined) throw new UnexpectedAnswer(`${call.operation} ${JSON.stringify(call.arguments)}: ${status} ${body}`);
   return { outcome: 'ok', result };
@@ -182,8 +191,10 @@ function refusalOf(call: Call, status: number, errno: string | undefined): Resul
 }
 
 function versionAfter(call: Call, result: Result, answer: Answer): Version | undefined {
+  if (answer.status === 304) return undefined;
   const etag = answer.etag ?? null;
-  if (call.operation === 'read') return { content: result as Content, etag };
+  if (call.operation === 'read' || call.operation === 'get') return { content: result as Content, etag };
   if (call.operation === 'write' || (call.operation === 'cas' && result === true)) return { content: call.arguments.value, etag };
+  if (call.operation === 'create' && result === 'ok') return { content: call.arguments.content, etag };
   return undefined;
 }

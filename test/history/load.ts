@@ -13,6 +13,8 @@ const REGISTERS = 2;
 const DIRECTORIES = 2;
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 const THINK_MS = 12;
+/** In each program, beside those that do everything. */
+export const READERS = 2;
 /** After a failure another replica is asked for so long. */
 const ELSEWHERE_MS = 300;
 
@@ -54,68 +56,90 @@ export class Numbers {
   }
 }
 
-/** One logical caller after the other: each ends with its first unknown outcome. */
+export interface LoopPorts {
+  readonly client: HistoryClient;
+  readonly replicas: readonly ReplicaAddress[];
+  readonly prng: Prng;
+  /** For processes. */
+  readonly numbers: Numbers;
+  /** A content that nothing had before. */
+  fresh(): string;
+  record(operation: Operation): void;
+}
+
+/**
+ * One logical caller after the other: each ends with its first unknown outcome. `mixed` does everything. `reads` only reads: at a
+ * replica that can commit nothing, as a primary that has been cut off, whoever writes is soon stuck, and it is a reader whom it might still serve.
+ */
 export class Loop {
+  readonly #ports: LoopPorts;
   readonly #client: HistoryClient;
-  readonly #replicas: readonly ReplicaAddress[];
-  readonly #home: number;
   readonly #prng: Prng;
-  readonly #numbers: Numbers;
-  readonly #fresh: () => string;
-  readonly #record: (operation: Operation) => void;
+  readonly #home: number;
+  readonly #kind: 'mixed' | 'reads';
   #process: number;
   #elsewhereUntil = 0;
-  /** The last known version of each register of this period. */
-  readonly #versions = new Map<string, Version>();
+  /** What this loop wrote last into each register: content and ETag belong together. */
+  readonly #written = new Map<string, Version>();
+  /** What it has seen or made last of each file: the content may be newer than the ETag, unless the ETag is met again. */
+  readonly #seen = new Map<string, Version>();
+  /** The object that it worked on last. */
+  #newest = '';
 
-  constructor(client: HistoryClient, replicas: readonly ReplicaAddress[], home: number, prng: Prng, numbers: Numbers, fresh: () => string, record: (operation: Operation) => void) {
-    this.#client = client;
-    this.#replicas = replicas;
+  constructor(ports: LoopPorts, home: number, kind: 'mixed' | 'reads') {
+    this.#ports = ports;
+    this.#client = ports.client;
+    this.#prng = ports.prng;
     this.#home = home;
-    this.#prng = prng;
-    this.#numbers = numbers;
-    this.#fresh = fresh;
-    this.#record = record;
-    this.#process = numbers.take();
+    this.#kind = kind;
+    this.#process = ports.numbers.take();
   }
 
   async run(stopped: () => boolean): Promise<void> {
     while (!stopped()) {
       const objects = objectsAt(Math.floor(this.#client.now() / 1e6 / PERIOD_MS));
       const object = this.#prng.pick(objects);
-      for (const known of this.#versions.keys()) if (!objects.includes(known)) this.#versions.delete(known);
-      if (kindOf(object) === 'register') await this.#onRegister(object);
-      else await this.attempt(object, this.#directoryCall());
+      if (!objects.includes(this.#newest)) {
+        this.#written.clear();
+        this.#seen.clear();
+      }
+      this.#newest = object;
+      if (this.#kind === 'reads') await this.#read(object);
+      else if (kindOf(object) === 'register') await this.#onRegister(object);
+      else await this.#onDirectory(object);
       await pause(this.#prng.below(THINK_MS));
     }
   }
 
   #at(): ReplicaAddress {
     const away = this.#client.now() < this.#elsewhereUntil;
-    const index = away ? this.#home + this.#prng.between(1, this.#replicas.length - 1) : this.#home;
-    return defined(this.#replicas[index % this.#replicas.length], 'a replica');
+    const index = away ? this.#home + this.#prng.between(1, this.#ports.replicas.length - 1) : this.#home;
+    return defined(this.#ports.replicas[index % this.#ports.replicas.length], 'a replica');
   }
 
   async attempt(object: string, call: Call, version?: Version): Promise<Attempted> {
     const attempted = await this.#client.attempt(this.#at(), this.#process, object, call, version);
-    this.#record(attempted.operation);
+    this.#ports.record(attempted.operation);
     if (attempted.operation.outcome !== 'ok') {
-      if (attempted.operation.outcome === 'info') this.#process = this.#numbers.take();
+      if (attempted.operation.outcome === 'info') this.#process = this.#ports.numbers.take();
       this.#elsewhereUntil = this.#client.now() + ELSEWHERE_MS * 1e6;
       await pause(this.#prng.between(10, 60));
-    } else if (attempted.version !== undefined && !isRead(call)) this.#versions.set(object, attempted.version);
+    } else if (attempted.version !== undefined) {
+      this.#seen.set(fileOf(object, call), attempted.version);
+      if (kindOf(object) === 'register' && !isRead(call)) this.#written.set(object, attempted.version);
+    }
     return attempted;
   }
 
   async #onRegister(object: string): Promise<void> {
     const kind = this.#prng.below(10);
     if (kind < 3) {
-      await this.attempt(object, { operation: 'read', arguments: {} });
+      await this.#read(object);
     } else if (kind < 6) {
-      await this.attempt(object, { operation: 'write', arguments: { value: this.#fresh() } });
+      await this.attempt(object, { operation: 'write', arguments: { value: this.#ports.fresh() } });
     } else if (kind < 8) {
       // With what this loop wrote last: mostly somebody else has written since.
-      await this.#compareAndSet(object, this.#versions.get(object) ?? { content: null, etag: null });
+      await this.#compareAndSet(object, this.#written.get(object) ?? { content: null, etag: null });
     } else {
       await this.#readThenSet(object);
     }
@@ -130,21 +154,32 @@ export class Loop {
   }
 
   async #compareAndSet(object: string, version: Version): Promise<void> {
-    await this.attempt(object, { operation: 'cas', arguments: { expected: version.content, value: this.#fresh() } }, version);
+    await this.attempt(object, { operation: 'cas', arguments: { expected: version.content, value: this.#ports.fresh() } }, version);
   }
 
-  #directoryCall(): Call {
+  async #read(object: string): Promise<void> {
+    const name = this.#prng.pick(NAMES);
+    const call: Call = kindOf(object) === 'register' ? { operation: 'read', arguments: {} }
+      : this.#prng.chance(0.6) ? { operation: 'get', arguments: { name } } : { operation: 'list', arguments: {} };
+    const known = this.#prng.chance(0.7) ? this.#seen.get(fileOf(object, call)) : undefined;
+    await this.attempt(object, call, known);
+  }
+
+  async #onDirectory(object: string): Promise<void> {
     const name = this.#prng.pick(NAMES);
     const kind = this.#prng.below(20);
-    if (kind < 5) return { operation: 'create', arguments: { name, content: this.#fresh() } };
-    if (kind < 9) {
+    if (kind < 6) await this.attempt(object, { operation: 'create', arguments: { name, content: this.#ports.fresh() } });
+    else if (kind < 10) {
       const other = this.#prng.pick(NAMES.filter((n) => n !== name));
-      return { operation: 'rename', arguments: { from: name, to: other, replace: this.#prng.chance(0.5) } };
-    }
-    if (kind < 13) return { operation: 'delete', arguments: { name } };
-    if (kind < 17) return { operation: 'get', arguments: { name } };
-    return { operation: 'list', arguments: {} };
+      await this.attempt(object, { operation: 'rename', arguments: { from: name, to: other, replace: this.#prng.chance(0.5) } });
+    } else if (kind < 15) await this.attempt(object, { operation: 'delete', arguments: { name } });
+    else await this.#read(object);
   }
+}
+
+/** A file: the register itself, or an entry of a directory. */
+function fileOf(object: string, call: Call): string {
+  return 'name' in call.arguments ? `${object}/${call.arguments.name}` : object;
 }
 
 /** What every object is in the end, through every replica. For when all faults are over. */

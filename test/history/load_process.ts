@@ -2,7 +2,7 @@
 import { Prng } from '../../lib/prng.ts';
 import { defined } from '../../lib/assert.ts';
 import { HistoryClient } from './client.ts';
-import { Loop, Numbers, type LoadSettings } from './load.ts';
+import { Loop, Numbers, READERS, type LoadSettings } from './load.ts';
 import type { Operation } from './operations.ts';
 
 export type FromLoad = { readonly type: 'operations'; readonly operations: readonly Operation[] } | { readonly type: 'done' };
@@ -33,8 +33,13 @@ async function main(): Promise<void> {
   const prng = new Prng(settings.seed);
   let values = 0;
   const fresh = (): string => `${settings.index}.${values++}`;
-  // Each loop has a replica of its own to speak to, and each replica has loops of each program.
-  const loops = Array.from({ length: settings.loops }, (_, i) => new Loop(client, replicas, i % replicas.length, prng.fork(), numbers, fresh, (o) => { gathered.push(o); }));
+  const record = (o: Operation): void => { gathered.push(o); };
+  // Each replica has loops of both kinds.
+  const loop = (kind: 'mixed' | 'reads', nth: number): Loop => new Loop({ client, replicas, prng: prng.fork(), numbers, fresh, record }, nth % replicas.length, kind);
+  const loops = [
+    ...Array.from({ length: settings.loops }, (_, i) => loop('mixed', settings.index * settings.loops + i)),
+    ...Array.from({ length: READERS }, (_, i) => loop('reads', settings.index * READERS + i)),
+  ];
   await Promise.all(loops.map((loop) => loop.run(() => stopped)));
   clearInterval(reporting);
   await report();

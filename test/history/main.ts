@@ -65,7 +65,7 @@ const history = program
   .option('--replicas <n>', '3 or 5', replicas, 3)
   .option('--durability <mode>', 'disk or memory', durability, 'disk')
   .option('--seed <n>', 'what is drawn: calls and faults (when things happen is up to the machine)', natural)
-  .option('--loops <n>', 'callers in each of the three client programs', loops, 4)
+  .option('--loops <n>', 'callers that do everything in each of the three client programs, beside some that only read', loops, 3)
   .option('--keep', 'keep data and logs of the replicas, also after a run that went well', false)
   .action(async (f: Flags) => {
     const seed = f.seed ?? Math.floor(Math.random() * 1e9);

@@ -126,12 +126,27 @@ export class Nemesis {
 
   async #pause(): Promise<Plan> {
     const { cluster } = this.#ports;
+    if (this.#prng.chance(0.5)) return await this.#stutter();
     const victims = await this.#victims();
     return {
       what: `SIGSTOP of ${named(victims)}`, quorum: true, milliseconds: this.#prng.between(500, 3500),
       begin: () => { for (const v of victims) cluster.pause(v); return Promise.resolve(); },
       end: () => { for (const v of victims) cluster.resume(v); return Promise.resolve(); },
     };
+  }
+
+  /** Each time long enough for another primary, and what had arrived before is answered by one that does not know of it. */
+  async #stutter(): Promise<Plan> {
+    const { cluster } = this.#ports;
+    const first = await this.#victim();
+    const prng = this.#prng.fork();
+    return this.#again('SIGSTOP and SIGCONT of the primary of the moment, again and again', this.#prng.between(2500, 4500), async () => {
+      const victim = await cluster.primary() ?? first;
+      cluster.pause(victim);
+      await pause(prng.between(400, 1000));
+      cluster.resume(victim);
+      await pause(prng.between(50, 300));
+    });
   }
 
   async #partition(): Promise<Plan> {
@@ -164,23 +179,28 @@ export class Nemesis {
   async #flap(): Promise<Plan> {
     const { namespaces } = this.#ports;
     const victim = await this.#victim();
-    const milliseconds = this.#prng.between(1500, 3500);
     const prng = this.#prng.fork();
-    let stop = false;
-    let flapping: Promise<void> = Promise.resolve();
-    const flap = async (): Promise<void> => {
-      for (let up = false; !stop; up = !up) {
-        await namespaces.plug(victim, up ? 'up' : 'down');
-        await pause(prng.between(50, 400));
-      }
+    return this.#again(`the link of replica ${victim} goes down and up`, this.#prng.between(1500, 3500), async () => {
+      await namespaces.plug(victim, 'down');
+      await pause(prng.between(50, 400));
       await namespaces.plug(victim, 'up');
+      await pause(prng.between(50, 400));
+    });
+  }
+
+  /** Does `once`, which leaves things as they were, over and over. */
+  #again(what: string, milliseconds: number, once: () => Promise<void>): Plan {
+    let stop = false;
+    let going: Promise<void> = Promise.resolve();
+    const go = async (): Promise<void> => {
+      while (!stop) await once();
     };
     return {
-      what: `the link of replica ${victim} goes down and up`, quorum: true, milliseconds,
-      begin: () => { flapping = flap(); return Promise.resolve(); },
+      what, quorum: true, milliseconds,
+      begin: () => { going = go(); return Promise.resolve(); },
       end: async () => {
         stop = true;
-        await flapping;
+        await going;
       },
     };
   }

@@ -43,11 +43,14 @@ export class Nemesis {
   readonly #prng: Prng;
   readonly #kinds: readonly FaultKind[];
   #turn: FaultKind[] = [];
+  /** Kinds of which there was none yet: the first one is what costs most, also in a short run. */
+  readonly #fresh: Set<FaultKind>;
 
   constructor(ports: NemesisPorts, prng: Prng, kinds: readonly FaultKind[]) {
     this.#ports = ports;
     this.#prng = prng;
     this.#kinds = kinds;
+    this.#fresh = new Set(kinds);
   }
 
   /** Injects faults until `endMs` of the run; each one that begins is taken back before this returns. */
@@ -82,35 +85,36 @@ export class Nemesis {
     return defined(this.#turn.shift(), 'a kind');
   }
 
-  /** The primary half of the time: its loss is what costs most. */
-  async #victim(): Promise<number> {
+  /** The primary more often than not. */
+  async #victim(first: boolean): Promise<number> {
     const any = this.#prng.pick(this.#ports.cluster.replicas);
-    return this.#prng.chance(0.5) ? await this.#ports.cluster.primary() ?? any : any;
+    return this.#prng.chance(0.6) || first ? await this.#ports.cluster.primary() ?? any : any;
   }
 
-  async #victims(): Promise<number[]> {
+  async #victims(isFirst: boolean): Promise<number[]> {
     const { cluster } = this.#ports;
-    const first = await this.#victim();
+    const first = await this.#victim(isFirst);
     const spare = cluster.replicas.length - cluster.quorum;
     if (spare < 2 || this.#prng.chance(0.5)) return [first];
     return [first, this.#prng.pick(cluster.replicas.filter((r) => r !== first))];
   }
 
   async #plan(kind: FaultKind): Promise<Plan> {
+    const first = this.#fresh.delete(kind);
     switch (kind) {
-      case 'kill': return await this.#kill();
-      case 'pause': return await this.#pause();
-      case 'partition': return await this.#partition();
-      case 'flap': return await this.#flap();
+      case 'kill': return await this.#kill(first);
+      case 'pause': return await this.#pause(first);
+      case 'partition': return await this.#partition(first);
+      case 'flap': return await this.#flap(first);
       default: return unreachable(kind);
     }
   }
 
-  async #kill(): Promise<Plan> {
+  async #kill(first: boolean): Promise<Plan> {
     const { cluster, durability } = this.#ports;
     // A group in memory does not outlive this, and says so.
-    const all = durability === 'disk' && this.#prng.chance(0.2);
-    const victims = all ? cluster.replicas : await this.#victims();
+    const all = !first && durability === 'disk' && this.#prng.chance(0.2);
+    const victims = all ? cluster.replicas : await this.#victims(first);
     return {
       what: all ? 'kill -9 of all replicas' : `kill -9 of ${named(victims)}`, quorum: !all, milliseconds: all ? this.#prng.between(0, 500) : this.#prng.between(200, 2000),
       begin: async () => { await Promise.all(victims.map((v) => cluster.kill(v))); },
@@ -124,10 +128,10 @@ export class Nemesis {
     };
   }
 
-  async #pause(): Promise<Plan> {
+  async #pause(first: boolean): Promise<Plan> {
     const { cluster } = this.#ports;
-    if (this.#prng.chance(0.5)) return await this.#stutter();
-    const victims = await this.#victims();
+    if (!first && this.#prng.chance(0.5)) return await this.#stutter();
+    const victims = await this.#victims(first);
     return {
       what: `SIGSTOP of ${named(victims)}`, quorum: true, milliseconds: this.#prng.between(500, 3500),
       begin: () => { for (const v of victims) cluster.pause(v); return Promise.resolve(); },
@@ -138,10 +142,10 @@ export class Nemesis {
   /** Each time long enough for another primary, and what had arrived before is answered by one that does not know of it. */
   async #stutter(): Promise<Plan> {
     const { cluster } = this.#ports;
-    const first = await this.#victim();
+    const otherwise = await this.#victim(true);
     const prng = this.#prng.fork();
     return this.#again('SIGSTOP and SIGCONT of the primary of the moment, again and again', this.#prng.between(2500, 4500), async () => {
-      const victim = await cluster.primary() ?? first;
+      const victim = await cluster.primary() ?? otherwise;
       cluster.pause(victim);
       await pause(prng.between(400, 1000));
       cluster.resume(victim);
@@ -149,9 +153,9 @@ export class Nemesis {
     });
   }
 
-  async #partition(): Promise<Plan> {
+  async #partition(first: boolean): Promise<Plan> {
     const { cluster, namespaces } = this.#ports;
-    const victims = await this.#victims();
+    const victims = await this.#victims(first);
     const others = cluster.replicas.filter((r) => !victims.includes(r));
     const milliseconds = this.#prng.between(800, 3500);
     const pairs = (from: readonly number[], to: readonly number[]): [number, number][] => from.flatMap((a) => to.map((b): [number, number] => [a, b]));
@@ -160,11 +164,12 @@ export class Nemesis {
       begin: async () => { for (const [a, b] of directions) await namespaces.cut(a, b); },
       end: async () => { for (const [a, b] of directions) await namespaces.mend(a, b); },
     });
-    switch (this.#prng.below(5)) {
-      case 0: return cutting(`${named(victims)} and the other replicas do not reach each other`, [...pairs(victims, others), ...pairs(others, victims)]);
-      case 1: return cutting(`${named(victims)} does not reach the other replicas, but hears them`, pairs(victims, others));
-      case 2: return cutting(`${named(victims)} does not hear the other replicas, but reaches them`, pairs(others, victims));
-      case 3: {
+    switch (first ? 0 : this.#prng.below(7)) {
+      case 0:
+      case 1: return cutting(`${named(victims)} and the other replicas do not reach each other`, [...pairs(victims, others), ...pairs(others, victims)]);
+      case 2: return cutting(`${named(victims)} does not reach the other replicas, but hears them`, pairs(victims, others));
+      case 3: return cutting(`${named(victims)} does not hear the other replicas, but reaches them`, pairs(others, victims));
+      case 4: {
         const [a, b] = [defined(victims[0], 'a victim'), this.#prng.pick(others)];
         return cutting(`replicas ${a} and ${b} do not reach each other, all else is well`, [[a, b], [b, a]]);
       }
@@ -176,9 +181,9 @@ export class Nemesis {
     }
   }
 
-  async #flap(): Promise<Plan> {
+  async #flap(first: boolean): Promise<Plan> {
     const { namespaces } = this.#ports;
-    const victim = await this.#victim();
+    const victim = await this.#victim(first);
     const prng = this.#prng.fork();
     return this.#again(`the link of replica ${victim} goes down and up`, this.#prng.between(1500, 3500), async () => {
       await namespaces.plug(victim, 'down');

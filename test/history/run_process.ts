@@ -59,7 +59,8 @@ interface Recording {
   readonly faults: readonly Fault[];
   /** ns; when the load was asked to stop. */
   readonly end: number;
-  readonly unexpected: readonly string[];
+  /** What else went wrong. */
+  readonly failures: readonly string[];
 }
 
 async function record(settings: RunSettings, cluster: HistoryCluster, namespaces: Namespaces): Promise<Recording> {
@@ -84,13 +85,19 @@ async function record(settings: RunSettings, cluster: HistoryCluster, namespaces
   const end = client.now();
   await load.stop();
   say(`${(client.now() / 1e9).toFixed(3)} s: the load has ended; waiting for all replicas to be normal, then reading everything through each of them`);
-  await cluster.normal();
-  await readEverything(client, replicas, periodsOf(client.now() / 1e6), new Numbers(PROGRAMS, PROGRAMS + 1), write);
+  const failures: string[] = [];
+  try {
+    await cluster.normal();
+    await readEverything(client, replicas, periodsOf(client.now() / 1e6), new Numbers(PROGRAMS, PROGRAMS + 1), write);
+  } catch (error) {
+    // What was seen until then is written and checked all the same: it may say why.
+    failures.push(`after all faults were over: ${error instanceof Error ? error.message : String(error)}`);
+  }
   await client.close();
   file.end();
   await once(file, 'close');
   writeFileSync(`${settings.out}.faults`, nemesis.faults.map((f) => `${JSON.stringify(f)}\n`).join(''));
-  return { faults: nemesis.faults, end, unexpected: cluster.unexpected };
+  return { faults: nemesis.faults, end, failures: [...cluster.unexpected, ...failures] };
 }
 
 /** Prints everything there is to say; true: the run proves that the group behaved. */
@@ -104,7 +111,7 @@ function judge(settings: RunSettings, recording: Recording): boolean {
   const verdict = checkHistory(operations);
   for (const line of verdictLines(verdict)) say(line);
   say(`checked in ${((performance.now() - started) / 1000).toFixed(1)} s; the history is in ${settings.out}, the faults in ${settings.out}.faults`);
-  const failures = [...recording.unexpected];
+  const failures = [...recording.failures];
   if (!verdict.linearizable) failures.push('the history is not linearizable');
   const little = tooLittle(operations, settings.seconds);
   if (little !== null) failures.push(little);

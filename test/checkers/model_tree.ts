@@ -17,7 +17,12 @@ export class Failure extends Error {
 }
 
 export function fail(errno: ErrnoName): never {
-  throw new Failure(errno);
+  // An ordinary answer of a file system, given by the thousand: where it was thrown does not matter, and costs.
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  const failure = new Failure(errno);
+  Error.stackTraceLimit = stackTraceLimit;
+  throw failure;
 }
 
 export function demand(condition: boolean, errno: ErrnoName): void {

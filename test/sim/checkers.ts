@@ -79,7 +79,7 @@ export class Checkers implements HostObserver {
       this.order.boundedReadAnswered(`#${host.index}'s answer to a read`, m.op, bound);
       this.#cluster.coverage.count('bounded reads at replicas');
     }
-    const { executed } = host.status;
+    const { executed } = host.replica;
     ensure(m.op === executed, 'reads see committed state', () => `#${host.index} answers a read with op ${m.op}, it has executed ${executed}`);
   }
 
@@ -140,7 +140,7 @@ export class Checkers implements HostObserver {
     this.#cluster.trace.mix(entry.op);
     if (this.#cluster.membership.witnesses) this.#executes(host, entry);
     const first = this.chain.executed(host.index, entry, result);
-    if (first) this.surviving.committed(entry.op, host.status.view);
+    if (first) this.surviving.committed(entry.op, host.replica.view);
     return first;
   }
 

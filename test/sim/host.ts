@@ -10,7 +10,8 @@ import { isElector, isMember, type Configuration, type Durability, type Member }
 import type { Entry } from '../../vr/entry.ts';
 import type { ClientRequest, Message, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports, StateMachine } from '../../vr/ports.ts';
-import type { BootState, ReplicaEvents, ReplicaOptions, ReplicaStatus } from '../../vr/replica_types.ts';
+import type { Replica } from '../../vr/replica.ts';
+import type { BootState, ReplicaOptions, ReplicaStatus } from '../../vr/replica_types.ts';
 import type { Table } from '../../lib/table.ts';
 import { DamagedRecord, SimulatedCheckpoints, type CheckpointDisk } from './checkpoints.ts';
 import type { SimulatedClock } from './clock.ts';
@@ -22,7 +23,7 @@ import type { SimulatedNetwork } from './network.ts';
 import { SimulatedSuperblockStore, type SuperblockDisk } from './superblock_store.ts';
 import type { Trace } from './trace.ts';
 
-export type ReplicaConstructor = new (ports: Ports, options: ReplicaOptions, boot: BootState) => ReplicaEvents;
+export type ReplicaConstructor = new (ports: Ports, options: ReplicaOptions, boot: BootState) => Replica;
 export type StateMachineFactory = (table: Table) => StateMachine;
 
 /** What the checkers are told. */
@@ -69,7 +70,7 @@ export interface HostWorld {
 }
 
 interface Process {
-  readonly replica: ReplicaEvents;
+  readonly replica: Replica;
   readonly incarnation: number;
   readonly journal: SimulatedJournal | MemoryJournal;
   readonly superblock: SimulatedSuperblockStore;
@@ -131,7 +132,7 @@ export class Host {
   get running(): boolean {
     return this.#process !== null;
   }
-  get replica(): ReplicaEvents {
+  get replica(): Replica {
     return this.#alive().replica;
   }
   get status(): ReplicaStatus {
@@ -217,7 +218,7 @@ export class Host {
   }
 
   /** Null: a rotten record was met on the way. */
-  #construct(ports: Ports, boot: BootState): ReplicaEvents | null {
+  #construct(ports: Ports, boot: BootState): Replica | null {
     try {
       return new this.#world.Replica(ports, this.#world.options, boot);
     } catch (error) {
@@ -249,7 +250,7 @@ export class Host {
   }
 
   /** For mutants: an input that the replica would not have got, in a later turn of the loop. */
-  inject(input: (replica: ReplicaEvents) => void): void {
+  inject(input: (replica: Replica) => void): void {
     const process = this.#process;
     this.#world.queue.after(0, () => {
       if (process === null || this.#process !== process) return;
@@ -381,7 +382,7 @@ export class Host {
       if (this.#process !== process) return;
       if (!this.paused) {
         this.#guarded(() => process.replica.tick(this.clock.monotonic()));
-        if (this.amnesiac && this.journalCertain && process.replica.status().status === 'normal') this.amnesiac = isNew(this.id, this.#bootState());
+        if (this.amnesiac && this.journalCertain && process.replica.phase === 'normal') this.amnesiac = isNew(this.id, this.#bootState());
       }
       this.#scheduleTick(process);
     });

@@ -5,7 +5,7 @@
 import { defined } from '../../lib/assert.ts';
 import type { Prng } from '../../lib/prng.ts';
 import { configuration, primaryOf, type Configuration, type Member } from '../../vr/configuration.ts';
-import { epoch } from '../../lib/ids.ts';
+import { epoch, view } from '../../lib/ids.ts';
 import type { ClientRequest, Message, NewEpoch, Refused } from '../../vr/messages.ts';
 import type { EventQueue } from './event_queue.ts';
 
@@ -47,6 +47,8 @@ export class Administrator {
   readonly #world: AdministratorWorld;
   #task: Task | null = null;
   #target = 0;
+  /** The newest that it was told of. */
+  #view = view(0);
   #running = false;
 
   constructor(world: AdministratorWorld) {
@@ -82,6 +84,9 @@ export class Administrator {
 
   receive(message: Message): void {
     if (message.type === 'redirect') {
+      // A node that waits to join knows old views only.
+      if (message.view < this.#view) return;
+      this.#view = message.view;
       this.#target = this.#world.indexOf(primaryOf(message.configuration, message.view).address) ?? this.#target;
     } else if (message.type === 'newEpoch') {
       this.#onNewEpoch(message);
@@ -106,7 +111,7 @@ export class Administrator {
   #loop(): void {
     const { queue, random } = this.#world;
     this.#ask();
-    // Nobody answered, or not the primary: somebody else may know.
+    // Nobody answers, or not the primary: somebody else may know.
     if (random.chance(0.4)) this.#target = random.pick(this.#world.hosts());
     queue.after(40 + random.below(120), () => this.#loop());
   }

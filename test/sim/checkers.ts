@@ -53,13 +53,24 @@ export class Checkers implements HostObserver {
   sent(host: Host, m: Message): void {
     if (this.#cluster.options.checkOrderOfEffects ?? true) {
       checkSending(host.index, host.incarnation, this.#cluster.options.durability, {
-        superblock: host.superblockDisk.current, op: Math.max(host.journalDisk.head, host.checkpointDisk.durable?.op ?? 0), journalLogView: host.journalDisk.logView,
+        superblock: host.superblockDisk.current, op: Math.max(host.journalDisk.head, this.#stateOf(host)), journalLogView: host.journalDisk.logView,
       }, m);
     }
     checkVoice(host.id, m, (at) => this.#cluster.membership.of(at));
     if (m.type === 'epochStarted') this.#cluster.membership.started(host.id, m.epoch);
     if (m.type === 'startView') this.surviving.startView(host.index, m);
     if (m.type === 'doViewChange' || m.type === 'startView' || m.type === 'recovery') this.#cluster.coverage.count(`sent ${m.type}`);
+  }
+
+  /** Up to where a durable state stands for the log: a witness has none, but what its superblock names is held by all voters. */
+  #stateOf(host: Host): number {
+    if (this.#cluster.membership.witnesses && this.#isWitness(host, host.epoch)) return host.superblockDisk.current.checkpoint.op;
+    return host.checkpointDisk.durable?.op ?? 0;
+  }
+
+  #isWitness(host: Host, epoch: number): boolean {
+    const c = this.#cluster.membership.of(epoch);
+    return c !== undefined && memberOf(c, host.id)?.role === 'witness';
   }
 
   actsBy(host: Host, configuration: Configuration): void {
@@ -145,11 +156,7 @@ export class Checkers implements HostObserver {
   }
 
   #executes(host: Host, entry: Entry): void {
-    const witness = (epoch: number): boolean => {
-      const c = this.#cluster.membership.of(epoch);
-      return c !== undefined && memberOf(c, host.id)?.role === 'witness';
-    };
-    ensure(!witness(entry.epoch) || !witness(host.epoch), 'witnesses execute nothing', () => `#${host.index} executes op ${entry.op}`);
+    ensure(!this.#isWitness(host, entry.epoch) || !this.#isWitness(host, host.epoch), 'witnesses execute nothing', () => `#${host.index} executes op ${entry.op}`);
   }
 
   // --- clients ---------------------------------------------------------------------------------------------------------

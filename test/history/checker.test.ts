@@ -23,6 +23,10 @@ describe('a register', () => {
     expect(linearizable(onRegister(1, [0, 10], write('a'), null), onRegister(2, [5, 6], read, null))).toBe(true);
   });
 
+  it('does not take a write for nothing because its value is there already: another may come before it', () => {
+    expect(linearizable(onRegister(1, [0, 1], write('a'), null), onRegister(1, [2, 10], write('b'), null), onRegister(2, [2, 10], write('a'), null), onRegister(3, [11, 12], read, 'a'))).toBe(true);
+  });
+
   it('refuses a stale read', () => {
     expect(linearizable(onRegister(1, [0, 1], write('a'), null), onRegister(1, [2, 3], write('b'), null), onRegister(2, [4, 5], read, 'a'))).toBe(false);
     // Two reads of one write that is under way: the later one may not see less.

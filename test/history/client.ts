@@ -154,7 +154,7 @@ function errnoOf(answer: Answer): string | undefined {
 
 function interpret(call: Call, answer: Answer, version: Version | undefined): Interpreted {
   const { status, body } = answer;
-  if (status === 503) return { outcome: 'fail', error: body };
+  if (status === 503) return { outcome: 'fail', error: `${status} ${body}` };
   if (status >= 500) return { outcome: 'info', error: `${status} ${body}` };
   if (status === 304 && version !== undefined) return { outcome: 'ok', result: version.content };
   const result = status < 300 ? resultOf(call, body) : refusalOf(call, status, errnoOf(answer));

@@ -16,7 +16,7 @@ import { Namespaces } from './namespaces.ts';
 import { Nemesis, type Fault } from './nemesis.ts';
 import type { Operation } from './operations.ts';
 import type { RunSettings } from './settings.ts';
-import { faultLines, longestStall, operationLines, tooLittle, verdictLines } from './summary.ts';
+import { faultLines, faultsOfTheService, longestStall, operationLines, tooLittle, verdictLines } from './summary.ts';
 
 const PROGRAMS = 3;
 /** A connected quorum that does nothing for so long is a fault of the group; on a slow machine elections take a second or two. */
@@ -111,7 +111,7 @@ function judge(settings: RunSettings, recording: Recording): boolean {
   const verdict = checkHistory(operations);
   for (const line of verdictLines(verdict)) say(line);
   say(`checked in ${((performance.now() - started) / 1000).toFixed(1)} s; the history is in ${settings.out}, the faults in ${settings.out}.faults`);
-  const failures = [...recording.failures];
+  const failures = [...recording.failures, ...faultsOfTheService(operations)];
   if (!verdict.linearizable) failures.push('the history is not linearizable');
   const little = tooLittle(operations, settings.seconds);
   if (little !== null) failures.push(little);

@@ -1,8 +1,9 @@
 /** What a run says of itself: how hard faults hit, how long nothing went on, and whether it proves anything. */
 import { describe, expect, it } from 'vitest';
 import type { Fault } from './nemesis.ts';
+import type { Operation } from './operations.ts';
 import { calls, operation } from './samples.ts';
-import { faultLines, hits, longestStall, tooLittle } from './summary.ts';
+import { errorLines, faultLines, faultsOfTheService, hits, longestStall, tooLittle } from './summary.ts';
 
 const S = 1e9;
 const fault = (from: number, to: number, quorum: boolean): Fault => ({ kind: 'kill', what: 'kill -9 of replica 2', from: from * S, to: to * S, quorum });
@@ -27,6 +28,21 @@ describe('the summary of a run', () => {
   it('begins anew when there is a quorum again', () => {
     expect(longestStall([write(0, 1), write(9, 10)], [fault(2, 8, false)], 10 * S)).toEqual({ from: 8 * S, to: 10 * S });
     expect(longestStall([write(0, 1), write(9, 10)], [fault(2, 8, true)], 10 * S)).toEqual({ from: 1 * S, to: 10 * S });
+  });
+
+  it('counts what went wrong, and takes an internal error for what it is', () => {
+    const failed = (process: number, outcome: 'fail' | 'info', error: string): Operation => ({
+      process, object: 'register/r', invoke: 0, replica: 2, ...calls.read, ...(outcome === 'fail' ? { outcome, error, return: 1 } : { outcome, error, return: null }),
+    });
+    const operations = [
+      failed(1, 'fail', 'ECONNREFUSED: connect ECONNREFUSED 10.77.0.11:7201'),
+      failed(2, 'fail', 'ECONNREFUSED: connect ECONNREFUSED 10.77.0.12:7201'),
+      failed(3, 'info', '504 {"title":"Outcome unknown","status":504}'),
+      failed(4, 'info', '500 {"title":"Internal error","status":500}'),
+      write(0, 1, 5),
+    ];
+    expect(errorLines(operations)).toEqual(['  2 fail: ECONNREFUSED: connect ECONNREFUSED it', '  1 info: 504 Outcome unknown', '  1 info: 500 Internal error']);
+    expect(faultsOfTheService(operations)).toEqual(['replica 2 answered read with 500 {"title":"Internal error","status":500}']);
   });
 
   it('says when hardly anything succeeded', () => {

@@ -41,8 +41,26 @@ export function operationLines(operations: readonly Operation[]): string[] {
   const names = [...new Set(operations.map((o) => o.operation))].sort();
   return [
     `${operations.length} operations on ${objects} objects by ${processes} processes: ${tally(operations.map((o) => o.outcome))}`,
+    ...errorLines(operations),
     ...names.map((name) => `  ${name.padEnd(7)} ${tally(operations.filter((o) => o.operation === name).map((o) => (o.outcome === 'ok' && !isRead(o) ? `ok ${JSON.stringify(o.result ?? 'ok')}` : o.outcome)))}`),
   ];
+}
+
+/** What went wrong, in the words of the first lines, most frequent first. */
+export function errorLines(operations: readonly Operation[]): string[] {
+  const counts = new Map<string, number>();
+  for (const o of operations) {
+    if (o.outcome === 'ok') continue;
+    const title = /"title":"([^"]+)"/.exec(o.error)?.[1];
+    const what = `${o.outcome}: ${title === undefined ? o.error.replaceAll(/\d+\.\d+\.\d+\.\d+(:\d+)?/g, 'it').slice(0, 80) : `${o.error.slice(0, 3)} ${title}`}`;
+    counts.set(what, (counts.get(what) ?? 0) + 1);
+  }
+  return [...counts].sort(([, a], [, b]) => b - a).map(([what, n]) => `  ${n} ${what}`);
+}
+
+/** Answers that say that the service itself is at fault. */
+export function faultsOfTheService(operations: readonly Operation[]): string[] {
+  return operations.flatMap((o) => (o.outcome === 'info' && /^50[02] /.test(o.error) ? [`replica ${o.replica} answered ${o.operation} with ${o.error.slice(0, 300)}`] : []));
 }
 
 export interface Hit {

@@ -15,7 +15,8 @@ export async function runHistory(options: RunOptions, keep: boolean): Promise<nu
   const directory = mkdtempSync(join(tmpdir(), 'vrfs-history-'));
   const namespaces = new Namespaces(process.pid, options.replicas);
   const settings: RunSettings = { ...options, owner: process.pid, directory };
-  let code = 1;
+  // Until there is a run there is nothing to look at.
+  let code: number | null = null;
   try {
     namespaces.make();
     // The run dies with this process, and the replicas with the run.
@@ -34,10 +35,10 @@ export async function runHistory(options: RunOptions, keep: boolean): Promise<nu
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);
     code = interrupted ? 130 : (exit ?? 1);
+    return code;
   } finally {
     namespaces.remove();
-    if (code === 1 || keep) process.stdout.write(`data and logs of the replicas are in ${directory}\n`);
+    if (code === 1 || (keep && code !== null)) process.stdout.write(`data and logs of the replicas are in ${directory}\n`);
     else rmSync(directory, { recursive: true, force: true });
   }
-  return code;
 }

@@ -129,10 +129,21 @@ export class CheckpointHandOver {
     if (offer !== null) this.fetch(offer);
   }
 
-  /** A witness's log may begin behind a checkpoint when all who keep the state hold it (row 21): nobody needs what was before. */
+  /**
+   * A witness's log may begin behind a checkpoint when nobody needs what was before (row 21): all who keep the state hold it. Or:
+   * this log is whole as far as it goes, and the group's others all keep the state. Then a quorum of them, f+1, has what was
+   * committed without the witness behind its head, so one of them is left after f failures. (Of an epoch that begins that is
+   * known only of what is behind its start: before that other members made up the quorum.)
+   */
   #passOver(): void {
+    const r = this.#r;
     const target = this.#target;
-    if (target !== null && this.#r.reconfiguration.heldByVoters(target.op)) this.onInstalled(target);
+    if (target === null) return;
+    const sole = r.reconfiguration.newest.members.every((m) => m.role !== 'witness' || m.id === r.self);
+    const certain = r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.isBeyondStart(target.op));
+    if (!(sole && certain) && !r.reconfiguration.heldByVoters(target.op)) return;
+    r.persistence.writeSuperblock({ heldByAll: target.op });
+    this.onInstalled(target);
   }
 
   /**

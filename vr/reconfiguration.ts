@@ -12,7 +12,7 @@
  */
 import { assert, defined } from '../lib/assert.ts';
 import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
-import { epoch as epochOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { epoch as epochOf, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { systemKey, SystemKind } from '../lib/system_keys.ts';
 import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, type Configuration, type Member } from './configuration.ts';
 import type { Entry } from './entry.ts';
@@ -80,10 +80,16 @@ export class Reconfiguration {
   }
   /** The newest view that is known, of the newest epoch. */
   get newestView(): View {
-    return this.#next?.start.view ?? this.#r.view;
+    const view = this.#next?.start.view ?? this.#r.view;
+    // Who waits to be made a member knows of no view.
+    return viewEpoch(view) === this.newest.epoch ? view : viewOf(this.newest.epoch, 0);
   }
   get untrusted(): boolean {
     return this.#untrusted;
+  }
+  /** Committed in the epoch that begins, by a log that can be trusted. */
+  isBeyondStart(op: OpNumber): boolean {
+    return this.#next !== null && !this.#untrusted && op > this.#next.start.op;
   }
   /** A quorum of the newest epoch's members is known to have started it. */
   get complete(): boolean {
@@ -460,7 +466,7 @@ export class Reconfiguration {
   /** Whether every member that keeps the state holds a checkpoint that includes `op` (row 21). */
   heldByVoters(op: OpNumber): boolean {
     const r = this.#r;
-    return r.configuration.members.every((m) => m.role !== 'voter' || (r.handOver.offeredBy(m.id)?.op ?? -1) >= op);
+    return this.newest.members.every((m) => m.role !== 'voter' || (r.handOver.offeredBy(m.id)?.op ?? -1) >= op);
   }
 
   /** Who may have the state. */

@@ -51,7 +51,7 @@ export interface Superblock {
   /** The last view in which it was normal (v', "log-view"). */
   readonly logView: View;
   readonly checkpoint: CheckpointId;
-  /** A witness: every voter was known to hold a checkpoint that includes this op. Stays true. */
+  /** A witness: up to this op nobody depends on its log (row 21). Stays true. */
   readonly heldByAll: OpNumber;
   /** No longer a member: it may never take part again. */
   readonly retired: boolean;

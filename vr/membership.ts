@@ -13,7 +13,9 @@ export type Readiness =
   /** Nothing was heard of it for some time. */
   | 'silent'
   /** It is there and has not caught up. */
-  | 'behind';
+  | 'behind'
+  /** It is to be a witness, and its log begins behind what the voters are known to have on disk (row 21). */
+  | 'ahead';
 
 export interface Refusal {
   readonly code: RefusedCode;
@@ -67,6 +69,7 @@ function unreadiness(present: Configuration, members: readonly Member[], readine
     if (isElector(present, m.id)) continue;
     const state = readiness(m.id);
     if (state === 'silent') return `nothing is heard of ${m.address}, which would get a vote: make it an observer first, and see that it runs and can be reached`;
+    if (state === 'ahead') return `the log of ${m.address}, which would be a witness, begins behind what every voter has on disk: wait for their next checkpoint`;
     if (state === 'behind') return `${m.address}, which would get a vote, is still behind: wait until it has caught up`;
   }
   const up = voting.filter((m) => readiness(m.id) === 'ready').length;

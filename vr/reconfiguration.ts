@@ -132,7 +132,7 @@ export class Reconfiguration {
       this.#refuse(connection, m.nonce, 'underWay', r.normal.closing ? 'another change is being made' : `epoch ${present.epoch} has not been started by a quorum of its members yet`);
       return;
     }
-    const refused = refusal(present, m.members, (id) => this.readiness(id), m.force);
+    const refused = refusal(present, m.members, (id) => this.#readinessAmong(m.members, id), m.force);
     if (refused !== null) {
       this.#refuse(connection, m.nonce, refused.code, refused.reason);
       return;
@@ -159,6 +159,16 @@ export class Reconfiguration {
 
   #redirect(connection: ConnectionId): void {
     this.#r.ports.network.reply(connection, this.#r.redirect());
+  }
+
+  /** The same for a member of the next epoch: what a new witness's log lacks, the voters have to have (row 21). */
+  #readinessAmong(members: readonly Member[], id: MemberId): Readiness {
+    const { handOver, configuration: present } = this.#r;
+    const state = this.readiness(id);
+    const isWitness = (m: Member): boolean => m.id === id && m.role === 'witness';
+    if (state !== 'ready' || !members.some(isWitness) || present.members.some(isWitness)) return state;
+    const base = handOver.offeredBy(id)?.op ?? Infinity;
+    return members.every((m) => m.role !== 'voter' || (handOver.offeredBy(m.id)?.op ?? -1) >= base) ? 'ready' : 'ahead';
   }
 
   /** How a member looks from here, the primary. */
@@ -456,7 +466,7 @@ export class Reconfiguration {
     for (const m of electors(r.configuration)) {
       if (m.id === r.self || r.now - Math.max(r.heardAt(m.id), r.normal.openedAt) < r.options.autoPromoteMs) continue;
       const members = promotion(r.configuration, m, (id) => this.readiness(id));
-      if (members === null || refusal(r.configuration, members, (id) => this.readiness(id), false) !== null) continue;
+      if (members === null || refusal(r.configuration, members, (id) => this.#readinessAmong(members, id), false) !== null) continue;
       r.event('promotes', { gone: m.id });
       this.#propose(members);
       return;

@@ -66,6 +66,7 @@ describe('who may become the members', () => {
     const four = [...three.members, member(4)];
     expect(reason(three, four, except(4, 'silent'))).toMatch(/^unready: nothing is heard of h4:1/);
     expect(reason(three, four, except(4, 'behind'))).toMatch(/^unready: h4:1, which would get a vote, is still behind/);
+    expect(reason(three, [member(1), member(2), member(4, 'witness')], except(4, 'ahead'))).toMatch(/^unready: the log of h4:1, which would be a witness, begins behind/);
     expect(reason(three, four, except(4, 'silent'), true)).toBeNull();
     expect(reason(three, [member(1), member(2)], except(4, 'silent'), true)).toMatch(/^invalid/);
   });

@@ -397,6 +397,7 @@ describe('witnesses (row 21)', () => {
     const witness = group.cluster.join(4);
     group.admin.change(members(1, 2, 3, member(4, 'observer')));
     group.cluster.untilConverged();
+    group.cluster.run(2500);
     group.admin.change(members(1, 2, member(4, 'witness')));
     group.cluster.untilConverged();
     return { ...group, witness };
@@ -447,6 +448,22 @@ describe('witnesses (row 21)', () => {
     const { client, witness } = withWitness();
     client.read(witness, 9, 'here', { consistency: 'causal' });
     expect(client.replies.at(-1)).toMatchObject({ type: 'redirect' });
+  });
+
+  test('is not made of a member whose log lacks what a voter has not on disk yet', () => {
+    const { cluster, client, admin } = started();
+    writeAll(client, 'before', 7);
+    cluster.join(4);
+    admin.change(members(1, 2, 3, member(4, 'observer')));
+    cluster.untilConverged();
+    cluster.node(1).slowCheckpoint = true;
+    writeAll(client, 'on', 20);
+    cluster.run(2500);
+    expect(admin.ask(members(1, 2, member(4, 'witness')))).toMatchObject({ type: 'refused', code: 'unready', reason: expect.stringMatching(/begins behind what every voter has on disk/) as string });
+    cluster.node(1).slowCheckpoint = false;
+    writeAll(client, 'on', 7);
+    cluster.run(2500);
+    admin.change(members(1, 2, member(4, 'witness')));
   });
 
   test('collects it when all hold a checkpoint, and restarts from there', () => {

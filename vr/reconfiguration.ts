@@ -95,7 +95,7 @@ export class Reconfiguration {
   get complete(): boolean {
     if (this.newest.epoch === 0) return true;
     let count = 0;
-    for (const m of electors(this.newest)) if (this.#started.has(m.id)) count++;
+    for (const m of electors(this.newest)) if (this.#started.has(m.id) || (this.#next === null && m.id === this.#r.self)) count++;
     return count >= quorum(this.newest);
   }
 
@@ -224,6 +224,7 @@ export class Reconfiguration {
 
   /** The member is in the newest epoch: it has said so, or acknowledged something of it. */
   started(member: MemberId): void {
+    if (this.#started.has(member)) return;
     const complete = this.complete;
     this.#started.add(member);
     if (!complete && this.complete) this.#r.event('epoch-complete', { epoch: this.newest.epoch });
@@ -354,7 +355,6 @@ export class Reconfiguration {
     this.#next = null;
     r.ports.network.setPeers(this.#everybody(next));
     r.event('epoch-started', { epoch: next.configuration.epoch, op: next.start.op });
-    this.started(r.self);
     r.ports.network.broadcast(this.#everybody(next).map((m) => m.id).filter((id) => id !== r.self), { type: 'epochStarted', epoch: next.configuration.epoch });
     if (r.log.head === next.start.op) {
       r.transition('normal');

@@ -7,9 +7,10 @@ import { request } from 'undici';
 import { defined } from '../../lib/assert.ts';
 import { epoch, memberId } from '../../lib/ids.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
-import { configuration, type Durability } from '../../vr/configuration.ts';
+import { configuration } from '../../vr/configuration.ts';
 import { CLI, until, type StatusAnswer } from '../support/process_group.ts';
 import type { Namespaces } from './namespaces.ts';
+import type { RunSettings } from './settings.ts';
 
 /** Few, so that state transfers are part of a run. */
 const CHECKPOINT_OPS = 300;
@@ -30,11 +31,12 @@ export class HistoryCluster {
     this.replicas = Array.from({ length: count }, (_, i) => i + 1);
   }
 
-  /** Formatted, not started. `directory` is empty, and belongs to the caller. */
-  static async format(directory: string, namespaces: Namespaces, count: number, durability: Durability): Promise<HistoryCluster> {
-    const cluster = new HistoryCluster(directory, namespaces, count);
-    const members = cluster.replicas.map((r) => ({ id: memberId(r), role: 'voter' as const, address: `${namespaces.address(r)}:7101`, httpAddress: `${namespaces.address(r)}:7201` }));
-    const made = configuration(epoch(0), members, durability);
+  /** Formatted, not started; the last ones are the witnesses. `directory` is empty, and belongs to the caller. */
+  static async format(directory: string, namespaces: Namespaces, settings: Pick<RunSettings, 'replicas' | 'witnesses' | 'durability'>): Promise<HistoryCluster> {
+    const cluster = new HistoryCluster(directory, namespaces, settings.replicas);
+    const voters = settings.replicas - settings.witnesses;
+    const members = cluster.replicas.map((r) => ({ id: memberId(r), role: r <= voters ? 'voter' as const : 'witness' as const, address: `${namespaces.address(r)}:7101`, httpAddress: `${namespaces.address(r)}:7201` }));
+    const made = configuration(epoch(0), members, settings.durability);
     const clusterId = newClusterId();
     for (const m of made.members) {
       const data = join(directory, String(m.id));

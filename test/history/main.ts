@@ -49,6 +49,7 @@ interface Flags {
   readonly faults: FaultKind[];
   readonly out: string;
   readonly replicas: number;
+  readonly witnesses: number;
   readonly durability: Durability;
   readonly seed?: number;
   readonly loops: number;
@@ -63,14 +64,16 @@ const history = program
   .option('--faults <kinds>', `${FAULT_KINDS.join(',')}, or none`, faults, ['kill', 'pause', 'partition'])
   .option('--out <file>', 'the history (docs/TESTING.md describes the format); the faults go to <file>.faults', 'history.jsonl')
   .option('--replicas <n>', '3 or 5', replicas, 3)
+  .option('--witnesses <n>', 'how many of them are witnesses, which vote and keep no files', natural, 0)
   .option('--durability <mode>', 'disk or memory', durability, 'disk')
   .option('--seed <n>', 'what is drawn: calls and faults (when things happen is up to the machine)', natural)
   .option('--loops <n>', 'callers that do everything in each of the three client programs, beside some that only read', loops, 3)
   .option('--keep', 'keep data and logs of the replicas, also after a run that went well', false)
   .action(async (f: Flags) => {
+    if (f.witnesses > f.replicas - 2) history.error(`error: --witnesses ${f.witnesses} leaves fewer than two of ${f.replicas} replicas that can be primary`);
     const seed = f.seed ?? Math.floor(Math.random() * 1e9);
-    process.stdout.write(`${f.replicas} replicas, ${f.durability}, ${f.seconds} s, faults: ${f.faults.join(', ') || 'none'}, --seed ${seed}\n`);
-    process.exitCode = await runHistory({ seconds: f.seconds, faults: f.faults, out: resolve(f.out), replicas: f.replicas, durability: f.durability, seed, loops: f.loops }, f.keep);
+    process.stdout.write(`${f.replicas} replicas${f.witnesses === 0 ? '' : `, ${f.witnesses} of them witnesses`}, ${f.durability}, ${f.seconds} s, faults: ${f.faults.join(', ') || 'none'}, --seed ${seed}\n`);
+    process.exitCode = await runHistory({ seconds: f.seconds, faults: f.faults, out: resolve(f.out), replicas: f.replicas, witnesses: f.witnesses, durability: f.durability, seed, loops: f.loops }, f.keep);
   });
 history
   .command('check <file>')

@@ -123,7 +123,7 @@ function judge(settings: RunSettings, recording: Recording): boolean {
 
 const settings = JSON.parse(defined(process.argv[2], 'the settings')) as RunSettings;
 const namespaces = new Namespaces(settings.owner, settings.replicas);
-const cluster = await HistoryCluster.format(settings.directory, namespaces, settings.replicas, settings.durability);
+const cluster = await HistoryCluster.format(settings.directory, namespaces, settings);
 try {
   for (const r of cluster.replicas) cluster.start(r);
   await cluster.normal();

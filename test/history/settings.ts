@@ -7,6 +7,8 @@ export interface RunSettings {
   /** The history; absolute. The faults go into a file beside it. */
   readonly out: string;
   readonly replicas: number;
+  /** How many of them are witnesses. */
+  readonly witnesses: number;
   readonly durability: Durability;
   readonly seed: number;
   /** Loops of each client program. */

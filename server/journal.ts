@@ -19,6 +19,8 @@ import type { JournalStatus } from './running_replica.ts';
 import { readSegments, SegmentFiles, syncDirectory } from './segment_files.ts';
 
 export const DEFAULT_SEGMENT_BYTES = 16 << 20;
+/** After so long without a record, milliseconds, a group without any says that the last one is durable. */
+const IDLE_MS = 20;
 /** A group is closed when it has this many bytes; a longer record makes a longer group. */
 const GROUP_BYTES = 4 << 20;
 
@@ -39,6 +41,8 @@ export interface JournalOptions extends JournalIdentity {
   /** Size of a segment; a multiple of the page. Default 16 MiB. */
   readonly segmentBytes?: number;
   readonly writev?: WriteVector;
+  /** After how long without a record the end is marked as durable, milliseconds. Default 20. */
+  readonly idleMs?: number;
 }
 
 interface Segment {
@@ -79,6 +83,9 @@ export class DiskJournal implements Journal {
   #writing = false;
   #scheduled = false;
   #failed = false;
+  /** The last group has none behind it that says that it is durable. */
+  #unmarked = false;
+  #idleTimer: NodeJS.Timeout | null = null;
   #closing: (() => void) | null = null;
   #collecting: Promise<void> = Promise.resolve();
   #groups = 0;
@@ -113,6 +120,7 @@ export class DiskJournal implements Journal {
       await journal.#files.rewrite(last.sequence, group.start, last.bytes.subarray(group.start, group.end));
     }
     await journal.#openSegment((last?.sequence ?? 0) + 1, journal.#position);
+    if (last !== undefined) await journal.#files.seal(last.sequence);
     return { journal, scan };
   }
 
@@ -135,6 +143,11 @@ export class DiskJournal implements Journal {
     else void this.#rotate(before).then(() => { this.#write(taken); }, this.#fail);
   }
 
+  /** Something behind the last group says that it is durable. */
+  get marked(): boolean {
+    return !this.#unmarked;
+  }
+
   collect(op: OpNumber): void {
     // A segment goes when the next one begins behind nothing that is still needed.
     let gone = 0;
@@ -152,8 +165,25 @@ export class DiskJournal implements Journal {
     };
   }
 
+  /** Only the last group can be taken for one that a crash has torn: where there is time it is not to be the last. */
+  readonly #onIdle = (): void => {
+    this.#idleTimer = null;
+    if (this.#writing || this.#failed || this.#handle === null || !this.#unmarked || this.#queue.length > 0) return;
+    this.#writing = true;
+    const taken = this.#lastTicket;
+    this.#builder.begin();
+    if (this.#fits()) this.#write(taken, false);
+    else void this.#rotate(this.#position).then(() => { this.#write(taken, false); }, this.#fail);
+  };
+
+  #awaitIdle(): void {
+    if (this.#idleTimer !== null) this.#idleTimer.refresh();
+    else this.#idleTimer = setTimeout(this.#onIdle, this.#options.idleMs ?? IDLE_MS);
+  }
+
   /** Writes what is queued and the mark of a clean stop. Nothing may be appended afterwards. */
   async close(): Promise<void> {
+    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
     if (this.#handle === null && !this.#writing) return;
     if (!this.#failed && (this.#writing || this.#queue.length > 0)) {
       await new Promise<void>((resolve) => {
@@ -206,6 +236,7 @@ export class DiskJournal implements Journal {
     await this.#handle?.close();
     this.#handle = null;
     await this.#openSegment(current.sequence + 1, start);
+    await this.#files.seal(current.sequence);
   }
 
   async #openSegment(sequence: number, start: LogPosition): Promise<void> {
@@ -216,7 +247,8 @@ export class DiskJournal implements Journal {
     this.#segments.push({ sequence, start });
   }
 
-  #write(ticket: number): void {
+  /** `unmarked`: somebody is told that what is in it is durable. */
+  #write(ticket: number, unmarked = true): void {
     const sequence = defined(this.#segments[this.#segments.length - 1], 'current segment').sequence;
     const group = this.#lastGroup + 1;
     const chunks = this.#builder.finish(group, this.#lastGroup, sequence);
@@ -225,10 +257,13 @@ export class DiskJournal implements Journal {
     this.#writeAll(chunks, this.#offset, length, () => {
       this.#lastGroup = group;
       this.#offset += length;
-      this.#groups++;
-      this.#records += this.#builder.records;
-      this.#bytesWritten += length;
-      this.#syncMs += performance.now() - started;
+      if (unmarked) {
+        this.#groups++;
+        this.#records += this.#builder.records;
+        this.#bytesWritten += length;
+        this.#syncMs += performance.now() - started;
+      }
+      this.#unmarked = unmarked;
       this.#finished(ticket);
     });
   }
@@ -250,6 +285,7 @@ export class DiskJournal implements Journal {
     // The next group first, so that the disk does not wait for what the replica makes of this one.
     this.kick();
     // Half a segment ahead is time enough to fill the next one in the background.
+    if (this.#unmarked && !this.#isWriting()) this.#awaitIdle();
     if (this.#offset * 2 > this.#segmentBytes) void this.#files.prepare().catch(this.#fail);
     this.#options.onDurable(ticket);
     if (this.#closing !== null && !this.#isWriting() && this.#queue.length === 0) this.#closing();

@@ -7,9 +7,12 @@
  *                   certain u8 | log-view u53 | head op u48 | head hash 32 | crc32 u32
  *   group           magic u32 | crc32 u32 (of all that follows) | payload length u32 | records u32 | number u48 |
  *                   durable watermark u48 | sequence u48 | 2 zero bytes | records ... | zeros up to the page
+ *   seal            magic u32 | crc32 u32 (of all that follows) | sequence u48       at byte 2048 of the header's page, once the log goes on in the next segment
  *   record          1 | after u48    | parent 32    | count u32 | entries ...                    append
  *                   2 | log-view u53 | base u48 | base hash 32 | count u32 | entries ...         install
  *                   3                                                                            closed: a clean stop
+ *
+ * A group may have no records: it says with its watermark that the one before is durable, so that damage to that is not taken for a torn write.
  *
  * A reused file still has groups of its former life behind the end; their sequence is another, so they are not valid.
  */
@@ -23,6 +26,8 @@ export const PAGE_BYTES = 4096;
 export const JOURNAL_VERSION = 2;
 const SEGMENT_MAGIC = 'VRFSJRNL';
 const GROUP_MAGIC = 0x56524a47;
+const SEAL_MAGIC = 0x56525345;
+const SEAL_BYTES = 14;
 export const GROUP_HEADER_BYTES = 4 + 4 + 4 + 4 + 6 + 6 + 6 + 2;
 
 export const RecordKind = { append: 1, install: 2, closed: 3 } as const;
@@ -93,6 +98,19 @@ export function decodeSegmentHeader(bytes: Buffer, identity: JournalIdentity): H
     return { ok: false, kind: 'foreign', reason: `it was written by member ${value.memberId} of group ${value.clusterId.toString('hex')}` };
   }
   return { ok: true, value };
+}
+
+/** Where the seal is. Its page has the header too, whose bytes are written anew as they are: a torn write of it changes nothing. */
+export const SEAL_AT = PAGE_BYTES / 2;
+
+export function encodeSeal(sequence: number): Buffer {
+  const fields = new Writer(6).u48(sequence).finish();
+  return new Writer(16).u32(SEAL_MAGIC).u32(crc32(fields)).raw(fields).finish();
+}
+
+/** Whether the segment says that the log goes on in the next one. A reused file may have the seal of its former life. */
+export function isSealed(segment: Buffer, sequence: number): boolean {
+  return segment.length >= PAGE_BYTES && segment.subarray(SEAL_AT, SEAL_AT + SEAL_BYTES).equals(encodeSeal(sequence));
 }
 
 export interface GroupHeader {

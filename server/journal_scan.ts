@@ -8,7 +8,7 @@
 import { opNumber, type Digest, type OpNumber, type View } from '../lib/ids.ts';
 import type { Entry } from '../vr/entry.ts';
 import {
-  decodeSegmentHeader, GROUP_HEADER_BYTES, PAGE_BYTES, peekGroup, readGroup, readRecords,
+  decodeSegmentHeader, GROUP_HEADER_BYTES, isSealed, PAGE_BYTES, peekGroup, readGroup, readRecords,
   type Group, type JournalIdentity, type LogPosition, type SegmentHeader, type StoredRecord,
 } from './journal_format.ts';
 
@@ -111,6 +111,11 @@ class LogBuilder {
     return { certain: this.certain, logView: this.logView, headOp: this.headOp, headHash: this.headHash };
   }
 
+  /** Certain on both sides that the log stands here. */
+  isAt(p: LogPosition): boolean {
+    return this.certain && p.certain && p.headOp === this.headOp && p.headHash === this.headHash;
+  }
+
   spoil(what: string): void {
     this.damage.push(what);
     this.certain = false;
@@ -204,7 +209,8 @@ export function scanJournal(
     if (previous !== undefined && previous.sequence + 1 !== s.sequence) log.spoil(`segments between ${previous.sequence} and ${s.sequence} are missing`);
     if (s.header === null) log.spoil(`the header of segment ${s.sequence} is damaged`);
     else {
-      if (i > 0 && s.header.firstGroup !== lastGroup + 1) log.spoil(`groups ${lastGroup + 1} to ${s.header.firstGroup - 1} before segment ${s.sequence} are damaged or missing`);
+      // The header of a segment that was opened behind a torn write says the same position, and leaves out the number of what was torn.
+      if (i > 0 && s.header.firstGroup !== lastGroup + 1 && !log.isAt(s.header)) log.spoil(`groups ${lastGroup + 1} to ${s.header.firstGroup - 1} before segment ${s.sequence} are damaged or missing`);
       log.segment(s.header);
     }
     starts.push({ sequence: s.sequence, start: s.header });
@@ -215,6 +221,8 @@ export function scanJournal(
     if (s.validBehind) log.spoil(`group ${lastGroup + 1} in segment ${s.sequence} is damaged, and valid ones lie behind it`);
     else if (i === segments.length - 1) tornBytes = tornLength(segment.bytes, last?.end ?? PAGE_BYTES, s.sequence);
   }
+  const newest = segments[segments.length - 1];
+  if (newest !== undefined && isSealed(newest.bytes, newest.sequence)) log.spoil(`segment ${newest.sequence + 1}, in which the log goes on, is missing`);
   return {
     ...log.position(), base: log.base, baseHash: log.baseHash, entries: log.entries,
     closed, lastGroup: highestNumber(segments, lastGroup), tail, tornBytes, damage: log.damage, segments: starts,

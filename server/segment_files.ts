@@ -6,6 +6,7 @@
 import { constants, type PathLike } from 'node:fs';
 import { open, readdir, readFile, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { encodeSeal, SEAL_AT } from './journal_format.ts';
 import type { SegmentBytes } from './journal_scan.ts';
 
 const SEGMENT = /^segment-(\d{12})\.journal$/;
@@ -66,8 +67,7 @@ export class SegmentFiles {
     await this.prepare();
     const spare = join(this.#directory, SPARE);
     const handle = await open(spare, constants.O_RDWR | constants.O_DSYNC);
-    const { bytesWritten } = await handle.write(header, 0, header.length, 0);
-    if (bytesWritten !== header.length) throw new Error(`only ${bytesWritten} of ${header.length} bytes of ${spare} could be written`);
+    await writeWhole(handle, header, 0);
     await rename(spare, this.path(sequence));
     await syncDirectory(this.#directory);
     this.#prepared = null;
@@ -86,11 +86,16 @@ export class SegmentFiles {
     await unlink(path);
   }
 
+  /** The log goes on in the next segment, which is durable: were that file to go missing, it would be noticed. */
+  seal(sequence: number): Promise<void> {
+    return this.rewrite(sequence, SEAL_AT, encodeSeal(sequence));
+  }
+
   /** Rewrites bytes in place and waits until they are durable. */
   async rewrite(sequence: number, at: number, bytes: Buffer): Promise<void> {
     const handle = await open(this.path(sequence), constants.O_RDWR | constants.O_DSYNC);
     try {
-      await handle.write(bytes, 0, bytes.length, at);
+      await writeWhole(handle, bytes, at);
     } finally {
       await handle.close();
     }
@@ -104,13 +109,22 @@ export class SegmentFiles {
     try {
       const zeros = Buffer.alloc(Math.min(FILL_BYTES, this.#bytes));
       for (let at = 0; at < this.#bytes; at += zeros.length) {
-        await handle.write(zeros, 0, Math.min(zeros.length, this.#bytes - at), at);
+        await writeWhole(handle, zeros.subarray(0, Math.min(zeros.length, this.#bytes - at)), at);
       }
       await handle.sync();
     } finally {
       await handle.close();
     }
     await rename(preparing, spare);
+  }
+}
+
+/** A nearly full disk takes a part of a write; the next one then says so. */
+async function writeWhole(handle: FileHandle, bytes: Buffer, at: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, at + done);
+    if (bytesWritten === 0) throw new Error('a write of 0 bytes');
+    done += bytesWritten;
   }
 }
 

@@ -11,7 +11,7 @@ import type { CheckpointId } from '../vr/superblock.ts';
 import { checkpointId } from './checkpoint_port.ts';
 import type { ServerConfig } from './config.ts';
 import { DataDirectoryError, openDataDirectory, type DataDirectory } from './data_directory.ts';
-import { DiskJournal, MemoryJournal } from './journal.ts';
+import { DiskJournal, MemoryJournal, type WriteVector } from './journal.ts';
 import type { Log } from './log.ts';
 import { isDamage, repairDamage } from './record_repair.ts';
 import type { DamageReport } from './running_replica.ts';
@@ -19,6 +19,8 @@ import type { DamageReport } from './running_replica.ts';
 export interface JournalEvents {
   readonly onDurable: (ticket: number) => void;
   readonly fatal: (error: Error) => void;
+  /** For tests: see journal.ts. */
+  readonly writev?: WriteVector;
 }
 
 export interface Boot {

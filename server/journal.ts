@@ -192,7 +192,8 @@ export class DiskJournal implements Journal {
       });
     }
     await this.#collecting;
-    if (!this.#failed) await this.#writeClosed();
+    // Without the mark the next start finds the log as after a crash; what was opened is closed all the same.
+    if (!this.#failed) await this.#writeClosed().catch(this.#fail);
     await this.#handle?.close();
     this.#handle = null;
   }
@@ -318,7 +319,7 @@ export class DiskJournal implements Journal {
     this.#failed = true;
     this.#closing?.();
     this.#options.fatal(new Error(
-      `the journal in ${this.#options.directory} could not be written: ${error.message}. A failed write is not repeated: check the disk, then start the replica again`,
+      `the journal in ${this.#options.directory} could not be written: ${error.message}. A failed write is not repeated: make room or check the disk, then start the replica again`,
       { cause: error },
     ));
   };

@@ -23,13 +23,14 @@ import { boot, type Boot } from './boot.ts';
 import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
 import { ClientLinks } from './client_links.ts';
 import { replicaOptions, type ServerConfig } from './config.ts';
+import type { WriteVector } from './journal.ts';
 import { Listener } from './listener.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
 import { PeerLinks } from './peer_links.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
 import type { AttachHttp, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
-import { SuperblockFile } from './superblock_file.ts';
+import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
 
@@ -45,6 +46,8 @@ export interface StartOptions {
   readonly attachHttp?: AttachHttp;
   /** After the error has been logged. Default: ends the process with EXIT_FATAL. */
   readonly onFatal?: (error: Error) => void;
+  /** For tests: a disk that fails, in place of the real one. */
+  readonly disk?: { readonly writev?: WriteVector; readonly writeCopy?: SuperblockFileOptions['writeCopy'] };
 }
 
 const CLOCK: Clock = { wall: () => Date.now() * 1000, monotonic: () => performance.now() };
@@ -130,6 +133,7 @@ export class ReplicaProcess implements RunningReplica {
     const booted = await boot(this.#config, this.#log, {
       onDurable: (ticket) => { this.#run((replica) => { replica.onJournalDurable(ticket); }); },
       fatal: this.#fatal,
+      writev: this.#options.disk?.writev,
     });
     if (booted.damage !== null) this.#onRepaired(booted.damage);
     return booted;
@@ -256,7 +260,7 @@ export class ReplicaProcess implements RunningReplica {
     });
     const listener = new Listener({ peers, clients, requestTurn, onRefused: (remote, reason) => { this.#log.warn({ remote, reason }, 'a connection was refused'); } });
     const superblock = new SuperblockFile({
-      directory: data.root, sequence: data.superblockSequence, fatal: this.#fatal,
+      directory: data.root, sequence: data.superblockSequence, fatal: this.#fatal, writeCopy: this.#options.disk?.writeCopy,
       onDurable: (ticket) => { this.#run((replica) => { replica.onSuperblockDurable(ticket); }); },
     });
     const donors = new DonorClient(data.clusterId);
@@ -374,7 +378,11 @@ export class ReplicaProcess implements RunningReplica {
   // --- the end -----------------------------------------------------------------------------------------------------------
 
   readonly #fatal = (error: unknown): void => {
-    if (this.#halted) return;
+    if (this.#halted) {
+      // It has ended or is being stopped: there is nothing left to end, and somebody may want to know.
+      this.#log.error({ err: error }, `while the replica was being stopped: ${error instanceof Error ? error.message : String(error)}`);
+      return;
+    }
     if (error instanceof StoreDamageError) {
       this.#onDamage(error);
       return;

@@ -150,7 +150,7 @@ export class SuperblockFile implements SuperblockStore {
         this.#failed = true;
         const reason = error instanceof Error ? error.message : String(error);
         this.#options.fatal(new Error(
-          `the superblock in ${this.#options.directory} could not be written: ${reason}. A failed write is not repeated: check the disk, then start the replica again`,
+          `the superblock in ${this.#options.directory} could not be written: ${reason}. A failed write is not repeated: make room or check the disk, then start the replica again`,
           { cause: error },
         ));
         return;

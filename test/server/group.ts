@@ -10,7 +10,7 @@ import { VrfsClient } from '../../client/client.ts';
 import { loadConfig } from '../../server/config.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
 import { startHttp } from '../../server/http/server.ts';
-import { startReplica, type ReplicaProcess } from '../../server/replica_process.ts';
+import { startReplica, type ReplicaProcess, type StartOptions } from '../../server/replica_process.ts';
 import { parseAddress } from '../../server/address.ts';
 import { temporaryDirectory } from './support.ts';
 
@@ -71,10 +71,11 @@ export class TestGroup {
     return defined(this.running[id] ?? undefined, `replica ${id}`);
   }
 
-  async start(id: number, flags: Readonly<Record<string, unknown>> = {}): Promise<ReplicaProcess> {
+  async start(id: number, flags: Readonly<Record<string, unknown>> = {}, disk?: StartOptions['disk']): Promise<ReplicaProcess> {
     const config = await loadConfig({ flags: { data: this.data(id), ...this.#flags, ...flags } });
     const log = pino({ level: process.env['VRFS_TEST_LOG'] ?? 'silent', base: { member: id } });
     const replica = await startReplica(config, log, {
+      disk,
       onFatal: (error) => { this.fatal.push(error); },
       attachHttp: async (running) => {
         const member = defined(this.configuration.members.find((m) => m.id === id), 'member');

@@ -138,6 +138,20 @@ export class ProcessGroup {
     await ended;
   }
 
+  /** The exit code of a replica that ends by itself; rejects when it does not within the bound. */
+  exitCode(index: number, withinMs = 60_000): Promise<number> {
+    const child = defined(this.#children[index], `process of replica ${index + 1}`);
+    return until(`replica ${index + 1} has ended`, withinMs, () => child.exitCode ?? undefined);
+  }
+
+  /** What a replica wrote to its standard output and error. */
+  output(index: number): string {
+    return readFileSync(join(this.directory, `${index + 1}.out`), 'utf8');
+  }
+  data(index: number): string {
+    return join(this.directory, String(index + 1));
+  }
+
   /** The status of one replica, or undefined while it does not answer. */
   async status(index: number): Promise<StatusAnswer | undefined> {
     try {

@@ -1,0 +1,225 @@
+/**
+ * Disks of real `vrfs serve` processes: bits flip in each kind of file while a replica is down, and disks that are really
+ * full. The replica comes back by itself or says what to do, and the group never shows anything but what was written.
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { VrfsClient } from '../../client/client.ts';
+import { FileSystem } from '../../client/file_system.ts';
+import { defined } from '../../lib/assert.ts';
+import { Prng } from '../../lib/prng.ts';
+import { ProcessGroup, until } from '../support/process_group.ts';
+
+const ALL = [0, 1, 2];
+
+class Tree {
+  readonly fs: FileSystem;
+  readonly #files = new Map<string, string>();
+  #made = 0;
+
+  constructor(client: VrfsClient) {
+    this.fs = new FileSystem(client);
+  }
+
+  async write(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      const name = `/file-${this.#made % 150}`;
+      const text = `content ${this.#made} of ${name} `.repeat(30);
+      this.#made++;
+      await this.fs.writeFile(name, text);
+      this.#files.set(name, text);
+    }
+  }
+
+  async check(): Promise<void> {
+    expect((await this.fs.readdir('/')).sort()).toEqual([...this.#files.keys()].map((name) => name.slice(1)).sort());
+    for (const [name, text] of this.#files) expect((await this.fs.readFile(name)).toString()).toBe(text);
+  }
+}
+
+async function connect(group: ProcessGroup): Promise<{ client: VrfsClient; tree: Tree }> {
+  const client = await VrfsClient.connect({ servers: group.servers, name: 'disk test' });
+  return { client, tree: new Tree(client) };
+}
+
+/** All normal, and at their next checkpoint their roots are equal. */
+async function equalRoots(group: ProcessGroup, tree: Tree): Promise<void> {
+  await group.normal(ALL);
+  await tree.write(110);
+  await until('equal checkpoints', 30_000, async () => {
+    const all = await Promise.all(ALL.map((i) => group.status(i)));
+    const roots = new Set(all.map((s) => (s === undefined ? 'none' : `${s.checkpoint.op} ${s.checkpoint.root}`)));
+    return roots.size === 1 && !roots.has('none') ? true : undefined;
+  });
+}
+
+describe('bits that flip on the disk of one replica while it is down', () => {
+  const random = new Prng(77);
+  let group: ProcessGroup;
+  let client: VrfsClient;
+  let tree: Tree;
+  let next = 0;
+
+  beforeAll(async () => {
+    group = await ProcessGroup.create({ config: { checkpointOps: 100, retainEntries: 50, journalSegmentBytes: 64 << 10 } });
+    group.startAll();
+    await group.normal(ALL);
+    ({ client, tree } = await connect(group));
+    await tree.write(400);
+  });
+  afterAll(async () => {
+    await client.close();
+    await group.destroy();
+  });
+
+  /** Flips bits where something was written: a preallocated file has zeros behind. */
+  function flip(path: string, count: number): void {
+    const bytes = readFileSync(path);
+    let end = bytes.length;
+    while (end > 1 && bytes[end - 1] === 0) end--;
+    for (let i = 0; i < count; i++) {
+      const at = random.below(end);
+      bytes[at] = defined(bytes[at], 'byte') ^ (1 << random.below(8));
+    }
+    writeFileSync(path, bytes);
+  }
+  function files(index: number, folder: string, pattern: RegExp): string[] {
+    const directory = join(group.data(index), folder);
+    return readdirSync(directory).filter((name) => pattern.test(name)).sort().map((name) => join(directory, name));
+  }
+  function newest(paths: readonly string[]): string {
+    return defined(paths.at(-1), 'file');
+  }
+
+  const places: [string, NodeJS.Signals, (index: number) => void][] = [
+    ['every table of the database', 'SIGTERM', (i) => { for (const path of files(i, 'records', /\.ldb$/)) flip(path, 1); }],
+    ['the log of the database', 'SIGKILL', (i) => { flip(newest(files(i, 'records', /^\d+\.log$/)), 3); }],
+    ['the manifest of the database', 'SIGTERM', (i) => { flip(newest(files(i, 'records', /^MANIFEST/)), 2); }],
+    ['the file CURRENT of the database', 'SIGTERM', (i) => { flip(newest(files(i, 'records', /^CURRENT$/)), 1); }],
+    ['the newest segment of the journal', 'SIGTERM', (i) => { flip(newest(files(i, 'journal', /^segment/)), 3); }],
+    ['the newest segment of the journal of a killed replica', 'SIGKILL', (i) => { flip(newest(files(i, 'journal', /^segment/)), 3); }],
+    ['every segment of the journal', 'SIGKILL', (i) => { for (const path of files(i, 'journal', /^segment/)) flip(path, 2); }],
+    ['the first copy of the superblock', 'SIGKILL', (i) => { flip(join(group.data(i), 'superblock-a'), 1); }],
+    ['the second copy of the superblock', 'SIGTERM', (i) => { flip(join(group.data(i), 'superblock-b'), 1); }],
+    ['journal, database and a copy of the superblock', 'SIGKILL', (i) => {
+      for (const path of [...files(i, 'journal', /^segment/), ...files(i, 'records', /\.(?:ldb|log)$/)]) flip(path, 1);
+      flip(join(group.data(i), 'superblock-a'), 1);
+    }],
+  ];
+  for (const [where, signal, damage] of places) {
+    it(`in ${where}: it comes back, and everything is as it was`, async () => {
+      const index = next++ % 3;
+      await group.signal(index, signal);
+      await tree.write(20);
+      damage(index);
+      group.start(index);
+      await equalRoots(group, tree);
+      await tree.check();
+      expect((await group.status(index))?.executed).toBeGreaterThan(0);
+    });
+  }
+
+  it('a segment of the journal is gone, two have changed places: the same', async () => {
+    await group.signal(1, 'SIGKILL');
+    rmSync(newest(files(1, 'journal', /^segment/)));
+    group.start(1);
+    await equalRoots(group, tree);
+    await group.signal(1, 'SIGTERM');
+    const [a, b] = files(1, 'journal', /^segment/);
+    const [first, second] = [defined(a, 'segment'), defined(b, 'segment')];
+    renameSync(first, `${first}.x`);
+    renameSync(second, first);
+    renameSync(`${first}.x`, second);
+    group.start(1);
+    await equalRoots(group, tree);
+    await tree.check();
+  });
+
+  it('in both copies of the superblock: it refuses to start and says what to do, and never starts empty', async () => {
+    await group.signal(2, 'SIGTERM');
+    const copies = ['superblock-a', 'superblock-b'].map((name) => join(group.data(2), name));
+    const whole = copies.map((path) => readFileSync(path));
+    for (const path of copies) flip(path, 1);
+    group.start(2);
+    expect(await group.exitCode(2)).toBe(5);
+    expect(group.output(2)).toMatch(/neither copy of the superblock can be read .*may not take part again/);
+    expect(group.output(2)).toMatch(/Do not format it anew/);
+    await tree.write(20);
+    await tree.check();
+    for (const [i, path] of copies.entries()) writeFileSync(path, defined(whole[i], 'copy'));
+    group.start(2);
+    await equalRoots(group, tree);
+  });
+});
+
+describe('a disk that is full', () => {
+  const mounted: string[] = [];
+  afterEach(() => {
+    for (const directory of mounted.splice(0)) execFileSync('umount', [directory]);
+  });
+
+  /** The data directory of the third replica lies on a file system of its own. */
+  async function groupOnSmallDisk(config: Readonly<Record<string, number>>, megabytes: number): Promise<ProcessGroup> {
+    const group = await ProcessGroup.create({ config: { retainEntries: 50, ...config } });
+    onTestFinished(() => group.destroy());
+    const data = group.data(2);
+    renameSync(data, `${data}.made`);
+    mkdirSync(data);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m,mode=700`, 'tmpfs', data]);
+    mounted.push(data);
+    cpSync(`${data}.made`, data, { recursive: true });
+    group.startAll();
+    await group.normal(ALL);
+    return group;
+  }
+
+  /** Takes what is left but for `keep` bytes. */
+  function fill(group: ProcessGroup, keep: number): string {
+    const path = join(group.data(2), 'filler');
+    const { bavail, bsize } = statfsSync(group.data(2));
+    writeFileSync(path, Buffer.alloc(Math.max(0, bavail * bsize - keep)));
+    return path;
+  }
+
+  async function stopsAndComesBack(group: ProcessGroup, tree: Tree, filler: string, message: RegExp): Promise<void> {
+    let ended = false;
+    const exit = group.exitCode(2).finally(() => { ended = true; });
+    while (!ended) await tree.write(10);
+    expect(await exit).toBe(70);
+    expect(group.log(2)).toMatch(message);
+    // The others go on without it.
+    await tree.write(30);
+    await tree.check();
+    rmSync(filler);
+    group.start(2);
+    await equalRoots(group, tree);
+    await tree.check();
+    expect((await group.status(2))?.recovery).toMatchObject({ bootLogIntact: true });
+  }
+
+  it('for the journal: the replica stops with a message and no damage, and goes on when there is room', async () => {
+    const group = await groupOnSmallDisk({ checkpointOps: 100_000, journalSegmentBytes: 256 << 10 }, 24);
+    const { client, tree } = await connect(group);
+    await tree.write(50);
+    await stopsAndComesBackThenClose(client, group, tree, /the journal in .* could not be written: ENOSPC.*A failed write is not repeated: make room or check the disk, then start the replica again/, 16 << 10);
+  });
+
+  it('for a checkpoint: the last one stays good, the replica stops with a message, and goes on when there is room', async () => {
+    const group = await groupOnSmallDisk({ checkpointOps: 100, journalSegmentBytes: 4 << 20 }, 40);
+    const { client, tree } = await connect(group);
+    await tree.write(150);
+    await stopsAndComesBackThenClose(client, group, tree, /the checkpoint of op \d+ could not be written: .*No space left on device.*What was acknowledged is in the journal; make room or check the disk, then start the replica again/, 0);
+  });
+
+  async function stopsAndComesBackThenClose(client: VrfsClient, group: ProcessGroup, tree: Tree, message: RegExp, keep: number): Promise<void> {
+    try {
+      await stopsAndComesBack(group, tree, fill(group, keep), message);
+    } finally {
+      await client.close();
+    }
+    await Promise.all(ALL.map((i) => group.signal(i, 'SIGTERM')));
+    expect(existsSync(join(group.data(2), 'VERSION'))).toBe(true);
+  }
+});

@@ -208,11 +208,11 @@ export class RecordStore implements Table {
   /**
    * Makes the present state the checkpoint of `op`. The state is frozen at the call; the promise resolves when the
    * checkpoint is durable. Rejects with the database's error when it could not be written: then the last checkpoint is
-   * as it was, everything stays readable, and `retryTake` is to follow. One at a time.
+   * as it was and everything stays readable, but no other may be taken until the store was opened anew. One at a time.
    */
   take(op: OpNumber, extra: Buffer): Promise<CheckpointInfo> {
     assert(this.#busy === null, `a checkpoint may not be taken during a ${this.#busy ?? ''}`);
-    assert(this.#frozen === null, 'a checkpoint that could not be written is retried (retryTake) before the next is taken');
+    assert(this.#frozen === null, 'after a checkpoint that could not be written the store is opened anew before the next is taken');
     assert(this.#state.kind === 'checkpoint', 'records between two checkpoints cannot be made one');
     assert(op >= this.#state.info.op, `checkpoints do not go back: ${op} after ${this.#state.info.op}`);
     assert(extra.length <= MAX_EXTRA_BYTES, `extra has at most ${MAX_EXTRA_BYTES} bytes, not ${extra.length}`);
@@ -220,19 +220,6 @@ export class RecordStore implements Table {
     this.#frozen = frozen;
     this.#live = new Overlay();
     return this.#exclusively('take', () => this.#writeFrozen(frozen));
-  }
-
-  /**
-   * Writes the checkpoint whose `take` failed, as it was then, after opening the database again. The table may not be
-   * used until this settles.
-   */
-  retryTake(): Promise<CheckpointInfo> {
-    const frozen = this.#frozen;
-    assert(this.#busy === null && frozen !== null, 'there is a checkpoint that failed');
-    return this.#exclusively('take', async () => {
-      await this.#reopenIfNeeded();
-      return this.#writeFrozen(frozen);
-    });
   }
 
   /**

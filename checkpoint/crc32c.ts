@@ -41,3 +41,9 @@ export function crc32c(bytes: Uint8Array, from: number, to: number): number {
   for (; at < to; at++) crc = (crc >>> 8) ^ (T0[(crc ^ (bytes[at] as number)) & 0xff] as number);
   return ~crc >>> 0;
 }
+
+/** LevelDB stores checksums masked, so that one of bytes with checksums in them is not special. */
+export function unmasked(stored: number): number {
+  const rotated = (stored - 0xa282ead8) >>> 0;
+  return ((rotated >>> 17) | (rotated << 15)) >>> 0;
+}

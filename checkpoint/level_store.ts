@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { Level } from 'level';
 import { ClassicLevel } from 'classic-level';
-import { checkTables, isolateDamage } from './level_tables.ts';
+import { checkAllTables, checkLiveTables, isolateDamage } from './level_tables.ts';
 import { StoreDamageError } from './store_damage.ts';
 import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type StoreSnapshot, type WriteBatch } from './key_value_store.ts';
 
@@ -44,7 +44,7 @@ export class LevelStore implements KeyValueStore {
    * it may be older than what was lost, so nothing of it is relied on unless a tree says so. Rejects when it cannot.
    */
   static async salvage(directory: string): Promise<void> {
-    await isolateDamage(directory, await checkTables(directory));
+    await isolateDamage(directory, await checkAllTables(directory));
     try {
       // Opening reads the log with its checksums and makes tables of it; LevelDB's repair would not look at them.
       await (await openDatabase(directory, SMALL)).close();
@@ -173,7 +173,7 @@ async function openDatabase(directory: string, options: LevelOptions): Promise<D
 }
 
 async function refuseDamaged(directory: string): Promise<void> {
-  const [first, ...more] = await checkTables(directory);
+  const [first, ...more] = await checkLiveTables(directory);
   if (first === undefined) return;
   const where = first.trailers === null ? 'cannot be read' : `has ${first.trailers.length} blocks with wrong checksums`;
   throw new StoreOpenError('damaged', `${directory} is damaged (the table ${first.name} ${where}${more.length > 0 ? `, and ${more.length} others are damaged too` : ''}): ${MOVE_AWAY}`);

@@ -10,7 +10,9 @@
 import { mkdir, open, readdir, readFile, rename } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { join } from 'node:path';
-import { crc32c } from './crc32c.ts';
+import { crc32c, unmasked } from './crc32c.ts';
+import { liveTables } from './level_manifest.ts';
+import { VarintReader, type Block } from './varint_reader.ts';
 
 const TABLE = /^\d+\.(?:ldb|sst)$/;
 const FOOTER_BYTES = 48;
@@ -26,15 +28,24 @@ export interface TableDamage {
   readonly trailers: readonly number[] | null;
 }
 
-interface Block {
-  readonly offset: number;
-  readonly length: number;
+/**
+ * Of the tables that the database consists of: a crash leaves others, unfinished, which LevelDB removes when it opens. Empty when
+ * every block of every one is as it was written, and when nobody can say which they are: then LevelDB does not open either.
+ */
+export async function checkLiveTables(directory: string): Promise<TableDamage[]> {
+  const names = await namesIn(directory);
+  const live = await liveTables(directory, names);
+  return live === null ? [] : checkTables(directory, names.filter((name) => live.has(Number.parseInt(name, 10))));
 }
 
-/** Empty: every block of every table is as it was written. Rejects when a file cannot be read for another reason than damage. */
-export async function checkTables(directory: string): Promise<TableDamage[]> {
+/** Of all tables that are there. Rejects when a file cannot be read for another reason than damage. */
+export async function checkAllTables(directory: string): Promise<TableDamage[]> {
+  return checkTables(directory, await namesIn(directory));
+}
+
+async function checkTables(directory: string, names: readonly string[]): Promise<TableDamage[]> {
   const damaged: TableDamage[] = [];
-  for (const name of (await namesIn(directory)).filter((file) => TABLE.test(file)).sort()) {
+  for (const name of names.filter((file) => TABLE.test(file)).sort()) {
     const trailers = await checkFile(join(directory, name));
     if (trailers === null || trailers.length > 0) damaged.push({ name, trailers });
     await nextTurn();
@@ -110,9 +121,7 @@ function isInside(table: Buffer, { offset, length }: Block): boolean {
 
 function checks(table: Buffer, { offset, length }: Block): boolean {
   const end = offset + length;
-  const masked = table.readUInt32LE(end + 1);
-  const rotated = (masked - 0xa282ead8) >>> 0;
-  return ((rotated >>> 17) | (rotated << 15)) >>> 0 === crc32c(table, offset, end + 1);
+  return unmasked(table.readUInt32LE(end + 1)) === crc32c(table, offset, end + 1);
 }
 
 /** The blocks that an index block (or the metaindex) names; null: it is damaged. */
@@ -140,36 +149,6 @@ function namedBlocks(table: Buffer, block: Block): Block[] | null {
     r.at = valueEnd;
   }
   return blocks;
-}
-
-class VarintReader {
-  readonly #bytes: Buffer;
-  readonly #end: number;
-  at: number;
-
-  constructor(bytes: Buffer, at: number, end: number) {
-    this.#bytes = bytes;
-    this.at = at;
-    this.#end = end;
-  }
-  get done(): boolean {
-    return this.at >= this.#end;
-  }
-  /** Null: it goes on behind the end. */
-  next(): number | null {
-    let value = 0;
-    for (let scale = 1; this.at < this.#end; scale *= 128) {
-      const byte = this.#bytes[this.at++] as number;
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-    }
-    return null;
-  }
-  block(): Block | null {
-    const offset = this.next();
-    const length = this.next();
-    return offset === null || length === null ? null : { offset, length };
-  }
 }
 
 /** Snappy's block format; null: that is not what the bytes are. */

@@ -434,7 +434,8 @@ export class ReplicaProcess implements RunningReplica {
   #repairLater(damage: StoreDamageError): void {
     if (this.#deferred !== null || this.#repairing !== null || this.#halted) return;
     this.#log.error({ damage: damage.message }, `a part of the state that a peer asked for is damaged on this disk: ${damage.message}. The peer asks another; this replica is repaired when all the others take part`);
-    const others = this.configuration().members.map((m) => m.id).filter((id) => id !== this.memberId);
+    // A witness has no checkpoint to tell of, and none to lose.
+    const others = this.configuration().members.filter((m) => m.id !== this.memberId && m.role !== 'witness').map((m) => m.id);
     this.#deferred = { damage, waitingFor: new Set(others) };
   }
 

@@ -112,21 +112,18 @@ export class ReplicaProcess implements RunningReplica {
 
   /** Opens what is on the disk, listens, and makes a replica of it; its first reads of the table may find that damaged. */
   async #bringUp(): Promise<void> {
-    for (;;) {
-      const parts = this.#assemble(await this.#boot());
-      this.#parts = parts;
-      this.#bound = await parts.listener.listen(this.#bound ?? this.#listenAddress(parts.boot));
-      try {
-        this.#makeReplica(parts);
-      } catch (error) {
-        if (!(error instanceof StoreDamageError)) throw error;
-        await this.#mend(parts, error);
-        continue;
-      }
-      this.#tick = setInterval(() => { this.#onTick(); }, TICK_MS);
-      parts.peers.start();
-      return;
+    const parts = this.#assemble(await this.#boot());
+    this.#parts = parts;
+    this.#bound = await parts.listener.listen(this.#bound ?? this.#listenAddress(parts.boot));
+    try {
+      this.#makeReplica(parts);
+    } catch (error) {
+      if (!(error instanceof StoreDamageError)) throw error;
+      await this.#mend(parts, error);
+      return this.#bringUp();
     }
+    this.#tick = setInterval(() => { this.#onTick(); }, TICK_MS);
+    parts.peers.start();
   }
 
   async #boot(): Promise<Boot> {
@@ -379,7 +376,7 @@ export class ReplicaProcess implements RunningReplica {
 
   readonly #fatal = (error: unknown): void => {
     if (this.#halted) {
-      // It has ended or is being stopped: there is nothing left to end, and somebody may want to know.
+      // There is nothing left to end, and somebody may want to know.
       this.#log.error({ err: error }, `while the replica was being stopped: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }

@@ -183,6 +183,22 @@ describe('the journal', () => {
     await journal.close();
   });
 
+  it('closes what it has opened also when the mark of the end cannot be written, and reports that', async () => {
+    const h = await harness();
+    let failing = false;
+    const { journal } = await h.open((fd, buffers, position, done) => {
+      if (failing) setImmediate(() => { done(Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' }), 0); });
+      else writev(fd, buffers as NodeJS.ArrayBufferView[], position, done);
+    });
+    const entries = chain(0, ZERO_DIGEST, 3);
+    await h.write(append(entries));
+    failing = true;
+    await journal.close();
+    expect(defined(h.fatal ?? undefined, 'error').message).toMatch(/could not be written: EIO/);
+    const { scan: found } = await h.open();
+    expect(found).toMatchObject({ certain: true, closed: false, headOp: 3 });
+  });
+
   it('goes on after a short write', async () => {
     const h = await harness();
     const { journal } = await h.open((fd, buffers, position, done) => {

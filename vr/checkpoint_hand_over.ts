@@ -73,7 +73,8 @@ export class CheckpointHandOver {
     r.event('checkpoint', { op: id.op });
     this.#remember(id);
     const previous = r.persistence.superblock.checkpoint.op;
-    r.persistence.writeSuperblock({ checkpoint: id }, () => { this.#collect(previous); });
+    // It may have become a witness meanwhile, whose place in the log is already beyond this.
+    if (id.op > previous) r.persistence.writeSuperblock({ checkpoint: id }, () => { this.#collect(previous); });
     this.#tell();
     this.#start();
   }

@@ -36,6 +36,7 @@ export class Execution {
     this.time = state.time;
     this.#bytesSincePoint = 0;
     this.ready = true;
+    this.#r.leases.onStateReplaced();
     if (!this.#r.isWitness) this.#r.clients.load();
   }
 

@@ -301,7 +301,7 @@ export class NormalCase {
     this.#batches.push(r.log.head);
     r.persistence.append(entries);
     this.#sentAt = r.now;
-    r.broadcast({ type: 'prepare', view: r.view, commit: r.commit, round: r.reads.round, after, parent, entries });
+    r.broadcast({ type: 'prepare', view: r.view, commit: r.commit, round: r.reads.roundForPrepare(), after, parent, entries });
   }
 
   onPrepareOk(from: MemberId, m: PrepareOk): void {
@@ -312,6 +312,7 @@ export class NormalCase {
       r.event('acknowledged-beyond-head', { member: from, op: m.op, head: r.log.head });
       return;
     }
+    r.leases.onStamp(from, m.stamp);
     if (!r.reconfiguration.isElector(from)) {
       this.#observed.record(from, m.op);
       return;
@@ -358,7 +359,7 @@ export class NormalCase {
   sendCommit(): void {
     const r = this.#r;
     this.#sentAt = r.now;
-    r.broadcast({ type: 'commit', view: r.view, commit: r.commit, head: r.log.head, round: r.reads.round, echoes: [] });
+    r.broadcast({ type: 'commit', view: r.view, commit: r.commit, head: r.log.head, round: r.reads.begin(), echoes: r.leases.echoes() });
   }
 
   get open(): boolean {
@@ -370,6 +371,7 @@ export class NormalCase {
     if (!r.isPrimary || !this.#open) return;
     if (r.now - this.#sentAt >= r.options.heartbeatMs) this.sendCommit();
     this.#abdicateWhenUnheard();
+    this.#abdicateWhenStalled();
     if (!this.serving || this.#closing) return;
     if (!this.#housekeeping) {
       const body = r.ports.stateMachine.housekeeping();
@@ -394,6 +396,14 @@ export class NormalCase {
     r.viewChange.leaveFor(view(r.view + 1));
   }
 
+  /** A primary whose disk has stopped writes nothing more, and the group waits for it with each view change and checkpoint. */
+  #abdicateWhenStalled(): void {
+    const r = this.#r;
+    if (!r.isPrimary || r.persistence.stalledFor < r.options.diskStallMs) return;
+    r.event('disk-stalled', { view: r.view });
+    r.viewChange.leaveFor(view(r.view + 1));
+  }
+
   #proposeExpiries(): void {
     const r = this.#r;
     if (r.now < this.#expiryAt) return;
@@ -410,7 +420,7 @@ export class NormalCase {
   onPrepare(from: MemberId, m: Prepare): void {
     const r = this.#r;
     if (!r.viewChange.fromPrimary(from, m.view)) return;
-    this.#round = Math.max(this.#round, m.round);
+    this.#takeRound(m.round);
     if (m.after > r.log.head) {
       r.catchUp.behind();
     } else if (m.after + m.entries.length <= r.log.head) {
@@ -427,13 +437,21 @@ export class NormalCase {
   onCommit(from: MemberId, m: Commit): void {
     const r = this.#r;
     if (!r.viewChange.fromPrimary(from, m.view)) return;
-    this.#round = Math.max(this.#round, m.round);
+    this.#takeRound(m.round);
     if (m.head > r.log.head) r.catchUp.behind();
     this.learnCommit(m.commit);
     if (r.phase !== 'normal') return; // the epoch has ended
+    r.leases.onEchoes(m);
     if (r.persistence.durable.logView === r.view) this.onDurable();
     // The disk is still busy with the view's log: nothing is acknowledged, but the primary hears that this backup is with it.
     else r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(0), round: this.#round, stamp: this.#stamp() });
+  }
+
+  /** Echoed in each PrepareOk from now on: with that this replica binds itself to the primary. */
+  #takeRound(round: number): void {
+    if (round <= this.#round) return;
+    this.#round = round;
+    this.#r.leases.bind();
   }
 
   /** Row 17: called in the view's own log only. */

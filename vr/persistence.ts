@@ -33,6 +33,10 @@ export class Persistence {
   #journalDone = 0;
   readonly #journalWaiting: Waiting[] = [];
   readonly #superblockWaiting: Waiting[] = [];
+  #superblockTicket = 0;
+  #superblockDone = 0;
+  #progress = { done: 0, at: 0 };
+  #stalledFor = 0;
 
   constructor(ports: Ports, superblock: Superblock, logView: View, head: OpNumber) {
     this.#ports = ports;
@@ -71,6 +75,7 @@ export class Persistence {
     assert(next.promisedView >= this.#superblock.promisedView, 'the promised view never goes back');
     this.#superblock = next;
     const ticket = this.#ports.superblock.write(next);
+    this.#superblockTicket = ticket;
     if (run !== undefined) this.#superblockWaiting.push({ ticket, run });
   }
 
@@ -82,11 +87,24 @@ export class Persistence {
     const { view } = epochStart;
     this.#superblock = { ...this.#superblock, configuration, epochStart, view, promisedView: view, logView: view };
     const ticket = this.#ports.superblock.write(this.#superblock);
+    this.#superblockTicket = ticket;
     this.#queuedLogView = view;
     this.#superblockWaiting.push({ ticket, run: () => {
       this.#durable = { ...this.#durable, logView: view };
       run();
     } });
+  }
+
+  /** Each tick. */
+  watch(now: number): void {
+    const waits = this.#journalDone < this.#journalTicket || this.#superblockDone < this.#superblockTicket;
+    const done = this.#journalDone + this.#superblockDone;
+    if (!waits || done !== this.#progress.done) this.#progress = { done, at: now };
+    this.#stalledFor = now - this.#progress.at;
+  }
+  /** For how long nothing has become durable though something waits, milliseconds of the replica's clock. */
+  get stalledFor(): number {
+    return this.#stalledFor;
   }
 
   /** Runs when all that the journal was given until now is durable; at once if it is. */
@@ -104,6 +122,7 @@ export class Persistence {
   }
 
   onSuperblockDurable(ticket: number): void {
+    this.#superblockDone = Math.max(this.#superblockDone, ticket);
     runUpTo(this.#superblockWaiting, ticket);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Linearizable reads without a log entry. The primary notes the commit-number when the read arrives, asks the group
+ * Reads. At the primary, under its lease (leases.ts): answered at once. Without one: the primary notes the commit-number when the read arrives, asks the group
  * in a round of heart-beats whether it is still the primary of the newest view, and answers once a quorum (itself
  * included) has confirmed a round that began later, on a state that includes what was noted. Any number of reads
  * share a round. A backup confirms only while it is normal in that view, so no later view can have committed anything
@@ -11,11 +11,18 @@ import type { ConnectionId } from './ports.ts';
 import { Progress } from './quorum.ts';
 import type { Replica } from './replica.ts';
 
+interface Held {
+  readonly connection: ConnectionId;
+  readonly message: Read;
+}
+
 interface Waiting {
   /** Answered when this round is confirmed and this op executed. */
   round: number;
   readonly op: OpNumber;
   readonly answer: () => void;
+  /** Null: no read of a client. */
+  readonly read: Held | null;
 }
 
 const MAX_WAITING = 100_000;
@@ -24,6 +31,7 @@ export class Reads {
   readonly #r: Replica;
   readonly #confirmed = new Progress();
   #round = 0;
+  /** Of the newest round; by the clock that the replica is ticked with. */
   #roundSentAt = 0;
   /** Arrived since the newest round was sent: need the next one. */
   #fresh: Waiting[] = [];
@@ -37,8 +45,17 @@ export class Reads {
     return this.#round;
   }
 
+  /** Reads that nobody will answer here any more. */
+  takeHeld(): Held[] {
+    const held = [...this.#waiting, ...this.#fresh].flatMap((w) => (w.read === null ? [] : [w.read]));
+    this.#waiting = [];
+    this.#fresh = [];
+    return held;
+  }
+
   reset(): void {
     this.#confirmed.clear();
+    this.#r.leases.reset();
     this.#round = 0;
     this.#fresh = [];
     this.#waiting = [];
@@ -46,12 +63,13 @@ export class Reads {
 
   forget(member: MemberId): void {
     this.#confirmed.forget(member);
+    this.#r.leases.forget(member);
   }
 
   onRead(connection: ConnectionId, m: Read): void {
     const r = this.#r;
-    if (m.consistency === 'bounded') {
-      this.#reject(connection, m, 'behind', 'how old the state here is, is not known', r.options.heartbeatMs);
+    if (m.consistency === 'bounded' && !r.isPrimary) {
+      this.#readBounded(connection, m);
       return;
     }
     if (m.consistency === 'causal') {
@@ -69,12 +87,27 @@ export class Reads {
       this.#reject(connection, m, 'busy', 'too many reads wait', r.options.heartbeatMs);
       return;
     }
-    this.whenConfirmed(() => { this.#answer(connection, m); });
+    if (r.executed >= r.commit && r.leases.held) {
+      this.#answer(connection, m);
+      return;
+    }
+    this.#fresh.push({ round: 0, op: r.commit, answer: () => { this.#answer(connection, m); }, read: { connection, message: m } });
+  }
+
+  #readBounded(connection: ConnectionId, m: Read): void {
+    const r = this.#r;
+    if (r.isWitness) {
+      r.ports.network.reply(connection, r.redirect());
+      return;
+    }
+    const { staleness } = r.leases;
+    if (staleness !== null && staleness <= m.maxStalenessMs && r.executed >= m.minOp) this.#answer(connection, m);
+    else this.#reject(connection, m, 'behind', staleness === null ? 'how old the state here is, is not known' : `the state here may be ${Math.ceil(staleness)} ms old`, r.options.heartbeatMs);
   }
 
   /** Runs `answer` once it is certain that this was the primary at some moment after this call. */
   whenConfirmed(answer: () => void): void {
-    this.#fresh.push({ round: 0, op: this.#r.commit, answer });
+    this.#fresh.push({ round: 0, op: this.#r.commit, answer, read: null });
   }
 
   #answer(connection: ConnectionId, m: Read): void {
@@ -92,19 +125,32 @@ export class Reads {
     const r = this.#r;
     if (!r.normal.open || !r.isPrimary) return;
     if (this.#fresh.length > 0 && this.#confirmedRound() >= this.#round) {
-      this.#round++;
-      for (const w of this.#fresh) {
-        w.round = this.#round;
-        this.#waiting.push(w);
-      }
-      this.#fresh = [];
-      this.#roundSentAt = r.now;
       r.normal.sendCommit();
     }
     this.#release();
   }
 
+  /** A round begins with the message that is about to be sent: all reads that have come share it. */
+  begin(): number {
+    this.#round++;
+    for (const w of this.#fresh) {
+      w.round = this.#round;
+      this.#waiting.push(w);
+    }
+    this.#fresh = [];
+    this.#roundSentAt = this.#r.now;
+    this.#r.leases.onRoundSent(this.#round);
+    return this.#round;
+  }
+
+  /** The round for a Prepare: under load no heart-beat is sent, and the lease has to be renewed all the same. */
+  roundForPrepare(): number {
+    const r = this.#r;
+    return r.now - this.#roundSentAt >= r.options.heartbeatMs ? this.begin() : this.#round;
+  }
+
   onConfirmed(from: MemberId, round: number): void {
+    this.#r.leases.onConfirmed(from, round);
     if (this.#confirmed.record(from, round)) this.flush();
   }
 
@@ -131,7 +177,6 @@ export class Reads {
     if (!r.normal.open || !r.isPrimary) return;
     this.flush();
     if (this.#waiting.length > 0 && r.now - this.#roundSentAt >= r.options.heartbeatMs) {
-      this.#roundSentAt = r.now;
       r.normal.sendCommit();
     }
   }

@@ -262,7 +262,7 @@ export class Reconfiguration {
   /** Ends what this replica does in its present epoch. Requests that come before the next one begins here wait for it. */
   #leaveEpoch(): void {
     const r = this.#r;
-    this.#held.push(...r.normal.takeHeld());
+    this.#held.push(...r.normal.takeHeld(), ...r.reads.takeHeld());
     r.viewChange.quit();
     r.catchUp.cancel();
     r.normal.leave();

@@ -3,7 +3,8 @@
  * file of its own that works on this state:
  *
  *   normal_case.ts         VRR 4.1   requests, Prepare, PrepareOk, Commit
- *   reads.ts                         linearizable reads without a log entry
+ *   reads.ts                         reads without a log entry
+ *   leases.ts                        when a primary may answer them without asking, and how old a backup's state is
  *   view_change.ts         VRR 4.2   StartViewChange, DoViewChange, StartView, GetView
  *   recovery.ts            VRR 4.3   Recovery, RecoveryResponse
  *   log_catch_up.ts        VRR 5.2   GetState, NewState
@@ -20,6 +21,7 @@ import { CheckpointHandOver } from './checkpoint_hand_over.ts';
 import { ClientTable } from './client_table.ts';
 import { Execution } from './execution.ts';
 import { checkInvariants } from './invariants.ts';
+import { Leases } from './leases.ts';
 import { Log } from './log.ts';
 import { LogCatchUp } from './log_catch_up.ts';
 import type { ClientRequest, Envelope, Message, Redirect, ReplicaMessage } from './messages.ts';
@@ -79,6 +81,7 @@ export class Replica implements ReplicaEvents {
 
   readonly execution: Execution;
   readonly normal: NormalCase;
+  readonly leases: Leases;
   readonly reads: Reads;
   readonly viewChange: ViewChange;
   readonly recovery: Recovery;
@@ -119,6 +122,7 @@ export class Replica implements ReplicaEvents {
 
     this.execution = new Execution(this, state);
     this.normal = new NormalCase(this);
+    this.leases = new Leases(this);
     this.reads = new Reads(this);
     this.viewChange = new ViewChange(this);
     this.recovery = new Recovery(this);
@@ -242,6 +246,7 @@ export class Replica implements ReplicaEvents {
     this.#lastTick = now;
     this.now += Math.min(Math.max(delta, 0), MAX_TICK_MS);
     if (!this.#booted) return;
+    this.persistence.watch(this.now);
     this.execution.run();
     this.normal.tick();
     this.reads.tick();
@@ -359,8 +364,8 @@ export class Replica implements ReplicaEvents {
       configuration: this.configuration,
       role: memberOf(this.configuration, this.self)?.role ?? null,
       epochComplete: this.reconfiguration.complete,
-      leaseMs: 0,
-      stalenessMs: null,
+      leaseMs: this.leases.remaining,
+      stalenessMs: this.leases.staleness,
       peers: this.peerStatus(),
     };
   }

@@ -48,6 +48,8 @@ export class ViewChange {
   #asking: { readonly view: View; readonly nonce: Buffer } | null = null;
   readonly #askAgain: Backoff;
   #installing = false;
+  /** A quorum wants another view, and this replica is bound to the primary for a moment yet. */
+  #waitsForLease = false;
 
   constructor(replica: Replica) {
     this.#r = replica;
@@ -201,7 +203,10 @@ export class ViewChange {
     const views: number[] = [this.#sayingDurable];
     for (const said of this.#said.values()) if (this.#fresh(said.at)) views.push(said.view);
     const agreed = quorumPoint(views, r.quorum);
-    if (agreed > r.view || (agreed === r.view && r.phase === 'view-change' && this.#vote === null && !this.#installing)) this.#leave(viewOf(agreed));
+    const leaves = agreed > r.view || (agreed === r.view && r.phase === 'view-change' && this.#vote === null && !this.#installing);
+    // Row 18: a vote would break what was granted to the primary. The next ticks try again.
+    this.#waitsForLease = leaves && r.leases.bound;
+    if (leaves && !this.#waitsForLease) this.#leave(viewOf(agreed));
   }
 
   /** Leaves the present view on its own account: a primary that abdicates, a replica that must not go back. */
@@ -431,6 +436,7 @@ export class ViewChange {
       if (this.#asking.view < r.view) this.#asking = null;
       else this.#ask();
     }
+    if (this.#waitsForLease) this.#leaveWhenAgreed();
     if (r.phase === 'normal') {
       if (r.isElector && !r.isPrimary && !this.#suspecting && this.#silence.suspicious(r.now)) this.#suspect();
     } else if (r.now >= this.#deadline && !r.isElector) {

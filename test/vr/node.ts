@@ -129,6 +129,9 @@ export class Node {
   slowFetch = false;
   /** Every fetch comes to nothing. */
   failFetch = false;
+  /** Of its monotonic clock against the cluster's time. */
+  clockRate = 1;
+  #clockBase = 0;
   #replica: Replica | undefined;
   #ticket = 0;
   /** The newest superblock that was queued. */
@@ -149,6 +152,9 @@ export class Node {
   get replica(): Replica {
     return defined(this.#replica, `replica of member ${this.id}`);
   }
+  get clock(): number {
+    return (this.cluster.now - this.#clockBase) * this.clockRate;
+  }
   get envelope(): Envelope {
     const { configuration, incarnation } = this.#written ?? this.disk.superblock;
     return { epoch: configuration.epoch, sender: this.id, incarnation };
@@ -165,6 +171,8 @@ export class Node {
     this.table = newest.table.copy();
     this.application = new AppendOnly(this);
     this.up = true;
+    // A boot begins at a clock of its own.
+    this.#clockBase = this.cluster.now - 1000;
     const { base, baseHash, logView } = disk;
     const lost = this.memoryMode && disk.superblock.incarnation > 0;
     const log = this.memoryMode
@@ -219,7 +227,7 @@ export class Node {
       superblock,
       stateMachine: this.application,
       checkpoints: this.#checkpoints(),
-      clock: { wall: () => cluster.wallOffset + cluster.now * 1000, monotonic: () => cluster.now },
+      clock: { wall: () => cluster.wallOffset + cluster.now * 1000, monotonic: () => this.clock },
       random: { bytes: (n) => random.bytes(n), uint32: () => random.uint32() },
       events: { event: (name, data) => { this.events.push({ name, ...data }); } },
     };

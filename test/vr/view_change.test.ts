@@ -354,6 +354,8 @@ describe('who does not disturb, and who has to go (row 22)', () => {
     const { cluster, client } = started();
     cluster.isolate(memberId(1));
     const one = cluster.node(0);
+    // Its lease has run out.
+    cluster.run(250);
     const seq = client.post(one, 'x');
     client.read(one, 9, 'q');
     cluster.run(5_000);

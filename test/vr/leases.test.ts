@@ -1,0 +1,223 @@
+/** Leases and bounded staleness (PROTOCOL row 18). Each story fails when its clause is taken out of the core. */
+import { describe, expect, test } from 'vitest';
+import { defined } from '../../lib/assert.ts';
+import { memberId, opNumber } from '../../lib/ids.ts';
+import type { ReadReply, Reject } from '../../vr/messages.ts';
+import { Cluster, type ClusterOptions } from './cluster.ts';
+import type { Node } from './node.ts';
+import { TestClient } from './test_client.ts';
+
+const LEASE = 200;
+
+function started(options: ClusterOptions = {}): { cluster: Cluster; client: TestClient } {
+  const cluster = new Cluster({ ...options, replica: { leaseMs: LEASE, maxClockDrift: 0.05, ...options.replica } });
+  const client = new TestClient(cluster).register();
+  cluster.untilConverged();
+  cluster.run(100);
+  return { cluster, client };
+}
+const answer = (client: TestClient, id: number): ReadReply | undefined => client.replies.find((m) => m.type === 'readReply' && m.id === id) as ReadReply | undefined;
+const rejection = (client: TestClient, id: number): Reject | undefined => client.replies.find((m) => m.type === 'reject' && m.id === id) as Reject | undefined;
+const readBounded = (client: TestClient, to: Node, id: number, maxStalenessMs: number, minOp = 0): void => {
+  to.replica.receive(client.connection, { type: 'read', id, consistency: 'bounded', minOp: opNumber(minOp), maxStalenessMs, body: Buffer.from('q') });
+};
+
+describe('a lease', () => {
+  test('answers reads at once, with nothing sent and nothing logged', () => {
+    const { cluster, client } = started();
+    const { op } = client.write('x');
+    const before = [cluster.sent.length, cluster.node(0).replica.log.head];
+    client.read(cluster.node(0), 1, 'q');
+    expect(answer(client, 1)).toMatchObject({ op });
+    expect([cluster.sent.length, cluster.node(0).replica.log.head]).toEqual(before);
+    expect(cluster.node(0).replica.status().leaseMs).toBeGreaterThan(0);
+  });
+
+  test('ends when no quorum renews it, and is counted from the sending', () => {
+    const { cluster, client } = started();
+    const one = cluster.node(0);
+    // From here on what it sends arrives late, and what it hears is older than it seems.
+    cluster.hold = (p) => p.from === one.id;
+    const cutAt = cluster.now;
+    cluster.run(LEASE - 60);
+    cluster.release();
+    cluster.drop = (p) => p.from === one.id;
+    cluster.settle();
+    // The backups have just confirmed a round that was sent long ago.
+    cluster.run(70);
+    expect(cluster.now - cutAt).toBeGreaterThan(LEASE);
+    // The last that was sent before the cut, or held, counts from when it left.
+    const remaining = one.replica.leases.remaining;
+    expect(remaining).toBeLessThanOrEqual(LEASE - 70);
+    cluster.run(LEASE);
+    expect(one.replica.leases.remaining).toBe(0);
+    client.read(one, 2, 'q');
+    expect(answer(client, 2)).toBeUndefined();
+  });
+
+  test('never holds while another primary can serve, with clocks as different as they may be', () => {
+    for (const [primaryRate, backupRate] of [[0.95, 1.05], [1.05, 0.95], [1, 1]] as const) {
+      const { cluster } = started();
+      for (const n of cluster.nodes) n.restart();
+      const one = cluster.untilServing();
+      for (const n of cluster.nodes) n.clockRate = n === one ? primaryRate : backupRate;
+      cluster.run(2000);
+      cluster.drop = (p) => (p.from === one.id) !== (p.to === one.id);
+      let heldUntil = 0;
+      let servedFrom = Infinity;
+      while (servedFrom === Infinity) {
+        cluster.tick();
+        if (one.replica.leases.held) heldUntil = cluster.now;
+        if (cluster.nodes.some((n) => n !== one && n.replica.normal.serving)) servedFrom = cluster.now;
+        if (cluster.now > 60_000) throw new Error('no other primary');
+      }
+      expect(one.replica.leases.held).toBe(false);
+      expect(heldUntil).toBeLessThan(servedFrom);
+    }
+  });
+
+  test('binds a backup that others want to elect: it says so, and votes when the lease is over', () => {
+    const { cluster } = started({ replica: { viewChangeMs: 60, heartbeatMs: 20 } });
+    const one = cluster.node(0);
+    const cut = cluster.now;
+    cluster.drop = (p) => p.from === one.id || p.to === one.id;
+    cluster.until(() => cluster.sentBy(memberId(2), 'startViewChange').length > 0, 'a suspicion');
+    expect(cluster.sentBy(memberId(2), 'doViewChange')).toEqual([]);
+    cluster.until(() => cluster.sentBy(memberId(2), 'doViewChange').length + cluster.sentBy(memberId(3), 'doViewChange').length > 0, 'a vote', 5000);
+    expect(cluster.now - cut).toBeGreaterThanOrEqual(LEASE - 30);
+    // And no longer than that.
+    expect(cluster.now - cut).toBeLessThan(LEASE * 2);
+  });
+
+  test('is forgotten by a grantor that restarts, which therefore votes for nobody for so long', () => {
+    const { cluster } = started({ replica: { viewChangeMs: 60, heartbeatMs: 20 } });
+    const one = cluster.node(0);
+    cluster.drop = (p) => p.from === one.id || p.to === one.id;
+    const at = cluster.now;
+    cluster.node(1).restart();
+    cluster.node(2).restart();
+    while (cluster.nodes.slice(1).every((n) => !n.replica.normal.serving)) {
+      if (one.replica.leases.held) expect(cluster.nodes.slice(1).some((n) => n.replica.normal.serving)).toBe(false);
+      cluster.tick();
+      if (cluster.now > at + 20_000) throw new Error('no other primary');
+    }
+    expect(cluster.now - at).toBeGreaterThanOrEqual(LEASE * 1.05);
+  });
+
+  test('is read at the moment of the answer: a primary that was stopped does not believe its last tick', () => {
+    const { cluster, client } = started();
+    const one = cluster.node(0);
+    // Stopped: no ticks, no messages, while time goes on.
+    cluster.drop = (p) => p.from === one.id || p.to === one.id;
+    cluster.now += 10_000;
+    client.read(one, 3, 'q');
+    expect(answer(client, 3)).toBeUndefined();
+  });
+
+  test('does not come with the view: a new primary first executes what it inherited', () => {
+    const { cluster, client } = started();
+    const leader = cluster.untilServing();
+    cluster.hold = (p) => p.message.type === 'prepareOk';
+    client.post(leader, 'inherited');
+    cluster.run(30);
+    leader.crash();
+    cluster.hold = (p) => p.message.type === 'prepareOk' && p.message.op > 1;
+    cluster.discard();
+    cluster.until(() => cluster.nodes.some((n) => n.up && n.replica.isPrimary && n.replica.normal.open), 'a new primary');
+    const next = defined(cluster.nodes.find((n) => n.up && n.replica.isPrimary), 'primary');
+    cluster.run(300);
+    expect(next.replica.normal.serving).toBe(false);
+    client.read(next, 4, 'q');
+    expect(answer(client, 4)).toBeUndefined();
+    cluster.release();
+    cluster.until(() => answer(client, 4) !== undefined, 'the answer');
+    expect(defined(answer(client, 4), 'answer').op).toBe(next.replica.log.head);
+  });
+
+  test('a former primary that restarts is bound like anybody else', () => {
+    const { cluster } = started();
+    const one = cluster.node(0);
+    one.restart();
+    cluster.run(20);
+    expect(one.replica.leases.bound).toBe(true);
+    cluster.untilServing();
+  });
+});
+
+describe('reads of a stated age', () => {
+  test('a backup answers what is young enough, and says how old it may be otherwise', () => {
+    const { cluster, client } = started();
+    const two = cluster.node(1);
+    const { op } = client.write('x');
+    cluster.run(200);
+    readBounded(client, two, 1, 150);
+    expect(answer(client, 1)).toMatchObject({ op });
+    expect(two.replica.status().stalenessMs).toBeLessThanOrEqual(150);
+    cluster.drop = (p) => p.to === two.id;
+    cluster.run(250);
+    readBounded(client, two, 2, 150);
+    expect(rejection(client, 2)).toMatchObject({ code: 'behind', reason: expect.stringMatching(/may be \d+ ms old/) as string });
+    readBounded(client, two, 3, 10_000);
+    expect(answer(client, 3)).toMatchObject({ op });
+  });
+
+  test('not from a primary that may have been deposed: its heart-beats tell nobody anything', () => {
+    const { cluster, client } = started();
+    const [one, two] = [cluster.node(0), cluster.node(1)];
+    // Two still hears it; nobody answers it.
+    cluster.drop = (p) => p.to === one.id;
+    cluster.run(LEASE * 2);
+    const { stalenessMs } = two.replica.status();
+    expect(stalenessMs === null || stalenessMs >= LEASE - 60).toBe(true);
+    readBounded(client, two, 4, 50);
+    expect(rejection(client, 4)?.code).toBe('behind');
+  });
+
+  test('counts only what is executed', () => {
+    const { cluster, client } = started();
+    const two = cluster.node(1);
+    cluster.drop = (p) => p.to === two.id && p.message.type === 'prepare';
+    cluster.hold = (p) => p.to === two.id && p.message.type === 'newState';
+    client.write('not at two');
+    cluster.run(300);
+    readBounded(client, two, 5, 100);
+    expect(rejection(client, 5)?.code).toBe('behind');
+    cluster.heal();
+    cluster.release();
+    cluster.run(200);
+    readBounded(client, two, 6, 150);
+    expect(answer(client, 6)).toMatchObject({ op: cluster.node(0).replica.executed });
+  });
+
+  test('the primary answers it as a linearizable one', () => {
+    const { cluster, client } = started();
+    const { op } = client.write('x');
+    readBounded(client, cluster.node(0), 7, 0);
+    expect(answer(client, 7)).toMatchObject({ op });
+  });
+});
+
+describe('a disk that stands still', () => {
+  test('the primary gives up its view, and another goes on', () => {
+    const { cluster, client } = started({ replica: { diskStallMs: 500 } });
+    const one = cluster.node(0);
+    one.slowJournal = true;
+    client.write('the others acknowledge');
+    cluster.until(() => one.event('disk-stalled') !== undefined, 'the abdication');
+    cluster.until(() => cluster.leader !== undefined && cluster.leader.id !== one.id, 'another primary');
+    client.write('on');
+    one.slowJournal = false;
+    cluster.untilConverged();
+  });
+
+  test('one that is merely idle, or slow, does not', () => {
+    const { cluster, client } = started({ replica: { diskStallMs: 500 } });
+    const one = cluster.node(0);
+    one.journalMs = 100;
+    for (let i = 0; i < 20; i++) client.write(`slow ${i}`);
+    cluster.run(5000);
+    client.write('after a pause');
+    expect(one.event('disk-stalled')).toBeUndefined();
+    expect(cluster.untilServing().id).toBe(one.id);
+  });
+});

@@ -1,0 +1,150 @@
+/**
+ * Leases (PROTOCOL row 18): for a while after a backup has answered it, a primary knows that no other view can begin,
+ * and answers reads at once.
+ *
+ * A backup that takes a round of the primary's heart-beats binds itself: for `leaseMs` of its own clock from then on it votes in no
+ * view change. The primary counts from when it sent that round, on its own clock, and so much less that the clocks may
+ * differ: as long as a quorum is bound, every quorum that could vote has one in it that does not. A replica that has
+ * restarted does not know what it granted: it votes for nobody before the longest lease is over.
+ *
+ * An epoch needs no vote to end. But its last entry is committed by the primary that still leads it, which leaves it at that
+ * moment, or by one that came by a view change, for which the grants were waited out.
+ *
+ * The same answers tell a backup how old its state is: the primary, while it holds a lease, echoes each backup's own clock
+ * together with the commit-number. What the backup has executed up to there includes everything that was acknowledged anywhere before
+ * its clock showed that. No two clocks are ever compared.
+ */
+import type { MemberId, OpNumber } from '../lib/ids.ts';
+import type { Commit, Echo } from './messages.ts';
+import { quorumPoint } from './quorum.ts';
+import type { Replica } from './replica.ts';
+
+/** Rounds whose sending is remembered; an answer to an older one grants nothing. */
+const REMEMBERED = 256;
+/** Echoes that wait for the execution of what came with them. */
+const WAITING_ECHOES = 64;
+
+export class Leases {
+  readonly #r: Replica;
+  /** No vote before this, by the own clock. */
+  #boundUntil: number;
+  // --- primary ---
+  /** When each of the last rounds was sent first. */
+  readonly #sent = new Map<number, number>();
+  /** When the newest round was sent that the member has confirmed. */
+  readonly #granted = new Map<MemberId, number>();
+  readonly #stamps = new Map<MemberId, number>();
+  // --- backup ---
+  #asOf: number | null = null;
+  #echoes: { readonly commit: OpNumber; readonly stamp: number }[] = [];
+
+  constructor(replica: Replica) {
+    this.#r = replica;
+    const { leaseMs, maxClockDrift } = replica.options;
+    this.#boundUntil = replica.ports.clock.monotonic() + leaseMs * (1 + maxClockDrift);
+  }
+
+  #clock(): number {
+    return this.#r.ports.clock.monotonic();
+  }
+
+  // --- who grants ------------------------------------------------------------------------------------------------------
+
+  /** The primary's round has just been taken. */
+  bind(): void {
+    const { leaseMs } = this.#r.options;
+    if (leaseMs > 0) this.#boundUntil = Math.max(this.#boundUntil, this.#clock() + leaseMs);
+  }
+
+  /** May not help a view change yet. */
+  get bound(): boolean {
+    return this.#r.options.leaseMs > 0 && this.#clock() < this.#boundUntil;
+  }
+
+  // --- the primary -----------------------------------------------------------------------------------------------------
+
+  /** The view is over, or begins. */
+  reset(): void {
+    this.#sent.clear();
+    this.#granted.clear();
+    this.#stamps.clear();
+  }
+
+  forget(member: MemberId): void {
+    this.#granted.delete(member);
+    this.#stamps.delete(member);
+  }
+
+  /** Before the round leaves: what is counted from has to lie before what the backups count from. */
+  onRoundSent(round: number): void {
+    this.#sent.set(round, this.#clock());
+    this.#sent.delete(round - REMEMBERED);
+  }
+
+  onConfirmed(from: MemberId, round: number): void {
+    const at = this.#sent.get(round);
+    if (at !== undefined && at > (this.#granted.get(from) ?? -Infinity)) this.#granted.set(from, at);
+  }
+
+  onStamp(from: MemberId, stamp: number): void {
+    if (stamp > (this.#stamps.get(from) ?? -1)) this.#stamps.set(from, stamp);
+  }
+
+  /** For how long it still holds, milliseconds; 0: there is none. */
+  get remaining(): number {
+    const r = this.#r;
+    const { leaseMs, maxClockDrift } = r.options;
+    if (leaseMs === 0 || !r.normal.serving) return 0;
+    const now = this.#clock();
+    const times = [now];
+    for (const id of r.otherElectors) times.push(this.#granted.get(id) ?? -Infinity);
+    // The grantor's clock may run fast and this one slow.
+    return Math.max(0, quorumPoint(times, r.quorum) + (leaseMs * (1 - maxClockDrift)) / (1 + maxClockDrift) - now);
+  }
+
+  get held(): boolean {
+    return this.remaining > 0;
+  }
+
+  /** What goes with a heart-beat. */
+  echoes(): Echo[] {
+    if (this.#stamps.size === 0 || !this.held) return [];
+    return [...this.#stamps].map(([member, stamp]) => ({ member, stamp }));
+  }
+
+  // --- how old the state is ----------------------------------------------------------------------------------------------
+
+  onEchoes(m: Commit): void {
+    const own = m.echoes.find((e) => e.member === this.#r.self);
+    if (own === undefined) return;
+    this.#echoes.push({ commit: m.commit, stamp: own.stamp });
+    if (this.#echoes.length > WAITING_ECHOES) this.#echoes.splice(1, 1);
+    this.#settle();
+  }
+
+  /** The state has become another: nothing is known of its age. */
+  onStateReplaced(): void {
+    this.#asOf = null;
+    this.#echoes = [];
+  }
+
+  #settle(): void {
+    const { executed } = this.#r;
+    let done = 0;
+    for (const e of this.#echoes) {
+      if (e.commit > executed) break;
+      this.#asOf = Math.max(this.#asOf ?? 0, e.stamp);
+      done++;
+    }
+    if (done > 0) this.#echoes.splice(0, done);
+  }
+
+  /** The state here has everything that was acknowledged up to so many milliseconds ago; null: not known. */
+  get staleness(): number | null {
+    const r = this.#r;
+    if (!r.execution.ready || r.isWitness) return null;
+    if (r.isPrimary) return this.held && r.executed >= r.commit ? 0 : null;
+    this.#settle();
+    return this.#asOf === null ? null : Math.max(0, this.#clock() - this.#asOf);
+  }
+}

@@ -85,7 +85,8 @@ export class Persistence {
    */
   startEpoch(configuration: Configuration, epochStart: EpochStart, run: () => void): void {
     const { view } = epochStart;
-    this.#superblock = { ...this.#superblock, configuration, epochStart, view, promisedView: view, logView: view };
+    const heldByAll = Math.max(this.#superblock.heldByAll, epochStart.held) as OpNumber;
+    this.#superblock = { ...this.#superblock, configuration, epochStart, heldByAll, view, promisedView: view, logView: view };
     const ticket = this.#ports.superblock.write(this.#superblock);
     this.#superblockTicket = ticket;
     this.#queuedLogView = view;

@@ -12,9 +12,9 @@
  */
 import { assert, defined } from '../lib/assert.ts';
 import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
-import { epoch as epochOf, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { epoch as epochOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { systemKey, SystemKind } from '../lib/system_keys.ts';
-import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, type Configuration, type Member } from './configuration.ts';
+import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, voters, type Configuration, type Member } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import { promotion, refusal, type Readiness } from './membership.ts';
 import type { CheckEpoch, ClientRequest, EpochStarted, Reconfigure, RefusedCode, ReplicaMessage, StartEpoch } from './messages.ts';
@@ -27,16 +27,18 @@ import { Backoff } from './timeouts.ts';
 export interface ReconfigurationBody {
   readonly previous: Configuration;
   readonly next: Configuration;
+  /** What every voter of the next one was known to hold in a checkpoint. */
+  readonly held: OpNumber;
 }
 
 export function encodeReconfigurationBody(b: ReconfigurationBody): Buffer {
   const w = new Writer();
   encodeConfiguration(w, b.previous);
   encodeConfiguration(w, b.next);
-  return w.finish();
+  return w.u48(b.held).finish();
 }
 export function decodeReconfigurationBody(bytes: Buffer): Decoded<ReconfigurationBody> {
-  return decodeAll(bytes, (r) => ({ previous: decodeConfiguration(r), next: decodeConfiguration(r) }));
+  return decodeAll(bytes, (r) => ({ previous: decodeConfiguration(r), next: decodeConfiguration(r), held: opNumber(r.u48()) }));
 }
 
 /** An epoch that has begun. */
@@ -144,8 +146,9 @@ export class Reconfiguration {
   #propose(members: readonly Member[]): void {
     const r = this.#r;
     const next = configuration(epochOf(r.configuration.epoch + 1), members, r.configuration.durability);
+    const held = opNumber(Math.min(...voters(next).map((m) => r.handOver.offeredBy(m.id)?.op ?? 0)));
     r.event('reconfiguration', { epoch: next.epoch, members: next.members.map((m) => `${m.id}:${m.role}`).join(' ') });
-    r.normal.propose('reconfiguration', encodeReconfigurationBody({ previous: r.configuration, next }));
+    r.normal.propose('reconfiguration', encodeReconfigurationBody({ previous: r.configuration, next, held }));
   }
 
   #refuse(connection: ConnectionId, nonce: Buffer, code: RefusedCode, reason: string): void {
@@ -494,8 +497,8 @@ export class Reconfiguration {
 function beginningOf(entry: Entry): Beginning {
   const body = decodeReconfigurationBody(entry.body);
   assert(body.ok, 'a reconfiguration was made by a primary');
-  const { previous, next } = body.value;
-  return { start: { op: entry.op, entryHash: entry.hash, view: firstView(previous, next, entry.view), previous }, configuration: next };
+  const { previous, next, held } = body.value;
+  return { start: { op: entry.op, entryHash: entry.hash, view: firstView(previous, next, entry.view), previous, held }, configuration: next };
 }
 
 function encodeBeginning(b: Beginning): Buffer {

@@ -30,6 +30,8 @@ export interface EpochStart {
   readonly view: View;
   /** Whom to ask for what came before. */
   readonly previous: Configuration;
+  /** Every voter of the epoch was known to hold a checkpoint that includes this op when the change was proposed (row 21). */
+  readonly held: OpNumber;
 }
 
 export interface Superblock {
@@ -62,12 +64,12 @@ export function encodeCheckpointId(w: Writer, c: CheckpointId): void {
 }
 
 export function encodeEpochStart(w: Writer, s: EpochStart): void {
-  w.u48(s.op).latin1(s.entryHash).u53(s.view);
+  w.u48(s.op).latin1(s.entryHash).u53(s.view).u48(s.held);
   encodeConfiguration(w, s.previous);
 }
 
 export function decodeEpochStart(r: Reader): EpochStart {
-  return { op: opNumber(r.u48()), entryHash: digest(r.latin1(32)), view: view(r.u53()), previous: decodeConfiguration(r) };
+  return { op: opNumber(r.u48()), entryHash: digest(r.latin1(32)), view: view(r.u53()), held: opNumber(r.u48()), previous: decodeConfiguration(r) };
 }
 
 export function decodeCheckpointId(r: Reader): CheckpointId {

@@ -58,7 +58,7 @@ const messages: Record<string, Message> = {
   recovery: { type: 'recovery', nonce, checkpoint: at(9), floor: view(2) },
   'recoveryResponse of a backup': { type: 'recoveryResponse', view: view(3), nonce, state: null },
   'recoveryResponse of the primary': { type: 'recoveryResponse', view: view(3), nonce, state: { op: at(5), commit: at(4), checkpoint } },
-  startEpoch: { type: 'startEpoch', start: { op: at(9), entryHash: hashOf(5), view: viewOf(epoch(4), 1), previous: configuration }, configuration: { ...configuration, epoch: epoch(4) } },
+  startEpoch: { type: 'startEpoch', start: { op: at(9), entryHash: hashOf(5), view: viewOf(epoch(4), 1), held: at(7), previous: configuration }, configuration: { ...configuration, epoch: epoch(4) } },
   epochStarted: { type: 'epochStarted', epoch: epoch(4) },
   'read, bounded': { type: 'read', id: 9, consistency: 'bounded', minOp: at(3), maxStalenessMs: 1500, body: Buffer.from('q') },
   endSession: { type: 'endSession', session: sessionId(77) },

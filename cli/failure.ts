@@ -3,6 +3,7 @@ import { CommanderError } from 'commander';
 import { errnoText, FsError } from '../client/fs_error.ts';
 import { VrfsError } from '../client/errors.ts';
 import type { ErrnoName } from '../fsservice/errno.ts';
+import { ChangeRefused, NoAnswer } from '../client/administrator.ts';
 import { AssertionError } from '../lib/assert.ts';
 import { MountError } from '../mount/binding.ts';
 import { ExitCode } from './exit_codes.ts';
@@ -76,6 +77,8 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof Interrupted) return { exitCode: ExitCode.interrupted, code: 'INTERRUPTED', message: error.message };
   if (error instanceof FsError || error instanceof Refused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof VrfsError) return ofVrfsError(error);
+  if (error instanceof ChangeRefused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
+  if (error instanceof NoAnswer) return { exitCode: ExitCode.unreachable, code: 'NotReachable', message: error.message };
   if (error instanceof UsageError || error instanceof TypeError || error instanceof RangeError) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
   if (error instanceof EnvironmentError || error instanceof MountError) {
     return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message, remedy: error.remedy };
@@ -87,7 +90,7 @@ export function failureOf(error: unknown): Failure {
 }
 
 /** Of the server and the checkpoints: their messages name the remedy. */
-const ENVIRONMENT_ERRORS = new Set(['DataDirectoryError', 'DirectoryLockedError', 'SuperblockDamagedError', 'ConfigError', 'ListenError', 'StoreOpenError', 'ForeignJournalError']);
+const ENVIRONMENT_ERRORS = new Set(['DataDirectoryError', 'DirectoryLockedError', 'SuperblockDamagedError', 'ConfigError', 'JoinError', 'ListenError', 'StoreOpenError', 'ForeignJournalError']);
 
 function ofVrfsError(error: VrfsError): Failure {
   switch (error.name) {

@@ -4,6 +4,7 @@ import { VERSION } from '../server/version.ts';
 import { attributeCommands } from './commands/attributes.ts';
 import { contentCommands } from './commands/content.ts';
 import { groupCommands } from './commands/group.ts';
+import { membersCommands } from './commands/members.ts';
 import { mountCommands } from './commands/mounts.ts';
 import { namespaceCommands } from './commands/namespace.ts';
 import { replicaCommands } from './commands/replica.ts';
@@ -27,6 +28,7 @@ export function buildProgram(io: Io): Command {
   replicaCommands(program, io);
   mountCommands(program, io);
   groupCommands(program, io);
+  membersCommands(program, io);
   namespaceCommands(program, io);
   contentCommands(program, io);
   attributeCommands(program, io);

@@ -1,8 +1,8 @@
 /** One replica in this process, with its HTTP API: what `vrfs serve` and every child of `vrfs start` runs. */
 import { VrfsClient } from '../client/client.ts';
-import { defined } from '../lib/assert.ts';
 import { parseAddress } from '../server/address.ts';
 import { loadConfig, type ConfigSources, type ServerConfig } from '../server/config.ts';
+import { prepareToJoin, type JoinRequest } from '../server/join.ts';
 import { startHttp } from '../server/http/server.ts';
 import { createLog, type Log } from '../server/log.ts';
 import { startReplica } from '../server/replica_process.ts';
@@ -15,11 +15,12 @@ export type FromReplica =
   | { readonly type: 'failed'; readonly message: string };
 
 /** Runs until SIGINT, SIGTERM or the end of the supervisor. */
-export async function serve(sources: ConfigSources): Promise<void> {
+export async function serve(sources: ConfigSources, join?: Omit<JoinRequest, 'directory'>): Promise<void> {
   let running: RunningReplica;
   try {
     const config = await loadConfig(sources);
     const log = createLog(config);
+    if (join !== undefined) await prepareToJoin({ ...join, directory: config.data }, log);
     running = await startReplica(config, log, config.http ? { attachHttp: httpOf(config, log) } : {});
   } catch (error) {
     await tell({ type: 'failed', message: failureOf(error).message });
@@ -40,8 +41,7 @@ export async function serve(sources: ConfigSources): Promise<void> {
 
 function httpOf(config: ServerConfig, log: Log): AttachHttp {
   return async (running): Promise<HttpHandle> => {
-    const member = defined(running.configuration().members.find((m) => m.id === running.memberId), 'this member');
-    const at = parseAddress(config.httpListen ?? member.httpAddress);
+    const at = parseAddress(config.httpListen ?? running.addresses.httpAddress);
     if (!at.ok) throw new EnvironmentError(at.reason, 'give the address of the HTTP API as host:port (--http-listen)');
     // The handlers are a client of the group as any other; the nearest way in is this replica itself.
     const servers = [...new Set([running.address, ...running.configuration().members.map((m) => m.address)])];

@@ -91,7 +91,8 @@ function stateOf(found: CheckpointInfo | null, data: DataDirectory, log: Log): C
 function refuse(data: DataDirectory, config: ServerConfig): void {
   const { superblock } = data;
   if (superblock.retired) {
-    throw new DataDirectoryError('otherMember', `member ${data.memberId} has left the group and may not take part again: do not start it`);
+    const members = superblock.configuration.members.map((m) => m.address).join(', ');
+    throw new DataDirectoryError('otherMember', `member ${data.memberId} has left the group for good (epoch ${superblock.configuration.epoch}) and may not take part again. The members are ${members}; to add this machine again start it with an empty data directory and --join`);
   }
   const { durability } = superblock.configuration;
   if (config.durability !== undefined && config.durability !== durability) {

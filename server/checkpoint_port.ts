@@ -10,7 +10,7 @@ import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert } from '../lib/assert.ts';
 import type { Digest, MemberId, OpNumber } from '../lib/ids.ts';
 import type { Table } from '../lib/table.ts';
-import type { Configuration } from '../vr/configuration.ts';
+import type { Member } from '../vr/configuration.ts';
 import type { CheckpointPort } from '../vr/ports.ts';
 import type { CheckpointId } from '../vr/superblock.ts';
 import { decodeExtra, encodeExtra } from './checkpoint_extra.ts';
@@ -67,7 +67,6 @@ export class DonorClient {
 
 export interface StoreCheckpointsOptions {
   readonly store: CheckpointStore;
-  readonly configuration: Configuration;
   readonly donors: Pick<DonorClient, 'connection'>;
   readonly onDurable: (id: CheckpointId) => void;
   readonly onInstalled: (id: CheckpointId, report: TransferReport) => void;
@@ -83,9 +82,16 @@ export class StoreCheckpoints implements CheckpointPort {
   /** What is under way, for an orderly end. */
   readonly #running = new Set<Promise<void>>();
 
+  #members: readonly Member[] = [];
+
   constructor(options: StoreCheckpointsOptions) {
     this.#options = options;
     this.table = options.store;
+  }
+
+  /** Where the donors are. */
+  setMembers(members: readonly Member[]): void {
+    this.#members = members;
   }
 
   take(at: Omit<CheckpointId, 'root'>): void {
@@ -99,9 +105,9 @@ export class StoreCheckpoints implements CheckpointPort {
   }
 
   fetch({ donors, target }: { readonly donors: readonly MemberId[]; readonly target: CheckpointId }): void {
-    const { store, configuration, onInstalled, onFetchFailed, fatal } = this.#options;
+    const { store, onInstalled, onFetchFailed, fatal } = this.#options;
     const connections: DonorConnection[] = [];
-    for (const member of configuration.members) {
+    for (const member of this.#members) {
       if (donors.includes(member.id)) connections.push(this.#options.donors.connection(`member ${member.id}`, member.httpAddress, this.#abort.signal));
     }
     this.#track(store.fetch({ op: target.op, root: target.root }, connections, { signal: this.#abort.signal }).then(

@@ -17,7 +17,7 @@ import { ZERO_DIGEST } from '../lib/hash.ts';
 import { opNumber, view, type MemberId } from '../lib/ids.ts';
 import { RecordStore } from '../checkpoint/record_store.ts';
 import { formatNamespace } from '../fsservice/records.ts';
-import { isMember, type Configuration } from '../vr/configuration.ts';
+import { isMember, memberOf, type Configuration } from '../vr/configuration.ts';
 import type { CheckpointId, Superblock } from '../vr/superblock.ts';
 import { encodeExtra } from './checkpoint_extra.ts';
 import { formatJournal } from './journal.ts';
@@ -46,6 +46,8 @@ const Version = z.object({
   version: z.number().int().positive(),
   clusterId: z.string().regex(/^[0-9a-f]{32}$/),
   memberId: z.number().int().positive(),
+  address: z.string().optional(),
+  httpAddress: z.string().optional(),
 });
 type Version = z.infer<typeof Version>;
 
@@ -70,12 +72,20 @@ export interface FormatOptions {
   readonly clusterId: Buffer;
   readonly memberId: MemberId;
   readonly configuration: Configuration;
+  /** A node that is to join the group, as no member yet: where it will be found. */
+  readonly joining?: NodeAddresses;
+}
+
+export interface NodeAddresses {
+  /** `host:port`, as in Member. */
+  readonly address: string;
+  readonly httpAddress: string;
 }
 
 /** What to do about a member whose directory has gone. Formatted anew it would vote without remembering what it has acknowledged. */
 export const GONE =
   'put the directory back from where it went (an older copy is unsafe too), or keep the group running on the other members. Do not format it anew: ' +
-  'it would vote without knowing what it has acknowledged. Putting another member in its place is reconfiguration, which this version does not have';
+  'it would vote without knowing what it has acknowledged, and its peers refuse it. Put a new node in its place: "vrfs serve --join" in an empty directory, then "vrfs members replace"';
 
 /** Null: there is no such directory. */
 async function contents(directory: string): Promise<string[] | null> {
@@ -95,7 +105,7 @@ async function contents(directory: string): Promise<string[] | null> {
  */
 export async function format(options: FormatOptions): Promise<void> {
   const { root } = layout(options.directory);
-  if (!isMember(options.configuration, options.memberId)) {
+  if (options.joining === undefined && !isMember(options.configuration, options.memberId)) {
     throw new DataDirectoryError('otherMember', `member ${options.memberId} is not in the configuration that the directory is formatted for`);
   }
   const found = await contents(root);
@@ -112,7 +122,7 @@ export async function format(options: FormatOptions): Promise<void> {
   }
   const zero = { view: view(0), promisedView: view(0), logView: view(0) };
   await formatSuperblock(making.root, { ...identity, instance: randomBytes(16), configuration: options.configuration, epochStart: null, heldByAll: opNumber(0), incarnation: 0, ...zero, checkpoint, retired: false });
-  await writeVersion(making.root, { format: DATA_FORMAT, version: DATA_VERSION, clusterId: options.clusterId.toString('hex'), memberId: options.memberId });
+  await writeVersion(making.root, { format: DATA_FORMAT, version: DATA_VERSION, clusterId: options.clusterId.toString('hex'), memberId: options.memberId, ...options.joining });
   await rename(making.root, root);
   await syncDirectory(dirname(root));
 }
@@ -149,7 +159,7 @@ async function readVersion(root: string): Promise<Version> {
   if (found.length === 0) {
     throw new DataDirectoryError('empty',
       `the data directory ${root} is empty, and an empty directory is never taken for a fresh start: a replica that has lost its data must not vote. ` +
-      `Is its file system mounted? If it was a member of a group: ${GONE}. Only of a new group that has never run is it made with "vrfs format"`);
+      `Is its file system mounted? To join a group with it: --join <host:port of a member>. If it was a member of a group: ${GONE}. Only of a new group that has never run is it made with "vrfs format"`);
   }
   if (!found.includes(VERSION_NAME)) {
     throw new DataDirectoryError('notOurs', `${root} has no file ${VERSION_NAME}, so it is not a data directory of vrfs; give another path (--data)`);
@@ -183,6 +193,8 @@ function parseVersion(root: string, text: string): Version {
 export interface DataDirectory extends Layout {
   readonly clusterId: Buffer;
   readonly memberId: MemberId;
+  /** Where this node is to be found. */
+  readonly addresses: NodeAddresses;
   readonly superblock: Superblock;
   /** Of the copy of the superblock that was read. */
   readonly superblockSequence: number;
@@ -227,13 +239,26 @@ export async function openDataDirectory(directory: string, expected: OpenExpecta
   }
 }
 
+/** As a member, or as it was told when it was made to join. */
+function addressesOf(superblock: Superblock, version: Version): NodeAddresses {
+  const member = memberOf(superblock.configuration, superblock.memberId);
+  if (member !== undefined) return { address: member.address, httpAddress: member.httpAddress };
+  // It is refused where it is to be started, in words of its own.
+  if (superblock.retired) return { address: '', httpAddress: '' };
+  const { address, httpAddress } = version;
+  if (address === undefined || httpAddress === undefined) {
+    throw new DataDirectoryError('otherMember', `member ${superblock.memberId} is not in its own configuration: it has left the group, or its files are another's`);
+  }
+  return { address, httpAddress };
+}
+
 async function readLocked(where: Layout, version: Version, lock: ProcessLock): Promise<DataDirectory> {
   const { superblock, sequence, warnings } = await readSuperblock(where.root);
   if (superblock.clusterId.toString('hex') !== version.clusterId || superblock.memberId !== version.memberId) {
     throw new DataDirectoryError('otherMember', `the superblock in ${where.root} is member ${superblock.memberId}'s of group ${superblock.clusterId.toString('hex')}, the file ${VERSION_NAME} says otherwise: files of two replicas have been mixed`);
   }
   return {
-    ...where, clusterId: superblock.clusterId, memberId: superblock.memberId, superblock, superblockSequence: sequence, warnings,
+    ...where, clusterId: superblock.clusterId, memberId: superblock.memberId, addresses: addressesOf(superblock, version), superblock, superblockSequence: sequence, warnings,
     close: () => lock.release(),
   };
 }

@@ -8,6 +8,7 @@ import type { MemberId } from '../lib/ids.ts';
 import { FramedSocket } from './framed_socket.ts';
 import type { HostPort } from './address.ts';
 import { decodePeerHello, encodePeerHello, isPing, PING, refusalOf } from './peer_handshake.ts';
+import type { PeerPins } from './peer_pins.ts';
 import type { LinkStatus } from './running_replica.ts';
 
 /** What may wait for a peer, bytes. */
@@ -18,10 +19,13 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** A ping after so much silence of this side; the end of the connection after so much of the other. */
 export const PING_AFTER_MS = 1_000;
 export const DEAD_AFTER_MS = 6_000;
+const DIAL_ANYWAY_MS = 3_000;
 
 export interface PeerLinkContext {
   readonly clusterId: Buffer;
   readonly self: MemberId;
+  readonly instance: Buffer;
+  readonly pins: Pick<PeerPins, 'refusal'>;
   /** A payload from the peer, behind the handshake; returns why the link has to end, or null. */
   onPayload(from: MemberId, payload: Buffer): string | null;
   /** All payloads of one read have been handled. */
@@ -35,7 +39,8 @@ export interface PeerLinkContext {
 
 export class PeerLink {
   readonly member: MemberId;
-  readonly #address: HostPort;
+  /** Null: a guest, which only it can dial. */
+  readonly #address: HostPort | null;
   readonly #context: PeerLinkContext;
   readonly #dials: boolean;
   #framed: FramedSocket | null = null;
@@ -47,16 +52,17 @@ export class PeerLink {
   #retryTimer: NodeJS.Timeout | null = null;
   #stopped = false;
   #lastFailure: string | null = null;
+  #aloneSince: number | null = null;
   #dropped = 0;
   #sentBefore = 0;
   #receivedBefore = 0;
 
   /** The member with the lower id dials, so that a pair has one connection. */
-  constructor(member: MemberId, address: HostPort, context: PeerLinkContext) {
+  constructor(member: MemberId, address: HostPort | null, context: PeerLinkContext) {
     this.member = member;
     this.#address = address;
     this.#context = context;
-    this.#dials = context.self < member;
+    this.#dials = address !== null && context.self < member;
   }
 
   get connected(): boolean {
@@ -90,15 +96,24 @@ export class PeerLink {
   /** Called now and then: keeps an idle connection alive, ends a dead one. */
   watch(now: number): void {
     const framed = this.#framed;
-    if (framed === null) return;
+    if (framed === null) {
+      // The other one should dial. It may not know of this one: it was away while the members changed, or this one was.
+      this.#aloneSince ??= now;
+      if (!this.#dials && this.#address !== null && this.#dialling === null && now - this.#aloneSince > DIAL_ANYWAY_MS) {
+        this.#aloneSince = now;
+        this.#dial();
+      }
+      return;
+    }
+    this.#aloneSince = null;
     if (now - framed.lastReceived > DEAD_AFTER_MS) framed.destroy(`nothing came for ${Math.round((now - framed.lastReceived) / 1000)} s`);
     else if (now - framed.lastSent > PING_AFTER_MS) framed.write([encodeFrame(PING)]);
   }
 
   /** Takes over a connection on which the peer has said hello; the answer goes out here. An older connection ends. */
   accept(framed: FramedSocket): void {
-    const { clusterId, self } = this.#context;
-    framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member }))]);
+    const { clusterId, self, instance } = this.#context;
+    framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member, instance }))]);
     this.#establish(framed);
   }
 
@@ -151,23 +166,24 @@ export class PeerLink {
   }
 
   #dial(): void {
-    if (this.#stopped) return;
-    const { clusterId, self } = this.#context;
-    const socket: Socket = connect({ host: this.#address.host, port: this.#address.port, noDelay: true });
+    const address = this.#address;
+    if (this.#stopped || address === null) return;
+    const { clusterId, self, instance } = this.#context;
+    const socket: Socket = connect({ host: address.host, port: address.port, noDelay: true });
     const framed: FramedSocket = new FramedSocket(socket, (payload) => this.#onAnswer(framed, payload), {
       onRead: () => { this.#context.onRead(); },
       onClosed: (reason) => { this.#onDialledClosed(framed, reason); },
     });
     this.#dialling = framed;
     socket.setTimeout(CONNECT_TIMEOUT_MS, () => { framed.destroy(`no answer within ${CONNECT_TIMEOUT_MS} ms`); });
-    socket.once('connect', () => { framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member }))]); });
+    socket.once('connect', () => { framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member, instance }))]); });
   }
 
   #onAnswer(framed: FramedSocket, payload: Buffer): string | null {
     const hello = decodePeerHello(payload);
     if (!hello.ok) return hello.reason;
-    const { clusterId, self } = this.#context;
-    const refusal = refusalOf(hello.value, { clusterId, self, isPeer: (id) => id === this.member });
+    const { clusterId, self, pins } = this.#context;
+    const refusal = refusalOf(hello.value, { clusterId, self, isPeer: (id) => id === this.member, pins });
     if (refusal !== null) return refusal;
     framed.socket.setTimeout(0);
     this.#dialling = null;
@@ -181,11 +197,13 @@ export class PeerLink {
       return;
     }
     this.#dialling = null;
+    // The other side has come through meanwhile.
+    if (this.#framed !== null) return;
     if (this.#stopped) return;
     const failure = reason ?? 'the other side closed the connection before it said who it is';
     if (failure !== this.#lastFailure) this.#context.onDisconnected(this.member, failure);
     this.#lastFailure = failure;
-    this.#retry();
+    if (this.#dials) this.#retry();
   }
 
   /** Back-off with jitter, so that replicas which lost each other do not meet in step. */

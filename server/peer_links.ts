@@ -12,15 +12,20 @@ import type { Envelope, Message, ReplicaMessage } from '../vr/messages.ts';
 import { parseAddress } from './address.ts';
 import type { FramedSocket } from './framed_socket.ts';
 import { decodePeerHello, encodeRefusal, refusalOf } from './peer_handshake.ts';
+import type { PeerPins } from './peer_pins.ts';
 import { PeerLink, type PeerLinkContext } from './peer_link.ts';
 import type { LinkStatus } from './running_replica.ts';
 
 /** How often connections are looked after, milliseconds. */
 const WATCH_MS = 500;
+const MAX_GUESTS = 32;
 
 export interface PeerLinksOptions {
   readonly clusterId: Buffer;
   readonly self: MemberId;
+  /** Of the own data directory. */
+  readonly instance: Buffer;
+  readonly pins: Pick<PeerPins, 'refusal'>;
   /** What this replica's messages are sent under; the same object as long as it is the same. */
   readonly envelope: () => Envelope;
   readonly onMessage: (from: Envelope, message: ReplicaMessage, bytes: number) => void;
@@ -44,6 +49,8 @@ export class PeerLinks {
   readonly #context: PeerLinkContext;
   #started = false;
   readonly #links = new Map<MemberId, PeerLink>();
+  /** Of the same cluster, and not known here: one that was away while the members changed, or one that has left. They are told where the group is. */
+  readonly #guests = new Map<MemberId, PeerLink>();
   #dirty: PeerLink[] = [];
   #watchTimer: NodeJS.Timeout | null = null;
   #lastWatch = 0;
@@ -55,13 +62,18 @@ export class PeerLinks {
     this.#context = {
       clusterId: options.clusterId,
       self: options.self,
+      instance: options.instance,
+      pins: options.pins,
       onPayload: (from: MemberId, payload: Buffer) => this.#onPayload(from, payload),
       onRead: options.requestTurn,
       onQueued: (link: PeerLink) => {
         if (this.#dirty.push(link) === 1) options.requestTurn();
       },
       onConnected: options.onConnected,
-      onDisconnected: options.onDisconnected,
+      onDisconnected: (member, reason) => {
+        this.#guests.delete(member);
+        options.onDisconnected(member, reason);
+      },
     };
   }
 
@@ -75,6 +87,8 @@ export class PeerLinks {
     }
     for (const m of wanted.values()) {
       if (this.#links.has(m.id)) continue;
+      this.#guests.get(m.id)?.stop();
+      this.#guests.delete(m.id);
       const address = parseAddress(m.address);
       assert(address.ok, `the address of member ${m.id} was checked when it was made a member`);
       const link = new PeerLink(m.id, address.value, this.#context);
@@ -91,12 +105,12 @@ export class PeerLinks {
   }
 
   send(to: MemberId, message: Message): void {
-    this.#links.get(to)?.send(this.#frame(message));
+    this.#link(to)?.send(this.#frame(message));
   }
 
   broadcast(to: readonly MemberId[], message: Message): void {
     const frame = this.#frame(message);
-    for (const id of to) this.#links.get(id)?.send(frame);
+    for (const id of to) this.#link(id)?.send(frame);
   }
 
   /** Writes what has gathered in this turn: once a connection. */
@@ -109,10 +123,11 @@ export class PeerLinks {
 
   /** The first payload of a connection that another replica has opened. Returns the link that took it over, or why not; the reason has been told. */
   accept(framed: FramedSocket, payload: Buffer): PeerLink | string {
-    const { clusterId, self } = this.#options;
+    const { clusterId, self, pins } = this.#options;
     const hello = decodePeerHello(payload);
-    const refusal = hello.ok ? refusalOf(hello.value, { clusterId, self, isPeer: (id) => this.#links.has(id) }) : hello.reason;
-    const link = hello.ok ? this.#links.get(hello.value.from) : undefined;
+    const isPeer = (id: MemberId): boolean => id !== self && (this.#link(id) !== undefined || this.#guests.size < MAX_GUESTS);
+    const refusal = hello.ok ? refusalOf(hello.value, { clusterId, self, isPeer, pins }) : hello.reason;
+    const link = hello.ok && refusal === null ? this.#link(hello.value.from) ?? this.#guest(hello.value.from) : undefined;
     if (refusal !== null || link === undefined) {
       const reason = refusal ?? 'unknown member';
       framed.write([encodeFrame(encodeRefusal(reason))]);
@@ -122,7 +137,18 @@ export class PeerLinks {
     return link;
   }
 
+  #link(id: MemberId): PeerLink | undefined {
+    return this.#links.get(id) ?? this.#guests.get(id);
+  }
+
+  #guest(id: MemberId): PeerLink {
+    const link = new PeerLink(id, null, this.#context);
+    this.#guests.set(id, link);
+    return link;
+  }
+
   stop(): void {
+    for (const link of this.#guests.values()) link.stop();
     if (this.#watchTimer !== null) clearInterval(this.#watchTimer);
     for (const link of this.#links.values()) link.stop();
   }
@@ -159,5 +185,6 @@ export class PeerLinks {
     // This process itself was stopped or held up: what the others sent meanwhile has not been read yet.
     if (late) return;
     for (const link of this.#links.values()) link.watch(now);
+    for (const link of this.#guests.values()) link.watch(now);
   }
 }

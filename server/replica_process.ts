@@ -12,7 +12,7 @@ import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert, defined } from '../lib/assert.ts';
 import type { MemberId } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
-import type { Configuration, Member } from '../vr/configuration.ts';
+import { quorum, type Configuration } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
 import type { Clock, ConnectionId, Ports, Random, SuperblockStore } from '../vr/ports.ts';
 import { Replica } from '../vr/replica.ts';
@@ -26,7 +26,9 @@ import { replicaOptions, type ServerConfig } from './config.ts';
 import type { WriteVector } from './journal.ts';
 import { Listener } from './listener.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
+import type { NodeAddresses } from './data_directory.ts';
 import { PeerLinks } from './peer_links.ts';
+import { PeerPins } from './peer_pins.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
 import type { AttachHttp, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
@@ -61,10 +63,6 @@ export async function startReplica(config: ServerConfig, log: Log, options: Star
   const started = new ReplicaProcess(config, log, options);
   await started.start();
   return started;
-}
-
-function ownMember(configuration: Configuration, self: MemberId): Member {
-  return defined(configuration.members.find((m) => m.id === self), `member ${self} in its configuration`);
 }
 
 export class ReplicaProcess implements RunningReplica {
@@ -153,12 +151,15 @@ export class ReplicaProcess implements RunningReplica {
   get address(): string {
     return formatAddress(defined(this.#bound ?? undefined, 'a listening replica'));
   }
+  get addresses(): NodeAddresses {
+    return this.#started.boot.data.addresses;
+  }
   get httpAddress(): string | null {
     return this.#http?.address ?? null;
   }
 
   configuration(): Configuration {
-    return this.#started.boot.state.superblock.configuration;
+    return this.#replicaStatus().configuration;
   }
 
   status(): ServerStatus {
@@ -189,7 +190,10 @@ export class ReplicaProcess implements RunningReplica {
     if (s.status === 'recovering' && s.configuration.durability === 'memory' && this.#sink.counts.has('group-cannot-recover')) {
       return { ok: false, reason: 'so many replicas of this group with durability memory have stopped at once that what it held is gone. Make a new group: vrfs new-cluster, vrfs format and vrfs serve in new directories (with durability disk a group outlives this)' };
     }
-    if (s.status === 'recovering') return { ok: false, reason: `recovering: this needs the answers of ${Math.floor(s.configuration.members.length / 2) + 1} other replicas or of a working group; start them if they are down` };
+    if (s.status === 'joining') return { ok: false, reason: `this node is no member of the group yet: vrfs members add ${this.addresses.address}` };
+    if (s.status === 'retired') return { ok: false, reason: 'this member has left the group; it ends when the others have all that it had' };
+    if (s.status === 'transitioning') return { ok: false, reason: 'the members have changed, and what came before is being fetched from the others; wait' };
+    if (s.status === 'recovering') return { ok: false, reason: `recovering: this needs the answers of ${quorum(s.configuration)} other replicas or of a working group; start them if they are down` };
     if (s.status === 'view-change') return { ok: false, reason: 'a new primary is being elected; this needs a majority of the replicas' };
     const silent = s.isPrimary ? 0 : s.peers.find((p) => p.id === s.primary)?.silentMs ?? null;
     if (silent === null) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, yet` };
@@ -228,7 +232,7 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   #listenAddress(booted: Boot): HostPort {
-    const text = this.#config.listen ?? ownMember(booted.state.superblock.configuration, booted.data.memberId).address;
+    const text = this.#config.listen ?? booted.data.addresses.address;
     const address = parseAddress(text);
     assert(address.ok, 'the address was checked with the configuration');
     return address.value;
@@ -236,14 +240,13 @@ export class ReplicaProcess implements RunningReplica {
 
   #assemble(booted: Boot): Parts {
     const { data, store, journal } = booted;
-    const { configuration } = data.superblock;
     const recovery = new RecoveryTracker(this.#log, booted.state, booted.tornBytes, () => {
       const { recordBytes, overlayBytes, frozenBytes } = store.status();
       return recordBytes + overlayBytes + frozenBytes;
     });
     const requestTurn = (): void => { this.#turn.request(); };
     const peers = new PeerLinks({
-      clusterId: data.clusterId, self: data.memberId, requestTurn,
+      clusterId: data.clusterId, self: data.memberId, instance: data.superblock.instance, pins: new PeerPins(data.root), requestTurn,
       envelope: () => defined(this.#envelope ?? undefined, 'a superblock is written before anything is sent'),
       onMessage: (from, message, bytes) => { this.#step(from, message, bytes); },
       onConnected: (member) => { this.#log.info({ member }, `connected to member ${member}`); },
@@ -262,7 +265,7 @@ export class ReplicaProcess implements RunningReplica {
     });
     const donors = new DonorClient(data.clusterId);
     const checkpoints = new StoreCheckpoints({
-      store, configuration, donors, fatal: this.#fatal,
+      store, donors, fatal: this.#fatal,
       onDurable: (id) => { this.#run((replica) => { replica.onCheckpointDurable(id); }); },
       onInstalled: (id, report) => { this.#installed(id, report, recovery); },
       onFetchFailed: (reason) => { this.#run((replica) => { replica.onStateFetchFailed(reason); }); },
@@ -275,7 +278,10 @@ export class ReplicaProcess implements RunningReplica {
     const { boot: booted, journal, peers, clients, superblock, checkpoints } = parts;
     const ports: Ports = {
       network: {
-        setPeers: (members) => { peers.setPeers(members); },
+        setPeers: (members) => {
+          peers.setPeers(members);
+          checkpoints.setMembers(members);
+        },
         send: (to, message) => { peers.send(to, message); },
         broadcast: (to, message) => { peers.broadcast(to, message); },
         reply: (connection, message) => { clients.reply(connection, message); },
@@ -306,8 +312,9 @@ export class ReplicaProcess implements RunningReplica {
 
   #welcome(): Welcome {
     const { boot: booted, replica } = this.#started;
-    const { view, configuration, memberId } = replica?.status() ?? booted.data.superblock;
-    return { type: 'welcome', view, configuration, self: memberId, httpAddress: this.httpAddress ?? '' };
+    const { memberId } = booted.data;
+    const { view, configuration } = replica?.redirect() ?? booted.data.superblock;
+    return { type: 'welcome', view, configuration, self: memberId, httpAddress: this.httpAddress ?? '', clusterId: this.clusterId };
   }
 
   // --- inputs ----------------------------------------------------------------------------------------------------------
@@ -348,9 +355,18 @@ export class ReplicaProcess implements RunningReplica {
 
   #onTick(): void {
     this.#run((replica) => { replica.tick(performance.now()); });
+    this.#endWhenRetired();
     const { recovery, replica } = this.#started;
     // Until its new incarnation is durable the replica takes no part.
     if (recovery.watching && !this.#halted && replica !== null && this.#sink.counts.has('started')) recovery.watch(replica.status());
+  }
+
+  /** It has left the group, which has all that it had. */
+  #endWhenRetired(): void {
+    const replica = this.#parts?.replica ?? null;
+    if (replica === null || !replica.ended || this.#stopping !== null) return;
+    this.#log.info({ epoch: replica.reconfiguration.newest.epoch }, `this member has left the group for good and ends; the members that it knew last are ${replica.reconfiguration.newest.members.map((m) => m.address).join(', ')}`);
+    void this.stop();
   }
 
   #endTurn(): void {

@@ -3,6 +3,7 @@
  * Interfaces alone: whoever serves HTTP depends on nothing else of the process.
  */
 import type { Configuration } from '../vr/configuration.ts';
+import type { NodeAddresses } from './data_directory.ts';
 import type { RepairReport } from '../checkpoint/repair.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 
@@ -117,6 +118,8 @@ export interface RunningReplica {
   readonly address: string;
   /** `host:port` of the HTTP API as bound; null while there is none. */
   readonly httpAddress: string | null;
+  /** Where it is to be found, as its group knows it or is to know it. */
+  readonly addresses: NodeAddresses;
   /** The group as the replica knows it now. */
   configuration(): Configuration;
   status(): ServerStatus;

@@ -21,7 +21,7 @@ export interface Hello { readonly type: 'hello'; readonly clusterId: Buffer }
 export interface Welcome {
   readonly type: 'welcome'; readonly view: View; readonly configuration: Configuration;
   /** Who answers. Not in `configuration`: a node that waits to be made a member, or was one. */
-  readonly self: MemberId; readonly httpAddress: string;
+  readonly self: MemberId; readonly httpAddress: string; readonly clusterId: Buffer;
 }
 
 /** Begins a session, through the log. The nonce (16 random bytes) makes a repeated Register find the same session. */

@@ -1,4 +1,4 @@
-/** The group as it is now: status, members, metrics. Asked of each replica's HTTP API, whose addresses the group's configuration has. */
+/** The group as it is now: status, metrics. Asked of each replica's HTTP API, whose addresses the group's configuration has. */
 import { request } from 'undici';
 import type { Command } from 'commander';
 import { z } from 'zod';
@@ -43,17 +43,6 @@ export function groupCommands(program: Command, io: Io): void {
     });
   });
 
-  const members = program.command('members').description('who belongs to the group');
-  const list = members.command('list', { isDefault: true }).description('ids and addresses');
-  jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs members list --json').action(async (options: ConnectionOptions) => {
-    await withClient(options, io, async (client) => {
-      const all = membersOf(client);
-      const c = defined(client.configuration ?? undefined, 'configuration');
-      if (options.json === true) await printJson(io, { epoch: c.epoch, durability: c.durability, members: all });
-      else await print(io, table([['ID', 'ADDRESS', 'HTTP'], ...all.map((m) => [String(m.id), m.address, `http://${m.httpAddress}`])]));
-    });
-  });
-
   const metrics = program.command('metrics').description('Prometheus metrics of one replica').option('-m, --member <id>', 'which one', positiveInteger, 1);
   connectionOptions(metrics).addHelpText('after', '\nExample:\n  vrfs metrics --member 2 | grep ^vrfs_').action(async (options: ConnectionOptions & { member: number }) => {
     await withClient(options, io, async (client) => {
@@ -87,7 +76,8 @@ async function fetchText(member: Member, path: string, timeoutMs: number): Promi
   }
 }
 
-async function statusOf(member: Member, timeoutMs: number): Promise<Answer> {
+/** Asks its HTTP API. */
+export async function statusOf(member: Member, timeoutMs: number): Promise<Answer> {
   const text = await fetchText(member, '/v1/status', timeoutMs);
   if (!text.ok) return { member, error: text.error };
   let json: unknown;

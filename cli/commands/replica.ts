@@ -52,16 +52,34 @@ function serveCommand(program: Command, io: Io): void {
     .option('--data <directory>', 'made by vrfs format')
     .option('--listen <address>', 'host:port for replicas and clients (default: the member\'s address in the group)')
     .option('--http-listen <address>', 'host:port of the HTTP API (default: the member\'s)')
+    .option('--join <list>', 'members as host:port,host:port: in an empty data directory, make a node that the group can take in (vrfs members add)')
+    .option('--address <address>', 'with --join: host:port under which the others find it')
+    .option('--http-address <address>', 'with --join: host:port of its HTTP API for the others')
     .option('--no-http', 'without the HTTP API')
     .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent')
     .option('--log-file <file>', 'instead of standard output')
     .option('-o, --option <key=value>', 'any other key of the configuration, as checkpointOps=5000', collect, {})
     .addHelpText('after', '\nExample:\n  vrfs serve --data /var/lib/vrfs --log-level info')
-    .action(async (options: Record<string, unknown> & { config?: string; http: boolean; option: Readonly<Record<string, string>> }) => {
-      const { config, http, option, ...rest } = options;
+    .action(async (options: Record<string, unknown> & { config?: string; join?: string; address?: string; httpAddress?: string; http: boolean; option: Readonly<Record<string, string>> }) => {
+      const { config, http, option, join, address, httpAddress, ...rest } = options;
       const flags = { ...option, ...rest, ...(http ? {} : { http: false }) };
-      await serve({ environment: io.env, flags, ...(config === undefined ? {} : { file: config }) });
+      await serve({ environment: io.env, flags, ...(config === undefined ? {} : { file: config }) }, joinOf(join, address, httpAddress));
     });
+}
+
+function joinOf(join: string | undefined, address: string | undefined, httpAddress: string | undefined): { readonly servers: readonly string[]; readonly addresses: { readonly address: string; readonly httpAddress: string } } | undefined {
+  if (join === undefined) {
+    if (address !== undefined || httpAddress !== undefined) throw new UsageError('--address and --http-address go with --join: a member keeps the addresses that it was made with');
+    return undefined;
+  }
+  if (address === undefined || httpAddress === undefined) throw new UsageError('--join needs --address and --http-address: host:port under which the members and their clients will find this node');
+  const servers = join.split(',').map((s) => s.trim()).filter((s) => s !== '');
+  for (const text of [...servers, address, httpAddress]) {
+    const parsed = parseAddress(text);
+    if (!parsed.ok) throw new UsageError(parsed.reason);
+  }
+  if (servers.length === 0) throw new UsageError('--join is empty: give host:port of a member');
+  return { servers, addresses: { address, httpAddress } };
 }
 
 function collect(text: string, before: Readonly<Record<string, string>>): Record<string, string> {

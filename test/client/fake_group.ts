@@ -112,7 +112,7 @@ export class FakeGroup {
 
   #answer(index: number, m: Message): Message | null {
     switch (m.type) {
-      case 'hello': return { type: 'welcome', view: view(this.view), configuration: this.configuration, self: memberId(index + 1), httpAddress: 'h:1' };
+      case 'hello': return { type: 'welcome', view: view(this.view), configuration: this.configuration, self: memberId(index + 1), httpAddress: 'h:1', clusterId: Buffer.alloc(16) };
       case 'read':
         if (m.consistency === 'linearizable' && index !== this.primary) break;
         return { type: 'readReply', id: m.id, op: opNumber(this.op), result: this.service.query(m.body, this.#time) };

@@ -41,12 +41,13 @@ class FakeStore extends MemoryTable implements CheckpointStore {
 function port(store: FakeStore): { port: StoreCheckpoints; events: string[] } {
   const events: string[] = [];
   const checkpoints = new StoreCheckpoints({
-    store, configuration: groupOf(['a:1', 'b:1', 'c:1']), donors: { connection: (name) => ({ name, request: (b) => Promise.resolve(b) }) },
+    store, donors: { connection: (name) => ({ name, request: (b) => Promise.resolve(b) }) },
     onDurable: (id) => { events.push(`durable ${id.op}`); },
     onInstalled: (id, report) => { events.push(`installed ${id.op} of ${report.donors.join()}`); },
     onFetchFailed: (reason) => { events.push(`failed: ${reason}`); },
     fatal: (error) => { events.push(`fatal: ${error.message}`); },
   });
+  checkpoints.setMembers(groupOf(['a:1', 'b:1', 'c:1']).members);
   return { port: checkpoints, events };
 }
 

@@ -46,8 +46,16 @@ class Edge {
       this.clients.flush();
     });
     const requestTurn = (): void => { turn.request(); };
+    const met = new Map<MemberId, string>();
+    const pins = {
+      refusal: (id: MemberId, instance: Buffer): string | null => {
+        const known = met.get(id) ?? instance.toString('hex');
+        met.set(id, known);
+        return known === instance.toString('hex') ? null : `member ${id} comes with another data directory than before: it was formatted anew`;
+      },
+    };
     this.peers = new PeerLinks({
-      clusterId, self, requestTurn,
+      clusterId, self, instance: Buffer.alloc(16, self), pins, requestTurn,
       envelope: () => this.#currentEnvelope(),
       onMessage: (from, message) => { this.received.push({ from, message }); },
       onConnected: () => undefined,
@@ -56,7 +64,7 @@ class Edge {
     this.peers.setPeers(configuration.members);
     this.clients = new ClientLinks({
       clusterId, maxConnections, requestTurn,
-      welcome: () => ({ type: 'welcome', view: view(3), configuration, self, httpAddress: 'h:1' }),
+      welcome: () => ({ type: 'welcome', view: view(3), configuration, self, httpAddress: 'h:1', clusterId: Buffer.alloc(16) }),
       onMessage: (connection, message) => {
         this.requests.push({ connection, message });
         this.onRequest?.(connection, message);
@@ -163,7 +171,7 @@ describe('the links between replicas', () => {
     a.peers.start();
     // Member 1 dials, says hello and then reads nothing.
     const deaf = await dial(a.address);
-    deaf.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(1), to: memberId(2) })));
+    deaf.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(1), to: memberId(2), instance: Buffer.alloc(16, 1) })));
     await until(() => a.peers.status()[0]?.connected === true, 'connected');
     deaf.socket.pause();
     const big: ReplicaMessage = { type: 'startView', view: view(1), op: opNumber(0), commit: opNumber(0), nonce: Buffer.alloc(60_000), claim: { base: opNumber(0), baseHash: configurationHash(), headers: [], entries: [] } };
@@ -177,14 +185,15 @@ describe('the links between replicas', () => {
     expect(status?.connected).toBe(true);
   });
 
-  it('refuse another group, another version, the wrong member and a stranger, and say why', async () => {
+  it('refuse another group, another version, the wrong member, one that was formatted anew and themselves, and say why', async () => {
     const [a] = await edges(2);
     const edge = defined(a, 'a');
-    const hello = { clusterId: CLUSTER_ID, from: memberId(2), to: memberId(1) };
+    const hello = { clusterId: CLUSTER_ID, from: memberId(2), to: memberId(1), instance: Buffer.alloc(16, 2) };
     const wrong: [Buffer, RegExp][] = [
       [encodePeerHello({ ...hello, clusterId: Buffer.alloc(16, 1) }), /group 0101.* is not group 0011/],
       [encodePeerHello({ ...hello, to: memberId(3) }), /this is member 1, not member 3/],
-      [encodePeerHello({ ...hello, from: memberId(9) }), /member 9 does not belong to the group/],
+      [encodePeerHello({ ...hello, from: memberId(1) }), /member 1 does not belong to the group/],
+      [encodePeerHello({ ...hello, instance: Buffer.alloc(16, 7) }), /member 2 comes with another data directory than before: it was formatted anew/],
       [Buffer.from([0xf0, 99]), /speaks version 99/],
     ];
     for (const [payload, reason] of wrong) {
@@ -197,13 +206,28 @@ describe('the links between replicas', () => {
     expect(edge.peers.status().every((l) => l.connected)).toBe(true);
   });
 
+  it('take in a stranger of the same group as a guest, and can answer it', async () => {
+    const [a] = await edges(2);
+    const edge = defined(a, 'a');
+    const c = await dial(edge.address);
+    c.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(9), to: memberId(1), instance: Buffer.alloc(16, 9) })));
+    await until(() => c.payloads.length === 1, 'the answer');
+    edge.peers.send(memberId(9), commit(7));
+    edge.peers.flush();
+    await until(() => c.payloads.length === 2, 'a message');
+    // No member: it is not asked for among the links.
+    expect(edge.peers.status().map((l) => l.member)).toEqual([2]);
+    c.socket.destroy();
+    await until(() => edge.lost.length === 1, 'the end');
+  });
+
   it('end when a peer sends what cannot be read, or in the name of another', async () => {
     for (const payload of [Buffer.from([1, 2, 3]), Buffer.concat([Buffer.from('00000000000000030000000000010000', 'hex').subarray(0, 14), encodeMessage(commit(1))])]) {
       const addresses = await freeAddresses(2);
       const edge = new Edge(memberId(2), groupOf(addresses));
       await edge.listen(defined(addresses[1], 'address'));
       const c = await dial(edge.address);
-      c.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(1), to: memberId(2) })));
+      c.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(1), to: memberId(2), instance: Buffer.alloc(16, 1) })));
       await until(() => c.payloads.length === 1, 'the answer');
       c.socket.write(encodeFrame(payload));
       await until(() => c.ended, 'the connection ends');

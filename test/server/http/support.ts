@@ -78,6 +78,8 @@ export class FakeReplica implements RunningReplica {
   served: Buffer[] = [];
   refuses: Error | null = null;
 
+  readonly addresses = { address: '127.0.0.1:7101', httpAddress: '127.0.0.1:7201' };
+
   configuration(): ServerStatus['replica']['configuration'] {
     const member = (n: number) => ({ id: memberId(n), role: 'voter' as const, address: `127.0.0.1:710${n}`, httpAddress: `127.0.0.1:720${n}` });
     return configuration(epoch(0), [member(1), member(2), member(3)], 'disk');

@@ -1,0 +1,37 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { memberId } from '../../lib/ids.ts';
+import { PeerPins } from '../../server/peer_pins.ts';
+
+const directories: string[] = [];
+afterEach(() => { for (const d of directories.splice(0)) rmSync(d, { recursive: true }); });
+function directory(): string {
+  const d = mkdtempSync(join(tmpdir(), 'vrfs-pins-'));
+  directories.push(d);
+  return d;
+}
+const one = Buffer.alloc(16, 1);
+const other = Buffer.alloc(16, 2);
+
+describe('which data directory a member comes with', () => {
+  it('is taken at the first meeting, and is no other later, nor after a restart', () => {
+    const d = directory();
+    const pins = new PeerPins(d);
+    expect(pins.refusal(memberId(7), one)).toBeNull();
+    expect(pins.refusal(memberId(7), one)).toBeNull();
+    expect(pins.refusal(memberId(7), other)).toMatch(/member 7 comes with another data directory than before/);
+    const restarted = new PeerPins(d);
+    expect(restarted.refusal(memberId(7), other)).toMatch(/vrfs members replace/);
+    expect(restarted.refusal(memberId(7), one)).toBeNull();
+    expect(restarted.refusal(memberId(8), other)).toBeNull();
+    expect(JSON.parse(readFileSync(join(d, 'peers.json'), 'utf8'))).toEqual({ 7: one.toString('hex'), 8: other.toString('hex') });
+  });
+
+  it('is not guessed when its file cannot be read', () => {
+    const d = directory();
+    writeFileSync(join(d, 'peers.json'), '{"7":"xyz"}');
+    expect(() => new PeerPins(d)).toThrow();
+  });
+});

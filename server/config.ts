@@ -58,7 +58,13 @@ const Schema = z.strictObject({
   sessionSlots: integer(1, 65_535).default(d.sessionSlots),
   maxSessions: integer(1, 1_000_000).default(d.maxSessions),
   sessionTimeoutMs: integer(1000, 86_400_000).default(d.sessionTimeoutMs),
-}).refine((c) => c.viewChangeMs >= 3 * c.heartbeatMs, { path: ['viewChangeMs'], message: 'at least three times heartbeatMs, or a late heart-beat deposes the primary' });
+  leaseMs: integer(0, 60_000).default(d.leaseMs),
+  maxClockDrift: z.coerce.number().min(0).max(0.5).default(d.maxClockDrift),
+  diskStallMs: integer(100, 3_600_000).default(d.diskStallMs),
+  autoPromoteMs: integer(0, 604_800_000).default(d.autoPromoteMs),
+}).refine((c) => c.viewChangeMs >= 3 * c.heartbeatMs, { path: ['viewChangeMs'], message: 'at least three times heartbeatMs, or a late heart-beat deposes the primary' })
+  .refine((c) => c.leaseMs * (1 + c.maxClockDrift) < c.viewChangeMs, { path: ['leaseMs'], message: 'with the drift of the clocks it has to be shorter than viewChangeMs, or the election of a new primary waits for the lease of the old one; 0 is without leases' })
+  .refine((c) => c.leaseMs === 0 || c.leaseMs >= 2 * c.heartbeatMs, { path: ['leaseMs'], message: 'at least twice heartbeatMs, which renews it; 0 is without leases' });
 
 export type ServerConfig = Readonly<z.output<typeof Schema>>;
 export type ServerConfigInput = Partial<Record<keyof z.input<typeof Schema>, unknown>>;
@@ -148,12 +154,12 @@ export async function loadConfig(sources: ConfigSources): Promise<ServerConfig> 
 export function replicaOptions(c: ServerConfig): ReplicaOptions {
   const {
     heartbeatMs, viewChangeMs, resendMs, checkpointOps, checkpointBytes, pipeline, batchEntries, batchBytes, maxLogEntries, maxLogBytes,
-    retainEntries, retainBytes, sessionSlots, maxSessions, sessionTimeoutMs,
+    retainEntries, retainBytes, sessionSlots, maxSessions, sessionTimeoutMs, leaseMs, maxClockDrift, diskStallMs, autoPromoteMs,
   } = c;
   return Object.freeze({
     ...DEFAULT_REPLICA_OPTIONS,
     heartbeatMs, viewChangeMs, resendMs, checkpointOps, checkpointBytes, pipeline, batchEntries, batchBytes, maxLogEntries, maxLogBytes,
-    retainEntries, retainBytes, sessionSlots, maxSessions, sessionTimeoutMs,
+    retainEntries, retainBytes, sessionSlots, maxSessions, sessionTimeoutMs, leaseMs, maxClockDrift, diskStallMs, autoPromoteMs,
   });
 }
 

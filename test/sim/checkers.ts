@@ -75,8 +75,11 @@ export class Checkers implements HostObserver {
 
   actsBy(host: Host, configuration: Configuration): void {
     const { membership, coverage } = this.#cluster;
-    if (membership.of(configuration.epoch) === undefined) coverage.count('epochs');
+    const isNew = membership.of(configuration.epoch) === undefined;
+    const { promotions } = membership;
     membership.begun(configuration);
+    if (isNew) coverage.count('epochs');
+    if (membership.promotions > promotions) coverage.count('automatic promotions');
   }
 
   event(host: Host, name: string, data: Readonly<Record<string, string | number | boolean>>): void {

@@ -88,7 +88,7 @@ export class Cluster {
     this.network = new SimulatedNetwork(this.queue, this.policy, { deliver: (to, from, label, message, at) => this.#deliver(to, from, label, message, at) }, this.trace, coverage);
     this.#random = random;
     const first = configuration(epoch(0), firstMembers(options), options.durability);
-    this.membership = new Membership(first);
+    this.membership = new Membership(first, options.replicaOptions.autoPromoteMs > 0);
     this.workload = options.application.workload();
     this.checkers = new Checkers(this);
     this.hosts = this.#hosts;

@@ -36,14 +36,29 @@ describe('what a group may lose', () => {
   });
 });
 
+describe('a group that promotes by itself', () => {
+  it('may go on with any observer in the place of any elector, and stands what that stands', () => {
+    const start = of(0, { 1: 'voter', 2: 'voter', 3: 'voter', 4: 'observer' });
+    const m = new Membership(start, true);
+    // With member 4 for member 1, the loss of 4 and 2 would be too much.
+    expect([m.mayLose(4, without()), m.mayLose(4, without(2)), new Membership(start).mayLose(4, without(2))]).toEqual([true, false, true]);
+    m.begun(of(1, { 1: 'observer', 2: 'voter', 3: 'voter', 4: 'voter' }));
+    expect(m.promotions).toBe(1);
+  });
+});
+
 describe('epochs', () => {
   it('have one configuration, and follow each other one by one', () => {
     const m = new Membership(THREE);
     m.begun(THREE);
+    expect(() => m.begun(REPLACED)).toThrow(/were asked for/);
+    m.proposed(REPLACED);
     m.begun(REPLACED);
     expect(() => m.begun(of(1, { 1: 'voter', 2: 'voter', 5: 'voter' }))).toThrow(/one configuration an epoch/);
+    m.proposed(of(2, { 1: 'voter', 2: 'voter', 5: 'voter' }));
     expect(() => m.begun(of(2, { 1: 'voter', 2: 'voter', 5: 'voter' }))).toThrow(/one change at a time/);
     for (const id of [1, 2]) m.started(id, 1);
+    m.proposed(of(2, { 1: 'voter', 2: 'voter', 5: 'voter' }));
     expect(() => m.begun(of(3, { 1: 'voter', 2: 'voter', 5: 'voter' }))).toThrow(/follow each other/);
     m.begun(of(2, { 1: 'voter', 2: 'voter', 5: 'voter' }));
     expect(m.present.epoch).toBe(2);

@@ -3,7 +3,8 @@
  * asked for. From them follows how much may break: never more than each configuration that may count now tolerates.
  */
 import { defined } from '../../lib/assert.ts';
-import { electors, memberOf, quorum, tolerated, voters, type Configuration, type Role } from '../../vr/configuration.ts';
+import { epoch } from '../../lib/ids.ts';
+import { configuration, electors, memberOf, quorum, tolerated, voters, type Configuration, type Member, type Role } from '../../vr/configuration.ts';
 import { ensure } from '../checkers/violation.ts';
 
 export interface Certainty {
@@ -19,10 +20,16 @@ export class Membership {
   /** Asked for in the present epoch: any of them may begin, also when the administrator has given up. */
   #proposed: Configuration[] = [];
 
+  /** Epochs that began of the group's own accord. */
+  promotions = 0;
   /** Some epoch has had witnesses. */
   witnesses = false;
 
-  constructor(initial: Configuration) {
+  readonly #automatic: boolean;
+
+  /** @param automatic the group itself lets an observer take the place of an elector that has gone */
+  constructor(initial: Configuration, automatic = false) {
+    this.#automatic = automatic;
     this.#begun = [initial];
     this.witnesses = initial.members.some((m) => m.role === 'witness');
   }
@@ -57,6 +64,9 @@ export class Membership {
       return;
     }
     ensure(c.epoch === this.#begun.length, 'epochs follow each other', () => `epoch ${c.epoch} begins, the newest was ${this.present.epoch}`);
+    const asked = this.#proposed.some((p) => p.epoch === c.epoch && same(p, c));
+    ensure(asked || this.#promotions().some((p) => same(p, c)), 'changes were asked for', () => `epoch ${c.epoch} begins with the members ${describe(c)}, which nobody asked for`);
+    this.promotions += asked ? 0 : 1;
     ensure(this.isComplete, 'one change at a time', () => `epoch ${c.epoch} begins, and epoch ${this.present.epoch} has not started everywhere`);
     this.#begun.push(c);
     if (c.members.some((m) => m.role === 'witness')) this.witnesses = true;
@@ -76,8 +86,25 @@ export class Membership {
   /** The configurations of which any may have to decide something now. */
   live(): readonly Configuration[] {
     const before = this.isComplete ? undefined : this.#begun[this.present.epoch - 1];
-    return [this.present, ...(before === undefined ? [] : [before]), ...this.#proposed];
+    return [this.present, ...(before === undefined ? [] : [before]), ...this.#proposed, ...this.#promotions()];
   }
+
+  /** What the group may change into by itself. */
+  #promotions(): Configuration[] {
+    if (!this.#automatic) return [];
+    const { present } = this;
+    const next: Configuration[] = [];
+    for (const gone of electors(present)) {
+      for (const heir of present.members.filter((m) => m.role === 'observer')) {
+        const others = present.members.filter((m) => m.id !== gone.id && m.id !== heir.id);
+        const members: Member[] = [...others, { ...heir, role: gone.role }];
+        if (gone.role === 'voter') members.push({ ...gone, role: 'observer' });
+        next.push(configuration(epoch(present.epoch + 1), members, present.durability));
+      }
+    }
+    return next;
+  }
+
   /** Nothing that somebody has asked for may still begin, and nothing is half done. */
   get isSettled(): boolean {
     return this.isComplete && this.#proposed.length === 0;

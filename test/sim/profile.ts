@@ -67,13 +67,20 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
     superblockMs: random.pick([null, null, [0, 0], [5, 60]] as const),
     clockDrift: some(random, CLOCK_DRIFT),
     clockSkewMs: some(random, 60_000),
-    replica: drawReplicaOptions(random),
     clients: drawClients(random),
-    ...(fixed ? FIXED_MEMBERS : drawMembers(random, replicas)),
+    ...withPromotion(drawReplicaOptions(random), fixed ? FIXED_MEMBERS : drawMembers(random, replicas), random),
   };
 }
 
-function drawMembers(random: Prng, replicas: number): Pick<Profile, 'witnesses' | 'observers' | 'changes' | 'boundedReads'> {
+type Members = Pick<Profile, 'witnesses' | 'observers' | 'changes' | 'boundedReads'>;
+
+/** Where there are observers, the group may promote them by itself. */
+function withPromotion(replica: ReplicaOptions, members: Members, random: Prng): Members & Pick<Profile, 'replica'> {
+  const promotes = (members.observers > 0 || members.changes?.observers === true) && random.chance(0.3);
+  return { ...members, replica: promotes ? { ...replica, autoPromoteMs: random.pick([800, 2500]) } : replica };
+}
+
+function drawMembers(random: Prng, replicas: number): Members {
   const witnesses = random.chance(0.3) ? random.between(1, Math.floor((replicas - 1) / 2)) : 0;
   const changes: ChangeProfile = {
     intervalMs: random.pick([200, 500, 1500]), witnesses: witnesses > 0 || random.chance(0.3), observers: random.chance(0.6),

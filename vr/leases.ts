@@ -21,6 +21,9 @@ import type { Replica } from './replica.ts';
 
 /** Rounds whose sending is remembered; an answer to an older one grants nothing. */
 const REMEMBERED = 256;
+/** A stamp is (incarnation mod STAMP_LIVES) * STAMP_SPAN + milliseconds of this process, below 2^53. */
+const STAMP_SPAN = 2 ** 40;
+const STAMP_LIVES = 2 ** 13;
 /** Echoes that wait for the execution of what came with them. */
 const WAITING_ECHOES = 64;
 
@@ -35,13 +38,16 @@ export class Leases {
   readonly #granted = new Map<MemberId, number>();
   readonly #stamps = new Map<MemberId, number>();
   // --- backup ---
+  /** Milliseconds of this process. */
   #asOf: number | null = null;
+  readonly #bornAt: number;
   #echoes: { readonly commit: OpNumber; readonly stamp: number }[] = [];
 
   constructor(replica: Replica) {
     this.#r = replica;
     const { leaseMs, maxClockDrift } = replica.options;
-    this.#boundUntil = replica.ports.clock.monotonic() + leaseMs * (1 + maxClockDrift);
+    this.#bornAt = replica.ports.clock.monotonic();
+    this.#boundUntil = this.#bornAt + leaseMs * (1 + maxClockDrift);
   }
 
   #clock(): number {
@@ -114,10 +120,19 @@ export class Leases {
 
   // --- how old the state is ----------------------------------------------------------------------------------------------
 
+  #life(): number {
+    return this.#r.persistence.superblock.incarnation % STAMP_LIVES;
+  }
+
+  /** For the primary to echo. It names this process: the machine's clock may begin anew, and an echo may outlive a restart. */
+  stamp(): number {
+    return this.#life() * STAMP_SPAN + Math.floor(this.#clock() - this.#bornAt);
+  }
+
   onEchoes(m: Commit): void {
     const own = m.echoes.find((e) => e.member === this.#r.self);
-    if (own === undefined) return;
-    this.#echoes.push({ commit: m.commit, stamp: own.stamp });
+    if (own === undefined || Math.floor(own.stamp / STAMP_SPAN) !== this.#life()) return;
+    this.#echoes.push({ commit: m.commit, stamp: own.stamp % STAMP_SPAN });
     if (this.#echoes.length > WAITING_ECHOES) this.#echoes.splice(1, 1);
     this.#settle();
   }
@@ -145,6 +160,6 @@ export class Leases {
     if (!r.execution.ready || r.isWitness) return null;
     if (r.isPrimary) return this.held && r.executed >= r.commit ? 0 : null;
     this.#settle();
-    return this.#asOf === null ? null : Math.max(0, this.#clock() - this.#asOf);
+    return this.#asOf === null ? null : Math.max(0, this.#clock() - this.#bornAt - this.#asOf);
   }
 }

@@ -114,7 +114,7 @@ export interface Prepare {
 }
 /**
  * Acknowledges everything up to `op`. `round` echoes the newest round of a Prepare or Commit of this view; with it the sender
- * grants the primary a lease (leases.ts). `stamp`: the sender's own monotonic clock, whole milliseconds, for Commit to echo.
+ * grants the primary a lease (leases.ts). `stamp`: the sender's own monotonic clock since its process began, with its incarnation, for Commit to echo.
  */
 export interface PrepareOk { readonly type: 'prepareOk'; readonly view: View; readonly op: OpNumber; readonly round: number; readonly stamp: number }
 /**

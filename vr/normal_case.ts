@@ -347,12 +347,7 @@ export class NormalCase {
     this.#ackDue = false;
     // Row 21: what is not in a witness's log has to be in the state of all who may need it, before anybody counts on the witness.
     const counts = !r.isWitness || r.handOver.witnessCounts;
-    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(counts ? Math.min(durable.op, r.log.head) : 0), round: this.#round, stamp: this.#stamp() });
-  }
-
-  /** This replica's own clock, for the primary to echo. */
-  #stamp(): number {
-    return Math.floor(this.#r.ports.clock.monotonic());
+    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(counts ? Math.min(durable.op, r.log.head) : 0), round: this.#round, stamp: this.#r.leases.stamp() });
   }
 
   /** A message to all that tells the commit-number: heart-beat, and the question of a read round. */
@@ -444,7 +439,7 @@ export class NormalCase {
     r.leases.onEchoes(m);
     if (r.persistence.durable.logView === r.view) this.onDurable();
     // The disk is still busy with the view's log: nothing is acknowledged, but the primary hears that this backup is with it.
-    else r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(0), round: this.#round, stamp: this.#stamp() });
+    else r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(0), round: this.#round, stamp: this.#r.leases.stamp() });
   }
 
   /** Echoed in each PrepareOk from now on: with that this replica binds itself to the primary. */

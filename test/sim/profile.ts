@@ -86,7 +86,7 @@ function drawMembers(random: Prng, replicas: number): Members {
     intervalMs: random.pick([200, 500, 1500]), witnesses: witnesses > 0 || random.chance(0.3), observers: random.chance(0.6),
     least: 3, most: random.pick([3, 5, 5, 7]),
   };
-  return { witnesses, observers: random.chance(0.3) ? random.between(1, 2) : 0, changes: random.chance(0.65) ? changes : null, boundedReads: 0 };
+  return { witnesses, observers: random.chance(0.3) ? random.between(1, 2) : 0, changes: random.chance(0.65) ? changes : null, boundedReads: random.chance(0.5) ? 0.5 : 0 };
 }
 
 const FIXED_MEMBERS = { witnesses: 0, observers: 0, changes: null, boundedReads: 0 } as const;

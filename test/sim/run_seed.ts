@@ -20,7 +20,7 @@ export interface RunSettings {
   readonly operations: number;
 }
 
-export const DEFAULT_SETTINGS: RunSettings = { replicas: null, durability: null, application: 'fs', fixedMembers: true, ticks: 20_000, operations: 600 };
+export const DEFAULT_SETTINGS: RunSettings = { replicas: null, durability: null, application: 'fs', fixedMembers: false, ticks: 20_000, operations: 600 };
 
 export function seedOptions(seed: number, settings: RunSettings): SimulationOptions {
   const random = new Prng(seed ^ 0x5eed);

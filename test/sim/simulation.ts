@@ -144,7 +144,7 @@ class Run {
 
   /**
    * Every request has its outcome, the newest epoch has started, and its members, as far as they belong to the core, are normal in one
-   * view and have the same log; those that execute have executed all of it. Who has left has ended, if it ever knew that it was a member.
+   * view and have the same log; those that execute have executed all of it. Who has left has ended, if it ever knew that it was a member, and there is anybody left who could tell it.
    */
   #converged(core: readonly Host[]): boolean {
     const { clients, membership, administrator } = this.#cluster;
@@ -155,7 +155,11 @@ class Run {
     if (first === undefined) return false;
     const settled = (s: ReplicaStatus): boolean => s.epoch === present.epoch && s.status === 'normal' && s.view === first.view && s.op === first.op
       && (membership.role(s.memberId) === 'witness' || s.executed === s.op);
-    return [first, ...rest].every(settled) && core.every((h) => h.ended || h.status.status === 'joining' || !membership.isFormer(h.id));
+    return [first, ...rest].every(settled) && core.every((h) => h.ended || h.status.status === 'joining' || !membership.isFormer(h.id) || !this.#canBeTold(h));
+  }
+
+  #canBeTold(host: Host): boolean {
+    return this.#cluster.members.some((m) => m.knows(host.id) || (m.running && host.knows(m.id)));
   }
 
   #report(core: readonly Host[]): string {

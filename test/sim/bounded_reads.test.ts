@@ -1,0 +1,21 @@
+/** PROTOCOL row 18, reads of a stated age: what a backup is told of its state's age holds for the process that asked only. */
+import { expect, it } from 'vitest';
+import { kind, Scenario } from './scenario.ts';
+
+it('an echo of a former life of the process says nothing of the age of the state', () => {
+  const s = Scenario.settled();
+  s.run(500);
+  const late = s.hold((p) => p.to === 2 && p.message.type === 'commit' && p.message.echoes.some((e) => e.member === s.host(2).id));
+  s.until('an echo is under way', () => late.packets.length > 0);
+  s.crash(2, 'kept');
+  const later = s.hold(kind('commit', { to: 2 }));
+  s.host(2).clock.reboot(0);
+  s.restart(2);
+  const before = s.sent('prepareOk', { from: 2 }).length;
+  s.until('it takes part again', () => s.sent('prepareOk', { from: 2 }).length > before);
+  late.release();
+  s.run(20);
+  expect(s.status(2).stalenessMs).toBeNull();
+  later.release();
+  s.until('it is told anew', () => (s.status(2).stalenessMs ?? Infinity) < 1000);
+});

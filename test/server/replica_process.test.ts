@@ -41,10 +41,12 @@ describe('a group of three', () => {
       await writeFiles(client, 0, 100);
       await expectFiles(client, 100);
       await converged(group);
+      await until(() => {
+        const { links, recovery } = group.replica(1).status();
+        return links.every((l) => l.connected) && recovery.caughtUpMs !== null;
+      }, 'all links are up and it has caught up');
       const status = group.replica(1).status();
       expect(status.clientConnections).toBeGreaterThan(0);
-      expect(status.links.every((l) => l.connected)).toBe(true);
-      expect(status.recovery.caughtUpMs).not.toBeNull();
       expect(status.journal.segments > 0).toBe(durability === 'disk');
     });
   }

@@ -82,12 +82,14 @@ export class Administrator {
     this.#task = null;
   }
 
-  receive(message: Message): void {
+  receive(from: number, message: Message): void {
     if (message.type === 'redirect') {
       // A node that waits to join knows old views only.
       if (message.view < this.#view) return;
       this.#view = message.view;
-      this.#target = this.#world.indexOf(primaryOf(message.configuration, message.view).address) ?? this.#target;
+      const primary = this.#world.indexOf(primaryOf(message.configuration, message.view).address);
+      // It may be at the address of a primary that is gone, and name itself.
+      if (primary !== null && primary !== from) this.#target = primary;
     } else if (message.type === 'newEpoch') {
       this.#onNewEpoch(message);
     } else if (message.type === 'refused' && this.#task !== null && message.nonce.equals(this.#task.nonce)) {

@@ -161,11 +161,11 @@ export class Cluster {
     client.start(this.#nextClientProcess++);
   }
 
-  /** A client that slept through so many changes that it knows no member any more is started anew by its operator. */
-  findsTheGroup(client: SimulatedClient): void {
+  /** A client that slept through so many changes that it knows no member any more that can be reached is started anew by its operator. */
+  findsTheGroup(client: SimulatedClient, reachable: readonly Host[]): void {
     if (client.process !== null) {
       const known = new Set(client.session.peers);
-      if (this.members.some((h) => !h.lost && known.has(h.address))) return;
+      if (this.members.some((h) => reachable.includes(h) && known.has(h.address))) return;
       this.coverage.count('clients that knew nobody any more');
       this.crashClient(client);
     }
@@ -270,7 +270,7 @@ export class Cluster {
 
   #deliver(to: number, from: number, label: number, message: Message, at: number): void {
     if (to === ADMINISTRATOR) {
-      this.administrator.receive(message);
+      this.administrator.receive(from, message);
       return;
     }
     if (to >= FIRST_CLIENT) {

@@ -259,7 +259,7 @@ export class Nemesis {
         this.#leaveBroken(host, hosts);
       }
     }
-    for (const client of clients) this.#cluster.findsTheGroup(client);
+    for (const client of clients) this.#cluster.findsTheGroup(client, core);
     return core;
   }
 

@@ -137,7 +137,7 @@ class Run {
       if (cluster.now >= end) throw new Violation('liveness', `no convergence within ${CONVERGENCE_BOUND} ms: ${this.#report(core)}`);
       cluster.queue.runTo(cluster.now + 20);
       // The last change may have been one too many for a client that was away.
-      if (cluster.now % 2000 === 0) for (const client of cluster.clients) cluster.findsTheGroup(client);
+      if (cluster.now % 2000 === 0) for (const client of cluster.clients) cluster.findsTheGroup(client, core);
     }
     cluster.coverage.count('ms to converge', cluster.now - this.#options.ticks);
   }

@@ -114,9 +114,17 @@ export class HistoryCluster {
     return primaries[0]?.replica;
   }
 
+  /** One that could not start, or has stopped, does not come back: what it said is worth more than the end of the time. */
+  #checkAlive(replicas: readonly number[]): void {
+    const gone = replicas.filter((r) => !this.#children.has(r));
+    if (gone.length === 0) return;
+    throw new Error(`${this.unexpected.join('; ')}; see ${gone.map((r) => join(this.#directory, `${r}.out and ${r}.log`)).join(', ')}`);
+  }
+
   /** All of them answer over HTTP, whatever their status. Rejects when they do not in time. */
   async answering(replicas: readonly number[]): Promise<void> {
     await until(`replicas ${replicas.join(', ')} answer after their start`, NORMAL_WITHIN_MS, async () => {
+      this.#checkAlive(replicas);
       const all = await Promise.all(replicas.map((r) => this.status(r)));
       return all.every((s) => s !== undefined) ? true : undefined;
     });
@@ -125,6 +133,7 @@ export class HistoryCluster {
   /** All of them are normal in one view. Rejects when they are not in time. */
   async normal(replicas: readonly number[] = this.replicas): Promise<void> {
     await until(`replicas ${replicas.join(', ')} normal in one view`, NORMAL_WITHIN_MS, async () => {
+      this.#checkAlive(replicas);
       const all = await Promise.all(replicas.map((r) => this.status(r)));
       return all.every((s) => s?.status === 'normal') && new Set(all.map((s) => s?.view)).size === 1 ? true : undefined;
     });

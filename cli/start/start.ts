@@ -5,6 +5,7 @@ import { VrfsError } from '../../client/errors.ts';
 import { ROOT_INO } from '../../fsservice/operations.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { MountError } from '../../mount/binding.ts';
+import { mountSource } from '../../mount/mount_options.ts';
 import { isMounted, unmountTree } from '../../mount/mount_table.ts';
 import { startMount, type MountHandle } from '../../mount/start_mount.ts';
 import { mountLog } from '../commands/mounts.ts';
@@ -82,7 +83,7 @@ class GroupRun {
     this.#askedToStop();
     if (this.#stopRequests === 2) {
       for (const r of this.#replicas) r.kill();
-      void unmountTree(this.#mountpoint, mountLog(this.#io)).catch((error: unknown) => note(this.#io, `vrfs: ${failureOf(error).message}`));
+      if (this.#mount !== null) void unmountTree(this.#mountpoint, mountSource(this.#mount.pid), mountLog(this.#io)).catch((error: unknown) => note(this.#io, `vrfs: ${failureOf(error).message}`));
     }
   }
 

@@ -1,14 +1,17 @@
 /** `vrfs start` as a user meets it: real processes, a real mount, and what can go wrong. Needs a build, and /dev/fuse. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 const MAIN = resolve('dist/cli/main.js');
 let directory: string;
 let port: number;
+/** What a test that failed has left running would take ports and mount away from those after it. */
+const started = new Set<Started>();
 
 class Started {
   readonly child: ChildProcess;
@@ -19,6 +22,8 @@ class Started {
     this.child = spawn(process.execPath, [MAIN, 'start', ...args], { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.child.stdout, this.child.stderr]) stream?.on('data', (chunk: Buffer) => { this.output += chunk.toString(); });
     this.exited = new Promise((r) => { this.child.once('exit', (code) => { r(code); }); });
+    started.add(this);
+    void this.exited.then(() => started.delete(this));
   }
 
   async says(text: string, boundMs = 60_000): Promise<void> {
@@ -67,6 +72,9 @@ beforeAll(async () => {
   // Below the range that the kernel gives out, so that nothing takes the neighbours meanwhile.
   port = 12_000 + ((typeof address === 'object' && address !== null ? address.port : 0) % 8000);
   await new Promise<void>((r) => { server.close(() => { r(); }); });
+});
+afterEach(async () => {
+  for (const left of started) await left.stop();
 });
 afterAll(() => {
   if (mounted()) spawnSync('umount', ['-l', join(directory, 'mnt')]);
@@ -140,7 +148,8 @@ describe('vrfs start', () => {
 
   it('says which port is in use, and goes on without a mount where there can be none', async () => {
     const server = createServer();
-    await new Promise<void>((r) => { server.listen(port + 1, '127.0.0.1', r); });
+    server.listen(port + 1, '127.0.0.1');
+    await once(server, 'listening');
     const refused = new Started();
     expect(await refused.exited).toBe(5);
     expect(refused.output).toContain(`port ${port + 1} of replica 2 is in use by another process`);

@@ -116,7 +116,7 @@ export class CheckpointHandOver {
     this.#target = target;
     this.#started = false;
     if (r.isWitness) {
-      this.#passOver();
+      this.#fillOrPassOver();
       return;
     }
     r.execution.ready = false;
@@ -131,24 +131,65 @@ export class CheckpointHandOver {
   }
 
   /**
-   * A witness's log may begin behind a checkpoint when nobody needs what was before (row 21): all who keep the state hold it. Or:
-   * this log is whole as far as it goes, and the group's others all keep the state. Then a quorum of them, f+1, has what was
-   * committed without the witness behind its head, so one of them is left after f failures. (Of an epoch that begins that is
-   * known only of what is behind its start: before that other members made up the quorum.)
+   * A witness has no state that could be taken over: what its log lacks is asked of whoever still has it, member after member. Its
+   * log may begin behind the checkpoint without that when nobody needs what was before (row 21).
    */
-  #passOver(): void {
+  #fillOrPassOver(): void {
     const r = this.#r;
     const target = this.#target;
     if (target === null) return;
-    const sole = r.reconfiguration.newest.members.every((m) => m.role !== 'witness' || m.id === r.self);
-    const certain = r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.isBeyondStart(target.op));
-    if (!(sole && certain) && !r.reconfiguration.heldByVoters(target.op)) return;
-    r.persistence.writeSuperblock({ heldByAll: target.op });
-    this.onInstalled(target);
+    if (r.log.hashAt(target.op) === target.entryHash) {
+      // All of it is here, and now it is known to be committed.
+      this.#onWhole(target.op);
+    } else if (this.#mayPassOver(target.op)) {
+      r.persistence.writeSuperblock({ heldByAll: target.op });
+      this.onInstalled(target);
+    } else {
+      r.catchUp.fill({ view: r.view, head: { op: target.op, view: target.view, hash: target.entryHash }, from: r.reconfiguration.everybody() });
+    }
   }
 
   /**
-   * Row 21: what a witness's log lacks has to be in the state of everybody who keeps one, before anybody counts on it. Once
+   * That is so when as many voters as any quorum has at least one of hold it on disk. Or, without having heard of them: when this log is
+   * whole as far as it goes. Then a quorum has what was committed without this witness behind its head, which is f+1, so one of them is
+   * left after f failures; provided that no other witness has passed over the same, so only one of them may. (Of an epoch that
+   * begins that is known only of what is behind its start: before that other members made up the quorum.)
+   */
+  #mayPassOver(op: OpNumber): boolean {
+    const r = this.#r;
+    if (r.reconfiguration.heldByVoters(op)) return true;
+    const witnesses = r.reconfiguration.newest.members.filter((m) => m.role === 'witness');
+    if (witnesses.some((m) => m.id < r.self)) return false;
+    const { epochStart, heldByAll } = r.persistence.superblock;
+    // In an earlier epoch another one may have been the one that may.
+    if (witnesses.some((m) => m.id !== r.self) && (r.phase === 'transitioning' || heldByAll < (epochStart?.op ?? 0))) return false;
+    return r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.isBeyondStart(op));
+  }
+
+  /** What a witness's log lacked has come: `entries` follow op `keep` and are committed. */
+  onFilled(keep: OpNumber, entries: readonly Entry[]): void {
+    const r = this.#r;
+    r.log.truncate(keep);
+    for (const e of entries) r.log.append(e);
+    // While it recovers nothing is journaled, as with a state that has come. The beginning of an epoch journals all of it.
+    if (r.phase === 'transitioning') r.reconfiguration.onRebased();
+    else if (r.phase !== 'recovering') r.persistence.install(r.logView, keep, defined(r.log.hashAt(keep), 'kept entry'), entries);
+    this.#onWhole(r.log.head);
+  }
+
+  /** A witness's log has everything up to here, and it is committed. */
+  #onWhole(op: OpNumber): void {
+    const r = this.#r;
+    this.#target = null;
+    r.catchUp.cancel();
+    r.commit = opNumber(Math.max(r.commit, op));
+    r.event('log-filled', { op });
+    r.execution.run();
+    this.#goOn();
+  }
+
+  /**
+   * Row 21: what a witness's log lacks has to be in the state of enough of those who keep one, before anybody counts on it. Once
    * known it stays so, also when one of them is gone for good.
    */
   get witnessCounts(): boolean {
@@ -241,12 +282,18 @@ export class CheckpointHandOver {
 
   tick(): void {
     const r = this.#r;
-    if ((r.phase === 'normal' || r.phase === 'view-change') && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
-    if (r.isWitness) this.#passOver();
+    if (this.#tells() && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
+    if (r.isWitness) this.#fillOrPassOver();
     if (!this.#retry.running || !this.#retry.due(r.now) || this.#target !== null || r.execution.ready) return;
     const offer = this.#newestOffer();
     if (r.phase === 'recovering' || r.phase === 'transitioning' || offer === null) this.#goOn();
     else this.fetch(offer);
+  }
+
+  /** Of what is on disk here, whatever the log is worth: others may wait for it (row 21). */
+  #tells(): boolean {
+    const { phase, execution } = this.#r;
+    return phase === 'normal' || phase === 'view-change' || (phase === 'recovering' && execution.ready);
   }
 
   /** It has just come (back), and knows nothing of what the others hold. */

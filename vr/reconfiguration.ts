@@ -14,7 +14,7 @@ import { assert, defined } from '../lib/assert.ts';
 import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
 import { epoch as epochOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { systemKey, SystemKind } from '../lib/system_keys.ts';
-import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, voters, type Configuration, type Member } from './configuration.ts';
+import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, tolerated, voters, type Configuration, type Member } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import { promotion, refusal, type Readiness } from './membership.ts';
 import type { CheckEpoch, ClientRequest, EpochStarted, Reconfigure, RefusedCode, ReplicaMessage, StartEpoch } from './messages.ts';
@@ -294,8 +294,7 @@ export class Reconfiguration {
     // What was collected is being executed.
     if (r.commit >= next.start.op || r.catchUp.bridging) return;
     const { op, entryHash, view } = next.start;
-    const from = this.#everybody(next).filter((m) => m.id !== r.self).map((m) => m.id);
-    r.catchUp.bridge({ view, head: { op, view, hash: entryHash }, from });
+    r.catchUp.bridge({ view, head: { op, view, hash: entryHash }, from: this.everybody() });
   }
 
   /** This log has the start of the epoch: all of it up to there is committed, and nothing behind it is. */
@@ -476,10 +475,18 @@ export class Reconfiguration {
     }
   }
 
-  /** Whether every member that keeps the state holds a checkpoint that includes `op` (row 21). */
+  /** Whether as many voters as every quorum has at least one of (f+1) are known to hold a checkpoint that includes `op` (row 21). */
   heldByVoters(op: OpNumber): boolean {
     const r = this.#r;
-    return this.newest.members.every((m) => m.role !== 'voter' || (r.handOver.offeredBy(m.id)?.op ?? -1) >= op);
+    const holders = voters(this.newest).filter((m) => (r.handOver.offeredBy(m.id)?.op ?? -1) >= op);
+    return holders.length > tolerated(this.newest);
+  }
+
+  /** Who may have what this replica lacks: the members, and those of the epochs on the way to the newest. */
+  everybody(): readonly MemberId[] {
+    const r = this.#r;
+    const all = this.#next === null ? r.configuration.members : this.#everybody(this.#next);
+    return all.map((m) => m.id).filter((id) => id !== r.self);
   }
 
   /** Who may have the state. */

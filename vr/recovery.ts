@@ -5,7 +5,6 @@
  * A fresh 128-bit nonce (row 10) ties the responses to this attempt. Q of them, from distinct members and the primary of the
  * highest view among them, are needed; a view below the floor that this replica has durably spoken for is not taken (row 1).
  */
-import { defined } from '../lib/assert.ts';
 import { view as viewOf, type MemberId, type View } from '../lib/ids.ts';
 import { primaryOf } from './configuration.ts';
 import type { Recovery as RecoveryMessage, RecoveryResponse } from './messages.ts';
@@ -89,6 +88,8 @@ export class Recovery {
       r.handOver.fetch(answer.state.checkpoint);
       return;
     }
-    r.catchUp.gather({ view: newest, keep: r.log.head, entries: [], after: r.log.head, parent: defined(r.log.hashAt(r.log.head), 'head') });
+    // What a witness's log was filled with is not in the journal yet.
+    const { base, head, headHash } = r.log;
+    r.catchUp.gather({ view: newest, keep: base, entries: r.log.slice(base, head, Infinity), after: head, parent: headHash });
   }
 }

@@ -152,9 +152,16 @@ export class Nemesis {
 
   /** Would the host be without a certain log if it were killed now? */
   #uncertain(host: Host): boolean {
-    if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0) return true;
+    if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0 || this.#doesNotCount(host)) return true;
     if (this.#cluster.options.durability === 'memory') return !host.running;
     return !host.journalCertain || host.checkpointDisk.durable === null;
+  }
+
+  /** Row 21: a witness on which nobody counts until more voters have told of what its log lacks. */
+  #doesNotCount(host: Host): boolean {
+    if (this.#cluster.membership.role(host.id) !== 'witness') return false;
+    const base = host.running ? host.replica.log.base : host.journalDisk.base;
+    return base > host.superblockDisk.current.heldByAll;
   }
 
   #mayBecomeUncertain(host: Host): boolean {

@@ -268,7 +268,7 @@ export class ReplicaProcess implements RunningReplica {
       store, donors, fatal: this.#fatal,
       onDurable: (id) => { this.#run((replica) => { replica.onCheckpointDurable(id); }); },
       onInstalled: (id, report) => { this.#installed(id, report, recovery); },
-      onFetchFailed: (reason) => { this.#run((replica) => { replica.onStateFetchFailed(reason); }); },
+      onFetchFailed: (reason, intact) => { this.#run((replica) => { replica.onStateFetchFailed(reason, intact); }); },
     });
     return { boot: booted, store, journal, recovery, peers, clients, listener, superblock, donors, checkpoints, replica: null, closed: false };
   }

@@ -21,7 +21,9 @@ export class CheckpointHandOver {
   #target: CheckpointId | null = null;
   /** The target has been handed to the port. */
   #started = false;
-  /** After a transfer that failed the table is between two states: nothing but another transfer helps. */
+  /** There was a whole state when the transfer began. */
+  #hadState = false;
+  /** Once a transfer has changed anything the table is between two states: nothing but another transfer helps. */
   readonly #retry: Backoff;
   #failed: CheckpointId | null = null;
   #noticeAt = 0;
@@ -119,6 +121,7 @@ export class CheckpointHandOver {
       this.#fillOrPassOver();
       return;
     }
+    this.#hadState = r.execution.ready;
     r.execution.ready = false;
     r.event('state-transfer', { from: r.executed, to: target.op });
     this.#start();
@@ -253,23 +256,28 @@ export class CheckpointHandOver {
     if (!r.reconfiguration.onStateLoaded()) this.#goOn();
   }
 
-  onFetchFailed(reason: string): void {
-    this.#r.event('state-transfer-failed', { reason });
+  /** If it has changed nothing, the replica goes on with what it had until it asks again: others may have the log that it lacks. */
+  onFetchFailed(reason: string, intact: boolean): void {
+    const r = this.#r;
+    r.event('state-transfer-failed', { reason });
     this.#failed = this.#target;
     this.#target = null;
-    this.#retry.start(this.#r.now);
+    this.#retry.start(r.now);
+    if (intact && this.#hadState) r.execution.ready = true;
   }
 
   /**
-   * The newest checkpoint that a peer is known to have; the one that failed if there is none newer. One of a later view
-   * than this replica's is no prefix of its log: that view has to be entered first.
+   * The newest checkpoint that a peer of which something is heard is known to have; the one that failed if there is none. One
+   * of a later view than this replica's is no prefix of its log: that view has to be entered first.
    */
   #newestOffer(): CheckpointId | null {
-    let newest = this.#failed;
-    for (const { view, checkpoint } of this.#offered.values()) {
-      if ((view <= this.#r.view || this.#r.phase === 'transitioning') && (newest === null || checkpoint.op > newest.op)) newest = checkpoint;
+    const r = this.#r;
+    let newest: CheckpointId | null = null;
+    for (const [member, { view, checkpoint }] of this.#offered) {
+      if ((view > r.view && r.phase !== 'transitioning') || r.now - r.heardAt(member) > NOTICE_MS * 2) continue;
+      if (newest === null || checkpoint.op > newest.op) newest = checkpoint;
     }
-    return newest;
+    return newest ?? this.#failed;
   }
 
   #goOn(): void {
@@ -284,16 +292,17 @@ export class CheckpointHandOver {
     const r = this.#r;
     if (this.#tells() && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
     if (r.isWitness) this.#fillOrPassOver();
-    if (!this.#retry.running || !this.#retry.due(r.now) || this.#target !== null || r.execution.ready) return;
+    if (!this.#retry.running || this.#target !== null || !this.#retry.due(r.now)) return;
     const offer = this.#newestOffer();
-    if (r.phase === 'recovering' || r.phase === 'transitioning' || offer === null) this.#goOn();
+    if (r.execution.ready) this.#retry.stop();
+    if (r.execution.ready || r.phase === 'recovering' || r.phase === 'transitioning' || offer === null) this.#goOn();
     else this.fetch(offer);
   }
 
-  /** Of what is on disk here, whatever the log is worth: others may wait for it (row 21). */
+  /** Of what is on disk here, whatever the log is worth: others may wait for it (row 21). A recovery may have had to begin with an older state. */
   #tells(): boolean {
-    const { phase, execution } = this.#r;
-    return phase === 'normal' || phase === 'view-change' || (phase === 'recovering' && execution.ready);
+    const { phase, execution, persistence } = this.#r;
+    return phase === 'normal' || phase === 'view-change' || (phase === 'recovering' && execution.ready && execution.executed >= persistence.superblock.checkpoint.op);
   }
 
   /** It has just come (back), and knows nothing of what the others hold. */

@@ -4,7 +4,7 @@
  * same checkpoints and can compare roots.
  */
 import { assert, defined, unreachable } from '../lib/assert.ts';
-import { opNumber, type OpNumber } from '../lib/ids.ts';
+import { opNumber, view, type OpNumber, type View } from '../lib/ids.ts';
 import { decodeExpireBody, decodeRegisterBody } from './client_table.ts';
 import type { Entry } from './entry.ts';
 import type { Replica } from './replica.ts';
@@ -16,6 +16,8 @@ const ENTRIES_PER_TURN = 1024;
 export class Execution {
   readonly #r: Replica;
   executed: OpNumber;
+  /** Of the last executed entry. */
+  view: View;
   /** Time of the last executed entry, microseconds. */
   time: number;
   /** False while the record table is being replaced by a peer's checkpoint. */
@@ -25,6 +27,7 @@ export class Execution {
   constructor(replica: Replica, state: CheckpointId | null) {
     this.#r = replica;
     this.executed = state?.op ?? opNumber(0);
+    this.view = state?.view ?? view(0);
     this.time = state?.time ?? 0;
     this.ready = state !== null;
     if (this.ready && !replica.isWitness) replica.clients.load();
@@ -33,6 +36,7 @@ export class Execution {
   /** The table now holds the state at this checkpoint. */
   reset(state: CheckpointId): void {
     this.executed = state.op;
+    this.view = state.view;
     this.time = state.time;
     this.#bytesSincePoint = 0;
     this.ready = true;
@@ -47,6 +51,7 @@ export class Execution {
       // A witness keeps no state.
       if (!r.isWitness) this.#execute(entry);
       this.executed = entry.op;
+      this.view = entry.view;
       this.time = entry.time;
       this.#bytesSincePoint += entry.bytes.length;
       if (!r.isWitness && (entry.op % r.options.checkpointOps === 0 || this.#bytesSincePoint >= r.options.checkpointBytes)) {

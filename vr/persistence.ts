@@ -5,7 +5,7 @@
  * old log (PROTOCOL rows 5, 6).
  */
 import { assert } from '../lib/assert.ts';
-import type { Digest, OpNumber, View } from '../lib/ids.ts';
+import { laterOf, type Digest, type OpNumber, type View } from '../lib/ids.ts';
 import type { Entry } from './entry.ts';
 import type { Ports } from './ports.ts';
 import type { Configuration } from './configuration.ts';
@@ -126,10 +126,6 @@ export class Persistence {
     this.#superblockDone = Math.max(this.#superblockDone, ticket);
     runUpTo(this.#superblockWaiting, ticket);
   }
-}
-
-function laterOf(a: View, b: View): View {
-  return a > b ? a : b;
 }
 
 function runUpTo(waiting: Waiting[], ticket: number): void {

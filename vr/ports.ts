@@ -88,9 +88,9 @@ export interface CheckpointPort {
    */
   take(at: Omit<CheckpointId, 'root'>): void;
   /**
-   * Replaces the state by a checkpoint that a peer holds, whose op is at least `minOp`, fetching what differs. Tries
-   * `donors` in turn until it succeeds or is cancelled. From the call until `replica.onStateInstalled(id)` the table may not be used.
-   * The root must be the one in `target` when given.
+   * Replaces the state by a checkpoint that a peer holds, fetching what differs: tries `donors` in turn, and ends with
+   * `replica.onStateInstalled(id)` or `replica.onStateFetchFailed(reason, intact)`. Until then the table may not be used; after a failure
+   * only if it is intact. The root is the one in `target`.
    */
   fetch(request: { readonly donors: readonly MemberId[]; readonly target: CheckpointId }): void;
 }

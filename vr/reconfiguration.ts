@@ -12,7 +12,7 @@
  */
 import { assert, defined } from '../lib/assert.ts';
 import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
-import { epoch as epochOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { epoch as epochOf, laterOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { systemKey, SystemKind } from '../lib/system_keys.ts';
 import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, tolerated, voters, type Configuration, type Member } from './configuration.ts';
 import type { Entry } from './entry.ts';
@@ -362,8 +362,8 @@ export class Reconfiguration {
       r.transition('normal');
       r.normal.enter();
     } else {
-      // It came late, and its state is of a later view than the first.
-      r.viewChange.follow();
+      // It came late: its state is of this epoch, and maybe of a later view than the first, of which a primary may still think that it leads.
+      r.viewChange.follow(laterOf(r.view, r.headView));
     }
     const held = this.#held;
     this.#held = [];

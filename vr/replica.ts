@@ -138,16 +138,18 @@ export class Replica implements ReplicaEvents {
   /** PROTOCOL section 2: what a restarted replica may do. */
   #start(usable: boolean, continues: boolean): void {
     const { promisedView, incarnation } = this.persistence.superblock;
+    const { headView } = this;
     this.event('started', { incarnation, usable, view: viewNumber(this.view), epoch: this.configuration.epoch, op: this.log.head });
     if (this.phase === 'joining') return;
     // The state may be of a later epoch than the superblock: nothing was said in that one yet.
     if (this.execution.ready && this.reconfiguration.onStateLoaded()) return;
     if (!usable) this.recovery.begin();
+    // What came in a state or was filled in may be of a later view, which this log is not: nothing is acknowledged before that view is known.
+    else if (headView > this.logView && headView > promisedView) this.viewChange.follow(headView);
     else if (promisedView > this.logView) this.viewChange.resume(promisedView);
     // Row 7: a restarted primary would use its view's op-numbers again. The first boot of all has used none.
     else if (incarnation > 1 && primaryOf(this.configuration, this.logView).id === this.self) this.viewChange.leaveFor(this.logView + 1);
-    // The state may be of a later view, which this log is not: nothing is acknowledged before that view is known.
-    else if (!continues) this.viewChange.follow();
+    else if (!continues) this.viewChange.follow(this.logView);
     else this.normal.enter();
   }
 
@@ -184,6 +186,10 @@ export class Replica implements ReplicaEvents {
   /** When anything came from the member, in the replica's own time. */
   heardAt(id: MemberId): number {
     return this.#peers.get(id)?.heardAt ?? -Infinity;
+  }
+  /** The view in which the last entry of the log was made. */
+  get headView(): View {
+    return this.log.at(this.log.head)?.view ?? this.execution.view;
   }
   get executed(): OpNumber {
     return this.execution.executed;
@@ -280,8 +286,9 @@ export class Replica implements ReplicaEvents {
     this.flush();
   }
 
-  onStateFetchFailed(reason: string): void {
-    this.handOver.onFetchFailed(reason);
+  onStateFetchFailed(reason: string, intact: boolean): void {
+    this.handOver.onFetchFailed(reason, intact);
+    this.flush();
   }
 
   // --- dispatch ------------------------------------------------------------------------------------------------------

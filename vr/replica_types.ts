@@ -142,7 +142,7 @@ export interface ReplicaStatus {
  *   flush()                          the inputs of this turn are in: send what has gathered
  *   tick(now)                        at least every 10 ms
  *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id),
- *   onStateFetchFailed(reason)
+ *   onStateFetchFailed(reason, intact)
  *   status()
  */
 export interface ReplicaEvents {
@@ -154,8 +154,11 @@ export interface ReplicaEvents {
   onSuperblockDurable(ticket: number): void;
   onCheckpointDurable(id: CheckpointId): void;
   onStateInstalled(id: CheckpointId): void;
-  /** The transfer came to nothing (donors gone, or they hold a newer checkpoint only): the replica asks anew. */
-  onStateFetchFailed(reason: string): void;
+  /**
+   * The transfer came to nothing (donors gone, or they hold a newer checkpoint only): the replica asks anew.
+   * @param intact the table is as it was before the fetch
+   */
+  onStateFetchFailed(reason: string, intact: boolean): void;
   status(): ReplicaStatus;
   /** It has left the group for good, and that is durable: nothing more is to be expected of it. */
   readonly ended: boolean;

@@ -217,12 +217,12 @@ export class ViewChange {
     this.#say(v);
   }
 
-  /** Out of normal operation until the primary of the newest view has been heard: without a vote, and without ending a view that works. */
-  follow(): void {
+  /** Out of normal operation until the primary of view `v`, or of a later one, has been heard: without a vote, and without ending a view that works. */
+  follow(v: View): void {
     const r = this.#r;
     r.transition('view-change');
-    this.#enterView(r.view, false);
-    this.#learn(r.view);
+    this.#enterView(v, false);
+    this.#learn(v);
   }
 
   /** After a restart: it had promised this view. */

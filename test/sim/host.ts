@@ -425,9 +425,9 @@ export class Host {
         world.observer.stateInstalled(this, id.op);
         this.#turn(() => this.replica.onStateInstalled(id));
       },
-      stateFetchFailed: (reason) => {
+      stateFetchFailed: (reason, intact) => {
         world.coverage.count('failed transfers');
-        this.#turn(() => this.replica.onStateFetchFailed(reason));
+        this.#turn(() => this.replica.onStateFetchFailed(reason, intact));
       },
       transferEvent: (name) => world.coverage.count(name === 'transfer' ? 'checkpoint transfers' : 'interrupted transfers'),
     });

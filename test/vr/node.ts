@@ -313,7 +313,9 @@ export class Node {
       this.replica.onStateInstalled(found.id);
       return;
     }
-    this.replica.onStateFetchFailed('no donor has it');
+    // Nobody has begun to give: the table is what it was.
+    this.disk.transferring = false;
+    this.replica.onStateFetchFailed('no donor has it', true);
   }
 
   event(name: string): Event | undefined {

@@ -74,8 +74,9 @@ export class CheckpointHandOver {
     this.#taking = false;
     r.event('checkpoint', { op: id.op });
     this.#remember(id);
+    // It has become a witness meanwhile: it keeps no state, and its log goes by what the voters hold.
+    if (r.isWitness) return;
     const previous = r.persistence.superblock.checkpoint.op;
-    // It may have become a witness meanwhile, whose place in the log is already beyond this.
     if (id.op > previous) r.persistence.writeSuperblock({ checkpoint: id }, () => { this.#collect(previous); });
     this.#tell();
     this.#start();

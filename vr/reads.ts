@@ -91,7 +91,16 @@ export class Reads {
       this.#answer(connection, m);
       return;
     }
-    this.#fresh.push({ round: 0, op: r.commit, answer: () => { this.#answer(connection, m); }, read: { connection, message: m } });
+    const cameAt = r.ports.clock.monotonic();
+    this.#fresh.push({ round: 0, op: r.commit, answer: () => { this.#answerAsOf(cameAt, connection, m); }, read: { connection, message: m } });
+  }
+
+  /** The round was sent after that moment; but the process may have been stopped since, and a bound counts until the answer. */
+  #answerAsOf(cameAt: number, connection: ConnectionId, m: Read): void {
+    const { ports, options } = this.#r;
+    const age = ports.clock.monotonic() - cameAt;
+    if (m.consistency !== 'bounded' || age <= m.maxStalenessMs) this.#answer(connection, m);
+    else this.#reject(connection, m, 'behind', `the state here may be ${Math.ceil(age)} ms old`, options.heartbeatMs);
   }
 
   #readBounded(connection: ConnectionId, m: Read): void {

@@ -167,11 +167,11 @@ export class Reconfiguration {
   /** The same for a member of the next epoch: what a new witness's log lacks, the voters have to have (row 21). */
   #readinessAmong(members: readonly Member[], id: MemberId): Readiness {
     const { handOver, configuration: present } = this.#r;
-    const state = this.readiness(id);
     const isWitness = (m: Member): boolean => m.id === id && m.role === 'witness';
-    if (state !== 'ready' || !members.some(isWitness) || present.members.some(isWitness)) return state;
-    const base = handOver.offeredBy(id)?.op ?? Infinity;
-    return members.every((m) => m.role !== 'voter' || (handOver.offeredBy(m.id)?.op ?? -1) >= base) ? 'ready' : 'ahead';
+    // Its log may begin as late as behind its newest checkpoint. Of one that was never heard of nothing is known: it has no log.
+    const base = handOver.offeredBy(id)?.op ?? 0;
+    const isHeld = members.every((m) => m.role !== 'voter' || (handOver.offeredBy(m.id)?.op ?? 0) >= base);
+    return isHeld || !members.some(isWitness) || present.members.some(isWitness) ? this.readiness(id) : 'ahead';
   }
 
   /** How a member looks from here, the primary. */
@@ -458,7 +458,8 @@ export class Reconfiguration {
     const r = this.#r;
     const next = this.#next;
     if (next === null || !this.#resend.running || !this.#resend.due(r.now)) return;
-    for (const m of next.configuration.members) if (!this.#started.has(m.id)) r.send(m.id, { type: 'startEpoch', ...next });
+    // Also to those who have said so: if the others are gone, and with them the epoch, these know the later ones.
+    for (const id of this.everybody()) r.send(id, { type: 'startEpoch', ...next });
   }
 
   /** A member with a vote has been gone for so long that an observer takes its place. */

@@ -1,6 +1,6 @@
 /** All checkers of PROTOCOL section 4, fed with what happens in a cluster as it happens. */
 import { assert } from '../../lib/assert.ts';
-import { viewEpoch, type View } from '../../lib/ids.ts';
+import { viewEpoch, type Epoch, type View } from '../../lib/ids.ts';
 import type { ClientFailure } from '../../vr/client.ts';
 import { decodeRegisterBody } from '../../vr/client_table.ts';
 import { memberOf, type Configuration } from '../../vr/configuration.ts';
@@ -84,6 +84,8 @@ export class Checkers implements HostObserver {
 
   event(host: Host, name: string, data: Readonly<Record<string, string | number | boolean>>): void {
     if (name === 'normal') this.#cluster.membership.started(host.id, viewEpoch(data.view as View));
+    // Its process died when that was durable, and before it could say so.
+    if (name === 'started' && data.usable === true) this.#cluster.membership.started(host.id, data.epoch as Epoch);
   }
 
   replies(host: Host, m: Message, process: number): void {

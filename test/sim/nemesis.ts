@@ -5,7 +5,7 @@
  */
 import { defined } from '../../lib/assert.ts';
 import type { Prng } from '../../lib/prng.ts';
-import { quorum, tolerated } from '../../vr/configuration.ts';
+import { electors, quorum, tolerated, voters, type Configuration } from '../../vr/configuration.ts';
 import type { ReplicaMessage } from '../../vr/messages.ts';
 import { Changes } from './changes.ts';
 import type { Cluster } from './cluster.ts';
@@ -154,14 +154,22 @@ export class Nemesis {
   #uncertain(host: Host): boolean {
     if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0 || this.#doesNotCount(host)) return true;
     if (this.#cluster.options.durability === 'memory') return !host.running;
-    return !host.journalCertain || host.checkpointDisk.durable === null;
+    const { durable } = host.checkpointDisk;
+    return !host.journalCertain || durable === null || (this.#cluster.membership.role(host.id) !== 'witness' && host.journalDisk.base > durable.op);
   }
 
-  /** Row 21: a witness on which nobody counts until more voters have told of what its log lacks. */
+  /**
+   * Row 21: a witness on which nobody counts until more voters have told of what its log lacks, or that has fallen so far behind that nobody's
+   * log goes back to where its own ends.
+   */
   #doesNotCount(host: Host): boolean {
-    if (this.#cluster.membership.role(host.id) !== 'witness') return false;
-    const base = host.running ? host.replica.log.base : host.journalDisk.base;
-    return base > host.superblockDisk.current.heldByAll;
+    const { membership, electors } = this.#cluster;
+    if (membership.role(host.id) !== 'witness') return false;
+    const { base, head } = logOf(host);
+    if (base > host.superblockDisk.current.heldByAll) return true;
+    const logs = electors.filter((h) => !h.lost).map(logOf);
+    const latest = Math.max(...logs.map((log) => log.base));
+    return head < latest && !logs.some((log) => log.base <= head && log.head >= latest);
   }
 
   #mayBecomeUncertain(host: Host): boolean {
@@ -274,13 +282,15 @@ export class Nemesis {
     const { electors, membership, members } = this.#cluster;
     const core = electors.filter((h) => !h.lost);
     const gone = electors.length - core.length;
+    // An observer may be made a voter yet, by the group itself.
+    const { autoPromoteMs } = this.#profile.replica;
+    const observers = members.filter((h) => membership.role(h.id) === 'observer' && !h.lost && (autoPromoteMs > 0 || this.#random.chance(0.5)));
     for (let i = gone; i < tolerated(membership.present); i++) {
       const out = this.#random.below(core.length);
       const [removed] = core.splice(out, 1);
-      const certain = core.filter((h) => !this.#uncertain(h));
-      if (certain.length < quorum(membership.present) || !certain.some((h) => membership.role(h.id) === 'voter')) core.splice(out, 0, defined(removed, 'removed host'));
+      const certain = new Set([...core, ...observers].filter((h) => !this.#uncertain(h)).map((h) => h.id));
+      if (!membership.live().every((c) => works(c, certain))) core.splice(out, 0, defined(removed, 'removed host'));
     }
-    const observers = members.filter((h) => membership.role(h.id) === 'observer' && !h.lost && this.#random.chance(0.5));
     return [...core, ...observers];
   }
 
@@ -299,4 +309,13 @@ export class Nemesis {
       if (way !== 3) this.#policy.block(other, host.index);
     }
   }
+}
+
+/** Where the log begins and ends, at least as far as it would be found after a crash. */
+function logOf(host: Host): { readonly base: number; readonly head: number } {
+  return host.running ? host.replica.log : host.journalDisk;
+}
+
+function works(c: Configuration, up: ReadonlySet<number>): boolean {
+  return electors(c).filter((m) => up.has(m.id)).length >= quorum(c) && voters(c).some((m) => up.has(m.id));
 }

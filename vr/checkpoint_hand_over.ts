@@ -141,13 +141,18 @@ export class CheckpointHandOver {
   #fillOrPassOver(): void {
     const r = this.#r;
     const target = this.#target;
-    if (target === null) return;
+    if (target === null || this.#started) return;
     if (r.log.hashAt(target.op) === target.entryHash) {
       // All of it is here, and now it is known to be committed.
       this.#onWhole(target.op);
     } else if (this.#mayPassOver(target.op)) {
-      r.persistence.writeSuperblock({ heldByAll: target.op });
-      this.onInstalled(target);
+      this.#started = true;
+      r.catchUp.cancel();
+      // The superblock is all the state that a witness has: durable before its log begins there.
+      const checkpoint = target.op > r.persistence.superblock.checkpoint.op ? target : r.persistence.superblock.checkpoint;
+      r.persistence.writeSuperblock({ heldByAll: opNumber(Math.max(target.op, r.persistence.superblock.heldByAll)), checkpoint }, () => {
+        if (this.#target === target) this.onInstalled(target);
+      });
     } else {
       r.catchUp.fill({ view: r.view, head: { op: target.op, view: target.view, hash: target.entryHash }, from: r.reconfiguration.everybody() });
     }

@@ -199,11 +199,11 @@ export class CheckpointHandOver {
 
   /**
    * Row 21: what a witness's log lacks has to be in the state of enough of those who keep one, before anybody counts on it. Once
-   * known it stays so, also when one of them is gone for good.
+   * known it stays so within the epoch, also when one of them is gone for good.
    */
-  get witnessCounts(): boolean {
-    const { log, persistence, reconfiguration } = this.#r;
-    if (log.base <= persistence.superblock.heldByAll) return true;
+  get counts(): boolean {
+    const { isWitness, log, persistence, reconfiguration } = this.#r;
+    if (!isWitness || log.base <= persistence.superblock.heldByAll) return true;
     if (reconfiguration.heldByVoters(log.base)) persistence.writeSuperblock({ heldByAll: log.base });
     return log.base <= persistence.superblock.heldByAll;
   }

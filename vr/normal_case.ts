@@ -317,7 +317,8 @@ export class NormalCase {
       this.#observed.record(from, m.op);
       return;
     }
-    r.reconfiguration.started(from);
+    // A witness on which nobody may count yet has none of what came before the epoch to give.
+    if (m.op > 0) r.reconfiguration.started(from);
     r.reads.onConfirmed(from, m.round);
     if (this.#acks.record(from, m.op)) this.#advanceCommit();
   }
@@ -346,8 +347,7 @@ export class NormalCase {
     if (durable.logView !== r.view) return;
     this.#ackDue = false;
     // Row 21: what is not in a witness's log has to be in the state of all who may need it, before anybody counts on the witness.
-    const counts = !r.isWitness || r.handOver.witnessCounts;
-    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(counts ? Math.min(durable.op, r.log.head) : 0), round: this.#round, stamp: this.#r.leases.stamp() });
+    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(r.handOver.counts ? Math.min(durable.op, r.log.head) : 0), round: this.#round, stamp: this.#r.leases.stamp() });
   }
 
   /** A message to all that tells the commit-number: heart-beat, and the question of a read round. */

@@ -217,7 +217,7 @@ export class Reconfiguration {
       this.#tell(from);
     }
     // Asked by one who leaves: does a quorum have it?
-    if (epoch <= r.configuration.epoch && isMember(r.configuration, r.self)) r.send(from, { type: 'epochStarted', epoch: r.configuration.epoch });
+    if (epoch <= r.configuration.epoch && isMember(r.configuration, r.self) && r.handOver.counts) r.send(from, { type: 'epochStarted', epoch: r.configuration.epoch });
   }
 
   onEpochStarted(from: MemberId, m: EpochStarted): void {
@@ -357,7 +357,7 @@ export class Reconfiguration {
     this.#next = null;
     r.ports.network.setPeers(this.#everybody(next));
     r.event('epoch-started', { epoch: next.configuration.epoch, op: next.start.op });
-    r.ports.network.broadcast(this.#everybody(next).map((m) => m.id).filter((id) => id !== r.self), { type: 'epochStarted', epoch: next.configuration.epoch });
+    if (r.handOver.counts) r.ports.network.broadcast(this.#everybody(next).map((m) => m.id).filter((id) => id !== r.self), { type: 'epochStarted', epoch: next.configuration.epoch });
     if (r.log.head === next.start.op) {
       r.transition('normal');
       r.normal.enter();

@@ -83,6 +83,9 @@ export class Checkers implements HostObserver {
   }
 
   event(host: Host, name: string, data: Readonly<Record<string, string | number | boolean>>): void {
+    if (name !== 'normal' && name !== 'started') return;
+    // A witness has not started an epoch before what its log lacks is held by the voters of this one.
+    if (this.#isWitness(host, host.epoch) && host.replica.log.base > host.superblockDisk.current.heldByAll) return;
     if (name === 'normal') this.#cluster.membership.started(host.id, viewEpoch(data.view as View));
     // Its process died when that was durable, and before it could say so.
     if (name === 'started' && data.usable === true) this.#cluster.membership.started(host.id, data.epoch as Epoch);

@@ -303,7 +303,7 @@ export class Nemesis {
     }
     if (host.paused && way !== 1) host.resume();
     if (!host.running) this.restart(host);
-    if (way === 1 && !host.paused) host.pause();
+    if (way === 1 && host.running && !host.paused) host.pause();
     for (const other of others) {
       if (way !== 2) this.#policy.block(host.index, other);
       if (way !== 3) this.#policy.block(other, host.index);

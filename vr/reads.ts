@@ -126,6 +126,8 @@ export class Reads {
   }
 
   #reject(connection: ConnectionId, m: Read, code: 'behind' | 'busy', reason: string, retryAfterMs: number): void {
+    // Who takes this replica for the primary would ask it again and again.
+    if (code === 'behind' && !this.#r.isPrimary) this.#r.ports.network.reply(connection, this.#r.redirect());
     this.#r.ports.network.reply(connection, { type: 'reject', code, reason, retryAfterMs, session: sessionId(0), slot: 0, seq: 0, id: m.id });
   }
 

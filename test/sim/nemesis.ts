@@ -12,6 +12,7 @@ import type { Cluster } from './cluster.ts';
 import type { Host } from './host.ts';
 import type { FaultKind, Profile } from './profile.ts';
 import { CALM_NETWORK, type SeededPolicy } from './seeded_policy.ts';
+import { doesNotCount } from './witness_counts.ts';
 
 /** Kinds of messages that may all be lost for a while: finds what relies on one of them. */
 const MUTABLE: readonly ReplicaMessage['type'][] = [
@@ -152,24 +153,10 @@ export class Nemesis {
 
   /** Would the host be without a certain log if it were killed now? */
   #uncertain(host: Host): boolean {
-    if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0 || this.#doesNotCount(host)) return true;
+    if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0 || doesNotCount(this.#cluster, host)) return true;
     if (this.#cluster.options.durability === 'memory') return !host.running;
     const { durable } = host.checkpointDisk;
     return !host.journalCertain || durable === null || (this.#cluster.membership.role(host.id) !== 'witness' && host.journalDisk.base > durable.op);
-  }
-
-  /**
-   * Row 21: a witness on which nobody counts until more voters have told of what its log lacks, or that has fallen so far behind that nobody's
-   * log goes back to where its own ends.
-   */
-  #doesNotCount(host: Host): boolean {
-    const { membership, electors } = this.#cluster;
-    if (membership.role(host.id) !== 'witness') return false;
-    const { base, head } = logOf(host);
-    if (base > host.superblockDisk.current.heldByAll) return true;
-    const logs = electors.filter((h) => !h.lost).map(logOf);
-    const latest = Math.max(...logs.map((log) => log.base));
-    return head < latest && !logs.some((log) => log.base <= head && log.head >= latest);
   }
 
   #mayBecomeUncertain(host: Host): boolean {
@@ -309,11 +296,6 @@ export class Nemesis {
       if (way !== 3) this.#policy.block(other, host.index);
     }
   }
-}
-
-/** Where the log begins and ends, at least as far as it would be found after a crash. */
-function logOf(host: Host): { readonly base: number; readonly head: number } {
-  return host.running ? host.replica.log : host.journalDisk;
 }
 
 function works(c: Configuration, up: ReadonlySet<number>): boolean {

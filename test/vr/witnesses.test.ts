@@ -108,3 +108,153 @@ describe('witnesses (row 21)', () => {
     cluster.until(() => cluster.leader?.replica.normal.acked(witness.id) === cluster.leader?.replica.log.head, 'it counts');
   });
 });
+
+/** All voters have checkpoints behind which nothing of the log is left; the witnesses (the last of `n`) hear and say nothing meanwhile. */
+function witnessesAway(n: { readonly voters: number; readonly witnesses: number }): ReturnType<typeof started> & { readonly witnesses: readonly Node[] } {
+  const group = started({ members: n.voters + n.witnesses, witnesses: n.witnesses });
+  group.cluster.untilConverged();
+  const witnesses = group.cluster.nodes.slice(n.voters);
+  group.cluster.isolate(...witnesses.map((w) => w.id));
+  writeAll(group.client, 'away', 30);
+  group.cluster.run(200);
+  return { ...group, witnesses };
+}
+const bodies = (node: Node): string[] => node.replica.log.slice(node.replica.log.base, node.replica.log.head, Infinity).map((e) => e.body.toString());
+const acknowledged = (group: ReturnType<typeof started>, node: Node): number => group.cluster.sentBy(node.id, 'prepareOk').reduce((most, p) => (p.message.type === 'prepareOk' ? Math.max(most, p.message.op) : most), 0);
+
+describe('a witness that was away (row 21)', () => {
+  test('is given what the primary has collected by another witness, by hash, and keeps it', () => {
+    const group = started({ members: 5, witnesses: 2 });
+    const { cluster, client } = group;
+    cluster.untilConverged();
+    const [one, three, four, five] = [cluster.node(0), cluster.node(2), cluster.node(3), cluster.node(4)];
+    // Member 3 holds nothing on disk: the log is needed as from the start.
+    three.crash();
+    cluster.isolate(five.id);
+    writeAll(client, 'away', 30);
+    cluster.heal();
+    cluster.until(() => five.event('log-filled') !== undefined, 'the log');
+    cluster.untilConverged();
+    expect(one.replica.log.base).toBeGreaterThan(20);
+    expect(bodies(five)).toEqual(bodies(four));
+    five.restart();
+    cluster.untilConverged();
+    expect(bodies(five)).toEqual(bodies(four));
+    // It counts: with the other witness gone the three that are left are a quorum.
+    four.crash();
+    client.write('with members 1, 2 and 5');
+    // And it has what member 3 lacks.
+    one.crash();
+    three.start();
+    client.write('with members 2, 3 and 5');
+  });
+
+  test('is given it by a voter that has more of the log than the primary', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const [two, four, five] = [cluster.node(1), cluster.node(3), cluster.node(4)];
+    cluster.isolate(four.id, five.id);
+    two.slowCheckpoint = true;
+    writeAll(client, 'away', 30);
+    // The first witness may go on without what it lacks; it has nothing to give then.
+    cluster.isolate(five.id);
+    cluster.until(() => four.event('state-installed') !== undefined, 'the first witness');
+    cluster.heal();
+    cluster.until(() => five.event('log-filled') !== undefined, 'the log');
+    expect(four.replica.log.base).toBeGreaterThan(20);
+    expect(bodies(five).slice(0, 2)).toEqual(bodies(two).slice(0, 2));
+    cluster.untilConverged();
+  });
+
+  // Between the log and the view that it comes from there may be a crash.
+  test('and was given the log of a later view follows that view after a restart, and acknowledges nothing in its own', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const [three, five] = [cluster.node(2), cluster.node(4)];
+    three.crash();
+    cluster.isolate(five.id);
+    cluster.node(0).replica.viewChange.leaveFor(1);
+    cluster.until(() => cluster.leader?.id === 2, 'view 1');
+    writeAll(client, 'in view 1', 30);
+    cluster.drop = (p) => p.to === five.id && p.message.type === 'startView' && five.event('log-filled') !== undefined;
+    cluster.until(() => five.event('log-filled') !== undefined, 'the log');
+    expect([five.disk.logView, five.replica.headView]).toEqual([0, 1]);
+    const before = cluster.sent.length;
+    cluster.isolate(five.id);
+    five.restart();
+    cluster.settle();
+    expect(five.replica).toMatchObject({ phase: 'view-change', view: 1, logView: 0 });
+    expect(cluster.sent.slice(before).filter((p) => p.from === five.id && p.message.type === 'prepareOk')).toEqual([]);
+    cluster.heal();
+    cluster.untilConverged();
+  });
+
+  test('begins behind what nobody can give it if it is the first of the witnesses; another waits until f+1 voters have told of a checkpoint', () => {
+    const group = witnessesAway({ voters: 3, witnesses: 2 });
+    const { cluster, client } = group;
+    const [four, five] = group.witnesses as [Node, Node];
+    const three = cluster.node(2);
+    three.crash();
+    cluster.heal();
+    // Members 1, 2 and 4 are a quorum.
+    client.write('with the first witness');
+    cluster.run(5000);
+    expect(four.replica.log.base).toBeGreaterThan(20);
+    expect(five.event('state-installed')).toBeUndefined();
+    expect(acknowledged(group, five)).toBe(1);
+    three.start();
+    cluster.until(() => five.event('state-installed') !== undefined, 'the second witness');
+    cluster.untilConverged();
+    four.crash();
+    three.crash();
+    client.write('with the second witness');
+  });
+
+  test('is not waited for by the voter that is gone: of four, three that hold a checkpoint are f+1', () => {
+    const { cluster, client, witnesses } = witnessesAway({ voters: 4, witnesses: 2 });
+    const [, six] = witnesses as [Node, Node];
+    cluster.node(3).crash();
+    cluster.drop = (p) => p.from === 3 && p.message.type === 'checkpointNotice';
+    cluster.run(5000);
+    expect(six.event('state-installed')).toBeUndefined();
+    cluster.heal();
+    cluster.until(() => six.event('state-installed') !== undefined, 'the second witness');
+    // Another failure: the two witnesses and two voters are a quorum of six.
+    cluster.node(0).crash();
+    client.write('with members 2, 3, 5 and 6');
+  });
+
+  test('may wait for a voter that recovers, which waits for it: the voter tells of its checkpoint', () => {
+    const { cluster, client, witnesses } = witnessesAway({ voters: 4, witnesses: 2 });
+    const [, six] = witnesses as [Node, Node];
+    const [one, four] = [cluster.node(0), cluster.node(3)];
+    cluster.node(0).replica.viewChange.leaveFor(1);
+    cluster.until(() => cluster.leader?.id === 2, 'view 1');
+    writeAll(client, 'in view 1', 15);
+    one.crash();
+    four.crash();
+    four.disk.damaged = true;
+    four.start();
+    cluster.heal();
+    cluster.until(() => six.event('state-installed') !== undefined, 'the second witness');
+    client.write('with members 2, 3, 5 and 6');
+    cluster.untilConverged();
+  });
+
+  test('may crash while it begins anew, whatever of it is durable', () => {
+    for (const slow of ['journal', 'superblock'] as const) {
+      const { cluster, client, witnesses } = witnessesAway({ voters: 2, witnesses: 1 });
+      const [three] = witnesses as [Node];
+      three.slowJournal = slow === 'journal';
+      three.slowSuperblock = slow === 'superblock';
+      cluster.heal();
+      cluster.run(1000);
+      three.restart();
+      cluster.settle();
+      expect(three.event('started')).toMatchObject({ usable: true });
+      cluster.untilConverged();
+      cluster.node(0).crash();
+      client.write('with the other voter and the witness');
+    }
+  });
+});

@@ -1,8 +1,10 @@
 /** Faults that a review of the core or a simulator's seed has found, each as the shortest story that shows it. */
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
-import { memberId } from '../../lib/ids.ts';
+import { epoch, memberId, viewOf } from '../../lib/ids.ts';
+import { members, started } from './administrator.ts';
 import { Cluster, type Packet } from './cluster.ts';
+import { testMember } from './group.ts';
 import { TestClient } from './test_client.ts';
 
 const to = (id: number, ...types: string[]) => (p: Packet): boolean => p.to === id && (types.length === 0 || types.includes(p.message.type));
@@ -82,6 +84,68 @@ describe('what comes late', () => {
     expect(one.replica.isPrimary).toBe(true);
     client.post(one, 'never committed', 9);
     cluster.run(300);
+    cluster.heal();
+    cluster.untilConverged();
+  });
+});
+
+describe('a state of a later view than the log\'s', () => {
+  /** Member 1, which leads, has 40 entries that nobody has heard of, and is stopped; members 2, 3 and 4 go on in the next view, without member 5. */
+  function deposed({ cluster, client }: { readonly cluster: Cluster; readonly client: TestClient }): void {
+    const [one, two] = [cluster.node(0), cluster.node(1)];
+    cluster.drop = (p) => p.from === 1 || p.to === 5 || p.from === 5;
+    for (let i = 0; i < 40; i++) client.post(one, `never committed ${i}`, i + 1);
+    cluster.settle();
+    one.paused = true;
+    cluster.until(() => two.replica.normal.serving, 'the next view');
+    for (let i = 0; i < 30; i++) client.write(`w${i}`);
+  }
+  /** Of those that speak for a log. */
+  const acknowledgements = (cluster: Cluster, id: number): Packet[] => cluster.sentBy(memberId(id), 'prepareOk').filter((p) => p.message.type === 'prepareOk' && p.message.op > 0);
+
+  test('after a restart: nothing of the older view is acknowledged or taken', () => {
+    const cluster = new Cluster({ members: 5, replica: { checkpointOps: 5 } });
+    const client = new TestClient(cluster).register();
+    cluster.untilConverged();
+    const [one, five] = [cluster.node(0), cluster.node(4)];
+    deposed({ cluster, client });
+    cluster.drop = (p) => p.to === 5 && p.message.type === 'startView' && five.event('state-installed') !== undefined;
+    cluster.until(() => five.event('state-installed') !== undefined, 'a checkpoint of view 1');
+    expect([five.disk.logView, five.disk.base, five.replica.headView]).toEqual([0, five.replica.executed, 1]);
+    // It hears only member 1, which still believes that it leads view 0.
+    const before = acknowledgements(cluster, 5).length;
+    cluster.drop = (p) => p.from + p.to !== 6;
+    five.restart();
+    one.paused = false;
+    cluster.run(300);
+    expect(one.replica).toMatchObject({ isPrimary: true, view: 0 });
+    expect(five.replica).toMatchObject({ phase: 'view-change', view: 1, logView: 0 });
+    expect(acknowledgements(cluster, 5).length).toBe(before);
+    cluster.heal();
+    cluster.untilConverged();
+  });
+
+  // Seed 4914: "two committed entries".
+  test('in a new epoch: whoever led its first view is not followed', () => {
+    const { cluster, client, admin } = started({ members: 5 });
+    const [one, five] = [cluster.node(0), cluster.node(4)];
+    cluster.untilConverged();
+    cluster.join(6);
+    cluster.isolate(memberId(5));
+    admin.change(members(1, 2, 3, 4, 5, testMember(6, 'observer')));
+    deposed({ cluster, client });
+    five.slowSuperblock = true;
+    cluster.heal();
+    cluster.until(() => five.event('state-installed') !== undefined, 'a checkpoint of the second view');
+    expect(five.replica.phase).toBe('transitioning');
+    const before = acknowledgements(cluster, 5).length;
+    cluster.drop = (p) => p.from + p.to !== 6;
+    one.paused = false;
+    five.slowSuperblock = false;
+    cluster.run(300);
+    expect(one.replica).toMatchObject({ isPrimary: true, view: viewOf(epoch(1), 0) });
+    expect(five.replica).toMatchObject({ phase: 'view-change', view: viewOf(epoch(1), 1), logView: viewOf(epoch(1), 0) });
+    expect(acknowledgements(cluster, 5).length).toBe(before);
     cluster.heal();
     cluster.untilConverged();
   });
@@ -172,7 +236,7 @@ describe('what must not go on for ever', () => {
     cluster.until(() => three.replica.handOver.fetching, 'a transfer from member 1');
     toViewOne(cluster);
     cluster.run(500);
-    three.failFetch = true;
+    three.failFetch = 'torn';
     three.slowFetch = false;
     cluster.until(() => three.event('state-transfer-failed') !== undefined, 'a failure');
     cluster.run(1_000);
@@ -234,7 +298,7 @@ describe('what must not go on for ever', () => {
     const five = cluster.node(4);
     cluster.isolate(memberId(5));
     for (let i = 0; i < 30; i++) client.write(`w${i}`);
-    five.failFetch = true;
+    five.failFetch = 'torn';
     cluster.heal();
     cluster.until(() => five.event('state-transfer-failed') !== undefined, 'a failed transfer');
     // Members 2, 3 and 4 go on without member 1; all that member 5 hears of them is what checkpoints they have.
@@ -269,7 +333,7 @@ describe('what must not go on for ever', () => {
     write(20);
     five.slowFetch = false;
     cluster.until(() => {
-      five.failFetch = five.event('state-installed') !== undefined;
+      if (five.event('state-installed') !== undefined) five.failFetch = 'torn';
       return five.event('state-transfer-failed') !== undefined;
     }, 'a second transfer that fails');
     one.crash();

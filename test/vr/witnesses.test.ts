@@ -1,6 +1,6 @@
 /** Witnesses (PROTOCOL row 21): on whom the group may count, and how one that was away goes on. */
 import { describe, expect, test } from 'vitest';
-import { memberId } from '../../lib/ids.ts';
+import type { Member } from '../../vr/configuration.ts';
 import { members, started, writeAll } from './administrator.ts';
 import type { ClusterOptions } from './cluster.ts';
 import { testMember as member } from './group.ts';
@@ -166,6 +166,24 @@ describe('a witness that was away (row 21)', () => {
     cluster.untilConverged();
   });
 
+  test('and whose journal was damaged is given it too, and keeps all of it', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const [three, four, five] = [cluster.node(2), cluster.node(3), cluster.node(4)];
+    three.crash();
+    five.crash();
+    five.disk.damaged = true;
+    writeAll(client, 'away', 30);
+    five.start();
+    cluster.until(() => five.event('log-filled') !== undefined, 'the log');
+    cluster.untilConverged();
+    expect(bodies(five)).toEqual(bodies(four));
+    five.restart();
+    cluster.settle();
+    expect(five.event('started')).toMatchObject({ usable: true, op: four.replica.log.head });
+    expect(bodies(five)).toEqual(bodies(four));
+  });
+
   // Between the log and the view that it comes from there may be a crash.
   test('and was given the log of a later view follows that view after a restart, and acknowledges nothing in its own', () => {
     const { cluster, client } = started({ members: 5, witnesses: 2 });
@@ -256,5 +274,49 @@ describe('a witness that was away (row 21)', () => {
       cluster.node(0).crash();
       client.write('with the other voter and the witness');
     }
+  });
+});
+
+describe('a voter that becomes a witness (row 21)', () => {
+  const two: Member[] = members(1, 2, member(3, 'witness'));
+
+  test('has to have in its log what another voter has not on disk, in whatever state of health, and whoever insists', () => {
+    const { cluster, client, admin } = started();
+    writeAll(client, 'before', 7);
+    cluster.untilConverged();
+    cluster.node(1).slowCheckpoint = true;
+    writeAll(client, 'on', 20);
+    cluster.run(2500);
+    const refused = { type: 'refused', code: 'unready', reason: expect.stringMatching(/the log of 10.0.0.3.* begins behind what every voter has on disk/) as string };
+    expect(admin.ask(two)).toMatchObject(refused);
+    expect(admin.ask(two, true)).toMatchObject(refused);
+    cluster.node(2).crash();
+    cluster.run(2500);
+    expect(admin.ask(two, true)).toMatchObject(refused);
+    cluster.node(2).start();
+    cluster.node(1).slowCheckpoint = false;
+    writeAll(client, 'on', 7);
+    cluster.run(2500);
+    admin.change(two);
+    cluster.untilConverged();
+  });
+
+  test('while it writes a checkpoint collects nothing by that', () => {
+    const { cluster, client, admin } = started();
+    writeAll(client, 'before', 7);
+    cluster.run(2500);
+    const three = cluster.node(2);
+    three.slowCheckpoint = true;
+    cluster.drop = (p) => p.to === three.id && p.message.type === 'checkpointNotice';
+    writeAll(client, 'on', 7);
+    admin.change(two);
+    cluster.untilConverged();
+    const { base } = three.replica.log;
+    const { checkpoint } = three.replica.persistence.superblock;
+    three.slowCheckpoint = false;
+    cluster.until(() => three.event('checkpoint')?.op === 10, 'its checkpoint');
+    cluster.run(100);
+    expect(three.replica.log.base).toBe(base);
+    expect(three.replica.persistence.superblock.checkpoint).toEqual(checkpoint);
   });
 });

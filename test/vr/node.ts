@@ -144,7 +144,7 @@ export class Node {
   #journal: { ticket: number; record: JournalRecord }[] = [];
   #superblocks: { ticket: number; superblock: Superblock }[] = [];
   #taking: StoredSnapshot | null = null;
-  #fetching: CheckpointId | null = null;
+  #fetching: { readonly target: CheckpointId; readonly donors: readonly MemberId[] } | null = null;
 
   constructor(cluster: Cluster, id: MemberId) {
     this.cluster = cluster;
@@ -252,9 +252,9 @@ export class Node {
         const table = this.table.copy();
         this.#taking = { id: { ...at, root: table.root() }, table };
       },
-      fetch: ({ target }) => {
+      fetch: (request) => {
         assert(this.#fetching === null, 'one transfer at a time');
-        this.#fetching = target;
+        this.#fetching = request;
         this.disk.transferring = true;
       },
     };
@@ -274,7 +274,7 @@ export class Node {
       busy = true;
     }
     if (!this.slowFetch && this.#fetching !== null) {
-      this.#fetch(this.#fetching);
+      this.#fetch(this.#fetching.target, this.#fetching.donors);
       busy = true;
     }
     return busy;
@@ -306,9 +306,9 @@ export class Node {
     while (this.disk.snapshots.length > 2) this.disk.snapshots.shift();
   }
 
-  #fetch(target: CheckpointId): void {
+  #fetch(target: CheckpointId, from: readonly MemberId[]): void {
     this.#fetching = null;
-    const donors = this.cluster.nodes.filter((n) => n !== this && n.up && this.failFetch !== true);
+    const donors = this.cluster.nodes.filter((n) => from.includes(n.id) && n.up && this.failFetch !== true);
     for (const donor of donors) {
       const found = donor.disk.snapshots.find((s) => s.id.op === target.op && s.id.root === target.root);
       if (found === undefined) continue;

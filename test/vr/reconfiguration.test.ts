@@ -151,6 +151,32 @@ describe('leaving', () => {
     three.start();
     cluster.until(() => three.replica.ended, 'the end');
   });
+
+  // Seeds 1430, 5097: it asked only those of which it did not know yet that they had begun the epoch in which it was no member any more.
+  test('one that was cut off while the others of that epoch left too is told of the later ones by whoever is left', () => {
+    const { cluster, client, admin } = started();
+    for (const id of [4, 5, 6]) cluster.join(id);
+    admin.change(members(1, 2, 3, member(4, 'observer'), member(5, 'observer'), member(6, 'observer')));
+    cluster.untilConverged();
+    const [one, two, three] = [cluster.node(0), cluster.node(1), cluster.node(2)];
+    // Of the members with a vote only member 4 is heard to have begun the epoch.
+    cluster.drop = (p) => p.to === three.id && p.from <= 2 && p.message.type === 'epochStarted';
+    admin.change(members(1, 2, 4, member(5, 'observer'), member(6, 'observer')));
+    cluster.until(() => three.replica.phase === 'retired', 'retired');
+    cluster.run(200);
+    cluster.isolate(three.id);
+    for (const next of [members(2, 4, 5, member(6, 'observer')), members(4, 5, 6)]) {
+      admin.change(next);
+      writeAll(client, 'on', 3);
+    }
+    cluster.until(() => one.replica.ended && two.replica.ended, 'the end of the others');
+    one.crash();
+    two.crash();
+    cluster.heal();
+    expect(three.replica.ended).toBe(false);
+    cluster.until(() => three.replica.ended, 'the end');
+    expect(three.disk.superblock).toMatchObject({ retired: true, configuration: { epoch: 4 } });
+  });
 });
 
 describe('epochs', () => {

@@ -228,6 +228,25 @@ describe('a witness that was away (row 21)', () => {
     client.write('with the second witness');
   });
 
+  test('is not left waiting for a voter that is gone for good: another takes its place', () => {
+    const group = witnessesAway({ voters: 3, witnesses: 2 });
+    const { cluster, client, admin } = group;
+    const [four, five] = group.witnesses as [Node, Node];
+    cluster.node(2).crash();
+    cluster.heal();
+    cluster.join(6);
+    const witnesses = [member(4, 'witness'), member(5, 'witness')];
+    admin.change(members(1, 2, 3, ...witnesses, member(6, 'observer')));
+    writeAll(client, 'on', 7);
+    cluster.run(2500);
+    expect(acknowledged(group, five)).toBe(1);
+    admin.change(members(1, 2, 6, ...witnesses));
+    cluster.untilConverged();
+    four.crash();
+    cluster.node(0).crash();
+    client.write('with members 2, 5 and 6');
+  });
+
   test('is not waited for by the voter that is gone: of four, three that hold a checkpoint are f+1', () => {
     const { cluster, client, witnesses } = witnessesAway({ voters: 4, witnesses: 2 });
     const [, six] = witnesses as [Node, Node];

@@ -196,6 +196,26 @@ describe('epochs', () => {
     expect(three.replica.status()).toMatchObject({ epoch: 2, status: 'normal', role: 'voter' });
   });
 
+  test('a member that missed them is given what it lacks by the new ones, when all that it knew have gone', () => {
+    const { cluster, client, admin } = started({ replica: { checkpointOps: 1000 } });
+    const three = cluster.node(2);
+    writeAll(client, 'before', 3);
+    cluster.untilConverged();
+    three.crash();
+    cluster.join(4);
+    cluster.join(5);
+    for (const next of [members(1, 2, 3, member(4, 'observer'), member(5, 'observer')), members(1, 3, 4, member(5, 'observer')), members(3, 4, 5)]) {
+      admin.change(next);
+      writeAll(client, 'on', 3);
+    }
+    const gone = cluster.nodes.slice(0, 2);
+    cluster.until(() => gone.every((n) => n.replica.ended), 'the end of the others');
+    for (const n of gone) n.crash();
+    three.start();
+    cluster.untilConverged();
+    expect(three.replica.status()).toMatchObject({ epoch: 3, status: 'normal', role: 'voter' });
+  });
+
   // Seed 240: a witness whose log the others could only continue at its head asked from the op that it knew to be committed, and
   // a member that had lost its records waited for it.
   test('a member whose log reaches to what the others still hold goes on from there, and needs no checkpoint', () => {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Member } from '../../vr/configuration.ts';
 import { members, started, writeAll } from './administrator.ts';
-import type { ClusterOptions } from './cluster.ts';
+import type { ClusterOptions, Packet } from './cluster.ts';
 import { testMember as member } from './group.ts';
 import type { Node } from './node.ts';
 
@@ -166,6 +166,45 @@ describe('a witness that was away (row 21)', () => {
     cluster.untilConverged();
   });
 
+  test('whose log ends differently is given it from what is committed on', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const [one, four, five] = [cluster.node(0), cluster.node(3), cluster.node(4)];
+    cluster.drop = (p) => p.from === one.id && p.to !== five.id;
+    for (let i = 1; i <= 3; i++) client.post(one, `never committed ${i}`, i);
+    cluster.settle();
+    expect(five.replica.log.head).toBe(4);
+    one.crash();
+    cluster.isolate(five.id);
+    writeAll(client, 'away', 30);
+    cluster.heal();
+    cluster.until(() => five.event('log-filled') !== undefined, 'the log');
+    cluster.untilConverged();
+    expect(bodies(five)).toEqual(bodies(four));
+  });
+
+  test('that has all of it, and has only forgotten that it is committed, needs nobody for it', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const [three, four, five] = [cluster.node(2), cluster.node(3), cluster.node(4)];
+    const away = (p: Packet): boolean => p.from === four.id || p.to === four.id;
+    cluster.drop = (p) => away(p) || (p.to === five.id && p.message.type === 'checkpointNotice');
+    writeAll(client, 'w', 30);
+    cluster.run(100);
+    cluster.isolate(four.id, five.id);
+    cluster.node(0).replica.viewChange.leaveFor(1);
+    cluster.until(() => cluster.leader?.id === 2, 'view 1');
+    writeAll(client, 'in view 1', 3);
+    three.crash();
+    five.restart();
+    cluster.settle();
+    expect(five.replica).toMatchObject({ commit: 0, log: { base: 0, head: 31 } });
+    cluster.heal();
+    cluster.until(() => five.event('log-filled') !== undefined, 'what it has');
+    cluster.untilConverged();
+    expect(five.replica.log.base).toBe(0);
+  });
+
   test('and whose journal was damaged is given it too, and keeps all of it', () => {
     const { cluster, client } = started({ members: 5, witnesses: 2 });
     cluster.untilConverged();
@@ -276,6 +315,26 @@ describe('a witness that was away (row 21)', () => {
     cluster.until(() => six.event('state-installed') !== undefined, 'the second witness');
     client.write('with members 2, 3, 5 and 6');
     cluster.untilConverged();
+  });
+
+  test('does not begin anew before the start of an epoch: those who had made up the quorum may be leaving', () => {
+    const { cluster, client, admin } = started({ members: 3, witnesses: 1 });
+    cluster.untilConverged();
+    const [one, three] = [cluster.node(0), cluster.node(2)];
+    const four = cluster.join(4);
+    cluster.isolate(three.id, four.id);
+    writeAll(client, 'away', 30);
+    // Member 4, which takes the place of member 1, holds nothing yet.
+    admin.ask(members(2, 4, member(3, 'witness')), true);
+    cluster.isolate(four.id);
+    cluster.run(5000);
+    expect(three.replica).toMatchObject({ phase: 'transitioning', log: { base: 0 } });
+    expect(one.replica).toMatchObject({ phase: 'retired', ended: false });
+    cluster.heal();
+    cluster.until(() => one.replica.ended, 'the end of member 1');
+    cluster.untilConverged();
+    cluster.node(1).crash();
+    client.write('with members 3 and 4');
   });
 
   test('may crash while it begins anew, whatever of it is durable', () => {

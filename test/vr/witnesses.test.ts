@@ -198,7 +198,7 @@ describe('a witness that was away (row 21)', () => {
     three.crash();
     five.restart();
     cluster.settle();
-    expect(five.replica).toMatchObject({ commit: 0, log: { base: 0, head: 31 } });
+    expect([five.replica.commit, five.replica.log.base, five.replica.log.head]).toEqual([0, 0, 31]);
     cluster.heal();
     cluster.until(() => five.event('log-filled') !== undefined, 'what it has');
     cluster.untilConverged();
@@ -328,8 +328,8 @@ describe('a witness that was away (row 21)', () => {
     admin.ask(members(2, 4, member(3, 'witness')), true);
     cluster.isolate(four.id);
     cluster.run(5000);
-    expect(three.replica).toMatchObject({ phase: 'transitioning', log: { base: 0 } });
-    expect(one.replica).toMatchObject({ phase: 'retired', ended: false });
+    expect([three.replica.phase, three.replica.log.base]).toEqual(['transitioning', 0]);
+    expect([one.replica.phase, one.replica.ended]).toEqual(['retired', false]);
     cluster.heal();
     cluster.until(() => one.replica.ended, 'the end of member 1');
     cluster.untilConverged();

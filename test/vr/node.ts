@@ -127,20 +127,24 @@ export class Node {
   slowSuperblock = false;
   slowCheckpoint = false;
   slowFetch = false;
-  /** Every fetch comes to nothing. */
-  failFetch = false;
+  /** Every fetch comes to nothing: nobody gives, or (torn) gives and breaks off in the midst. */
+  failFetch: boolean | 'torn' = false;
+  /** Stopped: it does nothing, and what is sent to it meanwhile is lost. */
+  paused = false;
   /** Of its monotonic clock against the cluster's time. */
   clockRate = 1;
   #clockBase = 0;
   #replica: Replica | undefined;
   #ticket = 0;
+  /** The table is between two states. */
+  #torn = false;
   /** The newest superblock that was queued. */
   #written: Superblock | null = null;
   #journalDueAt: number | null = null;
   #journal: { ticket: number; record: JournalRecord }[] = [];
   #superblocks: { ticket: number; superblock: Superblock }[] = [];
   #taking: StoredSnapshot | null = null;
-  #fetching: CheckpointId | null = null;
+  #fetching: { readonly target: CheckpointId; readonly donors: readonly MemberId[] } | null = null;
 
   constructor(cluster: Cluster, id: MemberId) {
     this.cluster = cluster;
@@ -171,6 +175,7 @@ export class Node {
     this.table = newest.table.copy();
     this.application = new AppendOnly(this);
     this.up = true;
+    this.#torn = disk.transferring;
     // A boot begins at a clock of its own.
     this.#clockBase = this.cluster.now - 1000;
     const { base, baseHash, logView } = disk;
@@ -190,7 +195,7 @@ export class Node {
     this.#written = null;
     this.#taking = null;
     this.#fetching = null;
-    this.slowJournal = this.slowSuperblock = this.slowCheckpoint = this.slowFetch = this.failFetch = false;
+    this.slowJournal = this.slowSuperblock = this.slowCheckpoint = this.slowFetch = this.failFetch = this.paused = false;
   }
   restart(): void {
     this.crash();
@@ -247,9 +252,9 @@ export class Node {
         const table = this.table.copy();
         this.#taking = { id: { ...at, root: table.root() }, table };
       },
-      fetch: ({ target }) => {
+      fetch: (request) => {
         assert(this.#fetching === null, 'one transfer at a time');
-        this.#fetching = target;
+        this.#fetching = request;
         this.disk.transferring = true;
       },
     };
@@ -257,7 +262,7 @@ export class Node {
 
   /** Everything that is due becomes durable; returns whether anything was. */
   turn(): boolean {
-    if (!this.up) return false;
+    if (!this.up || this.paused) return false;
     let busy = false;
     if (!this.slowJournal && this.#journal.length > 0 && this.#syncJournal()) busy = true;
     if (!this.slowSuperblock && this.#superblocks.length > 0) busy = this.#syncSuperblock();
@@ -269,7 +274,7 @@ export class Node {
       busy = true;
     }
     if (!this.slowFetch && this.#fetching !== null) {
-      this.#fetch(this.#fetching);
+      this.#fetch(this.#fetching.target, this.#fetching.donors);
       busy = true;
     }
     return busy;
@@ -301,21 +306,26 @@ export class Node {
     while (this.disk.snapshots.length > 2) this.disk.snapshots.shift();
   }
 
-  #fetch(target: CheckpointId): void {
+  #fetch(target: CheckpointId, from: readonly MemberId[]): void {
     this.#fetching = null;
-    const donors = this.cluster.nodes.filter((n) => n !== this && n.up && !this.failFetch);
+    const donors = this.cluster.nodes.filter((n) => from.includes(n.id) && n.up && this.failFetch !== true);
     for (const donor of donors) {
       const found = donor.disk.snapshots.find((s) => s.id.op === target.op && s.id.root === target.root);
       if (found === undefined) continue;
+      if (this.failFetch === 'torn') {
+        this.#torn = true;
+        break;
+      }
+      this.#torn = false;
       this.table = found.table.copy();
       this.#store({ id: found.id, table: found.table });
       this.disk.transferring = false;
       this.replica.onStateInstalled(found.id);
       return;
     }
-    // Nobody has begun to give: the table is what it was.
-    this.disk.transferring = false;
-    this.replica.onStateFetchFailed('no donor has it', true);
+    // If nobody has begun to give, the table is what it was.
+    this.disk.transferring = this.#torn;
+    this.replica.onStateFetchFailed('no donor gives it', !this.#torn);
   }
 
   event(name: string): Event | undefined {

@@ -178,6 +178,12 @@ export class CheckpointHandOver {
   /** What a witness's log lacked has come: `entries` follow op `keep` and are committed. */
   onFilled(keep: OpNumber, entries: readonly Entry[]): void {
     const r = this.#r;
+    const last = entries.at(-1);
+    if (last !== undefined && r.log.hashAt(last.op) === last.hash) {
+      // Prepares that came late have brought it meanwhile, and maybe more, which is acknowledged.
+      this.#onWhole(last.op);
+      return;
+    }
     r.log.truncate(keep);
     for (const e of entries) r.log.append(e);
     // While it recovers nothing is journaled, as with a state that has come. The beginning of an epoch journals all of it.

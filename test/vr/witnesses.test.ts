@@ -107,6 +107,31 @@ describe('witnesses (row 21)', () => {
     writeAll(client, 'on', 3);
     cluster.until(() => cluster.leader?.replica.normal.acked(witness.id) === cluster.leader?.replica.log.head, 'it counts');
   });
+
+  test('whose log went on meanwhile is not cut back to what it was to be filled with', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const five = cluster.node(4);
+    cluster.node(2).crash();
+    // What the primary sends to the second witness takes long, and comes in another order.
+    cluster.drop = (p) => p.to === five.id && p.message.type !== 'prepare';
+    cluster.hold = (p) => p.to === five.id && p.message.type === 'prepare';
+    writeAll(client, 'w', 30);
+    cluster.run(100);
+    cluster.heal();
+    cluster.hold = (p) => p.to === five.id && (p.message.type === 'prepare' || (p.message.type === 'newState' && p.message.kind === 'entries'));
+    cluster.until(() => cluster.held.some((p) => p.message.type === 'newState'), 'what it is to be filled with');
+    const prepares = cluster.held.filter((p) => p.message.type === 'prepare');
+    const fill = cluster.held.filter((p) => p.message.type === 'newState');
+    for (const p of prepares) cluster.deliver(p);
+    five.turn();
+    const acked = Math.max(...cluster.sentBy(five.id, 'prepareOk').map((p) => (p.message.type === 'prepareOk' ? p.message.op : 0)));
+    expect(acked).toBe(31);
+    for (const p of fill) cluster.deliver(p);
+    five.turn();
+    expect(five.disk.head).toBeGreaterThanOrEqual(acked);
+    expect(five.replica.log.head).toBeGreaterThanOrEqual(acked);
+  });
 });
 
 /** All voters have checkpoints behind which nothing of the log is left; the witnesses (the last of `n`) hear and say nothing meanwhile. */

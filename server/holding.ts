@@ -23,6 +23,8 @@ export interface HeldCheckpoint {
   readonly records: number;
   /** Of keys and values. */
   readonly bytes: number;
+  /** Milliseconds since 1970: when the directory was made, by the file system. */
+  readonly madeAt: number;
 }
 
 export interface Holding {
@@ -31,8 +33,6 @@ export interface Holding {
   readonly memberId: MemberId;
   readonly superblock: Superblock;
   readonly revivedFrom: Lineage | null;
-  /** Milliseconds since 1970: when the directory was made, by the file system. */
-  readonly madeAt: number;
   readonly checkpoint: HeldCheckpoint | null;
   /** Why there is no checkpoint, in words that follow "it holds none: "; null when there is one. */
   readonly without: string | null;
@@ -46,12 +46,11 @@ export async function holdingOf(directory: string, how: 'look' | 'in place'): Pr
   const { root, records } = layout(directory);
   if (how === 'look') await refuseInUse(root);
   const { clusterId, memberId, superblock, revivedFrom } = await inspect(root);
-  const madeAt = (await stat(join(root, VERSION_NAME))).mtimeMs;
-  const common = { directory: root, clusterId, memberId, superblock, revivedFrom, madeAt };
+  const common = { directory: root, clusterId, memberId, superblock, revivedFrom };
   const excluded = noSource(superblock);
   if (excluded !== null) return { ...common, checkpoint: null, without: excluded };
   const found = how === 'look' ? await lookInto(records) : await examineRecords(records, [CONFIGURATION_KEY]);
-  const judged = judge(found, superblock);
+  const judged = judge(found, superblock, (await stat(join(root, VERSION_NAME))).mtimeMs);
   return typeof judged === 'string' ? { ...common, checkpoint: null, without: judged } : { ...common, checkpoint: judged, without: null };
 }
 
@@ -80,7 +79,7 @@ function noSource({ retired, configuration, memberId }: Superblock): string | nu
   return null;
 }
 
-function judge(found: Examination, superblock: Superblock): HeldCheckpoint | string {
+function judge(found: Examination, superblock: Superblock, madeAt: number): HeldCheckpoint | string {
   if (found.kind === 'none') return 'there are no records in it';
   if (found.kind === 'between') return 'its records are between two checkpoints (a transfer or a repair was interrupted), so they are no state that the group ever had';
   if (found.kind === 'damaged') return `its records are damaged: ${found.reason}`;
@@ -94,7 +93,7 @@ function judge(found: Examination, superblock: Superblock): HeldCheckpoint | str
   const at = membersAt(found.values[0], superblock);
   if (at === null) return `which members the group had at its checkpoint, op ${id.op}, is not known here: the members have changed more than once behind it, and never before`;
   if (!isMember(at.configuration, superblock.memberId) && !isMember(superblock.configuration, superblock.memberId)) return 'it was made to join the group and never became a member';
-  return { id, at, records: found.checkpoint.count, bytes: found.recordBytes };
+  return { id, at, records: found.checkpoint.count, bytes: found.recordBytes, madeAt };
 }
 
 /** The beginning of a root, for people. */

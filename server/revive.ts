@@ -48,10 +48,10 @@ export function revivalFrom(origin: Buffer, held: HeldCheckpoint, source: string
   };
 }
 
-export function refuseDisk(directory: string, { durability }: Configuration): void {
+/** @throws RevivalRefusedError */
+export function refuseDisk(directory: string, { durability }: Configuration, start: string): void {
   if (durability === 'memory') return;
-  throw new RevivalRefusedError(`the group of ${directory} runs with durability disk: what it acknowledged is in the journals of its members, and nothing has to be given up`,
-    `start a majority of its members: vrfs serve --data ${directory}`);
+  throw new RevivalRefusedError(`the group of ${directory} runs with durability disk: what it acknowledged is in the journals of its members, and nothing has to be given up`, `start a majority of its members: ${start}`);
 }
 
 /**
@@ -59,7 +59,7 @@ export function refuseDisk(directory: string, { durability }: Configuration): vo
  * @throws RevivalRefusedError
  */
 export function planRevival(own: Holding, source: Holding): Plan {
-  for (const h of [own, source]) refuseDisk(h.directory, h.superblock.configuration);
+  for (const h of [own, source]) refuseDisk(h.directory, h.superblock.configuration, `vrfs serve --data ${h.directory}`);
   if (own.superblock.retired) {
     throw new RevivalRefusedError(`member ${own.memberId} in ${own.directory} has left the group for good`, 'revive the members that the group has; this machine joins it anew: vrfs serve --join, in an empty directory');
   }

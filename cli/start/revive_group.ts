@@ -130,15 +130,16 @@ function planGroup(root: string, cluster: Cluster, found: readonly MemberFound[]
 function waitsForItsFirstStart(root: string, found: readonly MemberFound[]): Revival | null {
   if (!found.every((m) => m.holding?.superblock.incarnation === 0)) return null;
   const first = found[0]?.holding;
-  if (first?.revivedFrom == null || first.checkpoint === null) throw new EnvironmentError(`the group in ${root} has never run, so nothing of it is lost`, `start it: vrfs start --data ${root}`);
+  if (first === null || first === undefined || first.revivedFrom === null || first.checkpoint === null) throw new EnvironmentError(`the group in ${root} has never run, so nothing of it is lost`, `start it: vrfs start --data ${root}`);
   return { lineage: first.revivedFrom, clusterId: first.clusterId, checkpoint: first.checkpoint, source: first.directory };
 }
 
 function fromNewest(root: string, clusterId: Buffer, found: readonly MemberFound[]): Revival {
   let newest: { readonly held: HeldCheckpoint; readonly directory: string } | null = null;
   for (const { holding } of found) {
-    const held = holding?.checkpoint;
-    if (held == null || holding === null || (newest !== null && held.id.op < newest.held.id.op)) continue;
+    if (holding === null || holding.checkpoint === null) continue;
+    const held = holding.checkpoint;
+    if (newest !== null && held.id.op < newest.held.id.op) continue;
     if (newest !== null && held.id.op === newest.held.id.op && held.id.root !== newest.held.id.root) {
       throw new EnvironmentError(`${newest.directory} and ${holding.directory} hold different states at op ${held.id.op} (roots ${shortRoot(newest.held.id.root)} and ${shortRoot(held.id.root)}): one of them has gone astray`,
         `find out which (the one whose root a third has is right, and the logs say root-differs), move the other's folder records away, and run the command again`);

@@ -15,6 +15,8 @@ import { Disk, type Founding, type Node } from './node.ts';
 import { TestClient } from './test_client.ts';
 
 const MEMORY = { durability: 'memory', replica: { checkpointOps: 5 } } as const;
+/** Of the group that was revived: with the seed of the old one a new client would have an old client's nonce, and be taken for it. */
+const REVIVED = { ...MEMORY, seed: 2 } as const;
 const CHECKPOINT: CheckpointId = { op: opNumber(40), root: sha256(Buffer.from('root')), entryHash: sha256(Buffer.from('entry')), view: view(2), time: 7_000_000 };
 const three = testConfiguration(3, 'memory');
 const AT: MembersAt = { configuration: three, epochStart: null };
@@ -118,7 +120,7 @@ describe('a group that was revived', () => {
     const { founding, checkpoint } = revivedFrom(old.node(1));
     expect(checkpoint.op).toBe(10);
     expect(checkpoint.view).toBeGreaterThan(0);
-    const cluster = new Cluster({ ...MEMORY, founding });
+    const cluster = new Cluster({ ...REVIVED, founding });
     const leader = cluster.untilServing();
     expect([leader.replica.view, leader.replica.log.base, leader.replica.commit, leader.replica.executed]).toEqual([checkpoint.view, 10, 10, 10]);
     const state = defined(old.node(1).disk.snapshots.at(-1), 'checkpoint').table;
@@ -139,7 +141,7 @@ describe('a group that was revived', () => {
 
   test('takes checkpoints, loses members and gets them back, as any other', () => {
     const { founding } = revivedFrom(lostGroup().cluster.node(1));
-    const cluster = new Cluster({ ...MEMORY, founding });
+    const cluster = new Cluster({ ...REVIVED, founding });
     const client = new TestClient(cluster).register();
     for (let round = 0; round < 9; round++) {
       client.write(`x${round}`);
@@ -152,7 +154,7 @@ describe('a group that was revived', () => {
 
   test('waits for a member that is revived late, and then has it with everything', () => {
     const { founding } = revivedFrom(lostGroup().cluster.node(1));
-    const cluster = new Cluster({ ...MEMORY, founding });
+    const cluster = new Cluster({ ...REVIVED, founding });
     cluster.node(2).crash();
     cluster.node(2).disk.superblock = founding.disk(memberId(3)).superblock;
     const client = new TestClient(cluster).register();
@@ -165,7 +167,7 @@ describe('a group that was revived', () => {
 
   test('dies with its last member, and says so, as any other', () => {
     const { founding } = revivedFrom(lostGroup().cluster.node(1));
-    const cluster = new Cluster({ ...MEMORY, founding });
+    const cluster = new Cluster({ ...REVIVED, founding });
     new TestClient(cluster).register().write('lost');
     for (const n of cluster.nodes) n.restart();
     cluster.run(10_000);
@@ -178,7 +180,7 @@ describe('a group that was revived', () => {
   test('answers what was executed before the checkpoint from the stored reply, and never twice', () => {
     const { cluster: old, client: before } = lostGroup();
     const { founding } = revivedFrom(old.node(1));
-    const cluster = new Cluster({ ...MEMORY, founding });
+    const cluster = new Cluster({ ...REVIVED, founding });
     const leader = cluster.untilServing();
     const stored = defined(replies(before).find((m) => m.op === 10), 'reply of op 10');
     const again = new TestClient(cluster);
@@ -197,7 +199,7 @@ describe('a group that was revived', () => {
   test('ends the sessions of the old one after their time-out', () => {
     const { cluster: old, client: before } = lostGroup();
     const { founding } = revivedFrom(old.node(1));
-    const cluster = new Cluster({ ...MEMORY, founding });
+    const cluster = new Cluster({ ...REVIVED, founding });
     expect(cluster.untilServing().replica.clients.session(before.session)).toBeDefined();
     cluster.until(() => cluster.nodes.every((n) => n.event('session-expired') !== undefined), 'the old session ends', 120_000);
     for (const n of cluster.nodes) expect(n.replica.clients.session(before.session)).toBeUndefined();
@@ -210,7 +212,7 @@ describe('a group that was revived', () => {
     const snapshot = defined(old.node(1).disk.snapshots.at(-1), 'checkpoint');
     snapshot.table.put(CONFIGURATION_KEY, encodeBeginning({ start: { ...start, op: opNumber(8) }, configuration: configuration(epoch(1), three.members, 'memory') }));
     const { founding } = revivedFrom(old.node(1));
-    const cluster = new Cluster({ ...MEMORY, founding });
+    const cluster = new Cluster({ ...REVIVED, founding });
     const client = new TestClient(cluster).register();
     expect(client.write('y').op).toBe(12);
     cluster.untilConverged();
@@ -218,25 +220,47 @@ describe('a group that was revived', () => {
   });
 });
 
+type Snapshots = Disk['snapshots'];
+
 describe('a first boot', () => {
-  test.each([
-    ['with another state than it was formatted with', (d: Disk) => { d.snapshots = d.snapshots.map((s) => ({ ...s, id: { ...s.id, op: opNumber(s.id.op + 1) } })); }],
-    ['with another root', (d: Disk) => { d.snapshots = d.snapshots.map((s) => ({ ...s, id: { ...s.id, root: ZERO_DIGEST } })); }],
-    ['with a log that continues elsewhere', (d: Disk) => { d.snapshots = d.snapshots.map((s) => ({ ...s, id: { ...s.id, entryHash: ZERO_DIGEST } })); }],
-    ['without a state', (d: Disk) => { d.transferring = true; }],
-    ['that is not the first', (d: Disk) => { d.superblock = { ...d.superblock, incarnation: 1 }; }],
-  ])('%s only recovers', (_what, change) => {
-    const { founding } = revivedFrom(lostGroup().cluster.node(1));
+  const one = (change: (id: CheckpointId) => Partial<CheckpointId>) => (d: Disk): void => {
+    d.snapshots = d.snapshots.map((s) => ({ ...s, id: { ...s.id, ...change(s.id) } }));
+  };
+
+  function withThird(change: (d: Disk, old: Snapshots) => void): Cluster {
+    const { cluster: old } = lostGroup();
+    const { founding } = revivedFrom(old.node(1));
     const disk = (id: MemberId): Disk => {
       const made = founding.disk(id);
-      if (id === 3) change(made);
+      if (id === 3) change(made, old.node(1).disk.snapshots);
       return made;
     };
-    const cluster = new Cluster({ ...MEMORY, founding: { ...founding, disk } });
+    return new Cluster({ ...REVIVED, founding: { ...founding, disk } });
+  }
+
+  test.each([
+    ['with an older state than it was formatted with', (d: Disk, old: Snapshots) => { d.snapshots = old.slice(0, 1); }],
+    ['without a state', (d: Disk) => { d.transferring = true; }],
+    ['that is not the first', (d: Disk) => { d.superblock = { ...d.superblock, incarnation: 1 }; }],
+  ])('%s recovers', (_what, change) => {
+    const cluster = withThird(change);
     expect(cluster.nodes.map((n) => n.replica.phase)).toEqual(['normal', 'normal', 'recovering']);
-    const client = new TestClient(cluster).register();
-    client.write('z');
+    new TestClient(cluster).register().write('z');
     cluster.untilConverged();
     expect(cluster.node(2).replica.executed).toBe(12);
+  });
+
+  test.each([
+    ['with a newer state than it was formatted with', one(({ op }) => ({ op: opNumber(op + 1) }))],
+    ['with another root', one(() => ({ root: ZERO_DIGEST }))],
+    ['with a log that continues elsewhere', one(() => ({ entryHash: ZERO_DIGEST }))],
+  ])('%s takes no part by itself', (_what, change) => {
+    const cluster = withThird(change);
+    expect(cluster.nodes.map((n) => n.replica.phase)).toEqual(['normal', 'normal', 'recovering']);
+    // There is no group that has such a state: what it would be told ends it (gone astray, another entry).
+    cluster.isolate(memberId(3));
+    new TestClient(cluster).register().write('z');
+    cluster.run(2000);
+    expect(cluster.nodes.map((n) => n.replica.phase)).toEqual(['normal', 'normal', 'recovering']);
   });
 });

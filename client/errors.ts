@@ -64,7 +64,7 @@ export function errorOf(failure: ClientFailure, unreachable: string | null): Vrf
     case 'closed': return new Closed(failure.reason, failure.mayHaveHappened);
     case 'timedOut':
       if (failure.mayHaveHappened) {
-        return new OutcomeUnknown(`${failure.reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.`);
+        return new OutcomeUnknown(`${failure.reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.${unreachable === null ? '' : ` Now ${unreachable}`}`);
       }
       if (unreachable !== null) return new NotReachable(unreachable);
       return new TimedOut(`${failure.reason}: the replicas that can be reached have no primary. A majority of the group has to run and reach each other (vrfs status).`);

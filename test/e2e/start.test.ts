@@ -184,10 +184,11 @@ describe('vrfs start', () => {
     const data = ['--data', './memory', '--no-mount'];
     const group = new Started(...data, '--durability', 'memory', '--port', String(port + 10), '--http-port', String(port + 110));
     await group.serves();
-    expect(group.output).toContain('everything is lost when all replicas stop');
+    expect(group.output).toContain('everything after the newest checkpoint is lost when all replicas stop');
     expect(await group.stop()).toBe(0);
     const again = new Started(...data);
     expect(await again.exited).toBe(5);
-    expect(again.output).toContain('what it held was in their memory and is gone');
+    expect(again.output).toContain('what it acknowledged after its newest checkpoint was in their memory and is gone');
+    expect(again.output).toContain(`vrfs revive --group ${join(directory, 'memory')} says which one that is and what is lost`);
   });
 });

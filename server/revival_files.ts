@@ -53,10 +53,13 @@ export async function replaceContents(directory: string, contents: NewContents, 
   await finishRevival(root, before);
 }
 
-/** Goes on with a revival that was decided; false: there is none. The caller holds the lock. */
+/** Goes on with a revival that was decided; false: there is none, and what an earlier one has left over is gone. The caller holds the lock. */
 export async function finishRevival(directory: string, before: BeforeStep): Promise<boolean> {
   const { root } = layout(directory);
-  if (!(await readdir(root)).includes(REVIVING_NAME)) return false;
+  if (!(await readdir(root)).includes(REVIVING_NAME)) {
+    await removeLeftovers(root);
+    return false;
+  }
   const reviving = join(root, REVIVING_NAME);
   const waiting = await readdir(reviving);
   if (waiting.includes(RECORDS_NAME)) {

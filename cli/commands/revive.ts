@@ -74,6 +74,7 @@ function memberProposal({ own, revival }: Plan, from: string | null): string {
     `  it holds: ${holdingText(own)}`,
     ...source,
     ...lineageText(own.revivedFrom).map((line) => `  ${line}`),
+    `While a majority of the members runs nothing is lost: start this one, and it recovers from them (vrfs serve --data ${own.directory}). Otherwise stop them all.`,
     'Another member may hold a newer checkpoint: run this command on each machine, and go on from the newest on all of them.',
     '',
     ...lossText(revival),

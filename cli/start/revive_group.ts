@@ -129,9 +129,11 @@ function planGroup(root: string, cluster: Cluster, found: readonly MemberFound[]
 /** It is revived and named already, and was not started since. Null: it has run. */
 function waitsForItsFirstStart(root: string, found: readonly MemberFound[]): Revival | null {
   if (!found.every((m) => m.holding?.superblock.incarnation === 0)) return null;
-  const first = found[0]?.holding;
-  if (first === null || first === undefined || first.revivedFrom === null || first.checkpoint === null) throw new EnvironmentError(`the group in ${root} has never run, so nothing of it is lost`, `start it: vrfs start --data ${root}`);
-  return { lineage: first.revivedFrom, clusterId: first.clusterId, checkpoint: first.checkpoint, source: first.directory };
+  for (const { holding } of found) {
+    if (holding === null || holding.revivedFrom === null || holding.checkpoint === null) continue;
+    return { lineage: holding.revivedFrom, clusterId: holding.clusterId, checkpoint: holding.checkpoint, source: holding.directory };
+  }
+  throw new EnvironmentError(`the group in ${root} has never run, so nothing of it is lost`, `start it: vrfs start --data ${root}`);
 }
 
 function fromNewest(root: string, clusterId: Buffer, found: readonly MemberFound[]): Revival {

@@ -6,8 +6,23 @@ import type { Revival } from '../server/revive.ts';
 import { sizeText } from './format.ts';
 
 /** As of when the state is. The state knows, but for the empty one of op 0. */
-export function asOf({ id, madeAt }: HeldCheckpoint): string {
-  return id.op === 0 ? `made ${new Date(madeAt).toISOString()} (time of the file; no operation is in it)` : `last operation ${new Date(id.time / 1000).toISOString()}`;
+export function asOf({ id, madeAt }: HeldCheckpoint, now = Date.now()): string {
+  if (id.op === 0) return `made ${timeText(madeAt, now)}, by the time of the file; no operation is in it`;
+  return `last operation ${timeText(id.time / 1000, now)}`;
+}
+
+function timeText(milliseconds: number, now: number): string {
+  return `${new Date(milliseconds).toISOString()} (${agoText(now - milliseconds)})`;
+}
+
+const UNITS = [['day', 86_400_000], ['hour', 3_600_000], ['minute', 60_000], ['second', 1000]] as const;
+
+/** In the largest unit that it has two of: "90 minutes ago". The clock may have been set back since. */
+export function agoText(milliseconds: number): string {
+  if (milliseconds < 0) return 'in the future, by the clock of this machine';
+  const [name, length] = UNITS.find(([, unit]) => milliseconds >= 2 * unit) ?? ['second', 1000];
+  const count = Math.floor(milliseconds / length);
+  return `${count} ${name}${count === 1 ? '' : 's'} ago`;
 }
 
 export function checkpointText(held: HeldCheckpoint): string {

@@ -223,7 +223,7 @@ export class VrfsClient {
   }
 
   #error(failure: ClientFailure): VrfsError {
-    return errorOf(failure, this.#unreachable());
+    return errorOf(failure, this.#unreachable(), this.configuration?.durability);
   }
 
   /** What is wrong with each server; null when one is connected. */

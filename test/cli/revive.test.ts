@@ -2,12 +2,15 @@
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { agoText, asOf } from '../../cli/revival_text.ts';
 import { openGroup } from '../../cli/start/group_directory.ts';
 import { proposeGroupRevival, reviveGroup } from '../../cli/start/revive_group.ts';
 import { FileSystem } from '../../client/file_system.ts';
 import { describeCluster, loadCluster } from '../../server/config.ts';
 import { inspect } from '../../server/data_directory.ts';
-import { holdingOf } from '../../server/holding.ts';
+import { ZERO_DIGEST } from '../../lib/hash.ts';
+import { opNumber, view } from '../../lib/ids.ts';
+import { holdingOf, type HeldCheckpoint } from '../../server/holding.ts';
 import { TestGroup } from '../server/group.ts';
 import { temporaryDirectory, until } from '../server/support.ts';
 import { vrfs, type CliResult } from './harness.ts';
@@ -58,7 +61,7 @@ describe('vrfs revive --group', () => {
     expect(said).toMatchObject({ exitCode: 1, stderr: '' });
     expect(said.stdout).toContain(`Nothing was changed. To go on from op ${newest}:`);
     expect(said.stdout).toContain(`${root} is group ${group.clusterId.toString('hex')}, durability memory, of which nothing runs`);
-    for (const id of [1, 2, 3]) expect(said.stdout).toMatch(new RegExp(`  member ${id}: op \\d+, root [0-9a-f]{64}, \\d+ records, .*, last operation 20\\d\\d-`));
+    for (const id of [1, 2, 3]) expect(said.stdout).toMatch(new RegExp(`  member ${id}: op \\d+, root [0-9a-f]{64}, \\d+ records, [^(]*, last operation 20\\d\\d-[^ ]*Z \\(\\d+ \\w+ ago\\)`));
     expect(said.stdout).toContain(`What is lost when the group goes on from op ${newest}:`);
     expect(said.stdout).toContain(`every operation that was acknowledged after op ${newest}. How many there were nobody knows`);
     expect(said.stdout).toContain('all sessions');
@@ -154,6 +157,21 @@ describe('vrfs revive --group', () => {
     const refused = await vrfs(['revive', '--group', fresh.directory, '--accept-loss']);
     expect(refused).toMatchObject({ exitCode: 5 });
     expect(refused.stderr).toMatch(/has never run, so nothing of it is lost\n {2}remedy: start it: vrfs start --data/);
+  });
+});
+
+describe('the age of a checkpoint', () => {
+  it.each([[0, '0 seconds ago'], [1999, '1 second ago'], [119_999, '119 seconds ago'], [120_000, '2 minutes ago'], [7_200_000, '2 hours ago'], [30 * 86_400_000, '30 days ago'], [-1, 'in the future, by the clock of this machine']])('of %d ms', (milliseconds, text) => {
+    expect(agoText(milliseconds)).toBe(text);
+  });
+
+  it('is that of its last operation; of the empty one, that of the file', () => {
+    const now = Date.UTC(2026, 0, 2);
+    const held = (op: number): HeldCheckpoint => ({
+      id: { op: opNumber(op), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(0), time: (now - 3_600_000) * 1000 }, at: { configuration: group.configuration, epochStart: null }, records: 1, bytes: 1, madeAt: now - 86_400_000,
+    });
+    expect(asOf(held(7), now)).toBe('last operation 2026-01-01T23:00:00.000Z (60 minutes ago)');
+    expect(asOf(held(0), now)).toBe('made 2026-01-01T00:00:00.000Z (24 hours ago), by the time of the file; no operation is in it');
   });
 });
 

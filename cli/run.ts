@@ -8,6 +8,7 @@ import { membersCommands } from './commands/members.ts';
 import { mountCommands } from './commands/mounts.ts';
 import { namespaceCommands } from './commands/namespace.ts';
 import { replicaCommands } from './commands/replica.ts';
+import { reviveCommand } from './commands/revive.ts';
 import { startCommand } from './commands/start.ts';
 import { EXIT_CODES_HELP, type ExitCode } from './exit_codes.ts';
 import { failureOf, type Failure } from './failure.ts';
@@ -26,6 +27,7 @@ export function buildProgram(io: Io): Command {
   });
   startCommand(program, io);
   replicaCommands(program, io);
+  reviveCommand(program, io);
   mountCommands(program, io);
   groupCommands(program, io);
   membersCommands(program, io);

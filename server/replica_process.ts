@@ -188,7 +188,7 @@ export class ReplicaProcess implements RunningReplica {
     const s = this.#replicaStatus();
     if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
     if (s.status === 'recovering' && s.configuration.durability === 'memory' && this.#sink.counts.has('group-cannot-recover')) {
-      return { ok: false, reason: 'so many replicas of this group with durability memory have stopped at once that what it held is gone. Make a new group: vrfs new-cluster, vrfs format and vrfs serve in new directories (with durability disk a group outlives this)' };
+      return { ok: false, reason: `so many replicas of this group with durability memory have stopped at once that what it acknowledged after its newest checkpoint is gone. To go on from there stop all of them, and see on each machine what it still holds: vrfs revive --data ${this.#started.boot.data.root} (with durability disk a group outlives this)` };
     }
     if (s.status === 'joining') return { ok: false, reason: `this node is no member of the group yet: vrfs members add ${this.addresses.address}` };
     if (s.status === 'retired') return { ok: false, reason: 'this member has left the group; it ends when the others have all that it had' };

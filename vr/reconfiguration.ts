@@ -13,14 +13,13 @@
 import { assert, defined } from '../lib/assert.ts';
 import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
 import { epoch as epochOf, laterOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
-import { systemKey, SystemKind } from '../lib/system_keys.ts';
 import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, tolerated, voters, type Configuration, type Member } from './configuration.ts';
+import { CONFIGURATION_KEY, decodeBeginning, encodeBeginning, type Beginning } from './configuration_record.ts';
 import type { Entry } from './entry.ts';
 import { promotion, refusal, type Readiness } from './membership.ts';
 import type { CheckEpoch, ClientRequest, EpochStarted, Reconfigure, RefusedCode, ReplicaMessage, StartEpoch } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 import type { Replica } from './replica.ts';
-import { decodeEpochStart, encodeEpochStart, type EpochStart } from './superblock.ts';
 import { Backoff } from './timeouts.ts';
 
 /** The body of a Reconfiguration: self-contained, so that it can be executed by who missed the epochs before. */
@@ -41,14 +40,6 @@ export function decodeReconfigurationBody(bytes: Buffer): Decoded<Reconfiguratio
   return decodeAll(bytes, (r) => ({ previous: decodeConfiguration(r), next: decodeConfiguration(r), held: opNumber(r.u48()) }));
 }
 
-/** An epoch that has begun. */
-interface Beginning {
-  readonly start: EpochStart;
-  readonly configuration: Configuration;
-}
-
-/** In the application's table, so that who takes over a checkpoint knows whose group it is. */
-const RECORD_KEY = systemKey(SystemKind.configuration, Buffer.alloc(0));
 /** Requests that wait for the new epoch to begin here. */
 const MAX_HELD = 10_000;
 /** A member that has acknowledged all but so many entries has caught up. */
@@ -191,7 +182,7 @@ export class Reconfiguration {
 
   /** A committed Reconfiguration becomes part of the state. */
   record(entry: Entry): void {
-    this.#r.ports.checkpoints.table.put(RECORD_KEY, encodeBeginning(beginningOf(entry)));
+    this.#r.ports.checkpoints.table.put(CONFIGURATION_KEY, encodeBeginning(beginningOf(entry)));
   }
 
   /** It has been executed. */
@@ -201,9 +192,9 @@ export class Reconfiguration {
 
   /** The table is at another state than before: its group may be of a later epoch than is known here. True: it is. */
   onStateLoaded(): boolean {
-    const bytes = this.#r.isWitness ? undefined : this.#r.ports.checkpoints.table.get(RECORD_KEY);
+    const bytes = this.#r.isWitness ? undefined : this.#r.ports.checkpoints.table.get(CONFIGURATION_KEY);
     if (bytes === undefined) return false;
-    const record = decodeAll(bytes, (reader) => ({ start: decodeEpochStart(reader), configuration: decodeConfiguration(reader) }));
+    const record = decodeBeginning(bytes);
     assert(record.ok, 'the record of the configuration is ours');
     return this.#learn(record.value);
   }
@@ -507,11 +498,4 @@ function beginningOf(entry: Entry): Beginning {
   assert(body.ok, 'a reconfiguration was made by a primary');
   const { previous, next, held } = body.value;
   return { start: { op: entry.op, entryHash: entry.hash, view: firstView(previous, next, entry.view), previous, held }, configuration: next };
-}
-
-function encodeBeginning(b: Beginning): Buffer {
-  const w = new Writer();
-  encodeEpochStart(w, b.start);
-  encodeConfiguration(w, b.configuration);
-  return w.finish();
 }

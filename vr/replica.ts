@@ -381,9 +381,22 @@ export class Replica implements ReplicaEvents {
 /** Whether what was found on disk is a whole log and a whole state: only then a replica goes on without Recovery. */
 function isUsable(superblock: BootState['superblock'], log: BootState['log'], state: CheckpointId | null): boolean {
   if (state === null) return false;
-  // The first boot after formatting: nothing was ever said or promised. The only way into a memory-mode group without Recovery.
-  if (superblock.incarnation === 0) return state.op === 0 && log.entries.length === 0;
+  if (superblock.incarnation === 0) return isAsFormatted(superblock.checkpoint, log, state);
   return superblock.configuration.durability === 'disk' && log.intact && log.base <= state.op;
+}
+
+/**
+ * The first boot of a directory, and the only way into a memory-mode group without Recovery: nothing was ever said, promised or acknowledged
+ * from it (the incarnation is durable before anything is), so it has nothing to remember but what it was formatted with.
+ *
+ * That is the checkpoint in its superblock: of op 0, or, of a group that was revived, of some op N (revival.ts). Every member of the group
+ * was formatted with the same one, because the group's id is made of it. So all begin with one state, one empty log behind N and N as their
+ * commit-number, in one view: the initial state of VRR with the op-numbers shifted by N. Whatever else is found here (another state, a log
+ * that begins elsewhere or has entries already) is not that initial state, and such a replica may only recover.
+ */
+function isAsFormatted(formatted: CheckpointId, log: BootState['log'], state: CheckpointId): boolean {
+  const same = state.op === formatted.op && state.root === formatted.root && state.entryHash === formatted.entryHash && state.view === formatted.view && state.time === formatted.time;
+  return same && log.entries.length === 0 && log.base === formatted.op && log.baseHash === formatted.entryHash;
 }
 
 /** Whether the log holds the entry at which the state is. */

@@ -9,6 +9,7 @@ import { parseQuery } from './bytes_text.ts';
 import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
 import { Gateway, routedUrl } from './gateway.ts';
 import { HttpMetrics } from './metrics.ts';
+import { opToken } from './op_token.ts';
 import { registerOpenApi } from './openapi.ts';
 import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog } from './ports.ts';
 import { readRoutes } from './read_routes.ts';
@@ -78,12 +79,12 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
   });
 
   await registerOpenApi(app, running.status().version);
-  const gatewayOf = (request: FastifyRequest): Gateway => new Gateway(client, request);
+  const gatewayOf = (request: FastifyRequest): Gateway => new Gateway(client, running.clusterId, request);
   // Each group of routes has its own idea of a body, hence its own scope.
   const files = (routes: (scope: FastifyInstance) => void): void => {
     app.register((scope, _options, done) => {
       scope.addHook('onSend', (_request, reply, payload, sent) => {
-        reply.header('x-vrfs-op', client.lastOp);
+        reply.header('x-vrfs-op', opToken(client.lastOp, running.clusterId));
         sent(null, payload);
       });
       routes(scope);

@@ -191,12 +191,25 @@ describe('vrfs start', () => {
 
   it('says that a group in memory does not outlive its processes', async () => {
     const data = ['--data', './memory', '--no-mount'];
-    const group = new Started(...data, '--durability', 'memory', '--port', String(port + 10), '--http-port', String(port + 110));
+    const group = new Started(...data, '--durability', 'memory', '--checkpoint-ops', '10', '--port', String(port + 10), '--http-port', String(port + 110));
     await group.serves();
-    expect(group.output).toContain('everything is lost when all replicas stop');
+    expect(group.output).toContain('everything after the newest checkpoint is lost when all replicas stop');
+    expect(vrfs('mkdir', ...Array.from({ length: 25 }, (_, i) => `/d${i}`), '--server', `127.0.0.1:${port + 10}`)).toMatchObject({ status: 0 });
+    const checkpointOp = (): number => (JSON.parse(vrfs('status', '--json', '--server', `127.0.0.1:${port + 10}`).stdout) as { status: { checkpoint: { op: number } } }[])[0]?.status.checkpoint.op ?? 0;
+    await until(() => checkpointOp() > 0, 30_000, () => 'a checkpoint');
     expect(await group.stop()).toBe(0);
     const again = new Started(...data);
     expect(await again.exited).toBe(5);
-    expect(again.output).toContain('what it held was in their memory and is gone');
+    expect(again.output).toContain('what it acknowledged after its newest checkpoint was in their memory and is gone');
+    expect(again.output).toContain(`vrfs revive --group ${join(directory, 'memory')} says which one that is and what is lost`);
+
+    const servers = ['--server', `127.0.0.1:${port + 10}`];
+    expect(vrfs('revive', '--group', 'memory')).toMatchObject({ status: 1, stdout: expect.stringMatching(/What is lost when the group goes on from op \d+:\n/) as string });
+    expect(vrfs('revive', '--group', 'memory', '--accept-loss')).toMatchObject({ status: 0, stdout: expect.stringContaining('is revived: it is group') as string });
+    const revived = new Started(...data);
+    await revived.serves();
+    expect(vrfs('ls', '/', ...servers).stdout).toContain('d1\n');
+    expect(vrfs('mkdir', '/after', ...servers)).toMatchObject({ status: 0 });
+    expect(await revived.stop()).toBe(0);
   });
 });

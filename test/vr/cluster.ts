@@ -17,7 +17,7 @@ import type { Envelope, Message, ReplicaMessage } from '../../vr/messages.ts';
 import type { ConnectionId } from '../../vr/ports.ts';
 import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions } from '../../vr/replica_types.ts';
 import { testConfiguration } from './group.ts';
-import { Node } from './node.ts';
+import { Node, type Founding } from './node.ts';
 
 export interface Packet {
   readonly from: MemberId;
@@ -43,10 +43,13 @@ export interface ClusterOptions {
   readonly durability?: Durability;
   readonly seed?: number;
   readonly replica?: Partial<ReplicaOptions>;
+  /** Instead of members of a new group. */
+  readonly founding?: Founding;
 }
 
 export class Cluster {
   readonly configuration: Configuration;
+  readonly founding: Founding | null;
   readonly options: ReplicaOptions;
   readonly nodes: Node[];
   readonly replies: ClientReply[] = [];
@@ -62,7 +65,8 @@ export class Cluster {
   #queue: Packet[] = [];
 
   constructor(options: ClusterOptions = {}) {
-    this.configuration = testConfiguration(options.members ?? 3, options.durability, options.witnesses);
+    this.founding = options.founding ?? null;
+    this.configuration = options.founding?.configuration ?? testConfiguration(options.members ?? 3, options.durability, options.witnesses);
     this.options = { ...DEFAULT_REPLICA_OPTIONS, retainEntries: 0, ...options.replica };
     this.random = new Prng(options.seed ?? 1);
     this.nodes = this.configuration.members.map((m) => new Node(this, m.id));

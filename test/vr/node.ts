@@ -4,6 +4,7 @@ import { sha256, ZERO_DIGEST } from '../../lib/hash.ts';
 import { opNumber, view, type Digest, type MemberId, type OpNumber, type View } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { systemKey, SystemKind } from '../../lib/system_keys.ts';
+import type { Configuration } from '../../vr/configuration.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { Envelope } from '../../vr/messages.ts';
 import type { CheckpointPort, Journal, JournalRecord, Ports, StateMachine, SuperblockStore } from '../../vr/ports.ts';
@@ -33,7 +34,13 @@ export class TestTable extends MemoryTable {
 
 interface StoredSnapshot { readonly id: CheckpointId; readonly table: TestTable }
 
-class Disk {
+/** Where a group begins that is not a new one: at a checkpoint of another. */
+export interface Founding {
+  readonly configuration: Configuration;
+  disk(id: MemberId): Disk;
+}
+
+export class Disk {
   superblock: Superblock;
   base: OpNumber = opNumber(0);
   baseHash: Digest = ZERO_DIGEST;
@@ -149,7 +156,7 @@ export class Node {
   constructor(cluster: Cluster, id: MemberId) {
     this.cluster = cluster;
     this.id = id;
-    this.disk = new Disk(freshSuperblock(cluster.configuration, id));
+    this.disk = cluster.founding?.disk(id) ?? new Disk(freshSuperblock(cluster.configuration, id));
     this.application = new AppendOnly(this);
   }
 
@@ -181,7 +188,7 @@ export class Node {
     const { base, baseHash, logView } = disk;
     const lost = this.memoryMode && disk.superblock.incarnation > 0;
     const log = this.memoryMode
-      ? { base: opNumber(0), baseHash: ZERO_DIGEST, entries: [], logView: view(0), intact: !lost }
+      ? { base: newest.id.op, baseHash: newest.id.entryHash, entries: [], logView: view(0), intact: !lost }
       : { base, baseHash, entries: [...disk.entries], logView, intact: !disk.damaged };
     this.#replica = new Replica(this.#ports(), this.cluster.options, { superblock: disk.superblock, log, state: disk.transferring ? null : newest.id });
   }

@@ -124,12 +124,26 @@ describe('consistency', () => {
     expect(api.client.reads.at(-1)).toEqual({ consistency: 'linearizable' });
     const causal = await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': '17' } });
     expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', minOp: 17 });
-    expect(causal.headers['x-vrfs-op']).toBe('1');
+    const token = String(causal.headers['x-vrfs-op']);
+    expect(token).toBe('1@0011223344556677');
+    await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': token } });
+    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', minOp: 1 });
     await api.request('GET', '/v1/fs/f?consistency=causal');
     expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal' });
     expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=eventual')).detail).toContain('linearizable, causal');
     expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': 'newest' } })).detail).toContain('X-Vrfs-Op');
     expect(problemOf(await api.request('PUT', '/v1/fs/f?consistency=causal', { payload: 'x' })).status).toBe(400);
+  });
+
+  test('what was seen in another group, as before a revival, is refused and not taken for something of this one', async () => {
+    await api.request('PUT', '/v1/fs/f', { payload: 'x' });
+    const answer = await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': '1@ffeeddccbbaa9988' } });
+    expect(problemOf(answer)).toMatchObject({ status: 409, type: 'urn:vrfs:problem:other-group' });
+    expect(problemOf(answer).detail).toContain('1@ffeeddccbbaa9988 is of group ffeeddccbbaa9988..., and this replica belongs to group 00112233445566778899aabbccddeeff');
+    expect(api.client.reads).toEqual([]);
+    for (const bad of ['1@', '@0011223344556677', '1@0011', '1@00112233445566zz']) {
+      expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': bad } })).status).toBe(400);
+    }
   });
 });
 

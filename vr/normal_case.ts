@@ -288,8 +288,7 @@ export class NormalCase {
     let taken = 0;
     for (const g of this.#gathered) {
       if (taken === r.options.batchEntries || bytes >= r.options.batchBytes) break;
-      // Row 19: never back, whatever the clock says and whoever was primary before.
-      time = Math.max(wall, time + 1);
+      time = this.timeAfter(time, wall);
       const entry = makeEntry({ ...g, epoch: r.configuration.epoch, view: r.view, op: opNumber(r.log.head + 1), time }, r.log.headHash);
       r.log.append(entry);
       entries.push(entry);
@@ -302,6 +301,11 @@ export class NormalCase {
     r.persistence.append(entries);
     this.#sentAt = r.now;
     r.broadcast({ type: 'prepare', view: r.view, commit: r.commit, round: r.reads.roundForPrepare(), after, parent, entries });
+  }
+
+  /** Row 19: the time of the entry behind one of time `last`: never back, whatever the clock says and whoever was primary before. */
+  timeAfter(last: number, wall: number): number {
+    return Math.max(wall, last + 1);
   }
 
   onPrepareOk(from: MemberId, m: PrepareOk): void {

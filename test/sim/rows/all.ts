@@ -11,8 +11,16 @@ import { logCollection } from './row_09_log_collection.ts';
 import { nonces } from './row_10_nonces.ts';
 import { recoveringVoter } from './row_11_recovering_voter.ts';
 import { wholeGroup } from './row_12_everybody.ts';
+import { silentBackup } from './row_13_silent_backup.ts';
+import { preparedTable } from './row_14_prepared_table.ts';
+import { restoredTable } from './row_15_restored_table.ts';
+import { lostVotes } from './row_16_lost_votes.ts';
+import { foreignCommit } from './row_17_foreign_commit.ts';
+import { leases } from './row_18_leases.ts';
+import { times } from './row_19_time.ts';
 import type { Row } from './row.ts';
 
 export const ROWS: readonly Row[] = [
   amnesia, truncationOnTransfer, checkpointAdoption, shortSuffixes, logViewOverRestart, atomicInstall, restartedPrimary, recoverySuffix, logCollection, nonces, recoveringVoter, wholeGroup,
+  silentBackup, preparedTable, restoredTable, lostVotes, foreignCommit, leases, times,
 ];

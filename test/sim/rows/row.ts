@@ -31,9 +31,6 @@ export interface Seeds {
   /** Default true. */
   readonly fixedMembers?: boolean;
   readonly adjustProfile?: (profile: Profile) => Profile;
-  /** For the test of every change: the mutant has to be found from this seed on, within so many. */
-  readonly from: number;
-  readonly within: number;
 }
 
 export interface Mutant {
@@ -43,7 +40,7 @@ export interface Mutant {
   /** What the scenario breaks: invariants, or EXPECTATION. */
   readonly killedBy: readonly string[];
   readonly seeds: Seeds;
-  /** Invariants, one of which is what a seed has to find. */
+  /** Invariants: a seed that finds one of them has killed the mutant. */
   readonly foundBy: readonly string[];
 }
 

@@ -143,19 +143,19 @@ export const amnesia: Row = {
   mutants: [
     {
       name: 'recovers in any view, and hears former lives: the paper to the letter', breakage: { Replica: AsThePaper }, scenario: PUBLISHED, killedBy: ['committed ops survive'],
-      seeds: { replicas: 3, durability: 'memory', adjustProfile: restless, from: 1, within: 100 }, foundBy: LOSS,
+      seeds: { replicas: 3, durability: 'memory', adjustProfile: restless }, foundBy: LOSS,
     },
     {
       name: 'recovers below the view that it spoke for', breakage: { Replica: altered(forgetsItsFloor) }, scenario: FIVE, killedBy: ['committed ops survive'],
-      seeds: { replicas: 5, durability: 'memory', adjustProfile: restless, from: 1, within: 100 }, foundBy: LOSS,
+      seeds: { replicas: 5, durability: 'memory', adjustProfile: restless }, foundBy: LOSS,
     },
     {
       name: 'promises before persisting', breakage: { wrapPorts: promisesBeforePersisting, checkOrderOfEffects: false }, scenario: SLOW_SUPERBLOCK, killedBy: ['committed ops survive'],
-      seeds: { replicas: 5, durability: 'memory', adjustProfile: restless, from: 1, within: 100 }, foundBy: [...LOSS, 'order of effects'],
+      seeds: { replicas: 5, durability: 'memory', adjustProfile: restless }, foundBy: [...LOSS, 'order of effects'],
     },
     {
       name: 'a group does not pass the floor of who recovers', breakage: { Replica: altered((r) => { r.viewChange.passFloor = () => undefined; }) }, scenario: FIVE, killedBy: [EXPECTATION],
-      seeds: { replicas: 3, durability: 'memory', adjustProfile: restless, from: 1, within: 100 }, foundBy: STALL,
+      seeds: { replicas: 3, durability: 'memory', adjustProfile: restless }, foundBy: STALL,
     },
   ],
 };

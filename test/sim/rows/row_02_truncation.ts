@@ -68,6 +68,6 @@ export const truncationOnTransfer: Row = {
   scenarios: [TRUNCATION],
   mutants: [{
     name: 'truncates on state transfer', breakage: { Replica: TruncatesOnStateTransfer, checkOrderOfEffects: false }, scenario: TRUNCATION, killedBy: ['a replica stops itself'],
-    seeds: { replicas: 5, durability: 'disk', adjustProfile: restless, from: 1, within: 100 }, foundBy: [...LOSS, 'liveness', 'durable promises stand'],
+    seeds: { replicas: 5, durability: 'disk', adjustProfile: restless }, foundBy: [...LOSS, 'liveness', 'durable promises stand'],
   }],
 };

@@ -48,6 +48,6 @@ export const recoverySuffix: Row = {
   scenarios: [TAIL],
   mutants: [{
     name: 'recovers behind the tail that it found', breakage: { Replica: altered(recoversBehindItsTail) }, scenario: TAIL, killedBy: ['one chain'],
-    seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...restless(p), damage: 0.5 }), from: 1, within: 50 }, foundBy: LOSS,
+    seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...restless(p), damage: 0.5 }) }, foundBy: LOSS,
   }],
 };

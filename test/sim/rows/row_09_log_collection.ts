@@ -55,7 +55,7 @@ export const logCollection: Row = {
         const answer = r.catchUp.onGetState.bind(r.catchUp);
         r.catchUp.onGetState = (from, m) => { if (m.after >= r.log.base) answer(from, m); };
       }) },
-      scenario: COLLECTED, killedBy: [EXPECTATION], seeds: { from: 1, within: 50 }, foundBy: STALL,
+      scenario: COLLECTED, killedBy: [EXPECTATION], seeds: {}, foundBy: STALL,
     },
     {
       name: 'repairs others only while it is normal',
@@ -64,14 +64,14 @@ export const logCollection: Row = {
         r.catchUp.onGetState = (from, m) => { if (r.phase === 'normal') answer(from, m); };
       }) },
       scenario: WITNESS, killedBy: [EXPECTATION],
-      seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...restless(p), witnesses: 1, replica: { ...restless(p).replica, claimBytes: 0 } }), from: 1, within: 100 }, foundBy: STALL,
+      seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...restless(p), witnesses: 1, replica: { ...restless(p).replica, claimBytes: 0 } }) }, foundBy: STALL,
     },
     {
       name: 'leads with what it has when the rest is gone',
       breakage: { Replica: altered((r) => {
         r.viewChange.yieldView = () => { r.viewChange.install({ view: r.view, keep: r.log.head, entries: [], commit: r.commit }); };
       }) },
-      scenario: YIELDS, killedBy: ['committed ops survive'], seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...restless(p), replica: { ...p.replica, ...SHORT_LOG, viewChangeMs: 200 } }), from: 1, within: 50 }, foundBy: LOSS,
+      scenario: YIELDS, killedBy: ['committed ops survive'], seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...restless(p), replica: { ...p.replica, ...SHORT_LOG, viewChangeMs: 200 } }) }, foundBy: LOSS,
     },
   ],
 };

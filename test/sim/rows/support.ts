@@ -33,3 +33,8 @@ export function restless(profile: Profile): Profile {
     replica: { ...profile.replica, viewChangeMs: 200, checkpointOps: 1000 },
   };
 }
+
+/** A world in which replicas live long, and are often cut off: what they have in memory goes with them from view to view. */
+export function splitting(profile: Profile): Profile {
+  return { ...restless(profile), network: { ...profile.network, loss: 0, latencyMs: 1, jitterMs: 2 }, faultDurationMs: 600, weights: [['isolate', 6], ['partition', 6], ['oneWay', 2]] };
+}

@@ -18,9 +18,12 @@ import { lostVotes } from './row_16_lost_votes.ts';
 import { foreignCommit } from './row_17_foreign_commit.ts';
 import { leases } from './row_18_leases.ts';
 import { times } from './row_19_time.ts';
+import { epochs } from './row_20_epochs.ts';
+import { witnesses } from './row_21_witnesses.ts';
+import { liveness } from './row_22_liveness.ts';
 import type { Row } from './row.ts';
 
 export const ROWS: readonly Row[] = [
   amnesia, truncationOnTransfer, checkpointAdoption, shortSuffixes, logViewOverRestart, atomicInstall, restartedPrimary, recoverySuffix, logCollection, nonces, recoveringVoter, wholeGroup,
-  silentBackup, preparedTable, restoredTable, lostVotes, foreignCommit, leases, times,
+  silentBackup, preparedTable, restoredTable, lostVotes, foreignCommit, leases, times, epochs, witnesses, liveness,
 ];

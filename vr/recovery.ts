@@ -24,7 +24,7 @@ export class Recovery {
   }
 
   /** Views below this were spoken for: the recovery must not end in one. */
-  #floor(): View {
+  floor(): View {
     const { view, promisedView } = this.#r.persistence.superblock;
     return viewOf(Math.max(view, promisedView, this.#r.logView));
   }
@@ -35,8 +35,8 @@ export class Recovery {
     this.#nonce = r.ports.random.bytes(16);
     this.#responses.clear();
     if (!this.#resend.running) this.#resend.start(r.now);
-    r.event('recovering', { checkpoint: r.executed, floor: this.#floor() });
-    r.broadcast({ type: 'recovery', nonce: this.#nonce, checkpoint: r.executed, floor: this.#floor() });
+    r.event('recovering', { checkpoint: r.executed, floor: this.floor() });
+    r.broadcast({ type: 'recovery', nonce: this.#nonce, checkpoint: r.executed, floor: this.floor() });
   }
 
   forget(member: MemberId): void {
@@ -83,7 +83,7 @@ export class Recovery {
     for (const response of this.#responses.values()) if (response.view > newest) newest = response.view;
     const primary = primaryOf(r.configuration, newest).id;
     const answer = this.#responses.get(primary);
-    if (newest < this.#floor() || answer?.view !== newest || answer.state === null) return;
+    if (newest < this.floor() || answer?.view !== newest || answer.state === null) return;
     if (!r.execution.ready) {
       r.handOver.fetch(answer.state.checkpoint);
       return;

@@ -147,10 +147,14 @@ export class Replica implements ReplicaEvents {
     // What came in a state or was filled in may be of a later view, which this log is not: nothing is acknowledged before that view is known.
     else if (headView > this.logView && headView > promisedView) this.viewChange.follow(headView);
     else if (promisedView > this.logView) this.viewChange.resume(promisedView);
-    // Row 7: a restarted primary would use its view's op-numbers again. The first boot of all has used none.
-    else if (incarnation > 1 && primaryOf(this.configuration, this.logView).id === this.self) this.viewChange.leaveFor(this.logView + 1);
+    else if (this.mayHaveUsedItsView()) this.viewChange.leaveFor(this.logView + 1);
     else if (!continues) this.viewChange.follow(this.logView);
     else this.normal.enter();
+  }
+
+  /** Row 7: a restarted primary would use its view's op-numbers again. The first boot of all has used none. */
+  mayHaveUsedItsView(): boolean {
+    return this.persistence.superblock.incarnation > 1 && primaryOf(this.configuration, this.logView).id === this.self;
   }
 
   /** From here on in this epoch, whose first view is `first`, with all that came before it. */

@@ -4,6 +4,7 @@
  * being reclaimed.
  */
 import { Writer } from '../lib/bytes.ts';
+import type { OpNumber } from '../lib/ids.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { PAGE } from './hashes.ts';
 import { decodeInner, innerId, nodeId, type InnerNode } from './inner_node.ts';
@@ -49,6 +50,14 @@ export interface DonorStatus {
   readonly bytesSent: number;
 }
 
+/** A checkpoint that stays as it is until it is released, once. */
+export interface PinnedCheckpoint {
+  readonly info: CheckpointInfo;
+  readonly top: Top;
+  readonly snapshot: StoreSnapshot;
+  release(): Promise<void>;
+}
+
 interface Served {
   readonly info: CheckpointInfo;
   readonly top: Top;
@@ -80,6 +89,24 @@ export class Donor {
   /** The snapshot of the newest checkpoint; null when none is served. */
   get newest(): StoreSnapshot | null {
     return this.#served.at(-1)?.snapshot ?? null;
+  }
+
+  /**
+   * Holds a checkpoint that is served, so that it can be read until it is released; null: it is not served (any more).
+   * Without an op-number the newest.
+   */
+  pin(op?: OpNumber): PinnedCheckpoint | null {
+    const served = op === undefined ? this.#served.at(-1) : this.#served.findLast(({ info }) => info.op === op);
+    if (served === undefined) return null;
+    served.usedAt = performance.now();
+    served.users++;
+    const { info, top, snapshot } = served;
+    return { info, top, snapshot, release: () => this.#release(served) };
+  }
+
+  async #release(served: Served): Promise<void> {
+    served.users--;
+    if (served.retired && served.users === 0) await served.snapshot.close();
   }
 
   /** Serves a checkpoint from now on; the donor closes the snapshot. */
@@ -139,8 +166,7 @@ export class Donor {
     try {
       return await this.#nodes(served, request);
     } finally {
-      served.users--;
-      if (served.retired && served.users === 0) await served.snapshot.close();
+      await this.#release(served);
     }
   }
 

@@ -8,6 +8,7 @@ import { membersCommands } from './commands/members.ts';
 import { mountCommands } from './commands/mounts.ts';
 import { namespaceCommands } from './commands/namespace.ts';
 import { replicaCommands } from './commands/replica.ts';
+import { scrubCommand } from './commands/scrub.ts';
 import { startCommand } from './commands/start.ts';
 import { EXIT_CODES_HELP, type ExitCode } from './exit_codes.ts';
 import { failureOf, type Failure } from './failure.ts';
@@ -29,6 +30,7 @@ export function buildProgram(io: Io): Command {
   mountCommands(program, io);
   groupCommands(program, io);
   membersCommands(program, io);
+  scrubCommand(program, io);
   namespaceCommands(program, io);
   contentCommands(program, io);
   attributeCommands(program, io);

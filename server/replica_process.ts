@@ -31,6 +31,7 @@ import { PeerLinks } from './peer_links.ts';
 import { PeerPins } from './peer_pins.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
+import { Scrubber } from './scrubber.ts';
 import type { AttachHttp, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
 import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
@@ -72,6 +73,7 @@ export class ReplicaProcess implements RunningReplica {
   readonly stopped: Promise<void>;
   readonly #turn = new Turn(() => { this.#endTurn(); });
   readonly #sink: CountingSink;
+  readonly #scrubber: Scrubber;
   #settleStopped: () => void = () => undefined;
   #halted = false;
   #stopping: Promise<void> | null = null;
@@ -94,6 +96,7 @@ export class ReplicaProcess implements RunningReplica {
     this.#options = options;
     this.stopped = new Promise((resolve) => { this.#settleStopped = resolve; });
     this.#sink = eventSink(log);
+    this.#scrubber = new Scrubber({ rate: config.scrubRate, intervalMs: config.scrubIntervalMs, log, onDamage: (damage) => { this.#repairLater(damage, 'was found damaged on this disk by a scrub'); } });
   }
 
   async start(): Promise<void> {
@@ -122,6 +125,7 @@ export class ReplicaProcess implements RunningReplica {
     }
     this.#tick = setInterval(() => { this.#onTick(); }, TICK_MS);
     parts.peers.start();
+    this.#scrubber.attach(parts.store);
   }
 
   async #boot(): Promise<Boot> {
@@ -175,6 +179,7 @@ export class ReplicaProcess implements RunningReplica {
         records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
         takes: s.takes, lastTakeMs: s.lastTakeMs, damages: this.#damages, lastDamage: this.#lastDamage,
       },
+      scrub: this.#scrubber.status(),
       journal: journal.status(),
       links: peers.status(),
       clientConnections: clients.size,
@@ -205,9 +210,13 @@ export class ReplicaProcess implements RunningReplica {
     try {
       return await this.#started.store.serve(request);
     } catch (error) {
-      if (error instanceof StoreDamageError) this.#repairLater(error);
+      if (error instanceof StoreDamageError) this.#repairLater(error, 'that a peer asked for is damaged on this disk');
       throw error;
     }
+  }
+
+  scrub(rate?: number): number {
+    return this.#scrubber.ask(rate);
   }
 
   eventCounts(): ReadonlyMap<string, number> {
@@ -418,6 +427,7 @@ export class ReplicaProcess implements RunningReplica {
     this.#endTurn();
     // What was promised to the others is on disk or goes there; nothing new is taken in from here on.
     this.#halted = true;
+    await this.#scrubber.detach();
     await closeParts(parts);
     this.#log.info('replica stopped');
     this.#settleStopped();
@@ -441,12 +451,12 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   /**
-   * Found for a peer that fetches: nothing here depends on it now, and the peer has other donors. It may take no part yet,
-   * and two such may be more than the group can do without; those that do take part tell of their checkpoints now and then.
+   * Found for a peer that fetches, which has other donors, or by a scrub: nothing here depends on it now. The peer takes no
+   * part yet, and two such may be more than the group can do without; those that do take part tell of their checkpoints now and then.
    */
-  #repairLater(damage: StoreDamageError): void {
+  #repairLater(damage: StoreDamageError, how: string): void {
     if (this.#deferred !== null || this.#repairing !== null || this.#halted) return;
-    this.#log.error({ damage: damage.message }, `a part of the state that a peer asked for is damaged on this disk: ${damage.message}. The peer asks another; this replica is repaired when all the others take part`);
+    this.#log.error({ damage: damage.message }, `a part of the state ${how}: ${damage.message}. This replica goes on, and is repaired when all the others take part`);
     // A witness has no checkpoint to tell of, and none to lose.
     const others = this.configuration().members.filter((m) => m.id !== this.memberId && m.role !== 'witness').map((m) => m.id);
     this.#deferred = { damage, waitingFor: new Set(others) };
@@ -470,6 +480,7 @@ export class ReplicaProcess implements RunningReplica {
   async #mend(parts: Parts, damage: StoreDamageError): Promise<void> {
     const last = this.#lastDamage;
     const again = last !== null && parts.recovery.report().caughtUpMs === null;
+    await this.#scrubber.detach();
     await closeParts(parts);
     if (again && last.remedy === 'set aside') {
       throw new Error('they had just been fetched anew, and are damaged again: this disk or this memory does not keep what is written');

@@ -69,6 +69,59 @@ export interface DamageReport {
   readonly movedTo: string | null;
 }
 
+/** One time through the whole store, looking for damage (scrubber.ts). */
+export interface ScrubPass {
+  /** From 1 since the process began. */
+  readonly number: number;
+  /** Somebody asked for it; else it is one of those in the background. */
+  readonly asked: boolean;
+  /** Bytes a second, at most. */
+  readonly rate: number;
+  /** Milliseconds since 1970; null: under way. */
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+  /** 'broken off': by a stop, by another pass, or by an error that is in the log. */
+  readonly end: 'running' | 'complete' | 'damage' | 'broken off';
+  /** 0 to 1, about. */
+  readonly progress: number;
+  /** The newest checkpoint that was read. */
+  readonly op: number;
+  /** Tables of the database compared with their checksums, and their bytes. */
+  readonly tables: number;
+  readonly tableBytes: number;
+  /** All of them were read past the page cache. */
+  readonly direct: boolean;
+  /** Tables of which the disk had lost a part that was still in memory. */
+  readonly rewrittenTables: number;
+  /** Nodes and records compared with the Merkle tree, and their bytes. */
+  readonly pages: number;
+  readonly innerNodes: number;
+  readonly records: number;
+  readonly bytes: number;
+  /** What was found, in words. */
+  readonly damage: string | null;
+}
+
+export interface ScrubStatus {
+  /** Bytes a second in the background; 0: none. */
+  readonly rate: number;
+  /** 'halted': damage was found, and the store waits for its repair. */
+  readonly state: 'off' | 'resting' | 'running' | 'halted';
+  readonly pass: ScrubPass | null;
+  /** The newest that has ended. */
+  readonly last: ScrubPass | null;
+  /** When the newest complete one ended, milliseconds since 1970; null: none since the process began. */
+  readonly lastCompleteAt: number | null;
+  /** Since the process began: complete passes, what was compared (bytes: of tables, nodes and records), times that damage was found, tables written again. */
+  readonly passes: number;
+  readonly pages: number;
+  readonly records: number;
+  readonly bytes: number;
+  readonly damages: number;
+  readonly rewrittenTables: number;
+  readonly lastDamage: { readonly at: number; readonly damage: string } | null;
+}
+
 export interface JournalStatus {
   readonly segments: number;
   readonly bytes: number;
@@ -98,6 +151,7 @@ export interface ServerStatus {
   readonly replica: ReplicaStatus;
   readonly recovery: RecoveryReport;
   readonly store: StoreStatus;
+  readonly scrub: ScrubStatus;
   readonly journal: JournalStatus;
   readonly links: readonly LinkStatus[];
   readonly clientConnections: number;
@@ -127,6 +181,8 @@ export interface RunningReplica {
   health(): Health;
   /** One request of a bulk checkpoint transfer (the body of POST /internal/v1/checkpoint): one answer. Rejects with a reason on bad input. */
   serveCheckpoint(request: Buffer): Promise<Buffer>;
+  /** Begins a whole scrub at once (bytes a second; default: as fast as it goes beside the replica's work). Returns the number of the pass. */
+  scrub(rate?: number): number;
   /** Counters of the replica's events since the boot ('view-change', 'recovery', ...), by name. */
   eventCounts(): ReadonlyMap<string, number>;
   /** Stops accepting, sends and writes what has gathered, closes everything. Idempotent. */

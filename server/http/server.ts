@@ -8,6 +8,7 @@ import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
 import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
 import { Gateway, routedUrl } from './gateway.ts';
+import { maintenanceRoutes } from './maintenance_routes.ts';
 import { HttpMetrics } from './metrics.ts';
 import { registerOpenApi } from './openapi.ts';
 import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog } from './ports.ts';
@@ -96,6 +97,10 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
   files((scope) => { xattrRoutes(scope, gatewayOf); });
   app.register((scope, _options, done) => {
     serviceRoutes(scope, running, metrics, () => addressOf(app));
+    done();
+  });
+  app.register((scope, _options, done) => {
+    maintenanceRoutes(scope, running);
     done();
   });
   app.register((scope, _options, done) => {

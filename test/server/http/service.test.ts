@@ -48,12 +48,30 @@ describe('metrics', () => {
       'vrfs_view 3', 'vrfs_op_number 42', 'vrfs_healthy 1', 'vrfs_is_primary 1', 'vrfs_status{status="normal"} 1', 'vrfs_status{status="recovering"} 0',
       'vrfs_peer_silence_seconds{peer="2"} 0.012', 'vrfs_peer_acked_op_number{peer="2"} 41', 'vrfs_link_sent_bytes_total{peer="3"} 30',
       'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
+      'vrfs_scrub_passes_total 2', 'vrfs_scrub_bytes_total 90000', 'vrfs_scrub_last_complete_timestamp_seconds 1700000000', 'vrfs_scrub_progress_ratio 1',
       'vrfs_http_requests_total{method="PUT",route="/v1/fs",status="201"} 1', 'vrfs_http_requests_total{method="GET",route="/v1/fs",status="404"} 1',
       'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',
     ]));
     expect(response.body).toContain('process_cpu_seconds_total');
     // A second scrape says the same, not the sum.
     expect((await api.request('GET', '/metrics')).body).toContain('\nvrfs_journal_groups_total 9\n');
+  });
+});
+
+describe('a scrub', () => {
+  test('is begun by root, at a rate if there is one', async () => {
+    const begun = await api.request('POST', '/v1/scrub', { payload: {} });
+    expect([begun.statusCode, begun.json()]).toEqual([202, { pass: 1 }]);
+    expect((await api.request('POST', '/v1/scrub', { payload: { rate: 4096 } })).json()).toEqual({ pass: 2 });
+    expect(api.replica.scrubs).toEqual([undefined, 4096]);
+    expect((await api.request('GET', '/v1/status')).json()).toMatchObject({ scrub: { state: 'resting', passes: 2 } });
+  });
+  test('is not begun by anybody else, or without JSON, or with a rate that is none', async () => {
+    expect(problemOf(await api.request('POST', '/v1/scrub', { payload: {}, headers: { 'x-vrfs-uid': '7' } }))).toMatchObject({ status: 403 });
+    expect(problemOf(await api.request('POST', '/v1/scrub')).status).toBe(400);
+    expect(problemOf(await api.request('POST', '/v1/scrub', { payload: 'x', headers: { 'content-type': 'text/plain' } })).status).toBe(415);
+    for (const rate of [0, -1, 1.5, '9']) expect(problemOf(await api.request('POST', '/v1/scrub', { payload: { rate } })).detail).toContain("'rate'");
+    expect(api.replica.scrubs).toEqual([]);
   });
 });
 
@@ -76,7 +94,7 @@ describe('OpenAPI', () => {
     expect(operations.map(([name]) => name).sort()).toEqual([
       'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/readlink/{path}',
       'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}', 'patch /v1/fs/{path}', 'patch /v1/stat/{path}',
-      'post /v1/rename', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
+      'post /v1/rename', 'post /v1/scrub', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
     ]);
     for (const [name, o] of operations) {
       expect(o.operationId, name).toMatch(/^[a-z]+$/);

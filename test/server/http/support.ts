@@ -98,6 +98,7 @@ export class FakeReplica implements RunningReplica {
       },
       recovery: { startedAt: 1, bootCheckpointOp: 30, bootLogEntries: 2, bootLogIntact: true, bootTornBytes: 0, transfers: 1, bytesReceived: 2048, stateBytes: 1 << 20, caughtUpMs: 15, lastTransfer: { bytesReceived: 2048, recordBytes: 1800, recordsChanged: 20, stateBytes: 1 << 20, requests: 3, milliseconds: 9, donors: ['2'] }, logBytesReceived: 100 },
       store: { records: 1000, bytes: 76_000, overlayRecords: 3, overlayBytes: 300, takes: 4, lastTakeMs: 7, damages: 0, lastDamage: null },
+      scrub: { rate: 1 << 18, state: 'resting', pass: null, last: null, lastCompleteAt: 1_700_000_000_000, passes: 2, pages: 30, records: 1000, bytes: 90_000, damages: 0, rewrittenTables: 0, lastDamage: null },
       journal: { segments: 1, bytes: 4096, groups: 9, records: 40, bytesWritten: 4000, syncMs: 80 },
       links: [link(2), link(3)],
     };
@@ -110,6 +111,10 @@ export class FakeReplica implements RunningReplica {
     if (this.refuses !== null) throw this.refuses;
     this.served.push(request);
     return Buffer.concat([Buffer.from('answer to '), request]);
+  }
+  scrubs: (number | undefined)[] = [];
+  scrub(rate?: number): number {
+    return this.scrubs.push(rate);
   }
   eventCounts(): ReadonlyMap<string, number> {
     return new Map([['view-change', 3]]);

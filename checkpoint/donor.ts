@@ -50,6 +50,15 @@ export interface DonorStatus {
   readonly bytesSent: number;
 }
 
+export interface HeldCheckpoint {
+  readonly info: CheckpointInfo;
+  /** Keys and values. */
+  readonly recordBytes: number;
+  /** Who reads it now, and how long ago somebody began to, milliseconds. */
+  readonly users: number;
+  readonly idleMs: number;
+}
+
 /** A checkpoint that stays as it is until it is released, once. */
 export interface PinnedCheckpoint {
   readonly info: CheckpointInfo;
@@ -107,6 +116,12 @@ export class Donor {
   async #release(served: Served): Promise<void> {
     served.users--;
     if (served.retired && served.users === 0) await served.snapshot.close();
+  }
+
+  /** What is served, newest first. */
+  held(): HeldCheckpoint[] {
+    const now = performance.now();
+    return this.#served.map(({ info, top, users, usedAt }) => ({ info, recordBytes: top?.recordBytes ?? 0, users, idleMs: now - usedAt })).reverse();
   }
 
   /** Serves a checkpoint from now on; the donor closes the snapshot. */

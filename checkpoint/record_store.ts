@@ -17,7 +17,7 @@ import type { Table, TableRecord } from '../lib/table.ts';
 import { ByteCache } from './byte_cache.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { writeChanges, type RecordChange } from './checkpoint_writer.ts';
-import { Donor, type DonorStatus, type PinnedCheckpoint } from './donor.ts';
+import { Donor, type DonorStatus, type HeldCheckpoint, type PinnedCheckpoint } from './donor.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, type OwnTree } from './fetcher.ts';
 import { MAX_EXTRA_BYTES, rootHash } from './hashes.ts';
@@ -155,6 +155,11 @@ export class RecordStore implements Table {
   /** Holds a checkpoint that is served, the newest without an op-number, for reading beside everything else; null: there is none. */
   pin(op?: OpNumber): PinnedCheckpoint | null {
     return this.#donor.pin(op);
+  }
+
+  /** The checkpoints that can be read, newest first. */
+  held(): HeldCheckpoint[] {
+    return this.#donor.held();
   }
 
   get(key: Buffer): Buffer | undefined {

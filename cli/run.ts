@@ -10,6 +10,7 @@ import { namespaceCommands } from './commands/namespace.ts';
 import { replicaCommands } from './commands/replica.ts';
 import { scrubCommand } from './commands/scrub.ts';
 import { startCommand } from './commands/start.ts';
+import { statCommand } from './commands/stat.ts';
 import { EXIT_CODES_HELP, type ExitCode } from './exit_codes.ts';
 import { failureOf, type Failure } from './failure.ts';
 import { note, type Io } from './io.ts';
@@ -32,6 +33,7 @@ export function buildProgram(io: Io): Command {
   membersCommands(program, io);
   scrubCommand(program, io);
   namespaceCommands(program, io);
+  statCommand(program, io);
   contentCommands(program, io);
   attributeCommands(program, io);
   return program;

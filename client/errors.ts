@@ -55,6 +55,17 @@ export class BadAnswer extends VrfsError {
   readonly mayHaveHappened = true;
 }
 
+/** What a replica says could not be verified: no quorum agrees on a checkpoint in time, or ('refused') a proof is wrong, or is not given. */
+export class NotVerified extends VrfsError {
+  override readonly name = 'NotVerified';
+  readonly mayHaveHappened = false;
+  readonly code: 'noAgreement' | 'refused';
+  constructor(code: NotVerified['code'], message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** `reachable`: what to say of the servers when none of them is connected; null when one is. */
 export function errorOf(failure: ClientFailure, unreachable: string | null): VrfsError {
   switch (failure.code) {

@@ -8,9 +8,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Proof } from '../checkpoint/proof_codec.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert, defined } from '../lib/assert.ts';
-import type { MemberId } from '../lib/ids.ts';
+import type { MemberId, OpNumber } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
 import { quorum, type Configuration } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
@@ -21,6 +22,7 @@ import type { Superblock } from '../vr/superblock.ts';
 import { formatAddress, parseAddress, type HostPort } from './address.ts';
 import { boot, type Boot } from './boot.ts';
 import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
+import { heldCheckpoints, KnownCheckpoints, provePath } from './checkpoint_reader.ts';
 import { ClientLinks } from './client_links.ts';
 import { replicaOptions, type ServerConfig } from './config.ts';
 import type { WriteVector } from './journal.ts';
@@ -32,7 +34,7 @@ import { PeerPins } from './peer_pins.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
 import { Scrubber } from './scrubber.ts';
-import type { AttachHttp, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
+import type { AttachHttp, CheckpointList, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
 import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
@@ -74,6 +76,7 @@ export class ReplicaProcess implements RunningReplica {
   readonly #turn = new Turn(() => { this.#endTurn(); });
   readonly #sink: CountingSink;
   readonly #scrubber: Scrubber;
+  readonly #known = new KnownCheckpoints();
   #settleStopped: () => void = () => undefined;
   #halted = false;
   #stopping: Promise<void> | null = null;
@@ -115,6 +118,7 @@ export class ReplicaProcess implements RunningReplica {
   async #bringUp(): Promise<void> {
     const parts = this.#assemble(await this.#boot());
     this.#parts = parts;
+    if (parts.boot.state.state !== null) this.#known.add(parts.boot.state.state);
     this.#bound = await parts.listener.listen(this.#bound ?? this.#listenAddress(parts.boot));
     try {
       this.#makeReplica(parts);
@@ -207,12 +211,25 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   async serveCheckpoint(request: Buffer): Promise<Buffer> {
+    return this.#reading(() => this.#started.store.serve(request));
+  }
+
+  /** Of a checkpoint, for others. */
+  async #reading<T>(read: () => Promise<T>): Promise<T> {
     try {
-      return await this.#started.store.serve(request);
+      return await read();
     } catch (error) {
-      if (error instanceof StoreDamageError) this.#repairLater(error, 'that a peer asked for is damaged on this disk');
+      if (error instanceof StoreDamageError) this.#repairLater(error, 'that a peer or a client asked for is damaged on this disk');
       throw error;
     }
+  }
+
+  checkpoints(): CheckpointList {
+    return { held: heldCheckpoints(this.#started.store), known: this.#known.list() };
+  }
+
+  async provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null> {
+    return this.#reading(() => provePath(this.#started.store, names, op));
   }
 
   scrub(rate?: number): number {
@@ -275,7 +292,10 @@ export class ReplicaProcess implements RunningReplica {
     const donors = new DonorClient(data.clusterId);
     const checkpoints = new StoreCheckpoints({
       store, donors, fatal: this.#fatal,
-      onDurable: (id) => { this.#run((replica) => { replica.onCheckpointDurable(id); }); },
+      onDurable: (id) => {
+        this.#known.add(id);
+        this.#run((replica) => { replica.onCheckpointDurable(id); });
+      },
       onInstalled: (id, report) => { this.#installed(id, report, recovery); },
       onFetchFailed: (reason) => { this.#run((replica) => { replica.onStateFetchFailed(reason); }); },
     });
@@ -393,6 +413,7 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   #installed(id: Parameters<Replica['onStateInstalled']>[0], report: TransferReport, recovery: RecoveryTracker): void {
+    this.#known.add(id);
     recovery.onTransfer(report);
     this.#run((replica) => { replica.onStateInstalled(id); });
   }

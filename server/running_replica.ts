@@ -2,6 +2,8 @@
  * A replica process as the HTTP API, the metrics and the command line see it. replica_process.ts makes one.
  * Interfaces alone: whoever serves HTTP depends on nothing else of the process.
  */
+import type { Proof } from '../checkpoint/proof_codec.ts';
+import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import type { NodeAddresses } from './data_directory.ts';
 import type { RepairReport } from '../checkpoint/repair.ts';
@@ -122,6 +124,20 @@ export interface ScrubStatus {
   readonly lastDamage: { readonly at: number; readonly damage: string } | null;
 }
 
+/** A checkpoint that this replica made or took over. */
+export interface KnownCheckpoint {
+  readonly op: OpNumber;
+  readonly root: Digest;
+  /** Predetermined time of its operation, microseconds since 1970. */
+  readonly time: number;
+}
+export interface CheckpointList {
+  /** Can be read: newest first. `readers`: transfers and the like that read it at this moment; `idleMs`: since the last one began. */
+  readonly held: readonly (KnownCheckpoint & { readonly records: number; readonly bytes: number; readonly readers: number; readonly idleMs: number })[];
+  /** The roots of the last ones since the process began, those that are held among them: newest first. */
+  readonly known: readonly KnownCheckpoint[];
+}
+
 export interface JournalStatus {
   readonly segments: number;
   readonly bytes: number;
@@ -181,6 +197,13 @@ export interface RunningReplica {
   health(): Health;
   /** One request of a bulk checkpoint transfer (the body of POST /internal/v1/checkpoint): one answer. Rejects with a reason on bad input. */
   serveCheckpoint(request: Buffer): Promise<Buffer>;
+  /** The checkpoints that can be read here, and the roots of older ones. */
+  checkpoints(): CheckpointList;
+  /**
+   * The records that say what a path leads to, with their proofs, in the checkpoint of `op` (null: the newest). Null: it is not
+   * (or no longer) here. Rejects when the records cannot be read.
+   */
+  provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null>;
   /** Begins a whole scrub at once (bytes a second; default: as fast as it goes beside the replica's work). Returns the number of the pass. */
   scrub(rate?: number): number;
   /** Counters of the replica's events since the boot ('view-change', 'recovery', ...), by name. */

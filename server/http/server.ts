@@ -12,6 +12,7 @@ import { maintenanceRoutes } from './maintenance_routes.ts';
 import { HttpMetrics } from './metrics.ts';
 import { registerOpenApi } from './openapi.ts';
 import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog } from './ports.ts';
+import { proofRoutes } from './proof_routes.ts';
 import { readRoutes } from './read_routes.ts';
 import { checkpointRoute, serviceRoutes } from './service_routes.ts';
 import { writeRoutes } from './write_routes.ts';
@@ -97,6 +98,10 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
   files((scope) => { xattrRoutes(scope, gatewayOf); });
   app.register((scope, _options, done) => {
     serviceRoutes(scope, running, metrics, () => addressOf(app));
+    done();
+  });
+  app.register((scope, _options, done) => {
+    proofRoutes(scope, running, gatewayOf);
     done();
   });
   app.register((scope, _options, done) => {

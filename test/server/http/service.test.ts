@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BadAnswer, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../../client/errors.ts';
+import { digest, opNumber } from '../../../lib/ids.ts';
 import { CHECKPOINT_PATH, CLUSTER_ID_HEADER } from '../../../server/running_replica.ts';
 import { CLUSTER_ID, openApi, problemOf, type Api } from './support.ts';
 
@@ -75,6 +76,38 @@ describe('a scrub', () => {
   });
 });
 
+describe('checkpoints and proofs', () => {
+  const known = { op: opNumber(40), root: digest('\x01'.repeat(32)), time: 1_700_000_000_000_000 };
+  test('the checkpoints that are held, and those that are known', async () => {
+    api.replica.checkpointsNow = { held: [{ ...known, records: 7, bytes: 900, readers: 1, idleMs: 3 }], known: [known] };
+    const shown = { op: 40, root: '01'.repeat(32), timeMicros: 1_700_000_000_000_000 };
+    expect((await api.request('GET', '/v1/checkpoints')).json()).toEqual({
+      clusterId: CLUSTER_ID.toString('hex'), memberId: 1, held: [{ ...shown, records: 7, bytes: 900, readers: 1, idleMs: 3 }], known: [shown],
+    });
+  });
+  test('a proof is of the path in the URL or of ?path=, in the checkpoint that is asked for', async () => {
+    api.replica.proof = { root: known.root, checkpoint: { op: opNumber(40), records: 0, extra: Buffer.alloc(0), top: null }, lookups: [{ key: Buffer.from('k'), value: null, steps: [], page: null }] };
+    const answer = await api.request('GET', '/v1/proof/a%20b/c%E9?op=40');
+    expect(answer.json()).toEqual({ format: 'vrfs-proof-1', checkpoint: { op: 40, root: '01'.repeat(32), records: 0, extra: '', top: null }, lookups: [{ key: '6b', value: null, steps: [], page: null }], heads: [], pages: [] });
+    await api.request('GET', '/v1/proof?path=/a%20b//c%E9');
+    await api.request('GET', '/v1/proof');
+    expect(api.replica.provedPaths).toEqual([{ names: ['a b', 'c\xe9'], op: 40 }, { names: ['a b', 'c\xe9'], op: null }, { names: [], op: null }]);
+    expect(problemOf(await api.request('GET', '/v1/proof/a?path=b')).status).toBe(400);
+    expect(problemOf(await api.request('GET', '/v1/proof/a/..%2fb')).detail).toContain("'..'");
+    expect(problemOf(await api.request('GET', '/v1/proof/a?op=-1')).status).toBe(400);
+  });
+  test('404 for a checkpoint that is not held, with those that are', async () => {
+    api.replica.checkpointsNow = { held: [{ ...known, records: 7, bytes: 900, readers: 0, idleMs: 3 }], known: [] };
+    expect(problemOf(await api.request('GET', '/v1/proof/a?op=7'))).toMatchObject({ status: 404, detail: 'This replica does not hold the checkpoint of op 7; it holds 40.' });
+  });
+  test('403 for who may not search the way', async () => {
+    await api.request('PUT', '/v1/fs/secret?type=directory');
+    await api.request('PATCH', '/v1/stat/secret', { payload: { mode: '0700' } });
+    expect(problemOf(await api.request('GET', '/v1/proof/secret/x', { headers: { 'x-vrfs-uid': '1000' } })).status).toBe(403);
+    expect(api.replica.provedPaths).toEqual([]);
+  });
+});
+
 describe('OpenAPI', () => {
   interface Document {
     readonly openapi: string;
@@ -92,7 +125,7 @@ describe('OpenAPI', () => {
     expect(document.openapi).toBe('3.1.0');
     const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, o]) => [`${method} ${path}`, o] as const));
     expect(operations.map(([name]) => name).sort()).toEqual([
-      'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/readlink/{path}',
+      'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/checkpoints', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/proof/{path}', 'get /v1/readlink/{path}',
       'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}', 'patch /v1/fs/{path}', 'patch /v1/stat/{path}',
       'post /v1/rename', 'post /v1/scrub', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
     ]);

@@ -1,7 +1,8 @@
 /** A group of one in memory behind the handlers: the real state machine over a table in memory, and a replica that says what a test wants. */
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify';
 import { assert } from '../../../lib/assert.ts';
-import { epoch, memberId, opNumber, sessionId, view } from '../../../lib/ids.ts';
+import { epoch, memberId, opNumber, sessionId, view, type OpNumber } from '../../../lib/ids.ts';
+import type { Proof } from '../../../checkpoint/proof_codec.ts';
 import { ZERO_DIGEST } from '../../../lib/hash.ts';
 import { MemoryTable } from '../../../lib/memory_table.ts';
 import { encodeCall } from '../../../fsservice/operation_codec.ts';
@@ -14,7 +15,7 @@ import { makeEntry } from '../../../vr/entry.ts';
 import { buildHttp } from '../../../server/http/server.ts';
 import type { FileSystemClient, HttpLimits, HttpLog, ReadOptions } from '../../../server/http/ports.ts';
 import type { ProblemDetails } from '../../../server/http/problem.ts';
-import type { Health, RunningReplica, ServerStatus } from '../../../server/running_replica.ts';
+import type { CheckpointList, Health, RunningReplica, ServerStatus } from '../../../server/running_replica.ts';
 
 export const CLUSTER_ID = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 
@@ -111,6 +112,16 @@ export class FakeReplica implements RunningReplica {
     if (this.refuses !== null) throw this.refuses;
     this.served.push(request);
     return Buffer.concat([Buffer.from('answer to '), request]);
+  }
+  checkpointsNow: CheckpointList = { held: [], known: [] };
+  proof: Proof | null = null;
+  provedPaths: { readonly names: readonly string[]; readonly op: number | null }[] = [];
+  checkpoints(): CheckpointList {
+    return this.checkpointsNow;
+  }
+  async provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null> {
+    this.provedPaths.push({ names: names.map((name) => name.toString('latin1')), op });
+    return this.proof;
   }
   scrubs: (number | undefined)[] = [];
   scrub(rate?: number): number {

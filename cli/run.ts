@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { VERSION } from '../server/version.ts';
 import { attributeCommands } from './commands/attributes.ts';
+import { checkpointCommands } from './commands/checkpoint.ts';
 import { contentCommands } from './commands/content.ts';
 import { groupCommands } from './commands/group.ts';
 import { membersCommands } from './commands/members.ts';
@@ -32,6 +33,7 @@ export function buildProgram(io: Io): Command {
   groupCommands(program, io);
   membersCommands(program, io);
   scrubCommand(program, io);
+  checkpointCommands(program, io);
   namespaceCommands(program, io);
   statCommand(program, io);
   contentCommands(program, io);

@@ -217,6 +217,7 @@ export class CheckpointHandOver {
     this.#failed = this.#target;
     this.#target = null;
     this.#retry.start(this.#r.now);
+    this.#r.reconfiguration.onStateNotGiven();
   }
 
   /**

@@ -1,5 +1,6 @@
-/** GET /v1/checkpoints: what this replica holds. GET /v1/proof/{path}: what a path leads to in a checkpoint, with its proof (docs/PROOFS.md). */
+/** GET, POST /v1/checkpoints: what this replica holds, and taking one. GET /v1/proof/{path}: what a path leads to in a checkpoint, with its proof (docs/PROOFS.md). */
 import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
 import { proofToJson } from '../../checkpoint/proof_codec.ts';
 import { Errno } from '../../fsservice/errno.ts';
 import { namesOfPath } from '../../fsservice/proven_path.ts';
@@ -8,6 +9,7 @@ import { opNumber, type OpNumber } from '../../lib/ids.ts';
 import type { KnownCheckpoint, RunningReplica } from '../running_replica.ts';
 import { checkPath } from './bytes_text.ts';
 import { atPath, type Gateway, type GatewayOf } from './gateway.ts';
+import { jsonSchemaOf, parseJson } from './json_bodies.ts';
 import { query } from './openapi.ts';
 import { badRequest, problem } from './problem.ts';
 
@@ -27,7 +29,12 @@ const LIST = {
   },
 } as const;
 
+const NoBody = z.strictObject({});
+
 export function proofRoutes(app: FastifyInstance, running: RunningReplica, gatewayOf: GatewayOf): void {
+  // A page elsewhere may send text without asking, JSON it may not.
+  app.removeContentTypeParser('text/plain');
+
   app.get('/v1/checkpoints', {
     schema: { operationId: 'checkpoints', summary: 'The checkpoints that can be read at this replica (held), and the roots of its last ones (known)', tags: ['service'], querystring: query({}) },
     config: { doc: { anonymous: true, answers: { 200: { description: 'Newest first', json: LIST } } } },
@@ -38,6 +45,20 @@ export function proofRoutes(app: FastifyInstance, running: RunningReplica, gatew
       held: held.map(({ records, bytes, readers, idleMs, ...one }) => ({ ...view(one), records, bytes, readers, idleMs })),
       known: known.map(view),
     };
+  });
+
+  app.post('/v1/checkpoints', {
+    schema: {
+      operationId: 'checkpoint',
+      summary: 'Every replica takes a checkpoint now, at the same operation',
+      description: 'Answers when the operation is executed. A replica that is still writing the checkpoint before leaves this one out; GET /v1/checkpoints of each shows which have it.',
+      tags: ['service'],
+      querystring: query({}),
+    },
+    config: { doc: { jsonBody: jsonSchemaOf(NoBody), answers: { 202: { description: 'Asked for', json: { type: 'object', properties: { op: { type: 'integer' } } } } } } },
+  }, async (request, reply) => {
+    parseJson(NoBody, request.body);
+    return reply.code(202).send(await gatewayOf(request).submit({ type: 'checkpoint' }));
   });
 
   app.get('/v1/proof', {

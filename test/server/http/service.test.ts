@@ -85,6 +85,13 @@ describe('checkpoints and proofs', () => {
       clusterId: CLUSTER_ID.toString('hex'), memberId: 1, held: [{ ...shown, records: 7, bytes: 900, readers: 1, idleMs: 3 }], known: [shown],
     });
   });
+  test('one is taken by root, through the log', async () => {
+    const before = api.client.lastOp;
+    const taken = await api.request('POST', '/v1/checkpoints', { payload: {} });
+    expect([taken.statusCode, taken.json()]).toEqual([202, { op: before + 1 }]);
+    expect(problemOf(await api.request('POST', '/v1/checkpoints', { payload: {}, headers: { 'x-vrfs-uid': '5' } }))).toMatchObject({ status: 403, errno: 'EPERM' });
+    expect(problemOf(await api.request('POST', '/v1/checkpoints')).status).toBe(400);
+  });
   test('a proof is of the path in the URL or of ?path=, in the checkpoint that is asked for', async () => {
     api.replica.proof = { root: known.root, checkpoint: { op: opNumber(40), records: 0, extra: Buffer.alloc(0), top: null }, lookups: [{ key: Buffer.from('k'), value: null, steps: [], page: null }] };
     const answer = await api.request('GET', '/v1/proof/a%20b/c%E9?op=40');
@@ -127,7 +134,7 @@ describe('OpenAPI', () => {
     expect(operations.map(([name]) => name).sort()).toEqual([
       'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/checkpoints', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/proof/{path}', 'get /v1/readlink/{path}',
       'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}', 'patch /v1/fs/{path}', 'patch /v1/stat/{path}',
-      'post /v1/rename', 'post /v1/scrub', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
+      'post /v1/checkpoints', 'post /v1/rename', 'post /v1/scrub', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
     ]);
     for (const [name, o] of operations) {
       expect(o.operationId, name).toMatch(/^[a-z]+$/);

@@ -1,0 +1,130 @@
+/** `vrfs checkpoint`: which checkpoints the replicas hold, and taking one. */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import type { VrfsClient } from '../../client/client.ts';
+import { defined } from '../../lib/assert.ts';
+import { quorum, type Member } from '../../vr/configuration.ts';
+import { connectionOptions, jsonOption, withClient, type ConnectionOptions } from '../connected.ts';
+import { Failed } from '../failure.ts';
+import { sizeText, table } from '../format.ts';
+import { note, print, printJson, type Io } from '../io.ts';
+import { membersOf } from './group.ts';
+import { getJson, type Answered } from './replica_http.ts';
+
+const KnownCheckpoint = z.looseObject({ op: z.number(), root: z.string(), timeMicros: z.number() });
+const Checkpoints = z.looseObject({
+  held: z.array(KnownCheckpoint.extend({ records: z.number(), bytes: z.number(), readers: z.number(), idleMs: z.number() })),
+  known: z.array(KnownCheckpoint),
+});
+type Checkpoints = z.infer<typeof Checkpoints>;
+const Progress = z.looseObject({ executed: z.number(), checkpointing: z.boolean() });
+
+export function checkpointCommands(program: Command, io: Io): void {
+  const checkpoint = program.command('checkpoint').description('checkpoints of the state: which there are, and taking one');
+  const list = checkpoint.command('list', { isDefault: true }).description('of each replica those that can be read (by transfers, proofs and diff), newest first');
+  jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs checkpoint list').action(async (options: ConnectionOptions) => {
+    await withClient(options, io, (client) => show(keepers(client), options, io));
+  });
+  const take = checkpoint.command('take').description('every replica takes one now, at the same operation; exit code 1 unless a quorum has it with the same root');
+  jsonOption(connectionOptions(take)).addHelpText('after', '\nExample:\n  vrfs checkpoint take').action(async (options: ConnectionOptions) => {
+    await withClient(options, io, (client) => new Taking(client, options, io).run());
+  });
+}
+
+/** Those that keep the state. */
+export function keepers(client: VrfsClient): Member[] {
+  return membersOf(client).filter((m) => m.role !== 'witness');
+}
+
+export function checkpointsOf(member: Member, timeoutMs: number): Promise<Answered<Checkpoints>> {
+  return getJson(member, '/v1/checkpoints', Checkpoints, timeoutMs);
+}
+
+function timeText(micros: number): string {
+  return micros === 0 ? '-' : new Date(micros / 1000).toISOString();
+}
+
+async function show(members: readonly Member[], options: ConnectionOptions, io: Io): Promise<void> {
+  const answers = await Promise.all(members.map(async (member) => ({ member, answer: await checkpointsOf(member, options.timeout) })));
+  const silent = answers.filter(({ answer }) => !answer.ok).length;
+  if (options.json === true) {
+    await printJson(io, answers.map(({ member, answer }) => ({ id: member.id, address: member.address, ...(answer.ok ? { held: answer.value.held, known: answer.value.known } : { error: answer.error }) })));
+  } else {
+    const rows = answers.flatMap(({ member, answer }) => {
+      if (!answer.ok) return [[String(member.id), member.address, 'no answer', '', '', '', '', '']];
+      return answer.value.held.map((c) => [String(member.id), member.address, String(c.op), c.root.slice(0, 12), String(c.records), sizeText(c.bytes), timeText(c.timeMicros), c.readers === 0 ? '-' : String(c.readers)]);
+    });
+    await print(io, table([['ID', 'ADDRESS', 'OP', 'ROOT', 'RECORDS', 'BYTES', 'TIME', 'READERS'], ...rows]));
+    for (const { member, answer } of answers) if (!answer.ok) await note(io, `replica ${member.id}: ${answer.error}`);
+  }
+  if (silent > 0) throw new Failed(`${silent} of ${answers.length} replicas did not answer`);
+}
+
+/** What became of it at one replica. */
+type Fate = { readonly kind: 'taken'; readonly root: string } | { readonly kind: 'left out' } | { readonly kind: 'unknown'; readonly error: string };
+
+const ATTEMPTS = 5;
+const POLL_MS = 50;
+
+class Taking {
+  readonly #client: VrfsClient;
+  readonly #options: ConnectionOptions;
+  readonly #io: Io;
+  readonly #deadline: number;
+
+  constructor(client: VrfsClient, options: ConnectionOptions, io: Io) {
+    this.#client = client;
+    this.#options = options;
+    this.#io = io;
+    this.#deadline = performance.now() + options.timeout;
+  }
+
+  async run(): Promise<void> {
+    const members = keepers(this.#client);
+    for (let attempt = 1; ; attempt++) {
+      const result = await this.#client.submit({ credentials: { uid: 0, gid: 0, groups: [] }, operation: { type: 'checkpoint' } });
+      if (!result.ok) throw new Failed(`the group refuses it: error ${result.errno}`);
+      const { op } = result.value;
+      const fates = await Promise.all(members.map(async (member) => ({ member, fate: await this.#fateAt(member, op) })));
+      // A replica that was still writing the one before may have the next.
+      if (attempt < ATTEMPTS && fates.some(({ fate }) => fate.kind === 'left out') && performance.now() < this.#deadline) continue;
+      return this.#tell(op, fates);
+    }
+  }
+
+  async #fateAt(member: Member, op: number): Promise<Fate> {
+    for (;;) {
+      const progress = await getJson(member, '/v1/status', Progress, this.#options.timeout);
+      const list = await checkpointsOf(member, this.#options.timeout);
+      if (list.ok) {
+        const found = [...list.value.held, ...list.value.known].find((c) => c.op === op);
+        if (found !== undefined) return { kind: 'taken', root: found.root };
+      }
+      // It has passed that op, and was writing nothing, before it was asked what it has.
+      if (progress.ok && list.ok && progress.value.executed >= op && !progress.value.checkpointing) return { kind: 'left out' };
+      if (performance.now() >= this.#deadline) return { kind: 'unknown', error: list.ok ? 'it has not come so far' : list.error };
+      await pause(POLL_MS);
+    }
+  }
+
+  async #tell(op: number, fates: readonly { readonly member: Member; readonly fate: Fate }[]): Promise<void> {
+    const needed = quorum(defined(this.#client.configuration ?? undefined, 'configuration'));
+    const roots = new Map<string, number[]>();
+    for (const { member, fate } of fates) if (fate.kind === 'taken') roots.set(fate.root, [...(roots.get(fate.root) ?? []), member.id]);
+    const [best] = [...roots].sort((a, b) => b[1].length - a[1].length);
+    if (this.#options.json === true) {
+      await printJson(this.#io, { op, root: best?.[0] ?? null, replicas: fates.map(({ member, fate }) => ({ id: member.id, address: member.address, ...fate })) });
+    } else {
+      await print(this.#io, best === undefined ? `op ${op}: no replica has a checkpoint there` : `checkpoint of op ${op}, root ${best[0]}, at replicas ${best[1].join(', ')}`);
+      for (const { member, fate } of fates) {
+        if (fate.kind === 'left out') await note(this.#io, `replica ${member.id} has left it out: it was still writing the one before`);
+        else if (fate.kind === 'unknown') await note(this.#io, `replica ${member.id}: ${fate.error}`);
+        else if (fate.root !== best?.[0]) await note(this.#io, `replica ${member.id} has ANOTHER ROOT: ${fate.root}`);
+      }
+    }
+    const voters = new Set(keepers(this.#client).filter((m) => m.role === 'voter').map((m) => m.id as number));
+    const agreed = best?.[1].filter((id) => voters.has(id)).length ?? 0;
+    if (agreed < needed || roots.size > 1) throw new Failed(`${agreed} members have it with the same root, ${needed} are a quorum`);
+  }
+}

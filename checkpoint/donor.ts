@@ -57,6 +57,8 @@ export interface HeldCheckpoint {
   /** Who reads it now, and how long ago somebody began to, milliseconds. */
   readonly users: number;
   readonly idleMs: number;
+  /** For how long it is kept whatever happens, milliseconds; 0: as long as there is room and somebody asks. */
+  readonly keptMs: number;
 }
 
 /** A checkpoint that stays as it is until it is released, once. */
@@ -72,10 +74,14 @@ interface Served {
   readonly top: Top;
   readonly snapshot: StoreSnapshot;
   usedAt: number;
+  keptUntil: number;
   /** Requests that are being answered from it. */
   users: number;
   retired: boolean;
 }
+
+/** Checkpoints kept at once because somebody asked for it: each holds on to what was overwritten since. */
+const MAX_KEPT = 4;
 
 // Nodes read at a time: bounds both the work between two waits and what is read in vain when the answer is full.
 const CHUNK = 64;
@@ -121,12 +127,24 @@ export class Donor {
   /** What is served, newest first. */
   held(): HeldCheckpoint[] {
     const now = performance.now();
-    return this.#served.map(({ info, top, users, usedAt }) => ({ info, recordBytes: top?.recordBytes ?? 0, users, idleMs: now - usedAt })).reverse();
+    return this.#served
+      .map(({ info, top, users, usedAt, keptUntil }) => ({ info, recordBytes: top?.recordBytes ?? 0, users, idleMs: now - usedAt, keptMs: Math.max(0, keptUntil - now) }))
+      .reverse();
+  }
+
+  /** Serves a checkpoint for at least so long from now on (0: no longer than any other); it does not outlive the process or a transfer. */
+  keep(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many' {
+    const now = performance.now();
+    const served = this.#served.findLast(({ info }) => info.op === op);
+    if (served === undefined) return 'gone';
+    if (ms > 0 && this.#served.filter((one) => one !== served && one.keptUntil > now).length >= MAX_KEPT) return 'too many';
+    served.keptUntil = now + ms;
+    return 'kept';
   }
 
   /** Serves a checkpoint from now on; the donor closes the snapshot. */
   async publish(info: CheckpointInfo, top: Top, snapshot: StoreSnapshot): Promise<void> {
-    this.#served.push({ info, top, snapshot, usedAt: performance.now(), users: 0, retired: false });
+    this.#served.push({ info, top, snapshot, usedAt: performance.now(), keptUntil: 0, users: 0, retired: false });
     await this.#expire();
   }
 
@@ -138,13 +156,17 @@ export class Donor {
   }
 
   async #expire(): Promise<void> {
-    const oldest = performance.now() - this.#options.maxIdleMs;
+    const now = performance.now();
+    const oldest = now - this.#options.maxIdleMs;
     const keep: Served[] = [];
     const drop: Served[] = [];
-    const surplus = this.#served.length - this.#options.maxCheckpoints;
-    for (const [i, one] of this.#served.entries()) {
-      const isNewest = i === this.#served.length - 1;
-      if (isNewest || (i >= surplus && (one.users > 0 || one.usedAt >= oldest))) keep.push(one);
+    // Those that are kept take no room from the others.
+    let surplus = this.#served.filter((one) => one.keptUntil <= now).length - this.#options.maxCheckpoints;
+    for (const one of this.#served) {
+      const isNewest = one === this.#served.at(-1);
+      const isKept = one.keptUntil > now;
+      const hasRoom = isKept || surplus-- <= 0;
+      if (isNewest || isKept || (hasRoom && (one.users > 0 || one.usedAt >= oldest))) keep.push(one);
       else drop.push(one);
     }
     this.#served = keep;

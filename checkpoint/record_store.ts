@@ -162,6 +162,11 @@ export class RecordStore implements Table {
     return this.#donor.held();
   }
 
+  /** See Donor.keep. */
+  keep(op: OpNumber, ms: number): ReturnType<Donor['keep']> {
+    return this.#donor.keep(op, ms);
+  }
+
   get(key: Buffer): Buffer | undefined {
     const id = key.latin1Slice(0, key.length);
     const changed = this.#changed(id);

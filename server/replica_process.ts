@@ -22,7 +22,7 @@ import type { Superblock } from '../vr/superblock.ts';
 import { formatAddress, parseAddress, type HostPort } from './address.ts';
 import { boot, type Boot } from './boot.ts';
 import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
-import { heldCheckpoints, KnownCheckpoints, provePath } from './checkpoint_reader.ts';
+import { heldCheckpoints, KnownCheckpoints, provePath, readParts } from './checkpoint_reader.ts';
 import { ClientLinks } from './client_links.ts';
 import { replicaOptions, type ServerConfig } from './config.ts';
 import type { WriteVector } from './journal.ts';
@@ -34,7 +34,7 @@ import { PeerPins } from './peer_pins.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
 import { Scrubber } from './scrubber.ts';
-import type { AttachHttp, CheckpointList, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
+import type { AttachHttp, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
 import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
@@ -230,6 +230,14 @@ export class ReplicaProcess implements RunningReplica {
 
   async provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null> {
     return this.#reading(() => provePath(this.#started.store, names, op));
+  }
+
+  async readCheckpoint(op: OpNumber, ids: readonly string[], keys: readonly Buffer[]): Promise<CheckpointParts | null> {
+    return this.#reading(() => readParts(this.#started.store, op, ids, keys));
+  }
+
+  keepCheckpoint(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many' {
+    return this.#started.store.keep(op, ms);
   }
 
   scrub(rate?: number): number {

@@ -2,6 +2,7 @@
  * A replica process as the HTTP API, the metrics and the command line see it. replica_process.ts makes one.
  * Interfaces alone: whoever serves HTTP depends on nothing else of the process.
  */
+import type { ProvenCheckpoint } from '../checkpoint/proof.ts';
 import type { Proof } from '../checkpoint/proof_codec.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { Configuration } from '../vr/configuration.ts';
@@ -132,10 +133,21 @@ export interface KnownCheckpoint {
   readonly time: number;
 }
 export interface CheckpointList {
-  /** Can be read: newest first. `readers`: transfers and the like that read it at this moment; `idleMs`: since the last one began. */
-  readonly held: readonly (KnownCheckpoint & { readonly records: number; readonly bytes: number; readonly readers: number; readonly idleMs: number })[];
+  /** Can be read: newest first. `readers`: transfers and the like that read it at this moment; `idleMs`: since the last one began; `keptMs`: it stays for so long. */
+  readonly held: readonly (KnownCheckpoint & { readonly records: number; readonly bytes: number; readonly readers: number; readonly idleMs: number; readonly keptMs: number })[];
   /** The roots of the last ones since the process began, those that are held among them: newest first. */
   readonly known: readonly KnownCheckpoint[];
+}
+
+/** Pieces of a checkpoint, with what its root is the hash of. */
+export interface CheckpointParts {
+  readonly root: Digest;
+  readonly checkpoint: ProvenCheckpoint;
+  /** The id of the top node, whose hash is `checkpoint.top`. */
+  readonly topId: string | null;
+  /** As far as they fit into one answer, in the order asked for: first nodes, then records; at least one. Null: there is none. */
+  readonly nodes: readonly (Buffer | null)[];
+  readonly records: readonly (Buffer | null)[];
 }
 
 export interface JournalStatus {
@@ -204,6 +216,10 @@ export interface RunningReplica {
    * (or no longer) here. Rejects when the records cannot be read.
    */
   provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null>;
+  /** Nodes of the tree by their ids (inner_node.ts) and values of records by their keys, in the checkpoint of `op`. Null: it is not here. Rejects when they cannot be read. */
+  readCheckpoint(op: OpNumber, ids: readonly string[], keys: readonly Buffer[]): Promise<CheckpointParts | null>;
+  /** Holds on to a checkpoint for so many milliseconds from now on (0: no longer than to others). */
+  keepCheckpoint(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many';
   /** Begins a whole scrub at once (bytes a second; default: as fast as it goes beside the replica's work). Returns the number of the pass. */
   scrub(rate?: number): number;
   /** Counters of the replica's events since the boot ('view-change', 'recovery', ...), by name. */

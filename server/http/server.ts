@@ -6,6 +6,7 @@ import { LogController, fastify, type FastifyError, type FastifyInstance, type F
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
+import { checkpointRoutes } from './checkpoint_routes.ts';
 import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
 import { Gateway, routedUrl } from './gateway.ts';
 import { maintenanceRoutes } from './maintenance_routes.ts';
@@ -98,6 +99,10 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
   files((scope) => { xattrRoutes(scope, gatewayOf); });
   app.register((scope, _options, done) => {
     serviceRoutes(scope, running, metrics, () => addressOf(app));
+    done();
+  });
+  app.register((scope, _options, done) => {
+    checkpointRoutes(scope, running, gatewayOf);
     done();
   });
   app.register((scope, _options, done) => {

@@ -79,10 +79,10 @@ describe('a scrub', () => {
 describe('checkpoints and proofs', () => {
   const known = { op: opNumber(40), root: digest('\x01'.repeat(32)), time: 1_700_000_000_000_000 };
   test('the checkpoints that are held, and those that are known', async () => {
-    api.replica.checkpointsNow = { held: [{ ...known, records: 7, bytes: 900, readers: 1, idleMs: 3 }], known: [known] };
+    api.replica.checkpointsNow = { held: [{ ...known, records: 7, bytes: 900, readers: 1, idleMs: 3, keptMs: 9 }], known: [known] };
     const shown = { op: 40, root: '01'.repeat(32), timeMicros: 1_700_000_000_000_000 };
     expect((await api.request('GET', '/v1/checkpoints')).json()).toEqual({
-      clusterId: CLUSTER_ID.toString('hex'), memberId: 1, held: [{ ...shown, records: 7, bytes: 900, readers: 1, idleMs: 3 }], known: [shown],
+      clusterId: CLUSTER_ID.toString('hex'), memberId: 1, held: [{ ...shown, records: 7, bytes: 900, readers: 1, idleMs: 3, keptMs: 9 }], known: [shown],
     });
   });
   test('one is taken by root, through the log', async () => {
@@ -91,6 +91,34 @@ describe('checkpoints and proofs', () => {
     expect([taken.statusCode, taken.json()]).toEqual([202, { op: before + 1 }]);
     expect(problemOf(await api.request('POST', '/v1/checkpoints', { payload: {}, headers: { 'x-vrfs-uid': '5' } }))).toMatchObject({ status: 403, errno: 'EPERM' });
     expect(problemOf(await api.request('POST', '/v1/checkpoints')).status).toBe(400);
+  });
+  test('one is held on to by root, if it is here and there is room', async () => {
+    const kept = await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 40, seconds: 60 } });
+    expect([kept.statusCode, kept.json()]).toEqual([200, { op: 40, seconds: 60 }]);
+    expect(api.replica.kept).toEqual([{ op: 40, ms: 60_000 }]);
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 40, seconds: 60 }, headers: { 'x-vrfs-uid': '7' } })).status).toBe(403);
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 40, seconds: -1 } })).detail).toContain("'seconds'");
+    expect(api.replica.kept).toHaveLength(1);
+    api.replica.keeping = 'gone';
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 7, seconds: 60 } }))).toMatchObject({ status: 404, detail: 'This replica does not hold the checkpoint of op 7; it holds none at the moment.' });
+    api.replica.keeping = 'too many';
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 40, seconds: 60 } })).status).toBe(409);
+  });
+  test('parts are read by root, by their ids and keys', async () => {
+    const checkpoint = { op: opNumber(40), records: 2, extra: Buffer.of(5), top: Buffer.alloc(32, 7) };
+    api.replica.parts = { root: known.root, checkpoint, topId: '\x01\x00\x00', nodes: [Buffer.from('node'), null], records: [Buffer.from('value')] };
+    const read = await api.request('POST', '/v1/checkpoints/read', { payload: { op: 40, nodes: ['010000', '02ffff'], records: ['00ff'] } });
+    expect([read.statusCode, read.json()]).toEqual([200, {
+      checkpoint: { op: 40, root: '01'.repeat(32), records: 2, extra: '05', top: { id: '010000', hash: '07'.repeat(32) } }, nodes: ['bm9kZQ==', null], records: ['dmFsdWU='],
+    }]);
+    expect(api.replica.readParts).toEqual([{ op: 40, ids: ['010000', '02ffff'], keys: ['00ff'] }]);
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/read', { payload: { op: 40 }, headers: { 'x-vrfs-uid': '7' } })).status).toBe(403);
+    for (const body of [{ op: 40, nodes: ['01'] }, { op: 40, nodes: ['01000g'] }, { op: 40, records: ['f'] }, { op: 40, records: Array.from({ length: 257 }, () => '00') }, { nodes: [] }]) {
+      expect(problemOf(await api.request('POST', '/v1/checkpoints/read', { payload: body })).status).toBe(400);
+    }
+    expect(api.replica.readParts).toHaveLength(1);
+    api.replica.parts = null;
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/read', { payload: { op: 7 } })).status).toBe(404);
   });
   test('a proof is of the path in the URL or of ?path=, in the checkpoint that is asked for', async () => {
     api.replica.proof = { root: known.root, checkpoint: { op: opNumber(40), records: 0, extra: Buffer.alloc(0), top: null }, lookups: [{ key: Buffer.from('k'), value: null, steps: [], page: null }] };
@@ -104,7 +132,7 @@ describe('checkpoints and proofs', () => {
     expect(problemOf(await api.request('GET', '/v1/proof/a?op=-1')).status).toBe(400);
   });
   test('404 for a checkpoint that is not held, with those that are', async () => {
-    api.replica.checkpointsNow = { held: [{ ...known, records: 7, bytes: 900, readers: 0, idleMs: 3 }], known: [] };
+    api.replica.checkpointsNow = { held: [{ ...known, records: 7, bytes: 900, readers: 0, idleMs: 3, keptMs: 0 }], known: [] };
     expect(problemOf(await api.request('GET', '/v1/proof/a?op=7'))).toMatchObject({ status: 404, detail: 'This replica does not hold the checkpoint of op 7; it holds 40.' });
   });
   test('403 for who may not search the way', async () => {
@@ -134,7 +162,7 @@ describe('OpenAPI', () => {
     expect(operations.map(([name]) => name).sort()).toEqual([
       'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/checkpoints', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/proof/{path}', 'get /v1/readlink/{path}',
       'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}', 'patch /v1/fs/{path}', 'patch /v1/stat/{path}',
-      'post /v1/checkpoints', 'post /v1/rename', 'post /v1/scrub', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
+      'post /v1/checkpoints', 'post /v1/checkpoints/keep', 'post /v1/checkpoints/read', 'post /v1/rename', 'post /v1/scrub', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
     ]);
     for (const [name, o] of operations) {
       expect(o.operationId, name).toMatch(/^[a-z]+$/);

@@ -15,7 +15,7 @@ import { makeEntry } from '../../../vr/entry.ts';
 import { buildHttp } from '../../../server/http/server.ts';
 import type { FileSystemClient, HttpLimits, HttpLog, ReadOptions } from '../../../server/http/ports.ts';
 import type { ProblemDetails } from '../../../server/http/problem.ts';
-import type { CheckpointList, Health, RunningReplica, ServerStatus } from '../../../server/running_replica.ts';
+import type { CheckpointList, CheckpointParts, Health, RunningReplica, ServerStatus } from '../../../server/running_replica.ts';
 
 export const CLUSTER_ID = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 
@@ -122,6 +122,18 @@ export class FakeReplica implements RunningReplica {
   async provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null> {
     this.provedPaths.push({ names: names.map((name) => name.toString('latin1')), op });
     return this.proof;
+  }
+  parts: CheckpointParts | null = null;
+  readParts: { readonly op: number; readonly ids: readonly string[]; readonly keys: readonly string[] }[] = [];
+  async readCheckpoint(op: OpNumber, ids: readonly string[], keys: readonly Buffer[]): Promise<CheckpointParts | null> {
+    this.readParts.push({ op, ids: ids.map((id) => Buffer.from(id, 'latin1').toString('hex')), keys: keys.map((key) => key.toString('hex')) });
+    return this.parts;
+  }
+  keeping: 'kept' | 'gone' | 'too many' = 'kept';
+  kept: { readonly op: number; readonly ms: number }[] = [];
+  keepCheckpoint(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many' {
+    this.kept.push({ op, ms });
+    return this.keeping;
   }
   scrubs: (number | undefined)[] = [];
   scrub(rate?: number): number {

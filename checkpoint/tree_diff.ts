@@ -153,6 +153,8 @@ function verified({ id, hash }: TreeNode, bytes: Buffer | null): Buffer {
     throw error;
   }
   if (!found.equals(hash)) throw new TreeSourceError(`the node ${name} is not the one that the node above it names`);
+  // Of the top nobody says where it stands but the source.
+  if (isInnerId(id) && innerId(decodeInner(bytes)) !== id) throw new TreeSourceError(`the node ${name} stands at another place`);
   return bytes;
 }
 
@@ -170,7 +172,9 @@ function childrenOf(bytes: Buffer): Range[] {
 function rangeOf(top: TreeNode | null): Range[] {
   if (top === null) return [];
   const head = Buffer.from(top.id, 'latin1');
-  if (head.length < 3 || (head[0] !== PAGE && head[0] !== INNER)) throw new TreeSourceError('the top of the tree is no node');
+  const isPage = head.length === 3 && head[0] === PAGE && head.readUInt16BE(1) === 0;
+  const isInner = head.length >= 3 && head[0] === INNER && head.length === 3 + ((head.readUInt16BE(1) + 7) >> 3);
+  if (!isPage && !isInner) throw new TreeSourceError('the top of the tree is no node');
   return [{ kind: 'node', node: top, prefix: head.subarray(3), bits: head.readUInt16BE(1) }];
 }
 

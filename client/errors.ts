@@ -60,10 +60,16 @@ export class NotVerified extends VrfsError {
   override readonly name = 'NotVerified';
   readonly mayHaveHappened = false;
   readonly code: 'noAgreement' | 'refused';
-  constructor(code: NotVerified['code'], message: string) {
-    super(message);
+  constructor(code: NotVerified['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
   }
+}
+
+/** A checkpoint cannot be read at the replica where it should be: it has let go of it, or does not answer. */
+export class CheckpointUnavailable extends VrfsError {
+  override readonly name = 'CheckpointUnavailable';
+  readonly mayHaveHappened = false;
 }
 
 /** `reachable`: what to say of the servers when none of them is connected; null when one is. */

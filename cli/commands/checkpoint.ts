@@ -11,7 +11,7 @@ import { sizeText, table } from '../format.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { checkpointDiffCommand } from './checkpoint_diff.ts';
 import { checkpointsOf, keepers } from './checkpoint_lists.ts';
-import { getJson, postJson, type Answered } from './replica_http.ts';
+import { getJson, postJson } from './replica_http.ts';
 
 const Kept = z.looseObject({ op: z.number(), seconds: z.number() });
 const Progress = z.looseObject({ executed: z.number(), checkpointing: z.boolean() });

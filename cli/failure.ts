@@ -1,7 +1,7 @@
 /** From whatever a command threw to a message and an exit code. */
 import { CommanderError } from 'commander';
 import { errnoText, FsError } from '../client/fs_error.ts';
-import { VrfsError } from '../client/errors.ts';
+import { NotVerified, VrfsError } from '../client/errors.ts';
 import type { ErrnoName } from '../fsservice/errno.ts';
 import { ChangeRefused, NoAnswer } from '../client/administrator.ts';
 import { AssertionError } from '../lib/assert.ts';
@@ -99,6 +99,7 @@ function ofVrfsError(error: VrfsError): Failure {
     case 'TimedOut':
     case 'Busy': return { exitCode: ExitCode.unreachable, code: error.name, message: error.message };
     case 'InvalidCall': return { exitCode: ExitCode.usage, code: error.name, message: error.message };
+    case 'NotVerified': return { exitCode: error instanceof NotVerified && error.code === 'noAgreement' ? ExitCode.unreachable : ExitCode.failed, code: error.name, message: error.message };
     default: return { exitCode: error.mayHaveHappened ? ExitCode.outcomeUnknown : ExitCode.unreachable, code: error.name, message: error.message };
   }
 }

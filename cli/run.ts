@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { VERSION } from '../server/version.ts';
 import { attributeCommands } from './commands/attributes.ts';
+import { checkpointCommands } from './commands/checkpoint.ts';
 import { contentCommands } from './commands/content.ts';
 import { groupCommands } from './commands/group.ts';
 import { membersCommands } from './commands/members.ts';
@@ -9,7 +10,9 @@ import { mountCommands } from './commands/mounts.ts';
 import { namespaceCommands } from './commands/namespace.ts';
 import { replicaCommands } from './commands/replica.ts';
 import { reviveCommand } from './commands/revive.ts';
+import { scrubCommand } from './commands/scrub.ts';
 import { startCommand } from './commands/start.ts';
+import { statCommand } from './commands/stat.ts';
 import { EXIT_CODES_HELP, type ExitCode } from './exit_codes.ts';
 import { failureOf, type Failure } from './failure.ts';
 import { note, type Io } from './io.ts';
@@ -31,7 +34,10 @@ export function buildProgram(io: Io): Command {
   mountCommands(program, io);
   groupCommands(program, io);
   membersCommands(program, io);
+  scrubCommand(program, io);
+  checkpointCommands(program, io);
   namespaceCommands(program, io);
+  statCommand(program, io);
   contentCommands(program, io);
   attributeCommands(program, io);
   return program;

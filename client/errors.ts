@@ -56,6 +56,23 @@ export class BadAnswer extends VrfsError {
   readonly mayHaveHappened = true;
 }
 
+/** What a replica says could not be verified: no quorum agrees on a checkpoint in time, or ('refused') a proof is wrong, or is not given. */
+export class NotVerified extends VrfsError {
+  override readonly name = 'NotVerified';
+  readonly mayHaveHappened = false;
+  readonly code: 'noAgreement' | 'refused';
+  constructor(code: NotVerified['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** A checkpoint cannot be read at the replica where it should be: it has let go of it, or does not answer. */
+export class CheckpointUnavailable extends VrfsError {
+  override readonly name = 'CheckpointUnavailable';
+  readonly mayHaveHappened = false;
+}
+
 /** What may be behind it in such a group, and is seen at its replicas alone. */
 const IN_MEMORY = ' Its durability is memory: when too many of them have stopped at once it never comes back by itself; vrfs status then says how to go on.';
 

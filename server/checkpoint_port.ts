@@ -13,7 +13,7 @@ import type { Table } from '../lib/table.ts';
 import type { Member } from '../vr/configuration.ts';
 import type { CheckpointPort } from '../vr/ports.ts';
 import type { CheckpointId } from '../vr/superblock.ts';
-import { decodeExtra, encodeExtra } from './checkpoint_extra.ts';
+import { decodeExtra, encodeExtra } from '../lib/checkpoint_extra.ts';
 import { CHECKPOINT_BODY_MAX, CHECKPOINT_PATH, CLUSTER_ID_HEADER, type TransferReport } from './running_replica.ts';
 
 const CONNECT_MS = 3_000;

@@ -20,7 +20,7 @@ import { RecordStore } from '../checkpoint/record_store.ts';
 import { formatNamespace } from '../fsservice/records.ts';
 import { isMember, memberOf, type Configuration } from '../vr/configuration.ts';
 import type { CheckpointId, Superblock } from '../vr/superblock.ts';
-import { encodeExtra } from './checkpoint_extra.ts';
+import { encodeExtra } from '../lib/checkpoint_extra.ts';
 import { formatJournal } from './journal.ts';
 import { lockDirectory, type ProcessLock } from './process_lock.ts';
 import { syncDirectory } from './segment_files.ts';

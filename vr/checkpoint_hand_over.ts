@@ -276,6 +276,7 @@ export class CheckpointHandOver {
     this.#target = null;
     this.#retry.start(r.now);
     if (intact && this.#hadState) r.execution.ready = true;
+    r.reconfiguration.onStateNotGiven();
   }
 
   /**

@@ -69,6 +69,8 @@ export interface SuperblockStore {
 export interface StateMachine {
   /** Executes an operation of a committed entry (kinds 'request' and 'housekeeping'); the result goes to the client. */
   execute(entry: Entry): Buffer;
+  /** Whether the entry that was just executed asked for a checkpoint right behind it: the same on every replica. */
+  checkpointAsked(): boolean;
   /** A session began / has ended, at this entry; both deterministic parts of execution. */
   sessionStarted(entry: Entry, flags: number): void;
   sessionEnded(entry: Entry, session: number): void;

@@ -429,6 +429,15 @@ export class Reconfiguration {
     if (this.#mayTell(whom)) r.send(whom, { type: 'getView', view: r.view, nonce: r.ports.random.bytes(16) });
   }
 
+  /**
+   * On the way to an epoch whose state nobody gives: perhaps a later one has begun, of which this replica is no member. Then nobody
+   * tells it of newer checkpoints, but whoever it asks tells it of that epoch.
+   */
+  onStateNotGiven(): void {
+    if (this.#r.phase !== 'transitioning' || this.#next === null) return;
+    for (const m of this.#everybody(this.#next)) if (m.id !== this.#r.self) this.#ask(m.id);
+  }
+
   #mayTell(to: MemberId): boolean {
     const { now, options } = this.#r;
     if (now - (this.#toldAt.get(to) ?? -Infinity) < options.heartbeatMs) return false;

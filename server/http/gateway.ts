@@ -15,7 +15,7 @@ import { unavailable } from './unavailable.ts';
 const LINEARIZABLE: ReadOptions = Object.freeze({ consistency: 'linearizable' });
 
 /** Collections whose URLs go on with a path of bytes; router.ts strips it before the route is looked up. */
-export const PATH_COLLECTIONS: ReadonlySet<string> = new Set(['/v1/fs', '/v1/stat', '/v1/readlink', '/v1/xattr']);
+export const PATH_COLLECTIONS: ReadonlySet<string> = new Set(['/v1/fs', '/v1/stat', '/v1/readlink', '/v1/xattr', '/v1/proof']);
 
 /** The URL that is routed: a path below a collection is cut off, so that it may hold any bytes. */
 export function routedUrl(url: string): string {

@@ -8,7 +8,7 @@ import { ZERO_DIGEST } from '../../lib/hash.ts';
 import { memberId, opNumber, view } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import type { CheckpointId } from '../../vr/superblock.ts';
-import { decodeExtra, encodeExtra } from '../../server/checkpoint_extra.ts';
+import { decodeExtra, encodeExtra } from '../../lib/checkpoint_extra.ts';
 import { checkpointId, DonorClient, StoreCheckpoints, type CheckpointStore } from '../../server/checkpoint_port.ts';
 import { CLUSTER_ID_HEADER } from '../../server/running_replica.ts';
 import { CLUSTER_ID, groupOf, until } from './support.ts';

@@ -105,6 +105,9 @@ class AppendOnly implements StateMachine {
     this.#put('op', entry, entry.body);
     return Buffer.from(`${entry.op}:${entry.body.toString()}`);
   }
+  checkpointAsked(): boolean {
+    return this.executed.at(-1)?.body.toString() === 'checkpoint';
+  }
   sessionStarted(entry: Entry, flags: number): void {
     this.#put('started', entry, Buffer.from([flags]));
   }

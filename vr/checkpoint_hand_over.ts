@@ -3,7 +3,7 @@
  * the log it would take is gone, and the comparison of roots, which finds a replica whose state has gone astray.
  */
 import { assert, defined } from '../lib/assert.ts';
-import { opNumber, type Digest, type MemberId, type OpNumber } from '../lib/ids.ts';
+import { opNumber, viewEpoch, type Digest, type MemberId, type OpNumber } from '../lib/ids.ts';
 import type { Entry } from './entry.ts';
 import type { CheckpointNotice } from './messages.ts';
 import type { Replica } from './replica.ts';
@@ -115,6 +115,12 @@ export class CheckpointHandOver {
         r.event('checkpoint-disputed', { op: target.op, member });
         return;
       }
+    }
+    if (r.isWitness && viewEpoch(target.view) > r.reconfiguration.newest.epoch) {
+      // A state would bring its configuration with it. What a witness may begin its log behind depends on whose state that is.
+      r.event('checkpoint-of-later-epoch', { op: target.op, epoch: viewEpoch(target.view) });
+      r.reconfiguration.askForLater();
+      return;
     }
     this.#target = target;
     this.#started = false;
@@ -263,7 +269,7 @@ export class CheckpointHandOver {
     r.execution.reset(id);
     r.persistence.afterJournal(() => {
       // A slow journal may have let a newer checkpoint pass.
-      if (id.op > r.persistence.superblock.checkpoint.op) r.persistence.writeSuperblock({ checkpoint: id });
+      if (id.op > r.persistence.superblock.checkpoint.op) r.persistence.writeSuperblock({ checkpoint: id }, () => { if (this.#tells()) this.#tell(); });
     });
     if (!r.reconfiguration.onStateLoaded()) this.#goOn();
   }
@@ -276,7 +282,7 @@ export class CheckpointHandOver {
     this.#target = null;
     this.#retry.start(r.now);
     if (intact && this.#hadState) r.execution.ready = true;
-    r.reconfiguration.onStateNotGiven();
+    if (r.phase === 'transitioning') r.reconfiguration.askForLater();
   }
 
   /**

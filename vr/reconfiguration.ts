@@ -173,6 +173,12 @@ export class Reconfiguration {
     return (r.normal.acked(id) ?? 0) + CAUGHT_UP_WITHIN >= r.log.head ? 'ready' : 'behind';
   }
 
+  /** Nobody looks at it before it gets a vote, so it has to have told of a state on its disk that goes on in this log. */
+  #heirReadiness(id: MemberId): Readiness {
+    const offer = this.#r.handOver.offeredBy(id);
+    return offer === undefined || offer.op < this.#r.log.base ? 'behind' : this.readiness(id);
+  }
+
   /** The primary of this view is another: what was asked for has to be asked there. */
   leave(): void {
     this.#waiting.clear();
@@ -430,12 +436,11 @@ export class Reconfiguration {
   }
 
   /**
-   * On the way to an epoch whose state nobody gives: perhaps a later one has begun, of which this replica is no member. Then nobody
-   * tells it of newer checkpoints, but whoever it asks tells it of that epoch.
+   * Perhaps a later epoch has begun: of which this replica is no member, so that nobody tells it of newer checkpoints, or of which it
+   * has seen no more than a checkpoint. Whoever is in it answers with StartEpoch.
    */
-  onStateNotGiven(): void {
-    if (this.#r.phase !== 'transitioning' || this.#next === null) return;
-    for (const m of this.#everybody(this.#next)) if (m.id !== this.#r.self) this.#ask(m.id);
+  askForLater(): void {
+    for (const id of this.everybody()) this.#ask(id);
   }
 
   #mayTell(to: MemberId): boolean {
@@ -468,7 +473,7 @@ export class Reconfiguration {
     if (!r.normal.serving || r.normal.closing || !this.complete) return;
     for (const m of electors(r.configuration)) {
       if (m.id === r.self || r.now - Math.max(r.heardAt(m.id), r.normal.openedAt) < r.options.autoPromoteMs) continue;
-      const members = promotion(r.configuration, m, (id) => this.readiness(id));
+      const members = promotion(r.configuration, m, (id) => this.#heirReadiness(id));
       if (members === null || refusal(r.configuration, members, (id) => this.#readinessAmong(members, id), false) !== null) continue;
       r.event('promotes', { gone: m.id });
       this.#propose(members);

@@ -129,7 +129,9 @@ export class Replica implements ReplicaEvents {
     this.catchUp = new LogCatchUp(this);
     this.handOver = new CheckpointHandOver(this, state);
     ports.network.setPeers(this.configuration.members);
-    this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1 }, () => {
+    // The process may have died between a checkpoint and the superblock that names it: others are told of the one that is here.
+    const checkpoint = state !== null && state.op > superblock.checkpoint.op ? state : superblock.checkpoint;
+    this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1, checkpoint }, () => {
       this.#booted = true;
       this.#start(usable, continues);
     });

@@ -168,7 +168,7 @@ export class CheckpointHandOver {
    * That is so when as many voters as any quorum has at least one of hold it on disk. Or, without having heard of them: when this log is
    * whole as far as it goes. Then a quorum has what was committed without this witness behind its head, which is f+1, so one of them is
    * left after f failures; provided that no other witness has passed over the same, so only one of them may. (Of an epoch that
-   * begins that is known only of what is behind its start: before that other members made up the quorum.)
+   * begins that is known only of what is behind its start, if before that other members made up the quorum.)
    */
   #mayPassOver(op: OpNumber): boolean {
     const r = this.#r;
@@ -178,7 +178,7 @@ export class CheckpointHandOver {
     const { epochStart, heldByAll } = r.persistence.superblock;
     // In an earlier epoch another one may have been the one that may.
     if (witnesses.some((m) => m.id !== r.self) && (r.phase === 'transitioning' || heldByAll < (epochStart?.op ?? 0))) return false;
-    return r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.isBeyondStart(op));
+    return r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.committedByNext(op));
   }
 
   /** What a witness's log lacked has come: `entries` follow op `keep` and are committed. */

@@ -13,7 +13,7 @@
 import { assert, defined } from '../lib/assert.ts';
 import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
 import { epoch as epochOf, laterOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
-import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, tolerated, voters, type Configuration, type Member } from './configuration.ts';
+import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, sameElectors, tolerated, voters, type Configuration, type Member } from './configuration.ts';
 import { CONFIGURATION_KEY, decodeBeginning, encodeBeginning, type Beginning } from './configuration_record.ts';
 import type { Entry } from './entry.ts';
 import { promotion, refusal, type Readiness } from './membership.ts';
@@ -80,9 +80,12 @@ export class Reconfiguration {
   get untrusted(): boolean {
     return this.#untrusted;
   }
-  /** Committed in the epoch that begins, by a log that can be trusted. */
-  isBeyondStart(op: OpNumber): boolean {
-    return this.#next !== null && !this.#untrusted && op > this.#next.start.op;
+  /** Whether the electors of the epoch that begins have made up the quorums under which this op was committed; of a log that can be trusted. */
+  committedByNext(op: OpNumber): boolean {
+    const next = this.#next;
+    if (next === null || this.#untrusted) return false;
+    const { configuration } = this.#r;
+    return op > next.start.op || (next.configuration.epoch === configuration.epoch + 1 && sameElectors(configuration, next.configuration));
   }
   /** A quorum of the newest epoch's members is known to have started it. */
   get complete(): boolean {

@@ -1,5 +1,6 @@
 /** Witnesses (PROTOCOL row 21): on whom the group may count, and how one that was away goes on. */
 import { describe, expect, test } from 'vitest';
+import { defined } from '../../lib/assert.ts';
 import type { Member } from '../../vr/configuration.ts';
 import { members, started, writeAll } from './administrator.ts';
 import type { ClusterOptions, Packet } from './cluster.ts';
@@ -421,5 +422,46 @@ describe('a voter that becomes a witness (row 21)', () => {
     cluster.run(100);
     expect(three.replica.log.base).toBe(base);
     expect(three.replica.persistence.superblock.checkpoint).toEqual(checkpoint);
+  });
+
+  // Seed 17609: what it lacked was gone at the only voter that had a state, and it was asked for as in a group of other electors.
+  test('and whose epoch has gone to one of the same electors goes on without what nobody can give it', () => {
+    const group = witnessesAway({ voters: 2, witnesses: 1 });
+    const { cluster, client, admin } = group;
+    const [three] = group.witnesses as [Node];
+    cluster.join(4);
+    admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer')));
+    cluster.node(1).crash();
+    cluster.heal();
+    client.write('with members 1 and 3');
+    expect(three.event('state-installed')).toBeDefined();
+    cluster.node(1).start();
+    cluster.untilConverged();
+  });
+
+  // Seed 10466: it voted in a view of an epoch that it had not begun.
+  test('and on the way to one epoch meets a checkpoint of the next asks for that one', () => {
+    const group = witnessesAway({ voters: 2, witnesses: 1 });
+    const { cluster, client, admin } = group;
+    const [three] = group.witnesses as [Node];
+    cluster.join(4);
+    cluster.join(5);
+    cluster.drop = (p) => p.from === three.id || (p.to === three.id && p.message.type !== 'startEpoch');
+    cluster.hold = (p) => p.to === three.id;
+    admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer')));
+    const [first] = cluster.held;
+    admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer'), member(5, 'observer')));
+    writeAll(client, 'on', 20);
+    cluster.run(2500);
+    cluster.drop = (p) => p.to === three.id && p.message.type !== 'newState';
+    cluster.hold = () => false;
+    cluster.deliver(defined(first, 'the beginning of epoch 1'));
+    cluster.until(() => three.event('checkpoint-of-later-epoch') !== undefined, 'a checkpoint of epoch 2');
+    cluster.run(2500);
+    expect(three.replica).toMatchObject({ phase: 'transitioning', configuration: { epoch: 0 } });
+    expect(three.event('state-installed')).toBeUndefined();
+    cluster.heal();
+    cluster.untilConverged();
+    expect(three.replica.status()).toMatchObject({ epoch: 2, status: 'normal' });
   });
 });

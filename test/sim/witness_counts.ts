@@ -1,6 +1,5 @@
 /** What a witness is worth (PROTOCOL row 21), seen from outside. */
-import { defined } from '../../lib/assert.ts';
-import type { Epoch, OpNumber } from '../../lib/ids.ts';
+import type { Epoch } from '../../lib/ids.ts';
 import { sameElectors } from '../../vr/configuration.ts';
 import type { Cluster } from './cluster.ts';
 import type { Host } from './host.ts';
@@ -21,10 +20,10 @@ export function doesNotCount(cluster: Cluster, host: Host): boolean {
   return head < latest && !logs.some((log) => log.base <= head && log.head >= latest);
 }
 
-/** Up to where every voter of the epoch held everything when it was asked for. */
-function heldAtStart(cluster: Cluster, epoch: Epoch): OpNumber {
-  const member = defined(cluster.hosts.find((h) => h.superblockDisk.current.configuration.epoch === epoch), `a member that has started epoch ${epoch}`);
-  return defined(member.superblockDisk.current.epochStart ?? undefined, `the start of epoch ${epoch}`).held;
+/** Up to where every voter of the epoch held everything when it was asked for; 0 while that is on nobody's disk. */
+function heldAtStart(cluster: Cluster, epoch: Epoch): number {
+  const member = cluster.hosts.find((h) => h.superblockDisk.current.configuration.epoch === epoch);
+  return member?.superblockDisk.current.epochStart?.held ?? 0;
 }
 
 /** Where the log begins and ends, at least as far as it would be found after a crash. */

@@ -146,8 +146,9 @@ export class CheckpointHandOver {
    */
   #fillOrPassOver(): void {
     const r = this.#r;
-    const target = this.#target;
-    if (target === null || this.#started) return;
+    if (this.#target === null || this.#started) return;
+    const target = this.#nearest(this.#target);
+    this.#target = target;
     if (r.log.hashAt(target.op) === target.entryHash) {
       // All of it is here, and now it is known to be committed.
       this.#onWhole(target.op);
@@ -164,6 +165,13 @@ export class CheckpointHandOver {
     }
   }
 
+  /** The newest checkpoint may be that of a few: behind an older one, that enough voters hold, others may have the log that goes on. */
+  #nearest(target: CheckpointId): CheckpointId {
+    const { heldByVoters: held, newest } = this.#r.reconfiguration;
+    if (held === undefined || held.op <= this.#r.log.head || held.op >= target.op || viewEpoch(held.view) > newest.epoch || this.#mayPassOver(target.op)) return target;
+    return held;
+  }
+
   /**
    * That is so when as many voters as any quorum has at least one of hold it on disk. Or, without having heard of them: when this log is
    * whole as far as it goes. Then a quorum has what was committed without this witness behind its head, which is f+1, so one of them is
@@ -172,7 +180,7 @@ export class CheckpointHandOver {
    */
   #mayPassOver(op: OpNumber): boolean {
     const r = this.#r;
-    if (r.reconfiguration.heldByVoters(op)) return true;
+    if (op <= (r.reconfiguration.heldByVoters?.op ?? -1)) return true;
     const witnesses = r.reconfiguration.newest.members.filter((m) => m.role === 'witness');
     if (witnesses.some((m) => m.id < r.self)) return false;
     const { epochStart, heldByAll } = r.persistence.superblock;
@@ -216,7 +224,7 @@ export class CheckpointHandOver {
   get counts(): boolean {
     const { isWitness, log, persistence, reconfiguration } = this.#r;
     if (!isWitness || log.base <= persistence.superblock.heldByAll) return true;
-    if (reconfiguration.heldByVoters(log.base)) persistence.writeSuperblock({ heldByAll: log.base });
+    if (log.base <= (reconfiguration.heldByVoters?.op ?? -1)) persistence.writeSuperblock({ heldByAll: log.base });
     return log.base <= persistence.superblock.heldByAll;
   }
 

@@ -464,4 +464,28 @@ describe('a voter that becomes a witness (row 21)', () => {
     cluster.untilConverged();
     expect(three.replica.status()).toMatchObject({ epoch: 2, status: 'normal' });
   });
+
+  // Seed 8141: it insisted on the newest checkpoint, which one voter had.
+  test('and comes into an epoch of other electors begins behind the newest checkpoint that f+1 of its voters hold', () => {
+    const { cluster, client, admin } = started({ members: 4, witnesses: 1 });
+    cluster.join(5);
+    admin.change(members(1, 2, 3, member(4, 'witness'), member(5, 'observer')));
+    cluster.untilConverged();
+    const [two, four, five] = [cluster.node(1), cluster.node(3), cluster.node(4)];
+    cluster.isolate(four.id);
+    writeAll(client, 'away', 20);
+    cluster.run(2500);
+    two.slowCheckpoint = true;
+    writeAll(client, 'on', 5);
+    admin.change(members(1, 2, 5, member(4, 'witness')));
+    five.crash();
+    cluster.heal();
+    cluster.until(() => four.event('state-installed') !== undefined, 'the witness');
+    cluster.run(1000);
+    client.write('with members 1, 2 and 4');
+    expect(four.event('state-installed')).toMatchObject({ op: 20 });
+    expect(cluster.node(0).disk.superblock.checkpoint.op).toBe(25);
+    five.start();
+    cluster.untilConverged();
+  });
 });

@@ -488,4 +488,27 @@ describe('a voter that becomes a witness (row 21)', () => {
     five.start();
     cluster.untilConverged();
   });
+
+  // Seed 12954: the new primary asked each of them for all that it lacked, and neither had all of it.
+  test('has the end of the log, and another one what it lacks: together they bring a voter that was away to its head', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const [one, two, three, four, five] = cluster.nodes as [Node, Node, Node, Node, Node];
+    cluster.isolate(two.id, four.id);
+    writeAll(client, 'away', 30);
+    cluster.isolate(two.id);
+    cluster.until(() => four.event('state-installed') !== undefined, 'the first witness');
+    cluster.isolate(two.id, five.id);
+    writeAll(client, 'and on', 2);
+    cluster.run(500);
+    one.crash();
+    three.crash();
+    expect([two.replica.log.head, four.replica.log.base, four.replica.log.head, five.replica.log.base, five.replica.log.head]).toEqual([1, 30, 33, 0, 31]);
+    cluster.heal();
+    client.write('with members 2, 4 and 5');
+    expect(two.replica.log.head).toBe(34);
+    one.start();
+    three.start();
+    cluster.untilConverged();
+  });
 });

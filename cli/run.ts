@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { VERSION } from '../server/version.ts';
 import { attributeCommands } from './commands/attributes.ts';
+import { checkpointIntervalCommand } from './commands/checkpoint_interval.ts';
 import { contentCommands } from './commands/content.ts';
 import { groupCommands } from './commands/group.ts';
 import { membersCommands } from './commands/members.ts';
@@ -29,6 +30,7 @@ export function buildProgram(io: Io): Command {
   mountCommands(program, io);
   groupCommands(program, io);
   membersCommands(program, io);
+  checkpointIntervalCommand(program, io);
   namespaceCommands(program, io);
   contentCommands(program, io);
   attributeCommands(program, io);

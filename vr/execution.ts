@@ -1,7 +1,7 @@
 /**
  * Executes committed entries in order, on every replica alike, and answers the client from the primary. Also finds
- * the checkpoint points: every O operations or B bytes of log, a function of the log alone, so that replicas take the
- * same checkpoints and can compare roots.
+ * the checkpoint points: every O operations or B bytes of log (checkpoint_interval.ts), a function of the log alone, so that
+ * replicas take the same checkpoints and can compare roots.
  */
 import { assert, defined, unreachable } from '../lib/assert.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
@@ -27,7 +27,7 @@ export class Execution {
     this.executed = state?.op ?? opNumber(0);
     this.time = state?.time ?? 0;
     this.ready = state !== null;
-    if (this.ready && !replica.isWitness) replica.clients.load();
+    if (this.ready && !replica.isWitness) this.#load();
   }
 
   /** The table now holds the state at this checkpoint. */
@@ -37,7 +37,13 @@ export class Execution {
     this.#bytesSincePoint = 0;
     this.ready = true;
     this.#r.leases.onStateReplaced();
-    if (!this.#r.isWitness) this.#r.clients.load();
+    if (!this.#r.isWitness) this.#load();
+  }
+
+  /** What is kept beside the table of what is in it. */
+  #load(): void {
+    this.#r.clients.load();
+    this.#r.intervals.load();
   }
 
   run(): void {
@@ -49,7 +55,8 @@ export class Execution {
       this.executed = entry.op;
       this.time = entry.time;
       this.#bytesSincePoint += entry.bytes.length;
-      if (!r.isWitness && (entry.op % r.options.checkpointOps === 0 || this.#bytesSincePoint >= r.options.checkpointBytes)) {
+      const { ops, bytes } = r.intervals.present;
+      if (!r.isWitness && (entry.op % ops === 0 || this.#bytesSincePoint >= bytes)) {
         this.#bytesSincePoint = 0;
         r.handOver.onPoint(entry);
       }
@@ -87,6 +94,7 @@ export class Execution {
       }
       case 'noop': return;
       case 'reconfiguration': r.reconfiguration.record(entry); return;
+      case 'checkpointInterval': r.intervals.execute(entry); return;
       default: unreachable(entry.kind);
     }
   }

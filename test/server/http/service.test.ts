@@ -74,9 +74,9 @@ describe('OpenAPI', () => {
     expect(document.openapi).toBe('3.1.0');
     const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, o]) => [`${method} ${path}`, o] as const));
     expect(operations.map(([name]) => name).sort()).toEqual([
-      'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/readlink/{path}',
+      'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/checkpoint/interval', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/readlink/{path}',
       'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}', 'patch /v1/fs/{path}', 'patch /v1/stat/{path}',
-      'post /v1/rename', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
+      'post /v1/rename', 'put /v1/checkpoint/interval', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
     ]);
     for (const [name, o] of operations) {
       expect(o.operationId, name).toMatch(/^[a-z]+$/);

@@ -80,7 +80,7 @@ function countsDuplicates(): typeof Replica {
 /** VRR 5.2 to the letter (PROTOCOL row 2): a later view's Prepare or Commit truncates the log and raises the log-view at once. */
 function truncatesOnStateTransfer(): typeof Replica {
   return stepping((replica, from, message) => {
-    if ((message.type === 'prepare' || message.type === 'commit') && message.view > replica.view && replica.phase === 'normal') truncate(replica, message);
+    if ((message.type === 'prepare' || message.type === 'commit') && message.view > replica.view && from.epoch === replica.configuration.epoch && replica.phase === 'normal') truncate(replica, message);
     straight(replica, from, message);
   });
 }

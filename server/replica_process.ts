@@ -31,7 +31,7 @@ import { PeerLinks } from './peer_links.ts';
 import { PeerPins } from './peer_pins.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
-import type { AttachHttp, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
+import type { AttachHttp, CheckpointCost, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
 import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
@@ -175,11 +175,19 @@ export class ReplicaProcess implements RunningReplica {
         records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
         takes: s.takes, lastTakeMs: s.lastTakeMs, damages: this.#damages, lastDamage: this.#lastDamage,
       },
+      checkpointCost: { ...s.costs, ...this.#sinceCheckpoint() },
       journal: journal.status(),
       links: peers.status(),
       clientConnections: clients.size,
       ...(booted.data.warnings.length > 0 ? { warnings: booted.data.warnings } : {}),
     };
+  }
+
+  #sinceCheckpoint(): Pick<CheckpointCost, 'logOpsSince' | 'logBytesSince'> {
+    const replica = this.#parts?.replica ?? null;
+    if (replica === null) return { logOpsSince: 0, logBytesSince: 0 };
+    const { log, persistence: { superblock: { checkpoint } } } = replica;
+    return { logOpsSince: Math.max(0, log.head - checkpoint.op), logBytesSince: log.bytesAfter(checkpoint.op) };
   }
 
   health(): Health {

@@ -4,6 +4,7 @@
  */
 import type { Configuration } from '../vr/configuration.ts';
 import type { NodeAddresses } from './data_directory.ts';
+import type { TakeCosts } from '../checkpoint/take_costs.ts';
 import type { RepairReport } from '../checkpoint/repair.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 
@@ -69,6 +70,13 @@ export interface DamageReport {
   readonly movedTo: string | null;
 }
 
+/** What checkpoints cost this replica, and what there is to go through again if it has to start from the newest. */
+export interface CheckpointCost extends TakeCosts {
+  /** Log behind the newest durable checkpoint: entries, and their bytes. */
+  readonly logOpsSince: number;
+  readonly logBytesSince: number;
+}
+
 export interface JournalStatus {
   readonly segments: number;
   readonly bytes: number;
@@ -98,6 +106,7 @@ export interface ServerStatus {
   readonly replica: ReplicaStatus;
   readonly recovery: RecoveryReport;
   readonly store: StoreStatus;
+  readonly checkpointCost: CheckpointCost;
   readonly journal: JournalStatus;
   readonly links: readonly LinkStatus[];
   readonly clientConnections: number;

@@ -32,6 +32,15 @@ describe('vrfs checkpoint interval', () => {
     await mkdirs(await group.client(), 0, 45);
     for (const m of group.configuration.members) await until(() => group.replica(m.id).status().replica.checkpoint.op >= 40, `checkpoint 40 at ${m.id}`);
     for (const m of group.configuration.members) expect(group.replica(m.id).status().replica.checkpoint.op % 20).toBe(0);
+    const cost = group.replica(1).status().checkpointCost;
+    expect(cost.last).toMatchObject({ records: expect.any(Number) as number });
+    expect(cost.takes).toBeGreaterThanOrEqual(1);
+    expect(cost.total.recordBytes).toBeGreaterThan(1000);
+    const { head } = group.replica(1).replica.log;
+    expect(cost.logOpsSince).toBe(head - group.replica(1).status().replica.checkpoint.op);
+    const verbose = await vrfs(['status', '--verbose'], { servers: group.configuration.members.map((m) => m.address) });
+    expect(verbose.exitCode).toBe(0);
+    expect(verbose.stdout).toMatch(/\nID +INTERVAL +CHECKPOINTS +RECORDS +BYTES +NODES +CPU ms +HOLD ms +WALL ms +SHARE +LOG SINCE\n1 +20 ops +last +\d+ +/);
     await group.stop();
     await group.startAll();
     const shown: unknown = JSON.parse((await cli('--json')).stdout);

@@ -17,6 +17,8 @@ describe('status and health', () => {
     expect(status).toMatchObject({
       clusterId: CLUSTER_ID.toString('hex'), memberId: 1, status: 'normal', view: 3, primary: 1, isPrimary: true, op: 42, commit: 41, executed: 41, healthy: true, durability: 'disk',
       checkpoint: { op: 40, root: '0'.repeat(64) },
+      checkpointInterval: { ops: 1000, bytes: 64 << 20, since: 0 },
+      checkpointCost: { takes: 4, last: { records: 30 }, recent: { mean: { records: 25 }, share: 0.02 }, logBytesSince: 200 },
       members: [{ id: 1, httpAddress: '127.0.0.1:7201' }, { id: 2 }, { id: 3 }],
       peers: [{ id: 2, acked: 41, silentMs: 12 }, { id: 3, acked: null, silentMs: null }],
       recovery: { bytesReceived: 2048, lastTransfer: { stateBytes: 1 << 20, donors: ['2'] } },
@@ -48,6 +50,8 @@ describe('metrics', () => {
       'vrfs_view 3', 'vrfs_op_number 42', 'vrfs_healthy 1', 'vrfs_is_primary 1', 'vrfs_status{status="normal"} 1', 'vrfs_status{status="recovering"} 0',
       'vrfs_peer_silence_seconds{peer="2"} 0.012', 'vrfs_peer_acked_op_number{peer="2"} 41', 'vrfs_link_sent_bytes_total{peer="3"} 30',
       'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
+      'vrfs_checkpoint_interval_ops 1000', 'vrfs_checkpoint_busy_seconds_total 0.012', 'vrfs_checkpoint_node_bytes_total 5000', 'vrfs_checkpoint_longest_hold_seconds 0.0025',
+      'vrfs_checkpoint_share 0.02', 'vrfs_checkpoint_log_bytes 200', 'vrfs_checkpoint_seconds_total 0.024',
       'vrfs_http_requests_total{method="PUT",route="/v1/fs",status="201"} 1', 'vrfs_http_requests_total{method="GET",route="/v1/fs",status="404"} 1',
       'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',
     ]));

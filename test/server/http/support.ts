@@ -98,6 +98,11 @@ export class FakeReplica implements RunningReplica {
       },
       recovery: { startedAt: 1, bootCheckpointOp: 30, bootLogEntries: 2, bootLogIntact: true, bootTornBytes: 0, transfers: 1, bytesReceived: 2048, stateBytes: 1 << 20, caughtUpMs: 15, lastTransfer: { bytesReceived: 2048, recordBytes: 1800, recordsChanged: 20, stateBytes: 1 << 20, requests: 3, milliseconds: 9, donors: ['2'] }, logBytesReceived: 100 },
       store: { records: 1000, bytes: 76_000, overlayRecords: 3, overlayBytes: 300, takes: 4, lastTakeMs: 7, damages: 0, lastDamage: null },
+      checkpointCost: {
+        last: { records: 30, recordBytes: 3000, nodeBytes: 1500, busyMs: 4, longestMs: 2, wallMs: 7 }, takes: 4,
+        recent: { spanMs: 300_000, takes: 2, mean: { records: 25, recordBytes: 2500, nodeBytes: 1200, busyMs: 3, longestMs: 2.5, wallMs: 6 }, share: 0.02, busyShare: 0.01 },
+        total: { records: 100, recordBytes: 10_000, nodeBytes: 5000, busyMs: 12, longestMs: 2.5, wallMs: 24 }, logOpsSince: 2, logBytesSince: 200,
+      },
       journal: { segments: 1, bytes: 4096, groups: 9, records: 40, bytesWritten: 4000, syncMs: 80 },
       links: [link(2), link(3)],
     };

@@ -10,6 +10,7 @@ import { mountCommands } from './commands/mounts.ts';
 import { namespaceCommands } from './commands/namespace.ts';
 import { replicaCommands } from './commands/replica.ts';
 import { startCommand } from './commands/start.ts';
+import { tuneCommand } from './commands/tune.ts';
 import { EXIT_CODES_HELP, type ExitCode } from './exit_codes.ts';
 import { failureOf, type Failure } from './failure.ts';
 import { note, type Io } from './io.ts';
@@ -26,6 +27,7 @@ export function buildProgram(io: Io): Command {
     writeErr: (text) => { io.stderr.write(text); },
   });
   startCommand(program, io);
+  tuneCommand(program, io);
   replicaCommands(program, io);
   mountCommands(program, io);
   groupCommands(program, io);

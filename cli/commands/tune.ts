@@ -1,8 +1,10 @@
 /** The command line of `vrfs tune`. */
 import { tmpdir } from 'node:os';
 import { Option, type Command } from 'commander';
+import { Administrator } from '../../client/administrator.ts';
 import { compiledMain } from '../compiled_main.ts';
-import { jsonOption, nonNegativeInteger, positiveInteger } from '../connected.ts';
+import { connectionOptions, jsonOption, nonNegativeInteger, positiveInteger, serversOf, type ConnectionOptions } from '../connected.ts';
+import { UsageError } from '../failure.ts';
 import type { Io } from '../io.ts';
 import { tuneSettings, type TuneFlags } from '../tune/settings.ts';
 import { tune } from '../tune/tune.ts';
@@ -25,11 +27,14 @@ export function tuneCommand(program: Command, io: Io): void {
     .option('--recovery-under <time>', 'goal: the replica is up to date within this, as 5s')
     .option('--throughput-loss-under <percent>', 'goal: against the largest O measured, or off, as 5%')
     .option('--data <directory>', 'where the groups are made (and removed again): on the disk that is to be measured', tmpdir())
-    .option('--out <directory>', 'index.html, plots as SVG, tune.json', './vrfs-tune');
-  jsonOption(command)
-    .addHelpText('after', '\nExamples:\n  vrfs tune --recovery-under 5s --throughput-loss-under 5%\n  vrfs tune --ops 500,2000,8000 --bytes 16M,64M --load mixed --repeats 5 --data /srv --out report')
-    .action(async (flags: TuneFlags & { readonly data: string; readonly out: string; readonly json?: boolean }) => {
+    .option('--out <directory>', 'index.html, plots as SVG, tune.json', './vrfs-tune')
+    .option('--set', 'set what is recommended on the running group of --server, when it is beyond the spread of the repeats');
+  jsonOption(connectionOptions(command))
+    .addHelpText('after', '\nExamples:\n  vrfs tune --recovery-under 5s --throughput-loss-under 5%\n  vrfs tune --ops 500,2000,8000 --bytes 16M,64M --load mixed --repeats 5 --data /srv --out report\n  vrfs tune --recovery-under 5s --set --server db1:7101,db2:7101,db3:7101')
+    .action(async (flags: TuneFlags & ConnectionOptions & { readonly data: string; readonly out: string; readonly set?: boolean }) => {
+      if (flags.server !== undefined && flags.set !== true) throw new UsageError('--server is the group that --set changes; what is measured is always a group made for it on this machine');
       const settings = await tuneSettings(flags);
-      await tune({ settings, out: flags.out, parent: flags.data, json: flags.json === true, main: compiledMain() }, io);
+      const target = flags.set === true ? new Administrator(serversOf(flags, io), flags.timeout) : null;
+      await tune({ settings, target, out: flags.out, parent: flags.data, json: flags.json === true, main: compiledMain() }, io);
     });
 }

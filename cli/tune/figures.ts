@@ -8,10 +8,10 @@ export const FIGURES = {
   p99: 'latency, 99th percentile, ms',
   p999: 'latency, 99.9th percentile, ms',
   cpu: 'event loop that checkpoints take of a replica, ms per 1000 operations of the log',
-  hold: 'longest hold of the event loop by a checkpoint of any replica, ms',
+  hold: 'longest hold of the event loop by a checkpoint of any replica since the run began, ms',
   written: 'bytes of records and nodes that checkpoints write, per operation of the log',
   checkpoints: 'checkpoints that a replica took while it was measured',
-  journal: 'journal at its largest, bytes',
+  journal: 'journal at its largest, bytes of its files (which grow by whole segments)',
   recovery: 'from the start of the replica that was down until it is up to date, s',
   recoveryBytes: 'bytes that it fetched',
 } as const;

@@ -47,6 +47,9 @@ export interface LocalGroupOptions {
   readonly signal: AbortSignal;
 }
 
+/** What was waited for has not come; the replica runs. */
+export class NotInTime extends EnvironmentError {}
+
 /** Free at this moment; whoever takes one before it is used makes the start fail, loudly. */
 async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(Array.from({ length: count }, async () => {
@@ -65,6 +68,8 @@ export class LocalGroup {
   readonly members: readonly Member[];
   readonly #options: LocalGroupOptions;
   readonly #children: (ChildProcess | undefined)[] = [];
+  /** Why the last process of each has ended. */
+  readonly #ends: (EnvironmentError | undefined)[] = [];
 
   private constructor(directory: string, members: readonly Member[], options: LocalGroupOptions) {
     this.directory = directory;
@@ -112,6 +117,7 @@ export class LocalGroup {
     });
     closeSync(fd);
     this.#children[index] = child;
+    this.#ends[index] = undefined;
     let failure: string | null = null;
     const ready = new Promise<void>((resolve, reject) => {
       child.on('message', (message: FromReplica) => {
@@ -119,9 +125,13 @@ export class LocalGroup {
         else failure = message.message;
       });
       child.once('error', reject);
-      child.once('exit', (code, killed) => { reject(new EnvironmentError(`replica ${id} of the group that is measured has ended (${killed ?? `exit code ${code ?? '?'}`})${failure === null ? '' : `: ${failure}`}`, 'its directory has gone with it; vrfs start shows the same with its log kept')); });
+      child.once('exit', (code, killed) => {
+        const end = new EnvironmentError(`replica ${id} of the group that is measured has ended (${killed ?? `exit code ${code ?? '?'}`})${failure === null ? '' : `: ${failure}`}`, 'its directory has gone with it; vrfs start shows the same with its log kept');
+        // Later than its start whoever asks it is told.
+        this.#ends[index] = end;
+        reject(end);
+      });
     });
-    // It may end at any time later, too: whoever asks it then is told.
     ready.catch(() => undefined);
     await within(ready, START_MS, `replica ${id} does not start`, signal);
   }
@@ -129,7 +139,8 @@ export class LocalGroup {
   /** kill -9; resolves when it has ended. */
   async killReplica(index: number): Promise<void> {
     const child = defined(this.#children[index], `process of replica ${index + 1}`);
-    if (child.exitCode !== null || child.signalCode !== null) return;
+    // Without a pid it was never there.
+    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
     child.kill('SIGKILL');
     await ended;
@@ -155,13 +166,15 @@ export class LocalGroup {
     return await Promise.all(this.members.map((_, i) => this.until(i, 'an answer', () => true)));
   }
 
-  /** Until what the replica says of itself is so; rejects with EnvironmentError. */
+  /** Until what the replica says of itself is so; rejects with NotInTime, or with why its process has ended. */
   async until(index: number, what: string, condition: (f: ReplicaFigures) => boolean, ms = START_MS): Promise<ReplicaFigures> {
     const deadline = performance.now() + ms;
     for (;;) {
       const figures = await this.figures(index);
       if (figures !== undefined && condition(figures)) return figures;
-      if (performance.now() >= deadline) throw new EnvironmentError(`replica ${index + 1}: not within ${ms / 1000} s: ${what}\n${await this.#logTail(index)}`, 'is the machine busy with something else? Try fewer operations in flight: --in-flight');
+      const end = this.#ends[index];
+      if (end !== undefined) throw end;
+      if (performance.now() >= deadline) throw new NotInTime(`replica ${index + 1}: not within ${ms / 1000} s: ${what}\n${await this.#logTail(index)}`, 'is the machine busy with something else? Try fewer operations in flight: --in-flight');
       await after(POLL_MS, undefined, { signal: this.#options.signal });
     }
   }

@@ -38,7 +38,7 @@ function tableHtml(r: TuneReport): string {
 }
 
 export function pageHtml(r: TuneReport): string {
-  const answer = recommendationText(r.recommendation).split('\n').map((line) => `<p>${escapeXml(line)}</p>`).join('\n');
+  const answer = recommendationText(r).split('\n').map((line) => `<p>${escapeXml(line)}</p>`).join('\n');
   const plots = [...plotsOf(r).values()].map((svg) => `<figure>${svg}</figure>`).join('\n');
   const { repeats } = r.settings;
   return `<!doctype html>

@@ -69,7 +69,7 @@ export function recommend(points: readonly Point[], stated: Goals): Recommendati
   reason.push(`O = ${name(chosen.point)}: ${chosen.reasons.join('; ')}.`);
   reason.push(whyThisOne(chosen, candidates, goals, name));
   if (!certain) reason.push('Not beyond doubt: the repeats lie so far apart that others of the same might say otherwise. More of them (--repeats), longer ones (--seconds), or a machine with nothing else to do would tell.');
-  reason.push(...alike(points, name));
+  reason.push(...alike(points, name), ...notWithout(baseline));
   return { chosen: chosen.point, closest: null, certain, baseline, judgements, reason };
 }
 
@@ -95,7 +95,7 @@ function judgeLoss(point: Point, baseline: Point, under: number, than: string): 
   const here = point.figures.throughput;
   const best = baseline.figures.throughput;
   if (here === undefined || best === undefined) return { verdict: 'missed', excess: Infinity, reason: 'its throughput was not measured' };
-  if (point === baseline) return { verdict: 'met', excess: -1, reason: `${rate(here.median)}, which the others are compared with` };
+  if (point === baseline) return { verdict: here.values.length >= 2 ? 'met' : 'likely', excess: -1, reason: `${rate(here.median)}, which the others are compared with` };
   const loss = 1 - here.median / best.median;
   const excess = (loss - under) / under;
   const told = distinguishable(here, best);
@@ -151,6 +151,13 @@ function nothingMeets({ judgements, baseline, goals, name, reason }: Pick<Recomm
   if (judgements.some((j) => verdicts(j).every((v) => v !== 'missed'))) reason.push('The repeats lie so far apart that it may be met all the same: more of them (--repeats), or longer ones (--seconds), would tell.');
   else if (wanted.length === 2 && judgements.some((j) => j.loss !== 'missed') && judgements.some((j) => j.recovery !== 'missed')) reason.push('The two goals pull apart: those that recover fast enough are too slow, and the other way round. A value between two of those measured may do, or one of the goals has to give way.');
   return { chosen: null, closest: closest?.point ?? null, certain: false, baseline, judgements, reason };
+}
+
+/** The measure itself, where it is not what it is called. */
+function notWithout({ interval, figures }: Point): string[] {
+  const taken = figures.checkpoints?.max ?? 0;
+  if (interval.ops !== null || taken === 0) return [];
+  return [`With off, up to ${Math.ceil(taken)} checkpoints were taken all the same, since this machine's memory does not hold a longer log: the loss is somewhat more than it says.`];
 }
 
 /** Neighbours whose throughput is the same as far as anybody can tell. */

@@ -90,10 +90,15 @@ export function conditionsText({ machine, settings, parent, at }: TuneReport): s
     + (outage > 0 ? `; one backup down for ${outage} s` : '');
 }
 
-export function recommendationText({ chosen, reason, closest }: Recommendation): string {
-  const head = chosen !== null ? `Recommended: O = ${chosen.interval.ops ?? 'off'}` : `No recommendation${closest === null ? '' : `; closest: O = ${closest.interval.ops ?? 'off'}`}`;
-  const how = chosen?.interval.ops === undefined || chosen.interval.ops === null ? [] : [`On a running group: vrfs checkpoint interval --ops ${chosen.interval.ops} --bytes ${chosen.interval.bytes}`];
-  return [head, ...reason, ...how].join('\n');
+export function recommendationText({ settings, recommendation: { chosen, certain, reason, closest } }: TuneReport): string {
+  const name = (p: Point): string => `${severalSizes(settings) ? 'O / B' : 'O'} = ${intervalText(p.interval, severalSizes(settings))}`;
+  const head = chosen !== null ? `Recommended${certain ? '' : ', not beyond doubt'}: ${name(chosen)}` : `No recommendation${closest === null ? '' : `; closest: ${name(closest)}`}`;
+  return [head, ...reason, ...(chosen === null ? [] : [`On a running group: ${commandFor(chosen)}`])].join('\n');
+}
+
+/** What sets it on a running group. */
+export function commandFor({ interval: { ops, bytes } }: Point): string {
+  return `vrfs checkpoint interval --ops ${defined(ops ?? undefined, 'an interval that is recommended')} --bytes ${bytes}`;
 }
 
 /** JSON has no infinity: null is "not within the time of a run". */

@@ -6,11 +6,11 @@ import { setTimeout as after } from 'node:timers/promises';
 import { VrfsClient } from '../../client/client.ts';
 import { defined } from '../../lib/assert.ts';
 import { EnvironmentError } from '../failure.ts';
-import { LocalGroup, type ReplicaFigures } from './local_group.ts';
+import { LocalGroup, NotInTime, type ReplicaFigures } from './local_group.ts';
 import { ClosedLoop, type LoadResult, type Workload } from './load.ts';
 import type { RunFigures } from './figures.ts';
 import { configOf, type Interval, type TuneSettings } from './settings.ts';
-import { CREDENTIALS, FILLING, firstOperation, preparation, workload } from './workloads.ts';
+import { CREDENTIALS, FILLING, preparation, workload } from './workloads.ts';
 
 export interface RunContext {
   readonly settings: TuneSettings;
@@ -58,9 +58,13 @@ class Run {
   }
 
   async measure(): Promise<RunFigures> {
-    const { settings, phase } = this.#context;
+    const { settings } = this.#context;
     await this.#prepare();
-    const load = this.#load(workload(settings.load), settings.inFlight, firstOperation(settings.files));
+    return await this.#with(workload(settings.load), settings.inFlight, settings.files, Infinity, async (load) => await this.#measureUnder(load));
+  }
+
+  async #measureUnder(load: ClosedLoop): Promise<RunFigures> {
+    const { settings, phase } = this.#context;
     load.start();
     phase('warming up');
     await load.during(this.#sleep(WARM_MS));
@@ -73,12 +77,18 @@ class Run {
     return { ...latencies(result), ...costs(before, behind), journal: this.#journal, ...recovery };
   }
 
-  /** It ends with an error when the whole is to end. */
-  #load(what: Workload, inFlight: number, first: number, end?: number): ClosedLoop {
+  /** A load, which ends with an error when the whole is to end. */
+  async #with<T>(what: Workload, inFlight: number, first: number, end: number, use: (load: ClosedLoop) => Promise<T>): Promise<T> {
     const { signal } = this.#context;
     const load = new ClosedLoop(this.#client, what, inFlight, first, end);
-    signal.addEventListener('abort', () => { load.failed(signal.reason instanceof Error ? signal.reason : new Error('aborted')); }, { once: true });
-    return load;
+    const onAbort = (): void => { load.failed(signal.reason instanceof Error ? signal.reason : new Error('aborted')); };
+    signal.addEventListener('abort', onAbort);
+    try {
+      signal.throwIfAborted();
+      return await use(load);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
   }
 
   async #prepare(): Promise<void> {
@@ -90,9 +100,10 @@ class Run {
       const refused = results.find((r) => !r.ok);
       if (refused !== undefined && !refused.ok) throw new Error(`the group refuses what the load needs: errno ${refused.errno}`);
     }
-    const filling = this.#load(FILLING, FILL_IN_FLIGHT, 0, settings.files);
-    filling.start();
-    await filling.idle();
+    await this.#with(FILLING, FILL_IN_FLIGHT, 0, settings.files, async (filling) => {
+      filling.start();
+      await filling.idle();
+    });
   }
 
   /** Waits so long, and looks at the journals meanwhile. */
@@ -124,7 +135,8 @@ class Run {
       // By its own watch from where that began, so that it does not matter how often it is asked.
       return { recovery: (recovery.startedAt + (recovery.caughtUpMs ?? 0) - startedAt) / 1000, recoveryBytes: recovery.bytesReceived + recovery.logBytesReceived };
     } catch (error) {
-      if (!(error instanceof EnvironmentError)) throw error;
+      // One that has ended is no figure.
+      if (!(error instanceof NotInTime)) throw error;
       return { recovery: Infinity, recoveryBytes: Infinity };
     }
   }

@@ -1,14 +1,15 @@
 /** What is to be measured: checked as a whole before anything is started. */
+import { totalmem } from 'node:os';
 import { loadConfig } from '../../server/config.ts';
 import { MAX_INTERVAL_BYTES, MAX_INTERVAL_OPS } from '../../vr/checkpoint_interval.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { DEFAULT_REPLICA_OPTIONS } from '../../vr/replica_types.ts';
 import { UsageError } from '../failure.ts';
 import { sizeText } from '../format.ts';
-import { LOADS, MAX_IN_FLIGHT, type LoadName } from './workloads.ts';
+import { LOADS, MAX_IN_FLIGHT, wholeRounds, type LoadName } from './workloads.ts';
 import type { Goals } from './recommend.ts';
 
-/** One interval that is measured. `ops` null: without checkpoints. */
+/** One interval that is measured. `ops` null: without checkpoints, as long as the memory holds the log. */
 export interface Interval {
   readonly ops: number | null;
   /** Bytes of log. */
@@ -24,7 +25,7 @@ export interface TuneSettings {
   readonly repeats: number;
   /** Seconds for which a backup is down; 0: recovery is not measured. */
   readonly outage: number;
-  /** Files that there are before the load begins. */
+  /** Files that there are before the load begins: whole rounds of it. */
   readonly files: number;
   readonly replicas: number;
   readonly durability: Durability;
@@ -51,12 +52,18 @@ export interface TuneFlags {
 }
 
 const MIN_BYTES = 64 << 10;
+/** Without checkpoints the log grows until the load ends. So much of it all replicas together keep in memory before they take one all the same. */
+const MEMORY_SHARE = 1 / 8;
+const UNBOUNDED_OPS = 2_000_000;
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 1 << 10, M: 1 << 20, G: 1 << 30 };
 /** Of the configuration of a replica: what the sweep itself decides. */
 const OWN_KEYS = new Set(['data', 'memberId', 'clusterId', 'durability', 'listen', 'httpListen', 'http', 'logFile', 'logLevel', 'checkpointOps', 'checkpointBytes']);
 
-/** @throws UsageError with the option, what was wrong, and what is possible */
-export async function tuneSettings(flags: TuneFlags): Promise<TuneSettings> {
+/**
+ * @param memory of this machine, bytes
+ * @throws UsageError with the option, what was wrong, and what is possible
+ */
+export async function tuneSettings(flags: TuneFlags, memory = totalmem()): Promise<TuneSettings> {
   const load = LOADS.find((name) => name === flags.load);
   if (load === undefined) throw new UsageError(`--load ${flags.load}: one of ${LOADS.join(', ')} is possible`);
   atMost('--in-flight', flags.inFlight, MAX_IN_FLIGHT);
@@ -71,21 +78,21 @@ export async function tuneSettings(flags: TuneFlags): Promise<TuneSettings> {
   };
   if (goals.recoveryUnderSeconds !== undefined && outage === 0) throw new UsageError('--recovery-under needs an outage that is recovered from: --outage 10s');
   await checkConfig(flags.option);
-  const intervals = sweep(flags);
+  const intervals = sweep(flags, Math.floor((memory * MEMORY_SHARE) / flags.replicas));
   if (intervals.length < 2) throw new UsageError(`--ops ${flags.ops}: there is nothing to compare it with; give at least two values of --ops or --bytes`);
   return Object.freeze({
-    intervals, load, inFlight: flags.inFlight, seconds: flags.seconds, repeats: flags.repeats, outage, files: flags.files,
+    intervals, load, inFlight: flags.inFlight, seconds: flags.seconds, repeats: flags.repeats, outage, files: wholeRounds(flags.files),
     replicas: flags.replicas, durability: flags.durability, config: flags.option, goals,
   });
 }
 
-function sweep(flags: TuneFlags): Interval[] {
+function sweep(flags: TuneFlags, memory: number): Interval[] {
   const ops = list('--ops', flags.ops).map((text) => (text === 'off' ? null : whole('--ops', text, 1, MAX_INTERVAL_OPS)));
   const bytes = list('--bytes', flags.bytes).map((text) => size('--bytes', text));
   const ascending = [...ops].sort((a, b) => (a ?? Infinity) - (b ?? Infinity));
   const smallest = [...bytes].sort((a, b) => a - b);
   // Without checkpoints there is no interval of bytes either: one such run for all of them.
-  return ascending.flatMap((o): Interval[] => (o === null ? [{ ops: null, bytes: MAX_INTERVAL_BYTES }] : smallest.map((b) => ({ ops: o, bytes: b }))));
+  return ascending.flatMap((o): Interval[] => (o === null ? [{ ops: null, bytes: Math.min(memory, MAX_INTERVAL_BYTES) }] : smallest.map((b) => ({ ops: o, bytes: b }))));
 }
 
 function list(option: string, text: string): string[] {
@@ -144,9 +151,10 @@ async function checkConfig(config: Readonly<Record<string, string>>): Promise<vo
 /** The configuration of the replicas that run at an interval. */
 export function configOf(settings: TuneSettings, { ops, bytes }: Interval): Readonly<Record<string, unknown>> {
   const { maxLogEntries, maxLogBytes } = DEFAULT_REPLICA_OPTIONS;
+  const checkpointOps = ops ?? UNBOUNDED_OPS;
   // The log has to have room for what comes between two checkpoints and while one is written; see checkpoint_interval.ts.
-  const room = ops === null ? { maxLogEntries: 100_000_000, maxLogBytes: MAX_INTERVAL_BYTES } : { maxLogEntries: Math.max(maxLogEntries, 2 * ops), maxLogBytes: Math.max(maxLogBytes, Math.min(2 * bytes, MAX_INTERVAL_BYTES)) };
-  return { ...room, ...settings.config, checkpointOps: ops ?? MAX_INTERVAL_OPS, checkpointBytes: bytes };
+  const room = { maxLogEntries: Math.max(maxLogEntries, 2 * checkpointOps), maxLogBytes: Math.max(maxLogBytes, Math.min(2 * bytes, MAX_INTERVAL_BYTES)) };
+  return { ...room, ...settings.config, checkpointOps, checkpointBytes: bytes };
 }
 
 /** For people. `withBytes`: where several are compared. */

@@ -41,15 +41,16 @@ function oldFile(n: number): At {
 
 const create = (n: number): ReturnType<Workload['next']> => write({ type: 'create', at: newFile(n), mode: 0o644, exclusive: true, truncate: false });
 
+const ROUND = 20;
 const KIB = Buffer.alloc(1024, 'vrfs ');
 
 /** Of 20 operations: 10 stat, 4 create, 3 write 1 KiB, 1 chmod, 1 set an attribute, 1 unlinks a file that was made long ago. */
 function mixed(n: number): ReturnType<Workload['next']> {
-  const k = n % 20;
+  const k = n % ROUND;
   if (k < 10) return read({ type: 'getattr', at: oldFile(n), follow: true });
   if (k < 14) return create(n);
   if (k < 17) return write({ type: 'write', at: oldFile(n), offset: 0, data: KIB });
-  if (k === 17) return write({ type: 'setattr', at: oldFile(n), follow: true, set: { mode: n % 40 < 20 ? 0o600 : 0o644 } });
+  if (k === 17) return write({ type: 'setattr', at: oldFile(n), follow: true, set: { mode: n % (2 * ROUND) < ROUND ? 0o600 : 0o644 } });
   if (k === 18) return write({ type: 'setxattr', at: oldFile(n), follow: true, name: Buffer.from('user.state'), value: Buffer.from(String(n)), mode: 'any' });
   // The file that operation n - UNLINK_AFTER - 9 has made: 19 - 9 is a create.
   return n < UNLINK_AFTER ? read({ type: 'getattr', at: oldFile(n), follow: true }) : write({ type: 'unlink', at: newFile(n - UNLINK_AFTER - 9) });
@@ -87,7 +88,10 @@ export function preparation(name: LoadName): readonly (readonly WriteOperation[]
   }
 }
 
-/** The number that a load begins with behind `filled` files: mixed goes by twenties. */
-export function firstOperation(filled: number): number {
-  return Math.ceil(filled / 20) * 20;
+/**
+ * So many files or a few more: what mixed does goes by twenties, and it unlinks files that those made which were there before.
+ * The load goes on with this number.
+ */
+export function wholeRounds(files: number): number {
+  return Math.ceil(files / ROUND) * ROUND;
 }

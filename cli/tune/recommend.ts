@@ -112,7 +112,7 @@ function judgeRecovery(s: Spread | undefined, under: number): Verdicts {
   if (s === undefined) return { verdict: 'missed', excess: Infinity, reason: 'its recovery was not measured' };
   const excess = Number.isFinite(s.median) ? (s.median - under) / under : Infinity;
   const range = s.values.length < 2 ? '' : ` (${seconds(s.min)} to ${seconds(s.max)})`;
-  const reason = `up to date again after ${seconds(s.median)}${range}`;
+  const reason = Number.isFinite(s.median) ? `up to date again after ${seconds(s.median)}${range}` : 'not up to date again in the time that a run waits';
   if (s.median < under) return { verdict: s.values.length >= 2 && s.max < under ? 'met' : 'likely', excess, reason };
   return { verdict: s.min < under ? 'unlikely' : 'missed', excess, reason };
 }

@@ -97,7 +97,7 @@ describe('a recommendation', () => {
   it('does not count a recovery that was not waited for to its end', () => {
     const r = recommend([point(500, [9000, 9001], [Infinity, Infinity]), point(1000, [9500, 9501], [4, 4])], { recoveryUnderSeconds: 5 });
     expect(r.chosen?.interval.ops).toBe(1000);
-    expect(r.judgements[0]).toMatchObject({ recovery: 'missed', reasons: ['up to date again after longer than was waited for (longer than was waited for to longer than was waited for)'] });
+    expect(r.judgements[0]).toMatchObject({ recovery: 'missed', reasons: ['not up to date again in the time that a run waits'] });
   });
 
   it('says so where checkpoints were taken that should not have been', () => {

@@ -1,7 +1,7 @@
 /** What is to be measured: checked as a whole before anything is started. */
 import { totalmem } from 'node:os';
 import { loadConfig } from '../../server/config.ts';
-import { MAX_INTERVAL_BYTES, MAX_INTERVAL_OPS } from '../../vr/checkpoint_interval.ts';
+import { MAX_INTERVAL_BYTES, MAX_INTERVAL_OPS, refusal } from '../../vr/checkpoint_interval.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { DEFAULT_REPLICA_OPTIONS } from '../../vr/replica_types.ts';
 import { UsageError } from '../failure.ts';
@@ -80,10 +80,12 @@ export async function tuneSettings(flags: TuneFlags, memory = totalmem()): Promi
   await checkConfig(flags.option);
   const intervals = sweep(flags, Math.floor((memory * MEMORY_SHARE) / flags.replicas));
   if (intervals.length < 2) throw new UsageError(`--ops ${flags.ops}: there is nothing to compare it with; give at least two values of --ops or --bytes`);
-  return Object.freeze({
+  const settings: TuneSettings = Object.freeze({
     intervals, load, inFlight: flags.inFlight, seconds: flags.seconds, repeats: flags.repeats, outage, files: wholeRounds(flags.files),
     replicas: flags.replicas, durability: flags.durability, config: flags.option, goals,
   });
+  checkRoom(settings);
+  return settings;
 }
 
 function sweep(flags: TuneFlags, memory: number): Interval[] {
@@ -146,6 +148,15 @@ async function checkConfig(config: Readonly<Record<string, string>>): Promise<vo
   const own = Object.keys(config).find((key) => OWN_KEYS.has(key));
   if (own !== undefined) throw new UsageError(`-o ${own}: that is decided by the sweep (--ops, --bytes, --durability) and the group that it makes`);
   await loadConfig({ flags: { ...config, data: 'checked-only' } });
+}
+
+/** A log that is too short for an interval would stand still in the middle of a run, and be measured. */
+function checkRoom(settings: TuneSettings): void {
+  for (const interval of settings.intervals) {
+    const { checkpointOps, checkpointBytes, maxLogEntries, maxLogBytes } = configOf(settings, interval);
+    const reason = refusal({ ops: Number(checkpointOps), bytes: Number(checkpointBytes) }, { maxLogEntries: Number(maxLogEntries), maxLogBytes: Number(maxLogBytes) });
+    if (reason !== null) throw new UsageError(`${reason}; or leave -o maxLogEntries and -o maxLogBytes away, then there is room for each interval`);
+  }
 }
 
 /** The configuration of the replicas that run at an interval. */

@@ -81,11 +81,4 @@ describe('vrfs tune', () => {
     expect(replicas()).toEqual([]);
     expect(readdirSync(join(directory, 'interrupted'))).toEqual([]);
   });
-
-  it('says why a replica that it started does not start', async () => {
-    const run = tuning('--ops', '100,off', '-o', 'maxLogEntries=10', '--out', 'broken');
-    expect(await run.exited).toBe(5);
-    expect(run.output.stderr).toMatch(/replica \d of the group that is measured has ended \(exit code \d+\): .*maxLogEntries/);
-    expect(readdirSync(join(directory, 'disk'))).toEqual([]);
-  });
 });

@@ -40,6 +40,8 @@ describe('what is to be measured', () => {
     [{ outage: '0', recoveryUnder: '5s' }, '--recovery-under needs an outage'],
     [{ recoveryUnder: '0s' }, "--recovery-under: '0s' is never reached"],
     [{ throughputLossUnder: '100%' }, "'100%' is not a percentage below 100"],
+    [{ option: { maxLogEntries: '1500' } }, 'a checkpoint every 1000 operations: at most half of maxLogEntries, 750'],
+    [{ option: { maxLogBytes: '100000000' } }, 'at most half of maxLogBytes, 50000000'],
     [{ option: { checkpointOps: '5' } }, '-o checkpointOps: that is decided by the sweep'],
   ])('%j is refused before anything is started', async (flags, message) => {
     const error: unknown = await tuneSettings({ ...FLAGS, ...flags }).catch((e: unknown) => e);

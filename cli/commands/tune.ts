@@ -1,5 +1,4 @@
 /** The command line of `vrfs tune`. */
-import { tmpdir } from 'node:os';
 import { Option, type Command } from 'commander';
 import { Administrator } from '../../client/administrator.ts';
 import { compiledMain } from '../compiled_main.ts';
@@ -26,7 +25,7 @@ export function tuneCommand(program: Command, io: Io): void {
     .option('-o, --option <key=value>', 'any other key of the replicas\' configuration, as retainEntries=5000', collect, {})
     .option('--recovery-under <time>', 'goal: the replica is up to date within this, as 5s')
     .option('--throughput-loss-under <percent>', 'goal: against the largest O measured, or off, as 5%')
-    .option('--data <directory>', 'where the groups are made (and removed again): on the disk that is to be measured', tmpdir())
+    .option('--data <directory>', 'where the groups are made (and removed again): on the disk that is to be measured', '.')
     .option('--out <directory>', 'index.html, plots as SVG, tune.json', './vrfs-tune')
     .option('--set', 'set what is recommended on the running group of --server, when it is beyond the spread of the repeats');
   jsonOption(connectionOptions(command))

@@ -2,7 +2,7 @@
  * The sweep: each interval once, then each again, and so on, so that what changes on the machine meanwhile (its temperature, its neighbours) does
  * not favour one of them. Ends by itself, or by SIGINT or SIGTERM, and leaves no process and no directory of its own behind either way.
  */
-import { access, constants, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, readdir, statfs, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { defined } from '../../lib/assert.ts';
 import { EnvironmentError, Failed, Interrupted } from '../failure.ts';
@@ -31,11 +31,14 @@ export interface TuneRequest {
 export type RunOne = typeof run;
 
 const RESULT = 'tune.json';
+/** Of statfs(2): TMPFS_MAGIC. */
+const TMPFS = 0x0102_1994;
 
 export async function tune(request: TuneRequest, io: Io, runOne: RunOne = run): Promise<void> {
   const out = resolve(io.cwd, request.out);
   const parent = resolve(io.cwd, request.parent);
   await checkDirectories(out, parent);
+  if (request.settings.durability === 'disk' && (await statfs(parent)).type === TMPFS) await note(io, `${parent} is in memory (tmpfs): what a disk costs is not measured there; give a directory on one: --data <directory>`);
   // Before minutes have gone by: whether it answers at all.
   const before = await request.target?.interval();
   const report = await interruptible((signal) => sweep({ ...request, parent }, io, signal, runOne));

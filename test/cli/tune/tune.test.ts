@@ -73,6 +73,14 @@ describe('a sweep', () => {
     expect(out.text).toContain('Recommended, not beyond doubt: O = 1000');
   });
 
+  it('says that a file system in memory is no disk', async () => {
+    await tune(await request({ parent: '/dev/shm' }), io, QUIET);
+    expect(err.text).toContain('/dev/shm is in memory (tmpfs): what a disk costs is not measured there');
+    err.text = '';
+    await tune(await request({ parent: '/dev/shm' }, { durability: 'memory' }), io, QUIET);
+    expect(err.text).not.toContain('tmpfs');
+  });
+
   it('writes over its own results, and over nothing else', async () => {
     await tune(await request(), io, QUIET);
     await tune(await request(), io, QUIET);

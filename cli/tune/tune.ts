@@ -11,7 +11,7 @@ import { pointOf, type RunFigures } from './figures.ts';
 import { pageHtml } from './page.ts';
 import { Progress } from './progress.ts';
 import { plotsOf, recommendationText, reportJson, reportOf, severalSizes, tableText, type TuneReport } from './report.ts';
-import { run, type RunContext } from './run.ts';
+import { RECOVERY_BOUND_S, run, type RunContext } from './run.ts';
 import { outcomeText, setRecommended, type Outcome, type Target } from './setting.ts';
 import { intervalText, type TuneSettings } from './settings.ts';
 
@@ -108,6 +108,12 @@ async function names(directory: string, of: string, option: string): Promise<str
   });
 }
 
+function runText({ throughput, recovery }: RunFigures): string {
+  const rate = `${Math.round(throughput)} operations/s`;
+  if (recovery === undefined) return rate;
+  return Number.isFinite(recovery) ? `${rate}, up to date after ${recovery.toFixed(2)} s` : `${rate}, not up to date within ${RECOVERY_BOUND_S} s`;
+}
+
 async function sweep(request: TuneRequest, io: Io, signal: AbortSignal, runOne: RunOne): Promise<TuneReport> {
   const { settings, parent, main } = request;
   const { intervals, repeats } = settings;
@@ -121,7 +127,7 @@ async function sweep(request: TuneRequest, io: Io, signal: AbortSignal, runOne: 
         progress.run(`O = ${intervalText(interval, severalSizes(settings))}, repeat ${repeat}`);
         const figures = await runOne(interval, context);
         defined(runs[i], 'runs of the interval').push(figures);
-        progress.ended(`${Math.round(figures.throughput)} operations/s${figures.recovery === undefined ? '' : `, up to date after ${figures.recovery.toFixed(2)} s`}`);
+        progress.ended(runText(figures));
       }
     }
   } finally {

@@ -73,6 +73,13 @@ describe('a sweep', () => {
     expect(out.text).toContain('Recommended, not beyond doubt: O = 1000');
   });
 
+  it('says how long each was away, and which did not come back in time', async () => {
+    await tune(await request({}, { outage: '10s', ops: '500,off', repeats: 1 }), io, ({ ops }) => Promise.resolve({ ...figures(100), recovery: ops === null ? Infinity : 2.5, recoveryBytes: 1 }));
+    expect(err.text).toContain('run 1 of 2: O = 500, repeat 1: 100 operations/s, up to date after 2.50 s\n');
+    expect(err.text).toContain('run 2 of 2: O = off, repeat 1: 100 operations/s, not up to date within 120 s\n');
+    expect(out.text).not.toContain('Infinity');
+  });
+
   it('says that a file system in memory is no disk', async () => {
     await tune(await request({ parent: '/dev/shm' }), io, QUIET);
     expect(err.text).toContain('/dev/shm is in memory (tmpfs): what a disk costs is not measured there');

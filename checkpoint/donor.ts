@@ -4,6 +4,7 @@
  * being reclaimed.
  */
 import { Writer } from '../lib/bytes.ts';
+import type { OpNumber } from '../lib/ids.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { PAGE } from './hashes.ts';
 import { decodeInner, innerId, nodeId, type InnerNode } from './inner_node.ts';
@@ -49,15 +50,38 @@ export interface DonorStatus {
   readonly bytesSent: number;
 }
 
+export interface HeldCheckpoint {
+  readonly info: CheckpointInfo;
+  /** Keys and values. */
+  readonly recordBytes: number;
+  /** Who reads it now, and how long ago somebody began to, milliseconds. */
+  readonly users: number;
+  readonly idleMs: number;
+  /** For how long it is kept whatever happens, milliseconds; 0: as long as there is room and somebody asks. */
+  readonly keptMs: number;
+}
+
+/** A checkpoint that stays as it is until it is released, once. */
+export interface PinnedCheckpoint {
+  readonly info: CheckpointInfo;
+  readonly top: Top;
+  readonly snapshot: StoreSnapshot;
+  release(): Promise<void>;
+}
+
 interface Served {
   readonly info: CheckpointInfo;
   readonly top: Top;
   readonly snapshot: StoreSnapshot;
   usedAt: number;
+  keptUntil: number;
   /** Requests that are being answered from it. */
   users: number;
   retired: boolean;
 }
+
+/** Checkpoints kept at once because somebody asked for it: each holds on to what was overwritten since. */
+const MAX_KEPT = 4;
 
 // Nodes read at a time: bounds both the work between two waits and what is read in vain when the answer is full.
 const CHUNK = 64;
@@ -82,9 +106,45 @@ export class Donor {
     return this.#served.at(-1)?.snapshot ?? null;
   }
 
+  /**
+   * Holds a checkpoint that is served, so that it can be read until it is released; null: it is not served (any more).
+   * Without an op-number the newest.
+   */
+  pin(op?: OpNumber): PinnedCheckpoint | null {
+    const served = op === undefined ? this.#served.at(-1) : this.#served.findLast(({ info }) => info.op === op);
+    if (served === undefined) return null;
+    served.usedAt = performance.now();
+    served.users++;
+    const { info, top, snapshot } = served;
+    return { info, top, snapshot, release: () => this.#release(served) };
+  }
+
+  async #release(served: Served): Promise<void> {
+    served.users--;
+    if (served.retired && served.users === 0) await served.snapshot.close();
+  }
+
+  /** What is served, newest first. */
+  held(): HeldCheckpoint[] {
+    const now = performance.now();
+    return this.#served
+      .map(({ info, top, users, usedAt, keptUntil }) => ({ info, recordBytes: top?.recordBytes ?? 0, users, idleMs: now - usedAt, keptMs: Math.max(0, keptUntil - now) }))
+      .reverse();
+  }
+
+  /** Serves a checkpoint for at least so long from now on (0: no longer than any other); it does not outlive the process or a transfer. */
+  keep(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many' {
+    const now = performance.now();
+    const served = this.#served.findLast(({ info }) => info.op === op);
+    if (served === undefined) return 'gone';
+    if (ms > 0 && this.#served.filter((one) => one !== served && one.keptUntil > now).length >= MAX_KEPT) return 'too many';
+    served.keptUntil = now + ms;
+    return 'kept';
+  }
+
   /** Serves a checkpoint from now on; the donor closes the snapshot. */
   async publish(info: CheckpointInfo, top: Top, snapshot: StoreSnapshot): Promise<void> {
-    this.#served.push({ info, top, snapshot, usedAt: performance.now(), users: 0, retired: false });
+    this.#served.push({ info, top, snapshot, usedAt: performance.now(), keptUntil: 0, users: 0, retired: false });
     await this.#expire();
   }
 
@@ -96,13 +156,17 @@ export class Donor {
   }
 
   async #expire(): Promise<void> {
-    const oldest = performance.now() - this.#options.maxIdleMs;
+    const now = performance.now();
+    const oldest = now - this.#options.maxIdleMs;
     const keep: Served[] = [];
     const drop: Served[] = [];
-    const surplus = this.#served.length - this.#options.maxCheckpoints;
-    for (const [i, one] of this.#served.entries()) {
-      const isNewest = i === this.#served.length - 1;
-      if (isNewest || (i >= surplus && (one.users > 0 || one.usedAt >= oldest))) keep.push(one);
+    // Those that are kept take no room from the others.
+    let surplus = this.#served.filter((one) => one.keptUntil <= now).length - this.#options.maxCheckpoints;
+    for (const one of this.#served) {
+      const isNewest = one === this.#served.at(-1);
+      const isKept = one.keptUntil > now;
+      const hasRoom = isKept || surplus-- <= 0;
+      if (isNewest || isKept || (hasRoom && (one.users > 0 || one.usedAt >= oldest))) keep.push(one);
       else drop.push(one);
     }
     this.#served = keep;
@@ -139,8 +203,7 @@ export class Donor {
     try {
       return await this.#nodes(served, request);
     } finally {
-      served.users--;
-      if (served.retired && served.users === 0) await served.snapshot.close();
+      await this.#release(served);
     }
   }
 

@@ -8,11 +8,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Proof } from '../checkpoint/proof_codec.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert, defined } from '../lib/assert.ts';
-import type { MemberId } from '../lib/ids.ts';
+import type { MemberId, OpNumber } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
-import { quorum, type Configuration } from '../vr/configuration.ts';
+import type { Configuration } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
 import type { Clock, ConnectionId, Ports, Random, SuperblockStore } from '../vr/ports.ts';
 import { Replica } from '../vr/replica.ts';
@@ -21,8 +22,10 @@ import type { Superblock } from '../vr/superblock.ts';
 import { formatAddress, parseAddress, type HostPort } from './address.ts';
 import { boot, type Boot } from './boot.ts';
 import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
+import { heldCheckpoints, KnownCheckpoints, provePath, readParts } from './checkpoint_reader.ts';
 import { ClientLinks } from './client_links.ts';
 import { replicaOptions, type ServerConfig } from './config.ts';
+import { healthOf } from './health.ts';
 import type { WriteVector } from './journal.ts';
 import { Listener } from './listener.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
@@ -31,15 +34,14 @@ import { PeerLinks } from './peer_links.ts';
 import { PeerPins } from './peer_pins.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
-import type { AttachHttp, CheckpointCost, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
+import { Scrubber } from './scrubber.ts';
+import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
 import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
 
 /** The replica's clock ticks this often, milliseconds. */
 const TICK_MS = 10;
-/** A primary that was not heard of for longer is not counted on. */
-const PRIMARY_SILENCE_MS = 2_000;
 /** Exit code of a process that could not go on. */
 export const EXIT_FATAL = 70;
 
@@ -72,6 +74,8 @@ export class ReplicaProcess implements RunningReplica {
   readonly stopped: Promise<void>;
   readonly #turn = new Turn(() => { this.#endTurn(); });
   readonly #sink: CountingSink;
+  readonly #scrubber: Scrubber;
+  readonly #known = new KnownCheckpoints();
   #settleStopped: () => void = () => undefined;
   #halted = false;
   #stopping: Promise<void> | null = null;
@@ -94,6 +98,7 @@ export class ReplicaProcess implements RunningReplica {
     this.#options = options;
     this.stopped = new Promise((resolve) => { this.#settleStopped = resolve; });
     this.#sink = eventSink(log);
+    this.#scrubber = new Scrubber({ rate: config.scrubRate, intervalMs: config.scrubIntervalMs, log, onDamage: (damage) => { this.#repairLater(damage, 'was found damaged on this disk by a scrub'); } });
   }
 
   async start(): Promise<void> {
@@ -112,6 +117,7 @@ export class ReplicaProcess implements RunningReplica {
   async #bringUp(): Promise<void> {
     const parts = this.#assemble(await this.#boot());
     this.#parts = parts;
+    if (parts.boot.state.state !== null) this.#known.add(parts.boot.state.state);
     this.#bound = await parts.listener.listen(this.#bound ?? this.#listenAddress(parts.boot));
     try {
       this.#makeReplica(parts);
@@ -122,6 +128,7 @@ export class ReplicaProcess implements RunningReplica {
     }
     this.#tick = setInterval(() => { this.#onTick(); }, TICK_MS);
     parts.peers.start();
+    this.#scrubber.attach(parts.store);
   }
 
   async #boot(): Promise<Boot> {
@@ -176,6 +183,7 @@ export class ReplicaProcess implements RunningReplica {
         takes: s.takes, lastTakeMs: s.lastTakeMs, damages: this.#damages, lastDamage: this.#lastDamage,
       },
       checkpointCost: { ...s.costs, ...this.#sinceCheckpoint() },
+      scrub: this.#scrubber.status(),
       journal: journal.status(),
       links: peers.status(),
       clientConnections: clients.size,
@@ -193,29 +201,42 @@ export class ReplicaProcess implements RunningReplica {
   health(): Health {
     if (this.#halted) return { ok: false, reason: 'the replica has stopped after an error; see its log' };
     if (this.#repairing !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
-    const s = this.#replicaStatus();
-    if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
-    if (s.status === 'recovering' && s.configuration.durability === 'memory' && this.#sink.counts.has('group-cannot-recover')) {
-      return { ok: false, reason: 'so many replicas of this group with durability memory have stopped at once that what it held is gone. Make a new group: vrfs new-cluster, vrfs format and vrfs serve in new directories (with durability disk a group outlives this)' };
-    }
-    if (s.status === 'joining') return { ok: false, reason: `this node is no member of the group yet: vrfs members add ${this.addresses.address}` };
-    if (s.status === 'retired') return { ok: false, reason: 'this member has left the group; it ends when the others have all that it had' };
-    if (s.status === 'transitioning') return { ok: false, reason: 'the members have changed, and what came before is being fetched from the others; wait' };
-    if (s.status === 'recovering') return { ok: false, reason: `recovering: this needs the answers of ${quorum(s.configuration)} other replicas or of a working group; start them if they are down` };
-    if (s.status === 'view-change') return { ok: false, reason: 'a new primary is being elected; this needs a majority of the replicas' };
-    const silent = s.isPrimary ? 0 : s.peers.find((p) => p.id === s.primary)?.silentMs ?? null;
-    if (silent === null) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, yet` };
-    if (silent > PRIMARY_SILENCE_MS) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, for ${Math.round(silent / 1000)} s` };
-    return { ok: true };
+    const { boot: { data } } = this.#started;
+    return healthOf(this.#replicaStatus(), { data: data.root, address: data.addresses.address, groupCannotRecover: this.#sink.counts.has('group-cannot-recover') });
   }
 
   async serveCheckpoint(request: Buffer): Promise<Buffer> {
+    return this.#reading(() => this.#started.store.serve(request));
+  }
+
+  /** Of a checkpoint, for others. */
+  async #reading<T>(read: () => Promise<T>): Promise<T> {
     try {
-      return await this.#started.store.serve(request);
+      return await read();
     } catch (error) {
-      if (error instanceof StoreDamageError) this.#repairLater(error);
+      if (error instanceof StoreDamageError) this.#repairLater(error, 'that a peer or a client asked for is damaged on this disk');
       throw error;
     }
+  }
+
+  checkpoints(): CheckpointList {
+    return { held: heldCheckpoints(this.#started.store), known: this.#known.list() };
+  }
+
+  async provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null> {
+    return this.#reading(() => provePath(this.#started.store, names, op));
+  }
+
+  async readCheckpoint(op: OpNumber, ids: readonly string[], keys: readonly Buffer[]): Promise<CheckpointParts | null> {
+    return this.#reading(() => readParts(this.#started.store, op, ids, keys));
+  }
+
+  keepCheckpoint(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many' {
+    return this.#started.store.keep(op, ms);
+  }
+
+  scrub(rate?: number): number {
+    return this.#scrubber.ask(rate);
   }
 
   eventCounts(): ReadonlyMap<string, number> {
@@ -274,9 +295,12 @@ export class ReplicaProcess implements RunningReplica {
     const donors = new DonorClient(data.clusterId);
     const checkpoints = new StoreCheckpoints({
       store, donors, fatal: this.#fatal,
-      onDurable: (id) => { this.#run((replica) => { replica.onCheckpointDurable(id); }); },
+      onDurable: (id) => {
+        this.#known.add(id);
+        this.#run((replica) => { replica.onCheckpointDurable(id); });
+      },
       onInstalled: (id, report) => { this.#installed(id, report, recovery); },
-      onFetchFailed: (reason) => { this.#run((replica) => { replica.onStateFetchFailed(reason); }); },
+      onFetchFailed: (reason, intact) => { this.#run((replica) => { replica.onStateFetchFailed(reason, intact); }); },
     });
     return { boot: booted, store, journal, recovery, peers, clients, listener, superblock, donors, checkpoints, replica: null, closed: false };
   }
@@ -392,6 +416,7 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   #installed(id: Parameters<Replica['onStateInstalled']>[0], report: TransferReport, recovery: RecoveryTracker): void {
+    this.#known.add(id);
     recovery.onTransfer(report);
     this.#run((replica) => { replica.onStateInstalled(id); });
   }
@@ -426,6 +451,7 @@ export class ReplicaProcess implements RunningReplica {
     this.#endTurn();
     // What was promised to the others is on disk or goes there; nothing new is taken in from here on.
     this.#halted = true;
+    await this.#scrubber.detach();
     await closeParts(parts);
     this.#log.info('replica stopped');
     this.#settleStopped();
@@ -449,12 +475,12 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   /**
-   * Found for a peer that fetches: nothing here depends on it now, and the peer has other donors. It may take no part yet,
-   * and two such may be more than the group can do without; those that do take part tell of their checkpoints now and then.
+   * Found for a peer that fetches, which has other donors, or by a scrub: nothing here depends on it now. The peer takes no
+   * part yet, and two such may be more than the group can do without; those that do take part tell of their checkpoints now and then.
    */
-  #repairLater(damage: StoreDamageError): void {
+  #repairLater(damage: StoreDamageError, how: string): void {
     if (this.#deferred !== null || this.#repairing !== null || this.#halted) return;
-    this.#log.error({ damage: damage.message }, `a part of the state that a peer asked for is damaged on this disk: ${damage.message}. The peer asks another; this replica is repaired when all the others take part`);
+    this.#log.error({ damage: damage.message }, `a part of the state ${how}: ${damage.message}. This replica goes on, and is repaired when all the others take part`);
     // A witness has no checkpoint to tell of, and none to lose.
     const others = this.configuration().members.filter((m) => m.id !== this.memberId && m.role !== 'witness').map((m) => m.id);
     this.#deferred = { damage, waitingFor: new Set(others) };
@@ -478,6 +504,7 @@ export class ReplicaProcess implements RunningReplica {
   async #mend(parts: Parts, damage: StoreDamageError): Promise<void> {
     const last = this.#lastDamage;
     const again = last !== null && parts.recovery.report().caughtUpMs === null;
+    await this.#scrubber.detach();
     await closeParts(parts);
     if (again && last.remedy === 'set aside') {
       throw new Error('they had just been fetched anew, and are damaged again: this disk or this memory does not keep what is written');

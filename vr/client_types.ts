@@ -73,6 +73,8 @@ export interface Pending<Token> {
   overdue: number;
   /** The last sending was answered: not now. */
   postponed: boolean;
+  /** A replica that is not the primary was behind: the next one to ask is the primary. */
+  turnedAway: boolean;
   /** To whom it went last ('': to nobody who is still connected); when; when to send it next. */
   sentTo: string;
   sentAt: number;

@@ -69,6 +69,8 @@ export interface SuperblockStore {
 export interface StateMachine {
   /** Executes an operation of a committed entry (kinds 'request' and 'housekeeping'); the result goes to the client. */
   execute(entry: Entry): Buffer;
+  /** Whether the entry that was just executed asked for a checkpoint right behind it: the same on every replica. */
+  checkpointAsked(): boolean;
   /** A session began / has ended, at this entry; both deterministic parts of execution. */
   sessionStarted(entry: Entry, flags: number): void;
   sessionEnded(entry: Entry, session: number): void;
@@ -88,9 +90,9 @@ export interface CheckpointPort {
    */
   take(at: Omit<CheckpointId, 'root'>): void;
   /**
-   * Replaces the state by a checkpoint that a peer holds, whose op is at least `minOp`, fetching what differs. Tries
-   * `donors` in turn until it succeeds or is cancelled. From the call until `replica.onStateInstalled(id)` the table may not be used.
-   * The root must be the one in `target` when given.
+   * Replaces the state by a checkpoint that a peer holds, fetching what differs: tries `donors` in turn, and ends with
+   * `replica.onStateInstalled(id)` or `replica.onStateFetchFailed(reason, intact)`. Until then the table may not be used; after a failure
+   * only if it is intact. The root is the one in `target`.
    */
   fetch(request: { readonly donors: readonly MemberId[]; readonly target: CheckpointId }): void;
 }

@@ -11,13 +11,9 @@ interface IntervalOptions extends ConnectionOptions {
   readonly bytes?: number;
 }
 
-/** `checkpoint` of the program, which is made when it is not there yet. */
-function checkpointCommand(program: Command): Command {
-  return program.commands.find((c) => c.name() === 'checkpoint') ?? program.command('checkpoint').description('the checkpoints of the group');
-}
-
-export function checkpointIntervalCommand(program: Command, io: Io): void {
-  const command = checkpointCommand(program).command('interval')
+/** Below `vrfs checkpoint`. */
+export function checkpointIntervalCommand(checkpoint: Command, io: Io): void {
+  const command = checkpoint.command('interval')
     .description('how often checkpoints are taken; with --ops or --bytes: change it, for all replicas at once')
     .option('--ops <n>', 'a checkpoint every so many operations', positiveInteger)
     .option('--bytes <n>', 'or after so many bytes of log', positiveInteger);

@@ -1,10 +1,10 @@
-/** /v1/checkpoint/interval: how often the group takes checkpoints, and changing that while it runs. JSON in and out. */
+/** /v1/checkpoints/interval: how often the group takes checkpoints, and changing that while it runs. JSON in and out. */
 import type { FastifyInstance } from 'fastify';
 import { ChangeRefused, NoAnswer } from '../../client/administrator.ts';
 import { OutcomeUnknown } from '../../client/errors.ts';
 import type { CheckpointInterval } from '../../vr/checkpoint_interval.ts';
-import { credentialsOf } from './credentials.ts';
 import { IntervalBody, jsonSchemaOf, parseJson } from './json_bodies.ts';
+import { rootOnly } from './maintenance_routes.ts';
 import { query } from './openapi.ts';
 import type { IntervalAdministrator } from './ports.ts';
 import { problem, type ProblemError } from './problem.ts';
@@ -15,13 +15,13 @@ const INTERVAL = {
   properties: { ops: { type: 'integer' }, bytes: { type: 'integer' }, since: { type: 'integer' } },
   required: ['ops', 'bytes', 'since'],
 } as const;
-const LOOK = 'Look: GET /v1/checkpoint/interval.';
+const LOOK = 'Look: GET /v1/checkpoints/interval.';
 
 export function intervalRoutes(app: FastifyInstance, administrator: () => IntervalAdministrator): void {
   // A page elsewhere may send text without asking, JSON it may not.
   app.removeContentTypeParser('text/plain');
 
-  app.get('/v1/checkpoint/interval', {
+  app.get('/v1/checkpoints/interval', {
     schema: { operationId: 'interval', summary: 'How often the group takes checkpoints', tags: ['service'], querystring: query({}) },
     config: { doc: { anonymous: true, answers: { 200: { description: 'The interval', json: INTERVAL } } } },
   }, async () => {
@@ -32,12 +32,11 @@ export function intervalRoutes(app: FastifyInstance, administrator: () => Interv
     }
   });
 
-  app.put('/v1/checkpoint/interval', {
+  app.put('/v1/checkpoints/interval', {
     schema: { operationId: 'setinterval', summary: 'Change how often the group takes checkpoints, for all replicas at once', tags: ['service'], querystring: query({}) },
     config: { doc: { jsonBody: jsonSchemaOf(IntervalBody), answers: { 200: { description: 'The interval now', json: INTERVAL } } } },
   }, async (request) => {
-    const { uid } = credentialsOf(request.headers, request.raw.socket.remoteAddress);
-    if (uid !== 0) throw problem(403, 'not-root', 'Not permitted', `User ${uid} may not change the checkpoint interval.`, 'Act as root: X-Vrfs-Uid: 0.');
+    rootOnly(request);
     const { ops, bytes } = parseJson(IntervalBody, request.body);
     try {
       return view(await administrator().changeInterval({ ...(ops === undefined ? {} : { ops }), ...(bytes === undefined ? {} : { bytes }) }));

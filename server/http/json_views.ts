@@ -99,6 +99,7 @@ export function statusView(s: ServerStatus, health: Health, httpAddress: string 
     recovery: s.recovery,
     store: s.store,
     checkpointCost: s.checkpointCost,
+    scrub: s.scrub,
     journal: s.journal,
     clientConnections: s.clientConnections,
   };

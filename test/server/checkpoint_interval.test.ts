@@ -69,12 +69,12 @@ describe('vrfs checkpoint interval', () => {
   });
 });
 
-describe('PUT /v1/checkpoint/interval', () => {
+describe('PUT /v1/checkpoints/interval', () => {
   it('at any replica', async () => {
     const { group } = await started();
     const primary = group.replica(1).status().replica.primary;
     const backup = defined(group.configuration.members.find((m) => m.id !== primary), 'backup');
-    const url = `http://${backup.httpAddress}/v1/checkpoint/interval`;
+    const url = `http://${backup.httpAddress}/v1/checkpoints/interval`;
     const put = await request(url, { method: 'PUT', body: JSON.stringify({ ops: 30 }), headers: { 'content-type': 'application/json' } });
     expect(put.statusCode).toBe(200);
     expect(await put.body.json()).toMatchObject({ ops: 30, bytes: 67_108_864 });

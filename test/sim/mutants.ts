@@ -166,6 +166,7 @@ function executesDifferently(ports: Ports, host: Host): Ports {
       sessionStarted: (entry, flags) => ports.stateMachine.sessionStarted(entry, flags),
       sessionEnded: (entry, session) => ports.stateMachine.sessionEnded(entry, session),
       query: (body, time) => ports.stateMachine.query(body, time),
+      checkpointAsked: () => ports.stateMachine.checkpointAsked(),
       housekeeping: () => ports.stateMachine.housekeeping(),
     },
   };

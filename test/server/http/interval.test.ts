@@ -7,7 +7,7 @@ import type { IntervalAdministrator } from '../../../server/http/ports.ts';
 import type { CheckpointInterval } from '../../../vr/checkpoint_interval.ts';
 import { FakeClient, FakeLog, FakeReplica, problemOf } from './support.ts';
 
-const PATH = '/v1/checkpoint/interval';
+const PATH = '/v1/checkpoints/interval';
 
 class FakeAdministrator implements IntervalAdministrator {
   present: CheckpointInterval = { ops: 1000, bytes: 64 << 20, since: opNumber(0) };

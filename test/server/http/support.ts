@@ -1,7 +1,8 @@
 /** A group of one in memory behind the handlers: the real state machine over a table in memory, and a replica that says what a test wants. */
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify';
 import { assert } from '../../../lib/assert.ts';
-import { epoch, memberId, opNumber, sessionId, view } from '../../../lib/ids.ts';
+import { epoch, memberId, opNumber, sessionId, view, type OpNumber } from '../../../lib/ids.ts';
+import type { Proof } from '../../../checkpoint/proof_codec.ts';
 import { ZERO_DIGEST } from '../../../lib/hash.ts';
 import { MemoryTable } from '../../../lib/memory_table.ts';
 import { encodeCall } from '../../../fsservice/operation_codec.ts';
@@ -14,7 +15,7 @@ import { makeEntry } from '../../../vr/entry.ts';
 import { buildHttp } from '../../../server/http/server.ts';
 import type { FileSystemClient, HttpLimits, HttpLog, ReadOptions } from '../../../server/http/ports.ts';
 import type { ProblemDetails } from '../../../server/http/problem.ts';
-import type { Health, RunningReplica, ServerStatus } from '../../../server/running_replica.ts';
+import type { CheckpointList, CheckpointParts, Health, RunningReplica, ServerStatus } from '../../../server/running_replica.ts';
 
 export const CLUSTER_ID = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 
@@ -103,6 +104,7 @@ export class FakeReplica implements RunningReplica {
         recent: { spanMs: 300_000, takes: 2, mean: { records: 25, recordBytes: 2500, nodeBytes: 1200, busyMs: 3, longestMs: 2.5, wallMs: 6 }, share: 0.02, busyShare: 0.01 },
         total: { records: 100, recordBytes: 10_000, nodeBytes: 5000, busyMs: 12, longestMs: 2.5, wallMs: 24 }, logOpsSince: 2, logBytesSince: 200,
       },
+      scrub: { rate: 1 << 18, state: 'resting', pass: null, last: null, lastCompleteAt: 1_700_000_000_000, passes: 2, pages: 30, records: 1000, bytes: 90_000, damages: 0, rewrittenTables: 0, lastDamage: null },
       journal: { segments: 1, bytes: 4096, groups: 9, records: 40, bytesWritten: 4000, syncMs: 80 },
       links: [link(2), link(3)],
     };
@@ -115,6 +117,32 @@ export class FakeReplica implements RunningReplica {
     if (this.refuses !== null) throw this.refuses;
     this.served.push(request);
     return Buffer.concat([Buffer.from('answer to '), request]);
+  }
+  checkpointsNow: CheckpointList = { held: [], known: [] };
+  proof: Proof | null = null;
+  provedPaths: { readonly names: readonly string[]; readonly op: number | null }[] = [];
+  checkpoints(): CheckpointList {
+    return this.checkpointsNow;
+  }
+  async provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null> {
+    this.provedPaths.push({ names: names.map((name) => name.toString('latin1')), op });
+    return this.proof;
+  }
+  parts: CheckpointParts | null = null;
+  readParts: { readonly op: number; readonly ids: readonly string[]; readonly keys: readonly string[] }[] = [];
+  async readCheckpoint(op: OpNumber, ids: readonly string[], keys: readonly Buffer[]): Promise<CheckpointParts | null> {
+    this.readParts.push({ op, ids: ids.map((id) => Buffer.from(id, 'latin1').toString('hex')), keys: keys.map((key) => key.toString('hex')) });
+    return this.parts;
+  }
+  keeping: 'kept' | 'gone' | 'too many' = 'kept';
+  kept: { readonly op: number; readonly ms: number }[] = [];
+  keepCheckpoint(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many' {
+    this.kept.push({ op, ms });
+    return this.keeping;
+  }
+  scrubs: (number | undefined)[] = [];
+  scrub(rate?: number): number {
+    return this.scrubs.push(rate);
   }
   eventCounts(): ReadonlyMap<string, number> {
     return new Map([['view-change', 3]]);

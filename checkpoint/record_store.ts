@@ -28,6 +28,7 @@ import { LevelStore } from './level_store.ts';
 import { deleteChange, putChange, recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import { Overlay } from './overlay.ts';
 import { rangeOf } from './range.ts';
+import { Pace, type PaceOptions } from './pace.ts';
 import { Slices } from './slices.ts';
 import { nodeKey, type Meta } from './store_keys.ts';
 import { readMeta } from './store_meta.ts';
@@ -45,9 +46,15 @@ export interface RecordStoreOptions {
   readonly initialExtra?: Buffer;
   /** How long a checkpoint may hold the event loop at a time, in milliseconds. Default 2. */
   readonly sliceMs?: number;
-  /** Checkpoints that peers may fetch at once. Default 3; one that nobody asks for goes after `servedIdleMs`, default 60 000. */
+  /**
+   * The newest checkpoints are kept for peers, default 8, and beside them up to 3 that peers are fetching, for half an hour at
+   * most; one that nobody asks for goes after `servedIdleMs`, default 60 000.
+   */
   readonly servedCheckpoints?: number;
   readonly servedIdleMs?: number;
+  readonly servedPinnedMs?: number;
+  /** What is given to all peers together; default: as fast as it goes, and as much of the event loop as there is. */
+  readonly pace?: PaceOptions;
   readonly fetcher?: Partial<FetcherLimits>;
   /** For tests: opens the database under the store. */
   readonly openStore?: (directory: string) => Promise<KeyValueStore>;
@@ -120,9 +127,13 @@ export class RecordStore implements Table {
     this.#values = new ByteCache(cacheBytes / 2);
     this.#nodes = new ByteCache(cacheBytes / 2);
     this.#donor = new Donor({
-      maxCheckpoints: options.servedCheckpoints ?? 3,
+      maxCheckpoints: options.servedCheckpoints ?? 8,
+      maxPinned: 3,
+      maxPinnedMs: options.servedPinnedMs ?? 1_800_000,
       maxIdleMs: options.servedIdleMs ?? 60_000,
       maxAnswerBytes: MAX_ANSWER_BYTES,
+      sliceMs: this.#sliceMs,
+      pace: new Pace(options.pace ?? { bytesPerSecond: 0, loopUse: null }),
     });
   }
 
@@ -350,6 +361,7 @@ export class RecordStore implements Table {
     const own: OwnTree = {
       source: this.#source,
       base: this.#base(),
+      isMixed: this.#state.kind === 'between',
       top: () => this.#top,
       install: (changes, final) => this.#install(target, changes, final, slices),
     };

@@ -56,7 +56,10 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
 }
 
 async function openRecords(directory: string, config: ServerConfig, log: Log): Promise<{ store: RecordStore; damage: DamageReport | null }> {
-  const options = { directory, cacheBytes: config.cacheBytes };
+  const options = {
+    directory, cacheBytes: config.cacheBytes,
+    pace: { bytesPerSecond: config.transferRate, loopUse: () => performance.eventLoopUtilization() },
+  };
   let damage: DamageReport | null = null;
   try {
     return { store: await RecordStore.open(options), damage };

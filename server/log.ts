@@ -28,6 +28,7 @@ const LEVELS: Readonly<Record<string, Level>> = {
   'state-transfer-failed': 'warn',
   'checkpoint-skipped': 'info',
   'checkpoint-disputed': 'error',
+  'checkpoint-unconfirmed': 'info',
   'root-differs': 'error',
 };
 

@@ -171,6 +171,7 @@ export class ReplicaProcess implements RunningReplica {
       pid: process.pid,
       replica: this.#replicaStatus(),
       recovery: recovery.report(),
+      donor: { requests: s.donor.requests, bytesSent: s.donor.bytesSent, deferred: s.donor.deferred, checkpoints: s.donor.checkpoints.map(({ op }) => op) },
       store: {
         records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
         takes: s.takes, lastTakeMs: s.lastTakeMs, damages: this.#damages, lastDamage: this.#lastDamage,
@@ -268,7 +269,11 @@ export class ReplicaProcess implements RunningReplica {
       store, donors, fatal: this.#fatal,
       onDurable: (id) => { this.#run((replica) => { replica.onCheckpointDurable(id); }); },
       onInstalled: (id, report) => { this.#installed(id, report, recovery); },
-      onFetchFailed: (reason) => { this.#run((replica) => { replica.onStateFetchFailed(reason); }); },
+      onFetchFailed: (reason) => {
+        recovery.onTransferFailed();
+        this.#run((replica) => { replica.onStateFetchFailed(reason); });
+      },
+      onProgress: (op, progress) => { recovery.onProgress(op, progress); },
     });
     return { boot: booted, store, journal, recovery, peers, clients, listener, superblock, donors, checkpoints, replica: null, closed: false };
   }

@@ -158,7 +158,7 @@ export class LogCatchUp {
       case 'checkpoint':
         this.cancel();
         if (task.kind === 'repair') r.viewChange.yieldView('the winning log starts beyond this one');
-        else r.handOver.fetch(m.checkpoint);
+        else r.handOver.fetch(m.checkpoint, from);
         return;
       case 'mismatch':
         // What is asked for starts at a committed op, or in the log of the same view: all have it alike.

@@ -88,11 +88,11 @@ export interface CheckpointPort {
    */
   take(at: Omit<CheckpointId, 'root'>): void;
   /**
-   * Replaces the state by a checkpoint that a peer holds, whose op is at least `minOp`, fetching what differs. Tries
-   * `donors` in turn until it succeeds or is cancelled. From the call until `replica.onStateInstalled(id)` the table may not be used.
-   * The root must be the one in `target` when given.
+   * Replaces the state by a checkpoint that peers hold, fetching what differs, and ends with `replica.onStateInstalled(id)` or
+   * `replica.onStateFetchFailed(reason)`. `lastResort`: the one of the donors that is asked only when no other is left, since it
+   * has clients to serve. From the call until `onStateInstalled` the table may not be used. The root is the one in `target`.
    */
-  fetch(request: { readonly donors: readonly MemberId[]; readonly target: CheckpointId }): void;
+  fetch(request: { readonly donors: readonly MemberId[]; readonly lastResort: MemberId | null; readonly target: CheckpointId }): void;
 }
 
 export interface Clock {

@@ -86,7 +86,7 @@ export class Recovery {
     const answer = this.#responses.get(primary);
     if (newest < this.#floor() || answer?.view !== newest || answer.state === null) return;
     if (!r.execution.ready) {
-      r.handOver.fetch(answer.state.checkpoint);
+      r.handOver.fetch(answer.state.checkpoint, primary);
       return;
     }
     r.catchUp.gather({ view: newest, keep: r.log.head, entries: [], after: r.log.head, parent: defined(r.log.hashAt(r.log.head), 'head') });

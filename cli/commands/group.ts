@@ -25,7 +25,11 @@ const Status = z.looseObject({
   durability: z.string(),
   clusterId: z.string(),
   checkpoint: z.looseObject({ op: z.number(), root: z.string() }),
-  recovery: z.looseObject({ bytesReceived: z.number(), lastTransfer: z.looseObject({ bytesReceived: z.number(), stateBytes: z.number() }).nullable() }),
+  recovery: z.looseObject({
+    bytesReceived: z.number(),
+    lastTransfer: z.looseObject({ bytesReceived: z.number(), stateBytes: z.number() }).nullable(),
+    transfer: z.looseObject({ bytesReceived: z.number(), settled: z.number(), bytesPerSecond: z.number(), etaMs: z.number().nullable() }).nullable().default(null),
+  }),
 });
 type Status = z.infer<typeof Status>;
 type Answer = { readonly member: Member; readonly status: Status } | { readonly member: Member; readonly error: string };
@@ -90,6 +94,14 @@ export async function statusOf(member: Member, timeoutMs: number): Promise<Answe
   return parsed.success ? { member, status: parsed.data } : { member, error: `its status is of another version: ${parsed.error.issues[0]?.path.join('.') ?? ''} ${parsed.error.issues[0]?.message ?? ''}` };
 }
 
+/** How far a transfer is: `41 %, 12.0 MiB at 8.1 MiB/s, 17 s to go`. */
+function underWay(transfer: Status['recovery']['transfer']): string {
+  if (transfer === null) return 'begins';
+  const { settled, bytesReceived, bytesPerSecond, etaMs } = transfer;
+  const eta = etaMs === null ? '' : `, ${Math.ceil(etaMs / 1000)} s to go`;
+  return `${Math.floor(settled * 100)} %, ${sizeText(bytesReceived)} at ${sizeText(bytesPerSecond)}/s${eta}`;
+}
+
 function statusTable(answers: readonly Answer[]): string {
   const rows = answers.map((a) => {
     const head = [String(a.member.id), a.member.address];
@@ -97,7 +109,7 @@ function statusTable(answers: readonly Answer[]): string {
     const s = a.status;
     const role = s.status !== 'normal' ? s.status : s.isPrimary ? 'primary' : 'backup';
     const transfer = s.recovery.lastTransfer;
-    const fetched = s.transferring ? 'now' : transfer === null ? '-' : `${sizeText(transfer.bytesReceived)} of ${sizeText(transfer.stateBytes)}`;
+    const fetched = s.transferring ? underWay(s.recovery.transfer) : transfer === null ? '-' : `${sizeText(transfer.bytesReceived)} of ${sizeText(transfer.stateBytes)}`;
     return [...head, role, String(s.view), String(s.op), String(s.commit), String(s.executed), `${s.checkpoint.op} ${s.checkpoint.root.slice(0, 12)}`, fetched];
   });
   return table([['ID', 'ADDRESS', 'ROLE', 'VIEW', 'OP', 'COMMIT', 'EXECUTED', 'CHECKPOINT', 'FETCHED'], ...rows]);

@@ -77,6 +77,18 @@ const FAMILIES: readonly Family[] = [
   counter('journal_sync_seconds_total', 'Time spent in writev and fdatasync.', (s) => s.journal.syncMs / 1000),
   counter('state_transfers_total', 'Checkpoint transfers from peers since the boot.', (s) => s.recovery.transfers),
   counter('state_transfer_bytes_total', 'Bytes received in checkpoint transfers since the boot.', (s) => s.recovery.bytesReceived),
+  gauge('state_transfer_settled_ratio', 'How much of the checkpoint that is being fetched is here, 0 to 1; 1 when none is.', (s) => s.recovery.transfer?.settled ?? 1),
+  gauge('state_transfer_running_bytes', 'Bytes received of the checkpoint that is being fetched.', (s) => s.recovery.transfer?.bytesReceived ?? 0),
+  gauge('state_transfer_running_record_bytes', 'Bytes of the records that differed, of the checkpoint that is being fetched.', (s) => s.recovery.transfer?.recordBytes ?? 0),
+  gauge('state_transfer_nodes_verified', 'Nodes of the tree fetched and found right, of the checkpoint that is being fetched.', (s) => s.recovery.transfer?.nodesVerified ?? 0),
+  gauge('state_transfer_nodes_wanted', 'Nodes of the tree known to differ and not fetched yet.', (s) => s.recovery.transfer?.nodesWanted ?? 0),
+  family('gauge', 'state_transfer_eta_seconds', 'What the transfer under way will still take at its rate; absent without one.', (s) => {
+    const etaMs = s.recovery.transfer?.etaMs ?? null;
+    return etaMs === null ? [] : [[{}, etaMs / 1000]];
+  }),
+  counter('donor_requests_total', 'Requests of replicas that fetch the state.', (s) => s.donor.requests),
+  counter('donor_sent_bytes_total', 'Bytes given to replicas that fetch the state.', (s) => s.donor.bytesSent),
+  counter('donor_deferred_total', 'Requests of replicas that fetch the state that were put off, because of transferRate or of what clients need.', (s) => s.donor.deferred),
   counter('catch_up_log_bytes_total', 'Bytes of log received from peers to catch up, since the boot.', (s) => s.recovery.logBytesReceived),
   family('gauge', 'caught_up_seconds', 'Time from the start until the replica had caught up; absent until then.', (s) => (s.recovery.caughtUpMs === null ? [] : [[{}, s.recovery.caughtUpMs / 1000]])),
   family('counter', 'events_total', 'Events of the replica since the boot, by name.', (_s, running) => [...running.eventCounts()].map(([event, n]) => [{ event }, n] as const), ['event']),

@@ -19,7 +19,8 @@ describe('status and health', () => {
       checkpoint: { op: 40, root: '0'.repeat(64) },
       members: [{ id: 1, httpAddress: '127.0.0.1:7201' }, { id: 2 }, { id: 3 }],
       peers: [{ id: 2, acked: 41, silentMs: 12 }, { id: 3, acked: null, silentMs: null }],
-      recovery: { bytesReceived: 2048, lastTransfer: { stateBytes: 1 << 20, donors: ['2'] } },
+      recovery: { bytesReceived: 2048, lastTransfer: { stateBytes: 1 << 20, donors: ['2'] }, transfer: { op: 90, settled: 0.41, nodesVerified: 60, nodesWanted: 40, etaMs: 5800 } },
+      donor: { requests: 12, deferred: 3, checkpoints: [60, 90] },
     });
     expect(status).not.toHaveProperty('configuration');
   });
@@ -48,6 +49,7 @@ describe('metrics', () => {
       'vrfs_view 3', 'vrfs_op_number 42', 'vrfs_healthy 1', 'vrfs_is_primary 1', 'vrfs_status{status="normal"} 1', 'vrfs_status{status="recovering"} 0',
       'vrfs_peer_silence_seconds{peer="2"} 0.012', 'vrfs_peer_acked_op_number{peer="2"} 41', 'vrfs_link_sent_bytes_total{peer="3"} 30',
       'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
+      'vrfs_state_transfer_settled_ratio 0.41', 'vrfs_state_transfer_nodes_wanted 40', 'vrfs_state_transfer_eta_seconds 5.8', 'vrfs_donor_sent_bytes_total 34567', 'vrfs_donor_deferred_total 3',
       'vrfs_http_requests_total{method="PUT",route="/v1/fs",status="201"} 1', 'vrfs_http_requests_total{method="GET",route="/v1/fs",status="404"} 1',
       'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',
     ]));

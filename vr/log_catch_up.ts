@@ -35,6 +35,12 @@ type Task = { nonce: Buffer; progressAt: number } & (
   | ({ readonly kind: 'bridge'; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
 );
 
+interface BridgeRequest {
+  readonly view: View;
+  readonly head: Header;
+  readonly from: readonly MemberId[];
+}
+
 export class LogCatchUp {
   readonly #r: Replica;
   readonly #resend: Backoff;
@@ -80,11 +86,18 @@ export class LogCatchUp {
     this.#begin({ ...c, kind: 'repair', entries: [...c.entries], at, hash, turn: 0, ...this.#fresh() });
   }
 
-  /** From what is committed here to the start of an epoch. */
-  bridge(c: { readonly view: View; readonly head: Header; readonly from: readonly MemberId[] }): void {
+  /**
+   * To the start of an epoch. First from the head of this log, if that lies before it: who still has the entries behind the head may
+   * have collected some of those before. They lead to the hash of the start only if all of this log is committed; else from there.
+   */
+  bridge(c: BridgeRequest): void {
     const { commit, log } = this.#r;
-    const hash = defined(log.hashAt(commit), 'committed entry');
-    this.#begin({ ...c, kind: 'bridge', keep: commit, entries: [], at: commit, hash, turn: 0, ...this.#fresh() });
+    this.#bridgeFrom(c, log.head < c.head.op ? log.head : commit);
+  }
+
+  #bridgeFrom(c: BridgeRequest, keep: OpNumber): void {
+    const hash = defined(this.#r.log.hashAt(keep), 'kept entry');
+    this.#begin({ kind: 'bridge', view: c.view, head: c.head, from: c.from, keep, entries: [], at: keep, hash, turn: 0, ...this.#fresh() });
   }
 
   #fresh(): { nonce: Buffer; progressAt: number } {
@@ -161,6 +174,10 @@ export class LogCatchUp {
         else r.handOver.fetch(m.checkpoint, from);
         return;
       case 'mismatch':
+        if (task.kind === 'bridge' && task.keep > r.commit) {
+          this.#bridgeFrom(task, r.commit);
+          return;
+        }
         // What is asked for starts at a committed op, or in the log of the same view: all have it alike.
         assert(false, `member ${from} has another entry at op ${m.after}, which is certain here`);
     }

@@ -223,6 +223,51 @@ describe('epochs', () => {
     expect(three.replica.status()).toMatchObject({ epoch: 2, status: 'normal', role: 'voter' });
   });
 
+  // Seed 240: a witness whose log the others could only continue at its head asked from the op that it knew to be committed, and
+  // a member that had lost its records waited for it.
+  test('a member whose log reaches to what the others still hold goes on from there, and needs no checkpoint', () => {
+    const { cluster, client, admin } = started();
+    const three = cluster.node(2);
+    writeAll(client, 'before', 6);
+    cluster.untilConverged();
+    three.slowCheckpoint = true;
+    writeAll(client, 'behind its checkpoint', 7);
+    cluster.untilConverged();
+    const { head } = three.replica.log;
+    three.crash();
+    expect(three.disk.superblock.checkpoint.op).toBe(5);
+    cluster.join(4);
+    writeAll(client, 'without it', 4);
+    admin.change(members(1, 2, 3, member(4, 'observer')));
+    const { base } = cluster.untilServing().replica.log;
+    expect(base).toBeGreaterThan(5);
+    expect(base).toBeLessThanOrEqual(head);
+    three.start();
+    cluster.untilConverged();
+    expect(three.replica.configuration.epoch).toBe(1);
+    expect(three.event('state-installed')).toBeUndefined();
+  });
+
+  test('a member whose log ends differently goes on from what is committed', () => {
+    const { cluster, client, admin } = started({ replica: { checkpointOps: 1000 } });
+    writeAll(client, 'before', 3);
+    const old = cluster.untilServing();
+    cluster.isolate(old.id);
+    client.post(old, 'only here', 1);
+    cluster.run(20);
+    const { head } = old.replica.log;
+    old.crash();
+    cluster.heal();
+    cluster.join(4);
+    writeAll(client, 'without it', 4);
+    admin.change(members(1, 2, 3, member(4, 'observer')));
+    old.start();
+    expect(old.replica.log.head).toBe(head);
+    cluster.untilConverged();
+    expect(old.replica.configuration.epoch).toBe(1);
+    expect(old.application.executed.map((e) => e.body.toString())).not.toContain('only here');
+  });
+
   test('another epoch begins while the one before is not durable yet', () => {
     for (const away of [false, true]) {
       const { cluster, client, admin } = started();

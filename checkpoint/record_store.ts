@@ -56,6 +56,8 @@ export interface RecordStoreOptions {
   /** What is given to all peers together; default: as fast as it goes, and as much of the event loop as there is. */
   readonly pace?: PaceOptions;
   readonly fetcher?: Partial<FetcherLimits>;
+  /** Awaited before so many bytes are written; a rejection ends the checkpoint or the transfer, with nothing changed. */
+  readonly room?: (bytes: number) => Promise<void>;
   /** For tests: opens the database under the store. */
   readonly openStore?: (directory: string) => Promise<KeyValueStore>;
 }
@@ -334,6 +336,7 @@ export class RecordStore implements Table {
         stamp,
         meta,
         slices,
+        room: this.#options.room,
       });
       // In one turn: tree, caches and state change together.
       const { update } = result;

@@ -14,6 +14,7 @@ import type { Member } from '../vr/configuration.ts';
 import type { CheckpointPort } from '../vr/ports.ts';
 import type { CheckpointId } from '../vr/superblock.ts';
 import { decodeExtra, encodeExtra } from './checkpoint_extra.ts';
+import { WaitEnded } from './disk_room.ts';
 import { CHECKPOINT_BODY_MAX, CHECKPOINT_PATH, CLUSTER_ID_HEADER, type TransferReport } from './running_replica.ts';
 
 const CONNECT_MS = 3_000;
@@ -101,6 +102,8 @@ export class StoreCheckpoints implements CheckpointPort {
     this.#track(store.take(at.op, encodeExtra(at)).then(
       (info) => { if (!this.#abort.signal.aborted) onDurable({ ...at, root: info.root }); },
       (error: unknown) => {
+        // It was not begun, and what belongs into it is in the journal.
+        if (error instanceof WaitEnded) return;
         fatal(error instanceof StoreDamageError ? error : new Error(`the checkpoint of op ${at.op} could not be written: ${reasonOf(error)}. What was acknowledged is in the journal; make room or check the disk, then start the replica again`, { cause: error }));
       },
     ));

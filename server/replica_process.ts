@@ -24,6 +24,7 @@ import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
 import { ClientLinks } from './client_links.ts';
 import { replicaOptions, type ServerConfig } from './config.ts';
 import type { WriteVector } from './journal.ts';
+import type { DiskRoomOptions } from './disk_room.ts';
 import { Listener } from './listener.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
 import type { NodeAddresses } from './data_directory.ts';
@@ -49,7 +50,7 @@ export interface StartOptions {
   /** After the error has been logged. Default: ends the process with EXIT_FATAL. */
   readonly onFatal?: (error: Error) => void;
   /** For tests: a disk that fails, in place of the real one. */
-  readonly disk?: { readonly writev?: WriteVector; readonly writeCopy?: SuperblockFileOptions['writeCopy'] };
+  readonly disk?: { readonly writev?: WriteVector; readonly writeCopy?: SuperblockFileOptions['writeCopy']; readonly look?: DiskRoomOptions['look'] };
 }
 
 const CLOCK: Clock = { wall: () => Date.now() * 1000, monotonic: () => performance.now() };
@@ -128,7 +129,9 @@ export class ReplicaProcess implements RunningReplica {
     const booted = await boot(this.#config, this.#log, {
       onDurable: (ticket) => { this.#run((replica) => { replica.onJournalDurable(ticket); }); },
       fatal: this.#fatal,
+      onCramped: (cramped) => { this.#run((replica) => { replica.onLogCramped(cramped); }); },
       writev: this.#options.disk?.writev,
+      look: this.#options.disk?.look,
     });
     if (booted.damage !== null) this.#onRepaired(booted.damage);
     return booted;
@@ -174,7 +177,8 @@ export class ReplicaProcess implements RunningReplica {
       donor: { requests: s.donor.requests, bytesSent: s.donor.bytesSent, deferred: s.donor.deferred, checkpoints: s.donor.checkpoints.map(({ op }) => op) },
       store: {
         records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
-        takes: s.takes, lastTakeMs: s.lastTakeMs, damages: this.#damages, lastDamage: this.#lastDamage,
+        takes: s.takes, lastTakeMs: s.lastTakeMs, waitingForRoom: booted.room.waiting, roomWaits: booted.room.waits,
+        damages: this.#damages, lastDamage: this.#lastDamage,
       },
       journal: journal.status(),
       links: peers.status(),
@@ -187,6 +191,8 @@ export class ReplicaProcess implements RunningReplica {
     if (this.#halted) return { ok: false, reason: 'the replica has stopped after an error; see its log' };
     if (this.#repairing !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
     const s = this.#replicaStatus();
+    const waiting = this.#started.boot.room.waiting;
+    if (s.cramped && waiting !== null) return { ok: false, reason: `the disk is full: a checkpoint waits for ${waiting.neededBytes - waiting.freeBytes} more bytes, and until then nothing more is taken into the log. Make room` };
     if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
     if (s.status === 'recovering' && s.configuration.durability === 'memory' && this.#sink.counts.has('group-cannot-recover')) {
       return { ok: false, reason: 'so many replicas of this group with durability memory have stopped at once that what it held is gone. Make a new group: vrfs new-cluster, vrfs format and vrfs serve in new directories (with durability disk a group outlives this)' };
@@ -495,6 +501,7 @@ async function closeParts(parts: Parts): Promise<void> {
   parts.peers.stop();
   parts.clients.stop();
   await parts.listener.close();
+  parts.boot.room.close();
   await parts.checkpoints.close();
   await parts.donors.close();
   await parts.journal.close();

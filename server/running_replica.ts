@@ -80,6 +80,15 @@ export interface RecoveryReport {
   readonly caughtUpMs: number | null;
 }
 
+/** A checkpoint that waits for room on the disk. */
+export interface RoomReport {
+  /** Milliseconds since 1970. */
+  readonly since: number;
+  /** What has to be free, with the reserve, and what is. */
+  readonly neededBytes: number;
+  readonly freeBytes: number;
+}
+
 export interface StoreStatus {
   /** Of the newest durable checkpoint. */
   readonly records: number;
@@ -89,6 +98,9 @@ export interface StoreStatus {
   /** Checkpoints taken since the boot, and how long the newest took, milliseconds. */
   readonly takes: number;
   readonly lastTakeMs: number;
+  /** A checkpoint, or a transfer, that waits for room on the disk; null: none does. And how often one had to since the boot. */
+  readonly waitingForRoom: RoomReport | null;
+  readonly roomWaits: number;
   /** How often records were found damaged on the disk since the process began, and the last time. */
   readonly damages: number;
   readonly lastDamage: DamageReport | null;

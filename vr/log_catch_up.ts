@@ -71,7 +71,7 @@ export class LogCatchUp {
   /** The primary of this view is ahead of this log. */
   behind(): void {
     const r = this.#r;
-    if (this.#task !== null || r.phase !== 'normal' || r.isPrimary || r.handOver.fetching) return;
+    if (this.#task !== null || r.phase !== 'normal' || r.isPrimary || r.handOver.fetching || r.room.isFull()) return;
     this.#begin({ kind: 'append', view: r.view, ...this.#fresh() });
   }
 
@@ -190,7 +190,8 @@ export class LogCatchUp {
     for (const e of fresh) r.log.append(e);
     if (fresh.length > 0) r.persistence.append(fresh);
     r.normal.learnCommit(m.commit);
-    if (r.log.head >= m.op) {
+    // Full: the next heart-beat asks again when there is room.
+    if (r.log.head >= m.op || r.room.isFull()) {
       this.cancel();
       return;
     }

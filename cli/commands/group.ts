@@ -24,6 +24,7 @@ const Status = z.looseObject({
   sessions: z.number(),
   durability: z.string(),
   clusterId: z.string(),
+  store: z.looseObject({ waitingForRoom: z.looseObject({ neededBytes: z.number(), freeBytes: z.number() }).nullable().default(null) }),
   checkpoint: z.looseObject({ op: z.number(), root: z.string() }),
   recovery: z.looseObject({
     bytesReceived: z.number(),
@@ -41,6 +42,10 @@ export function groupCommands(program: Command, io: Io): void {
       const answers = await Promise.all(membersOf(client).map((m) => statusOf(m, options.timeout)));
       if (options.json === true) await printJson(io, answers.map((a) => ({ id: a.member.id, address: a.member.address, httpAddress: a.member.httpAddress, ...('status' in a ? { status: a.status } : { error: a.error }) })));
       else await print(io, statusTable(answers));
+      for (const a of options.json === true ? [] : answers) {
+        const waiting = 'status' in a ? a.status.store.waitingForRoom : null;
+        if (waiting !== null) await note(io, `replica ${a.member.id}: a checkpoint waits for room on the disk: ${sizeText(waiting.freeBytes)} are free, ${sizeText(waiting.neededBytes)} are needed`);
+      }
       const sick = answers.filter((a) => !('status' in a) || !a.status.healthy);
       for (const a of options.json === true ? [] : sick) await note(io, `replica ${a.member.id}: ${'status' in a ? a.status.unhealthyReason ?? 'not healthy' : a.error}`);
       if (sick.length > 0) throw new Failed(`${sick.length} of ${answers.length} replicas are not healthy`);

@@ -50,6 +50,7 @@ describe('metrics', () => {
       'vrfs_peer_silence_seconds{peer="2"} 0.012', 'vrfs_peer_acked_op_number{peer="2"} 41', 'vrfs_link_sent_bytes_total{peer="3"} 30',
       'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
       'vrfs_state_transfer_settled_ratio 0.41', 'vrfs_state_transfer_nodes_wanted 40', 'vrfs_state_transfer_eta_seconds 5.8', 'vrfs_donor_sent_bytes_total 34567', 'vrfs_donor_deferred_total 3',
+      'vrfs_checkpoint_waiting_for_room 1', 'vrfs_checkpoint_missing_room_bytes 3000', 'vrfs_checkpoint_room_waits_total 2', 'vrfs_cramped 1',
       'vrfs_http_requests_total{method="PUT",route="/v1/fs",status="201"} 1', 'vrfs_http_requests_total{method="GET",route="/v1/fs",status="404"} 1',
       'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',
     ]));

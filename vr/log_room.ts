@@ -9,13 +9,15 @@ import { view } from '../lib/ids.ts';
 import type { Replica } from './replica.ts';
 
 /** A primary without room for its log leaves its place to another when that has lasted so long, and not again for so long. */
-const YIELD_MS = 1000;
+const YIELD_MS = 2000;
 const YIELD_AGAIN_MS = 30_000;
 
 export class LogRoom {
   readonly #r: Replica;
-  /** Since when there has hardly been room for the journal; null: there is. */
-  #crampedSince: number | null = null;
+  /** The disk has hardly room for the journal. */
+  #cramped = false;
+  /** Since when the log may not grow, for whichever reason. */
+  #fullSince: number | null = null;
   #yieldedAt = -Infinity;
 
   constructor(replica: Replica) {
@@ -24,12 +26,12 @@ export class LogRoom {
 
   /** The disk has hardly room for the log itself, or has it again. */
   set cramped(is: boolean) {
-    if (is === this.cramped) return;
-    this.#crampedSince = is ? this.#r.now : null;
+    if (is === this.#cramped) return;
+    this.#cramped = is;
     this.#r.event(is ? 'log-cramped' : 'log-has-room', { op: this.#r.log.head });
   }
   get cramped(): boolean {
-    return this.#crampedSince !== null;
+    return this.#cramped;
   }
 
   /**
@@ -44,10 +46,16 @@ export class LogRoom {
     return ahead >= options.maxLogEntries || log.bytes + gatheredBytes >= options.maxLogBytes;
   }
 
+  /** For clients that are told to come again. */
+  get reason(): string {
+    return this.cramped ? 'since its disk is full' : 'since a checkpoint is not written yet and the log behind it has become long';
+  }
+
   /** Another member's disk may have room. When none has, each tries now and then; nothing is lost by it, and nothing gained. */
   tick(): void {
     const r = this.#r;
-    const since = this.#crampedSince;
+    this.#fullSince = this.isFull() ? (this.#fullSince ?? r.now) : null;
+    const since = this.#fullSince;
     if (since === null || !r.isPrimary || !r.normal.open) return;
     if (r.now - Math.max(since, r.normal.openedAt) < YIELD_MS || r.now - this.#yieldedAt < YIELD_AGAIN_MS) return;
     this.#yieldedAt = r.now;

@@ -137,7 +137,7 @@ export class NormalCase {
       return;
     }
     if (this.#full()) {
-      this.#reject(connection, 'busy', 'the log may not grow now', GROUP, 0, 0);
+      this.#reject(connection, 'busy', this.#r.room.reason, GROUP, 0, 0);
       return;
     }
     const body = encodeRegisterBody({ nonce: m.nonce, flags: m.flags, name: m.name, maxSessions: this.#r.options.maxSessions });
@@ -166,7 +166,7 @@ export class NormalCase {
     if (m.seq === slot.seq) this.#reply(session.id, m.slot, slot);
     else if (m.seq > slot.inFlight) {
       if (this.#full()) {
-        this.#reject(connection, 'busy', 'the log may not grow now', m.session, m.slot, m.seq);
+        this.#reject(connection, 'busy', this.#r.room.reason, m.session, m.slot, m.seq);
         return;
       }
       slot.inFlight = m.seq;

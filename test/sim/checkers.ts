@@ -58,6 +58,8 @@ export class Checkers implements HostObserver {
     }
     checkVoice(host.id, m, (at) => this.#cluster.membership.of(at));
     if (m.type === 'epochStarted') this.#cluster.membership.started(host.id, m.epoch);
+    // One that was restarted in it need not say more than that.
+    if (m.type === 'prepareOk') this.#cluster.membership.started(host.id, viewEpoch(m.view));
     if (m.type === 'startView') this.surviving.startView(host.index, m);
     if (m.type === 'doViewChange' || m.type === 'startView' || m.type === 'recovery') this.#cluster.coverage.count(`sent ${m.type}`);
   }

@@ -13,7 +13,10 @@ module.exports = {
     layer('fsservice', ['lib', 'vr']),
     { name: 'fsservice-takes-types-of-vr', severity: 'error', from: { path: '^fsservice/' }, to: { path: '^vr/', dependencyTypesNot: ['type-only'] } },
     layer('checkpoint', ['lib']),
-    layer('client', ['lib', 'vr', 'fsservice']),
+    layer('client', ['lib', 'vr', 'fsservice', 'checkpoint']),
+    // Whoever verifies a proof or compares trees hashes what the tree hashes; these files and what they import are pure, and open no database.
+    { name: 'client-takes-proofs-of-checkpoint', severity: 'error', from: { path: '^client/' }, to: { path: '^checkpoint/', pathNot: '^checkpoint/(proof|proof_codec|tree_diff)\\.ts$' } },
+    { name: 'proofs-are-pure', severity: 'error', from: { path: '^checkpoint/(proof|proof_codec|tree_diff)\\.ts$' }, to: { path: '^checkpoint/(level_|record_store|key_value_store|direct_file|donor|fetcher|slices)', reachable: true } },
     { name: 'client-takes-the-client-half-of-vr', severity: 'error', from: { path: '^client/' }, to: { path: '^vr/', pathNot: '^vr/(client|messages|message_codec|configuration|entry|superblock|frame)', dependencyTypesNot: ['type-only'] } },
     layer('server', ['lib', 'vr', 'fsservice', 'checkpoint', 'client']),
     layer('mount', ['lib', 'client', 'fsservice']),

@@ -5,6 +5,7 @@
  * bounded all the same: a snapshot keeps what was overwritten since from being reclaimed.
  */
 import { Writer } from '../lib/bytes.ts';
+import type { OpNumber } from '../lib/ids.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { PAGE } from './hashes.ts';
 import { decodeInner, innerId, nodeId, type InnerNode } from './inner_node.ts';
@@ -61,18 +62,41 @@ export interface DonorStatus {
   readonly deferred: number;
 }
 
+export interface HeldCheckpoint {
+  readonly info: CheckpointInfo;
+  /** Keys and values. */
+  readonly recordBytes: number;
+  /** Who reads it now, and how long ago somebody began to, milliseconds. */
+  readonly users: number;
+  readonly idleMs: number;
+  /** For how long it is kept whatever happens, milliseconds; 0: as long as there is room and somebody asks. */
+  readonly keptMs: number;
+}
+
+/** A checkpoint that stays as it is until it is released, once. */
+export interface PinnedCheckpoint {
+  readonly info: CheckpointInfo;
+  readonly top: Top;
+  readonly snapshot: StoreSnapshot;
+  release(): Promise<void>;
+}
+
 interface Served {
   readonly info: CheckpointInfo;
   readonly top: Top;
   readonly snapshot: StoreSnapshot;
   readonly since: number;
   usedAt: number;
+  keptUntil: number;
   /** Somebody has asked for it. */
   wanted: boolean;
   /** Requests that are being answered from it. */
   users: number;
   retired: boolean;
 }
+
+/** Checkpoints kept at once because somebody asked for it: each holds on to what was overwritten since. */
+const MAX_KEPT = 4;
 
 // Nodes read at a time, and about how many bytes of records: bounds both the work between two waits and what is read in
 // vain when the answer is full.
@@ -100,10 +124,46 @@ export class Donor {
     return this.#served.at(-1)?.snapshot ?? null;
   }
 
+  /**
+   * Holds a checkpoint that is served, so that it can be read until it is released; null: it is not served (any more).
+   * Without an op-number the newest.
+   */
+  pin(op?: OpNumber): PinnedCheckpoint | null {
+    const served = op === undefined ? this.#served.at(-1) : this.#served.findLast(({ info }) => info.op === op);
+    if (served === undefined) return null;
+    served.usedAt = performance.now();
+    served.users++;
+    const { info, top, snapshot } = served;
+    return { info, top, snapshot, release: () => this.#release(served) };
+  }
+
+  async #release(served: Served): Promise<void> {
+    served.users--;
+    if (served.retired && served.users === 0) await served.snapshot.close();
+  }
+
+  /** What is served, newest first. */
+  held(): HeldCheckpoint[] {
+    const now = performance.now();
+    return this.#served
+      .map(({ info, top, users, usedAt, keptUntil }) => ({ info, recordBytes: top?.recordBytes ?? 0, users, idleMs: now - usedAt, keptMs: Math.max(0, keptUntil - now) }))
+      .reverse();
+  }
+
+  /** Serves a checkpoint for at least so long from now on (0: no longer than any other); it does not outlive the process or a transfer. */
+  keep(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many' {
+    const now = performance.now();
+    const served = this.#served.findLast(({ info }) => info.op === op);
+    if (served === undefined) return 'gone';
+    if (ms > 0 && this.#served.filter((one) => one !== served && one.keptUntil > now).length >= MAX_KEPT) return 'too many';
+    served.keptUntil = now + ms;
+    return 'kept';
+  }
+
   /** Serves a checkpoint from now on; the donor closes the snapshot. */
   async publish(info: CheckpointInfo, top: Top, snapshot: StoreSnapshot): Promise<void> {
     const now = performance.now();
-    this.#served.push({ info, top, snapshot, since: now, usedAt: now, wanted: false, users: 0, retired: false });
+    this.#served.push({ info, top, snapshot, since: now, usedAt: now, keptUntil: 0, wanted: false, users: 0, retired: false });
     await this.#expire();
   }
 
@@ -117,14 +177,18 @@ export class Donor {
   async #expire(): Promise<void> {
     const { maxCheckpoints, maxPinned, maxPinnedMs, maxIdleMs } = this.#options;
     const now = performance.now();
+    const isKept = (one: Served): boolean => one.keptUntil > now;
     const isIdle = (one: Served): boolean => one.users === 0 && one.usedAt < now - maxIdleMs;
-    const recent = this.#served.slice(-maxCheckpoints);
-    const older = this.#served.slice(0, -maxCheckpoints).filter((one) => one.wanted && one.since >= now - maxPinnedMs);
+    // Those that are kept take no room from the others.
+    const others = this.#served.filter((one) => !isKept(one));
+    const recent = others.slice(-maxCheckpoints);
+    const older = others.slice(0, -maxCheckpoints).filter((one) => one.wanted && one.since >= now - maxPinnedMs);
     const pinned = older.sort((a, b) => b.usedAt - a.usedAt).slice(0, maxPinned);
     const newest = this.#served.at(-1);
-    const keep = new Set([...recent, ...pinned].filter((one) => one === newest || !isIdle(one)));
-    const drop = this.#served.filter((one) => !keep.has(one));
-    this.#served = this.#served.filter((one) => keep.has(one));
+    const stays = new Set([...recent, ...pinned].filter((one) => !isIdle(one)));
+    const keep = this.#served.filter((one) => one === newest || isKept(one) || stays.has(one));
+    const drop = this.#served.filter((one) => !keep.includes(one));
+    this.#served = keep;
     for (const one of drop) await this.#retire(one);
   }
 
@@ -168,8 +232,7 @@ export class Donor {
     } finally {
       slices.pause();
       served.usedAt = performance.now();
-      served.users--;
-      if (served.retired && served.users === 0) await served.snapshot.close();
+      await this.#release(served);
     }
   }
 

@@ -17,6 +17,8 @@ import type { Digest, OpNumber } from '../lib/ids.ts';
 
 export const HASH_BYTES = 32;
 export const MAX_EXTRA_BYTES = 256;
+/** Levels of the tree over 16 slots. */
+export const SLOTS_DEPTH = 4;
 export const ABSENT: Buffer = Buffer.alloc(HASH_BYTES);
 
 const RECORD = 0;
@@ -56,10 +58,28 @@ export function slotsRoot(hashes: readonly Buffer[]): Buffer {
   return new MerkleTree(hashes as Buffer[], sha256Bytes, options).getRoot();
 }
 
+/** merkletreejs' proof of one slot: the four hashes beside the way from it to the root, the lowest first. */
+export function slotsProof(hashes: readonly Buffer[], slot: number): Buffer[] {
+  const leaf = hashes[slot];
+  assert(hashes.length === 16 && leaf !== undefined, 'an inner node has 16 slots');
+  // By its place: several slots are empty alike.
+  return new MerkleTree(hashes as Buffer[], sha256Bytes, options).getProof(leaf, slot).map(({ data }) => data);
+}
+
+/** The root that such a proof leads to. Sound since every tree has 16 leaves: four steps, whose sides the slot says. */
+export function rootOfSlotsProof(leaf: Buffer, slot: number, siblings: readonly Buffer[]): Buffer {
+  assert(siblings.length === SLOTS_DEPTH && slot >= 0 && slot < 16, 'a tree of 16 leaves has four levels');
+  return siblings.reduce((hash, sibling, level) => sha256Bytes(Buffer.concat(((slot >> level) & 1) === 0 ? [hash, sibling] : [sibling, hash])), leaf);
+}
+
 /** `head` is the hashed part of an inner node's bytes (inner_node.ts). */
 export function innerHash(head: Buffer, hashes: readonly Buffer[]): Buffer {
+  return innerHashOf(head, slotsRoot(hashes));
+}
+
+/** The same from the root over the slots. */
+export function innerHashOf(head: Buffer, root: Buffer): Buffer {
   const length = head.length + HASH_BYTES;
-  const root = slotsRoot(hashes);
   const bytes = scratchOf(length);
   bytes.set(head, 0);
   bytes.set(root, head.length);

@@ -169,16 +169,17 @@ export function writeHead(bytes: Buffer, places: readonly (Place | null)[], pref
   return at;
 }
 
+/** What is hashed of an encoded node: its head, and what stands in its slots. */
+export function hashedInner(bytes: Buffer): { readonly head: Buffer; readonly hashes: readonly Buffer[] } {
+  const { slots } = decodeInner(bytes);
+  const children = slots.filter((child) => child !== null).length;
+  return { head: bytes.subarray(0, bytes.length - CHILD * children), hashes: slots.map((child) => child?.hash ?? ABSENT) };
+}
+
 /** The hash of an encoded node. */
 export function hashOfInner(bytes: Buffer): Buffer {
-  const { slots } = decodeInner(bytes);
-  const hashes: Buffer[] = [];
-  let children = 0;
-  for (const child of slots) {
-    hashes.push(child === null ? ABSENT : child.hash);
-    if (child !== null) children++;
-  }
-  return innerHash(bytes.subarray(0, bytes.length - CHILD * children), hashes);
+  const { head, hashes } = hashedInner(bytes);
+  return innerHash(head, hashes);
 }
 
 export interface BuiltInner {

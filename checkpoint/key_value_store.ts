@@ -3,7 +3,12 @@
 /** Both reject or throw with StoreDamageError when the database has noticed that it is damaged. */
 export interface StoreReader {
   getSync(key: Buffer): Buffer | undefined;
-  getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
+  getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]>;
+}
+
+export interface ReadOptions {
+  /** False: what is read does not push out of the database's cache what others use. Default true. */
+  readonly fillCache: boolean;
 }
 
 /** The database as it was when the snapshot was made. */

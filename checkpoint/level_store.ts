@@ -4,7 +4,7 @@ import { Level } from 'level';
 import { ClassicLevel } from 'classic-level';
 import { checkAllTables, checkLiveTables, isolateDamage } from './level_tables.ts';
 import { StoreDamageError } from './store_damage.ts';
-import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type StoreSnapshot, type WriteBatch } from './key_value_store.ts';
+import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type ReadOptions, type StoreSnapshot, type WriteBatch } from './key_value_store.ts';
 
 type Database = ClassicLevel<Buffer, Buffer>;
 type DatabaseSnapshot = ReturnType<Database['snapshot']>;
@@ -62,8 +62,8 @@ export class LevelStore implements KeyValueStore {
       throw noticed(error);
     }
   }
-  getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
-    return this.#db.getMany(keys).catch(rethrown);
+  getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]> {
+    return this.#db.getMany(keys, { ...options }).catch(rethrown);
   }
   async *entries(start: Buffer, end: Buffer): AsyncGenerator<readonly [Buffer, Buffer]> {
     try {
@@ -127,8 +127,8 @@ class LevelSnapshot implements StoreSnapshot {
       throw noticed(error);
     }
   }
-  getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
-    return this.#db.getMany(keys, this.#options).catch(rethrown);
+  getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]> {
+    return this.#db.getMany(keys, { ...this.#options, ...options }).catch(rethrown);
   }
   close(): Promise<void> {
     return this.#snapshot.close();

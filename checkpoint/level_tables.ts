@@ -12,6 +12,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { join } from 'node:path';
 import { crc32c, unmasked } from './crc32c.ts';
 import { liveTables } from './level_manifest.ts';
+import { runToEnd } from './merkle_tree.ts';
 import { VarintReader, type Block } from './varint_reader.ts';
 
 const TABLE = /^\d+\.(?:ldb|sst)$/;
@@ -33,9 +34,15 @@ export interface TableDamage {
  * every block of every one is as it was written, and when nobody can say which they are: then LevelDB does not open either.
  */
 export async function checkLiveTables(directory: string): Promise<TableDamage[]> {
+  const names = await liveTableNames(directory);
+  return names === null ? [] : checkTables(directory, names);
+}
+
+/** File names of the tables that the database consists of; null: nobody can say which they are. */
+export async function liveTableNames(directory: string): Promise<string[] | null> {
   const names = await namesIn(directory);
   const live = await liveTables(directory, names);
-  return live === null ? [] : checkTables(directory, names.filter((name) => live.has(Number.parseInt(name, 10))));
+  return live === null ? null : names.filter((name) => TABLE.test(name) && live.has(Number.parseInt(name, 10))).sort();
 }
 
 /** Of all tables that are there. Rejects when a file cannot be read for another reason than damage. */
@@ -98,6 +105,11 @@ async function checkFile(path: string): Promise<number[] | null> {
 
 /** The trailers of the damaged blocks; null: what leads to the blocks is damaged. */
 export function checkTable(table: Buffer): number[] | null {
+  return runToEnd(checkTableSteps(table));
+}
+
+/** The same, which can give way to others after each block. */
+export function* checkTableSteps(table: Buffer): Generator<void, number[] | null> {
   const footer = table.length - FOOTER_BYTES;
   if (footer < 0 || !table.subarray(footer + 40).equals(MAGIC)) return null;
   const handles = new VarintReader(table, footer, footer + 40);
@@ -111,6 +123,7 @@ export function checkTable(table: Buffer): number[] | null {
   for (const block of [...blocks, metaindex, ...(filters ?? [])]) {
     if (!isInside(table, block)) return null;
     if (!checks(table, block)) damaged.push(block.offset + block.length);
+    yield;
   }
   return damaged;
 }

@@ -17,7 +17,7 @@ import type { Table, TableRecord } from '../lib/table.ts';
 import { ByteCache } from './byte_cache.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { writeChanges, type RecordChange } from './checkpoint_writer.ts';
-import { Donor, type DonorStatus } from './donor.ts';
+import { Donor, type DonorStatus, type HeldCheckpoint, type PinnedCheckpoint } from './donor.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, type OwnTree } from './fetcher.ts';
 import { MAX_EXTRA_BYTES, rootHash } from './hashes.ts';
@@ -159,6 +159,25 @@ export class RecordStore implements Table {
   /** The newest durable checkpoint; null: an interrupted transfer left the records between two, and only `fetch` may follow. */
   get checkpoint(): CheckpointInfo | null {
     return this.#state.kind === 'checkpoint' ? this.#state.info : null;
+  }
+
+  get directory(): string {
+    return this.#options.directory;
+  }
+
+  /** Holds a checkpoint that is served, the newest without an op-number, for reading beside everything else; null: there is none. */
+  pin(op?: OpNumber): PinnedCheckpoint | null {
+    return this.#donor.pin(op);
+  }
+
+  /** The checkpoints that can be read, newest first. */
+  held(): HeldCheckpoint[] {
+    return this.#donor.held();
+  }
+
+  /** See Donor.keep. */
+  keep(op: OpNumber, ms: number): ReturnType<Donor['keep']> {
+    return this.#donor.keep(op, ms);
   }
 
   get(key: Buffer): Buffer | undefined {

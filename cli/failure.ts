@@ -1,11 +1,12 @@
 /** From whatever a command threw to a message and an exit code. */
 import { CommanderError } from 'commander';
 import { errnoText, FsError } from '../client/fs_error.ts';
-import { VrfsError } from '../client/errors.ts';
+import { NotVerified, VrfsError } from '../client/errors.ts';
 import type { ErrnoName } from '../fsservice/errno.ts';
 import { ChangeRefused, NoAnswer } from '../client/administrator.ts';
 import { AssertionError } from '../lib/assert.ts';
 import { MountError } from '../mount/binding.ts';
+import { RevivalRefusedError } from '../server/revive.ts';
 import { ExitCode } from './exit_codes.ts';
 
 /** Something about this machine or directory is in the way. */
@@ -80,7 +81,7 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof ChangeRefused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof NoAnswer) return { exitCode: ExitCode.unreachable, code: 'NotReachable', message: error.message };
   if (error instanceof UsageError || error instanceof TypeError || error instanceof RangeError) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
-  if (error instanceof EnvironmentError || error instanceof MountError) {
+  if (error instanceof EnvironmentError || error instanceof MountError || error instanceof RevivalRefusedError) {
     return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message, remedy: error.remedy };
   }
   if (error instanceof AssertionError || !(error instanceof Error)) return internal(error);
@@ -98,6 +99,7 @@ function ofVrfsError(error: VrfsError): Failure {
     case 'TimedOut':
     case 'Busy': return { exitCode: ExitCode.unreachable, code: error.name, message: error.message };
     case 'InvalidCall': return { exitCode: ExitCode.usage, code: error.name, message: error.message };
+    case 'NotVerified': return { exitCode: error instanceof NotVerified && error.code === 'noAgreement' ? ExitCode.unreachable : ExitCode.failed, code: error.name, message: error.message };
     default: return { exitCode: error.mayHaveHappened ? ExitCode.outcomeUnknown : ExitCode.unreachable, code: error.name, message: error.message };
   }
 }

@@ -9,8 +9,8 @@ import type { Epoch } from '../lib/ids.ts';
 import { primaryOf, type Configuration, type Member } from '../vr/configuration.ts';
 import type { CheckEpoch, NewEpoch, Reconfigure, RefusedCode, ReplicaToClient, Welcome } from '../vr/messages.ts';
 import { Connection } from './connection.ts';
+import { GroupPin } from './group_pin.ts';
 
-const ANY_CLUSTER = Buffer.alloc(16);
 const ANSWER_MS = 1000;
 const PAUSE_MS = 100;
 
@@ -42,7 +42,7 @@ class Line {
 
   constructor(address: string) {
     this.address = address;
-    this.#connection = new Connection(address, ANY_CLUSTER, {
+    this.#connection = new Connection(address, new GroupPin(), {
       message: (_from, m) => { if (this.#waiting?.matches(m) === true) this.#settle(m); },
       disconnected: () => { this.#settle(null); },
     });

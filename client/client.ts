@@ -19,13 +19,14 @@ import { SESSION_HOLDS_OPENS, type ReplicaToClient } from '../vr/messages.ts';
 import type { Completion } from './completion.ts';
 import { Connection, parseAddress } from './connection.ts';
 import { BadAnswer, errorOf, NotReachable, type VrfsError } from './errors.ts';
+import { GroupPin } from './group_pin.ts';
 import { KeepAlive } from './keep_alive.ts';
 import { OpenFiles } from './open_files.ts';
 
 export interface ConnectOptions {
   /** `host:port` of some or all replicas; the client learns of the others. */
   readonly servers: readonly string[];
-  /** 16 bytes; a replica of another group is then refused. Default: whichever group answers. */
+  /** 16 bytes; a replica of another group is then refused. Default: whichever group answers first, and from then on no other. */
   readonly clusterId?: Buffer;
   /** For the group's list of sessions. */
   readonly name?: string;
@@ -44,7 +45,6 @@ export interface QueryOptions {
   readonly minOp?: number;
 }
 
-const NO_CLUSTER = Buffer.alloc(16);
 const TICK_MS = 20;
 /** So many ticks without anything outstanding, and the timer rests. */
 const IDLE_TICKS = 50;
@@ -54,7 +54,7 @@ export class VrfsClient {
   readonly openFiles: OpenFiles;
   readonly #session: ClientSession<Completion>;
   readonly #connections = new Map<string, Connection>();
-  readonly #clusterId: Buffer;
+  readonly #group: GroupPin;
   readonly #keepAlive: KeepAlive;
   #timer: NodeJS.Timeout | undefined;
   #idleTicks = 0;
@@ -85,7 +85,7 @@ export class VrfsClient {
 
   private constructor(options: ConnectOptions) {
     checkOptions(options);
-    this.#clusterId = options.clusterId ?? NO_CLUSTER;
+    this.#group = new GroupPin(options.clusterId);
     this.#session = new ClientSession<Completion>(
       {
         send: (address, message) => this.#connection(address).send(message),
@@ -178,7 +178,7 @@ export class VrfsClient {
   #connection(address: string): Connection {
     let c = this.#connections.get(address);
     if (c === undefined) {
-      c = new Connection(address, this.#clusterId, {
+      c = new Connection(address, this.#group, {
         message: (from, message) => { this.#onMessage(from, message); },
         disconnected: (from) => {
           this.#session.disconnected(from, performance.now());
@@ -223,7 +223,7 @@ export class VrfsClient {
   }
 
   #error(failure: ClientFailure): VrfsError {
-    return errorOf(failure, this.#unreachable());
+    return errorOf(failure, this.#unreachable(), this.configuration?.durability);
   }
 
   /** What is wrong with each server; null when one is connected. */

@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { FrameBatch, FrameDecoder } from '../lib/frame.ts';
 import { decodeMessage, encodeMessage, encodeRequest } from '../vr/message_codec.ts';
 import type { ClientToReplica, Message, ReplicaToClient } from '../vr/messages.ts';
+import type { GroupPin } from './group_pin.ts';
 
 export interface ConnectionEvents {
   message(from: string, message: ReplicaToClient): void;
@@ -23,7 +24,7 @@ const KEEP_ALIVE_MS = 10_000;
 
 export class Connection {
   readonly address: string;
-  readonly #clusterId: Buffer;
+  readonly #group: GroupPin;
   readonly #events: ConnectionEvents;
   #socket: Socket | null = null;
   /** The replica has said Welcome. */
@@ -38,9 +39,9 @@ export class Connection {
   #lastFailure: string | null = null;
   readonly #flush = (): void => { this.#flushNow(); };
 
-  constructor(address: string, clusterId: Buffer, events: ConnectionEvents) {
+  constructor(address: string, group: GroupPin, events: ConnectionEvents) {
     this.address = address;
-    this.#clusterId = clusterId;
+    this.#group = group;
     this.#events = events;
   }
 
@@ -70,7 +71,7 @@ export class Connection {
     let failure: string | null = null;
     socket.on('connect', () => {
       this.#batch = new FrameBatch();
-      this.#batch.add(encodeMessage({ type: 'hello', clusterId: this.#clusterId }));
+      this.#batch.add(encodeMessage({ type: 'hello', clusterId: this.#group.wanted }));
       this.#scheduleFlush();
     });
     socket.on('data', (chunk: Buffer) => {
@@ -130,7 +131,17 @@ export class Connection {
       socket.destroy(new Error(`a '${message.type}' message, which is not for clients: is this the address of a replica?`));
       return;
     }
+    if (message.type === 'reject' && !this.#open) {
+      // Instead of a welcome: this is all that it will ever say.
+      socket.destroy(new Error(message.reason));
+      return;
+    }
     if (message.type === 'welcome') {
+      const refusal = this.#group.refusal(message.clusterId);
+      if (refusal !== null) {
+        socket.destroy(new Error(refusal));
+        return;
+      }
       clearTimeout(timer);
       this.#open = true;
       this.#failures = 0;

@@ -3,6 +3,7 @@
  * for `submit` and `query` it is a value, and the FileSystem of file_system.ts throws it as FsError.
  */
 import type { ClientFailure } from '../vr/client.ts';
+import type { Durability } from '../vr/configuration.ts';
 
 export abstract class VrfsError extends Error {
   /** False is a promise: the operation was not executed and will not be; repeating it is safe. */
@@ -55,8 +56,28 @@ export class BadAnswer extends VrfsError {
   readonly mayHaveHappened = true;
 }
 
-/** `reachable`: what to say of the servers when none of them is connected; null when one is. */
-export function errorOf(failure: ClientFailure, unreachable: string | null): VrfsError {
+/** What a replica says could not be verified: no quorum agrees on a checkpoint in time, or ('refused') a proof is wrong, or is not given. */
+export class NotVerified extends VrfsError {
+  override readonly name = 'NotVerified';
+  readonly mayHaveHappened = false;
+  readonly code: 'noAgreement' | 'refused';
+  constructor(code: NotVerified['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** A checkpoint cannot be read at the replica where it should be: it has let go of it, or does not answer. */
+export class CheckpointUnavailable extends VrfsError {
+  override readonly name = 'CheckpointUnavailable';
+  readonly mayHaveHappened = false;
+}
+
+/** What may be behind it in such a group, and is seen at its replicas alone. */
+const IN_MEMORY = ' Its durability is memory: when too many of them have stopped at once it never comes back by itself; vrfs status then says how to go on.';
+
+/** `unreachable`: what to say of the servers when none of them is connected; null when one is. */
+export function errorOf(failure: ClientFailure, unreachable: string | null, durability: Durability = 'disk'): VrfsError {
   switch (failure.code) {
     case 'outcomeUnknown': return new OutcomeUnknown(`${failure.reason}. Read the present state before you repeat it.`);
     case 'invalid': return new InvalidCall(failure.reason);
@@ -64,10 +85,10 @@ export function errorOf(failure: ClientFailure, unreachable: string | null): Vrf
     case 'closed': return new Closed(failure.reason, failure.mayHaveHappened);
     case 'timedOut':
       if (failure.mayHaveHappened) {
-        return new OutcomeUnknown(`${failure.reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.`);
+        return new OutcomeUnknown(`${failure.reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.${unreachable === null ? '' : ` Now ${unreachable}`}`);
       }
       if (failure.putOff !== null) return new TimedOut(`${failure.reason}, nothing was done: the group takes nothing more at present, ${failure.putOff}. Try again later; what it waits for is in vrfs status.`);
       if (unreachable !== null) return new NotReachable(unreachable);
-      return new TimedOut(`${failure.reason}: the replicas that can be reached have no primary. A majority of the group has to run and reach each other (vrfs status).`);
+      return new TimedOut(`${failure.reason}: the replicas that can be reached have no primary. A majority of the group has to run and reach each other (vrfs status).${durability === 'memory' ? IN_MEMORY : ''}`);
   }
 }

@@ -1,8 +1,13 @@
 /** What programs outside this repository use. */
 export { VrfsClient, type Completion, type ConnectOptions, type Consistency, type QueryOptions } from './client.ts';
-export { BadAnswer, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut, VrfsError } from './errors.ts';
+export { BadAnswer, Busy, CheckpointUnavailable, Closed, InvalidCall, NotReachable, NotVerified, OutcomeUnknown, TimedOut, VrfsError } from './errors.ts';
 export { FileSystem, processCredentials, type FileSystemOptions, type ReaddirOptions, type WriteFileOptions } from './file_system.ts';
 export { FsError, isFsError } from './fs_error.ts';
+export { verifiedStat, type VerifiedStat, type VerifyOptions } from './verified_stat.ts';
+export { diffNamespaces, type Aspect, type NamespaceDiff, type NamespaceDiffOptions, type PathChange } from './checkpoint_diff.ts';
+export { RemoteCheckpoint } from './remote_checkpoint.ts';
+export { verifyPathProof, type PathProof, type TrustedRoot } from './path_proof.ts';
+export { namesOfPath, type PathOutcome } from '../fsservice/proven_path.ts';
 export { Dirent, Stats } from './stats.ts';
 export type { PathLike } from './paths.ts';
 export { Errno } from '../fsservice/errno.ts';

@@ -21,7 +21,7 @@ const READ_OPCODES = 0x40;
 /** Stable: they are in logs. New operations get new codes, codes are never used again. */
 export const OPCODES: Readonly<Record<OperationType, number>> = {
   create: 0x01, mkdir: 0x02, mknod: 0x03, symlink: 0x04, link: 0x05, unlink: 0x06, rmdir: 0x07, rename: 0x08, setattr: 0x09,
-  write: 0x0a, putFile: 0x0b, setxattr: 0x0c, removexattr: 0x0d, removeTree: 0x0e, keepAlive: 0x0f, collect: 0x10,
+  write: 0x0a, putFile: 0x0b, setxattr: 0x0c, removexattr: 0x0d, removeTree: 0x0e, keepAlive: 0x0f, collect: 0x10, checkpoint: 0x11,
   getattr: 0x40, read: 0x41, readdir: 0x42, readlink: 0x43, getxattr: 0x44, listxattr: 0x45, access: 0x46, statfs: 0x47,
 };
 
@@ -244,6 +244,7 @@ const codecs: { readonly [T in OperationType]: OperationCodec<T> } = {
     decode: (r) => ({ type: 'keepAlive', seenOp: r.u48(), open: takeOpen(r) }),
   },
   collect: { encode: () => { /* no fields */ }, decode: () => ({ type: 'collect' }) },
+  checkpoint: { encode: () => { /* no fields */ }, decode: () => ({ type: 'checkpoint' }) },
   getattr: {
     encode(w, o) {
       putAt(w, o.at);

@@ -88,7 +88,9 @@ export type WriteOperation =
    */
   | { readonly type: 'keepAlive'; readonly seenOp: number; readonly open: readonly Ino[] }
   /** By the primary: one bounded step of freeing. */
-  | { readonly type: 'collect' };
+  | { readonly type: 'collect' }
+  /** For root alone (else EPERM): every replica takes a checkpoint right behind it, unless one is still being written there. Changes nothing else. */
+  | { readonly type: 'checkpoint' };
 
 /** Operations that only read. */
 export type ReadOperation =
@@ -142,6 +144,8 @@ export interface Results {
   removeTree: { readonly ino: Ino };
   keepAlive: { readonly orphans: number };
   collect: { readonly freed: number };
+  /** The op-number of the checkpoint. */
+  checkpoint: { readonly op: number };
   getattr: { readonly attributes: Attributes };
   read: { readonly data: Buffer; readonly size: number };
   readdir: { readonly entries: readonly DirectoryEntry[]; readonly end: boolean; readonly ino: Ino; readonly parent: Ino };

@@ -98,6 +98,7 @@ const codecs: { readonly [T in OperationType]: ValueCodec<Results[T]> } = {
   },
   keepAlive: { encode: (w, v) => { w.u48(v.orphans); }, decode: (r) => ({ orphans: r.u48() }) },
   collect: { encode: (w, v) => { w.u32(v.freed); }, decode: (r) => ({ freed: r.u32() }) },
+  checkpoint: { encode: (w, v) => { w.u48(v.op); }, decode: (r) => ({ op: r.u48() }) },
   read: {
     encode: (w, v) => { w.u53(v.size).bytes32(v.data); },
     decode(r) {

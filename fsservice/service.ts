@@ -41,6 +41,7 @@ export class FileSystemService implements StateMachine {
   readonly #records: Records;
   readonly #blocks: BlockStore;
   readonly #limits: Limits;
+  #checkpointAsked = false;
 
   /** `limits` have to be the same on every replica of the group. */
   constructor(table: Table, limits: Limits = DEFAULT_LIMITS, blocks: BlockStore = new TableBlocks(table)) {
@@ -50,6 +51,7 @@ export class FileSystemService implements StateMachine {
   }
 
   execute(entry: Entry): Buffer {
+    this.#checkpointAsked = false;
     const call = decodeCall(entry.body);
     if (!call.ok) return UNDECODABLE;
     const { credentials, operation } = call.value;
@@ -57,7 +59,12 @@ export class FileSystemService implements StateMachine {
     const ctx = this.#executing(entry, credentials);
     const result = dispatch(ctx, operation);
     this.#finish(ctx);
+    this.#checkpointAsked = operation.type === 'checkpoint' && credentials.uid === 0;
     return result;
+  }
+
+  checkpointAsked(): boolean {
+    return this.#checkpointAsked;
   }
 
   sessionStarted(entry: Entry, flags: number): void {
@@ -143,6 +150,9 @@ function dispatch(ctx: Context, o: Operation): Buffer {
       return answer('keepAlive', keepAlive(ctx, o));
     case 'collect':
       return answer('collect', collect(ctx));
+    case 'checkpoint':
+      // The replica takes it (checkpointAsked): the state has no part in it.
+      return answer('checkpoint', ctx.credentials.uid === 0 ? { op: ctx.op } : Errno.EPERM);
     case 'getattr':
       return answer('getattr', getattr(ctx, o));
     case 'read':

@@ -53,6 +53,9 @@ export function viewEpoch(v: View): Epoch {
 export function viewNumber(v: View): number {
   return v % U32;
 }
+export function laterOf(a: View, b: View): View {
+  return a > b ? a : b;
+}
 export function epoch(n: number): Epoch {
   inRange(n, U21, 'epoch');
   return n as Epoch;

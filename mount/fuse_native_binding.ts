@@ -17,7 +17,7 @@ import {
 import type { FuseNativeAddon, Locals, OpName } from './fuse_native_addon.ts';
 import { isMounted, unmountTree } from './mount_table.ts';
 import type { MountOptions } from './mount_options.ts';
-import { fuseOptions } from './mount_options.ts';
+import { fuseOptions, mountSource } from './mount_options.ts';
 import { O_EXCL } from './vfs.ts';
 import type { Listing, Outcome, Vfs } from './vfs.ts';
 
@@ -90,12 +90,12 @@ export class FuseNativeBinding implements Binding {
   }
 
   async unmount(): Promise<void> {
-    await unmountTree(this.#mountpoint, this.#log);
+    await unmountTree(this.#mountpoint, mountSource(process.pid), this.#log);
     this.#finish();
   }
 
   #lookWhetherMounted(): void {
-    if (!isMounted(this.#mountpoint)) this.#finish();
+    if (!isMounted(this.#mountpoint, mountSource(process.pid))) this.#finish();
   }
 
   #finish(): void {

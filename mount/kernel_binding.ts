@@ -21,6 +21,7 @@ import {
 import type { FuseRequest } from './fuse_protocol.ts';
 import { KernelDevice } from './kernel_device.ts';
 import { unmountTree } from './mount_table.ts';
+import { mountSource } from './mount_options.ts';
 import type { MountOptions } from './mount_options.ts';
 import { inode, O_APPEND } from './vfs.ts';
 import type { Outcome, Vfs } from './vfs.ts';
@@ -70,7 +71,7 @@ export class KernelBinding implements Binding {
   }
 
   async unmount(): Promise<void> {
-    await unmountTree(this.#mountpoint, this.#log);
+    await unmountTree(this.#mountpoint, mountSource(process.pid), this.#log);
     await this.ended;
   }
 

@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { MountError } from './binding.ts';
 import { FuseRequest } from './fuse_protocol.ts';
 import type { FromReader } from './device_reader.ts';
-import { MOUNT_SOURCE, MOUNT_TYPE } from './mount_options.ts';
+import { mountSource, MOUNT_TYPE } from './mount_options.ts';
 import type { MountOptions } from './mount_options.ts';
 
 /** The descriptor's number in the mount command. */
@@ -34,7 +34,7 @@ export class KernelDevice {
       ...(options.readOnly ? ['ro'] : []),
     ];
     // -i: not through the helper mount.fuse, which would be another file system's program.
-    const child = spawn('mount', ['-i', '-t', MOUNT_TYPE, '-o', list.join(','), MOUNT_SOURCE, mountpoint], { stdio: ['ignore', 'ignore', 'pipe', this.#descriptor] });
+    const child = spawn('mount', ['-i', '-t', MOUNT_TYPE, '-o', list.join(','), mountSource(process.pid), mountpoint], { stdio: ['ignore', 'ignore', 'pipe', this.#descriptor] });
     let said = '';
     child.stderr?.setEncoding('utf8').on('data', (text: string) => { said += text; });
     const code = await new Promise<number | null>((resolve, reject) => {

@@ -30,10 +30,23 @@ export function isRoot(): boolean {
   return process.getuid?.() === 0;
 }
 
-/** The source and the type by which our mounts are known in the mount table. */
-export const MOUNT_SOURCE = 'vrfs';
+/** The type by which our mounts are known in the mount table. */
 export const MOUNT_SUBTYPE = 'vrfs';
 export const MOUNT_TYPE = `fuse.${MOUNT_SUBTYPE}`;
+
+/**
+ * The source by which the mount of a process is known in the mount table: who takes a mount away by its path has to know that it is still the one that was meant
+ * (mount ids and device numbers are given out again at once).
+ */
+export function mountSource(pid: number): string {
+  return `vrfs:${pid}`;
+}
+
+const MOUNT_SOURCE = /^vrfs:\d+$/;
+
+export function isMountSource(source: string): boolean {
+  return MOUNT_SOURCE.test(source);
+}
 
 /**
  * libfuse 2's -o list. default_permissions: the kernel checks modes, with the caller's real groups. use_ino: st_ino is ours, so that hard links and renames are
@@ -41,7 +54,7 @@ export const MOUNT_TYPE = `fuse.${MOUNT_SUBTYPE}`;
  */
 export function fuseOptions(options: MountOptions): string {
   const list = [
-    `fsname=${MOUNT_SOURCE}`, `subtype=${MOUNT_SUBTYPE}`, 'default_permissions', 'use_ino', 'big_writes',
+    `fsname=${mountSource(process.pid)}`, `subtype=${MOUNT_SUBTYPE}`, 'default_permissions', 'use_ino', 'big_writes',
     `entry_timeout=${options.attributeCacheMs / 1000}`, `attr_timeout=${options.attributeCacheMs / 1000}`, 'negative_timeout=0',
   ];
   if (options.cache === 'strict') list.push('direct_io');

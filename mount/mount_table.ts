@@ -5,7 +5,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { MountError } from './binding.ts';
 import type { MountLog } from './binding.ts';
-import { isRoot, MOUNT_SOURCE } from './mount_options.ts';
+import { isMountSource, isRoot } from './mount_options.ts';
 
 const run = promisify(execFile);
 
@@ -40,12 +40,13 @@ export function mountAt(mountpoint: string): MountEntry | undefined {
 }
 
 export function isOurs(entry: MountEntry): boolean {
-  return entry.source === MOUNT_SOURCE && entry.type.startsWith('fuse');
+  return isMountSource(entry.source) && entry.type.startsWith('fuse');
 }
 
-export function isMounted(mountpoint: string): boolean {
+/** Whether the topmost mount at a path is ours; `source`: whether it is that one (`mountSource`). */
+export function isMounted(mountpoint: string, source?: string): boolean {
   const entry = mountAt(mountpoint);
-  return entry !== undefined && isOurs(entry);
+  return entry !== undefined && isOurs(entry) && (source === undefined || entry.source === source);
 }
 
 /** Symbolic links in the way are resolved, as the kernel does; the last component is not touched, because a dead mount answers no call. */
@@ -61,12 +62,12 @@ export function resolveParent(mountpoint: string): string {
 }
 
 /**
- * Takes our mount at a path away: politely; when programs hold it, by force: their calls fail from then on (ENOTCONN, ENODEV), and it leaves the tree at once. Nothing to do where
- * nothing of ours is mounted.
+ * Takes the mount of that source at a path away: politely; when programs hold it, by force: their calls fail from then on (ENOTCONN, ENODEV), and it leaves the tree at once. Nothing
+ * to do where something else is mounted, which may have come in its place meanwhile.
  * @throws MountError when the kernel refuses both
  */
-export async function unmountTree(mountpoint: string, log: MountLog): Promise<void> {
-  if (!isMounted(mountpoint)) return;
+export async function unmountTree(mountpoint: string, source: string, log: MountLog): Promise<void> {
+  if (!isMounted(mountpoint, source)) return;
   const target = resolveParent(mountpoint);
   const attempts = isRoot()
     ? [['umount', target], ['umount', '-f', target], ['umount', '-l', target]]
@@ -79,7 +80,7 @@ export async function unmountTree(mountpoint: string, log: MountLog): Promise<vo
     } catch (error) {
       const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim() : '';
       reasons.push(said === '' ? String(error) : said);
-      if (!isMounted(mountpoint)) return;
+      if (!isMounted(mountpoint, source)) return;
       log.warn({ mountpoint: target, command, args, said }, 'could not unmount this way, trying the next');
     }
   }

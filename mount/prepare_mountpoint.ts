@@ -66,7 +66,7 @@ async function clearStaleMount(target: string, log: MountLog): Promise<void> {
   if (state === 'alive') throw new MountError(`a vrfs is already mounted at ${target}`, `vrfs unmount ${target}`);
   if (state === 'hung') throw new MountError(`the vrfs mounted at ${target} does not answer`, `wait for its group, or take it away: umount -l ${target} (fusermount -u -z ${target} as an ordinary user)`);
   log.warn({ mountpoint: target }, 'the remains of a mount whose process has died: cleared');
-  await unmountTree(target, log);
+  await unmountTree(target, entry.source, log);
 }
 
 async function stateOf(target: string): Promise<'alive' | 'dead' | 'hung'> {

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { MountError } from './binding.ts';
 import type { Binding, MountLog } from './binding.ts';
 import { makeLibraryFolder } from './fuse_library.ts';
-import { mountOptions } from './mount_options.ts';
+import { mountOptions, mountSource } from './mount_options.ts';
 import type { MountOptions } from './mount_options.ts';
 import type { FromMount, MountJob, ToMount } from './mount_messages.ts';
 import { isOurs, mountAt, resolveParent, unmountTree } from './mount_table.ts';
@@ -89,7 +89,7 @@ export async function unmountPath(mountpoint: string, log: MountLog = silent): P
   const target = resolveParent(mountpoint);
   if (entry === undefined) throw new MountError(`nothing is mounted at ${target}`, 'the mounts of this machine: findmnt -t fuse.vrfs');
   if (!isOurs(entry)) throw new MountError(`${target} is a ${entry.type} from ${entry.source}, not a vrfs`, `umount ${target}`);
-  await unmountTree(target, log);
+  await unmountTree(target, entry.source, log);
 }
 
 function spawnProcess(request: MountRequest, environment: { readonly LD_LIBRARY_PATH?: string }): ChildProcess {
@@ -145,7 +145,7 @@ async function stop(child: ChildProcess, mountpoint: string, exited: Promise<Mou
   }, UNMOUNT_MS);
   await exited;
   clearTimeout(timer);
-  await unmountTree(mountpoint, log);
+  await unmountTree(mountpoint, mountSource(child.pid ?? 0), log);
 }
 
 function send(child: ChildProcess, message: ToMount): void {

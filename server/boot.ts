@@ -6,6 +6,7 @@ import { access } from 'node:fs/promises';
 import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
 import { RecordStore } from '../checkpoint/record_store.ts';
 import { view } from '../lib/ids.ts';
+import { memberOf } from '../vr/configuration.ts';
 import type { BootState } from '../vr/replica_types.ts';
 import type { CheckpointId } from '../vr/superblock.ts';
 import { checkpointId } from './checkpoint_port.ts';
@@ -123,9 +124,10 @@ async function refuseWithoutJournal(directory: string): Promise<void> {
 type BootLog = BootState['log'];
 
 async function openJournal(data: DataDirectory, checkpoint: CheckpointId, config: ServerConfig, log: Log, events: JournalEvents): Promise<{ journal: DiskJournal | MemoryJournal; log: BootLog; tornBytes: number }> {
-  const empty: BootLog = { base: checkpoint.op, baseHash: checkpoint.entryHash, entries: [], logView: view(0), intact: false };
   if (data.superblock.configuration.durability === 'memory') {
-    return { journal: new MemoryJournal(events.onDurable), log: empty, tornBytes: 0 };
+    // A witness's place in the log is in its superblock; what lies in its records is no state of it.
+    const { op, entryHash } = memberOf(data.superblock.configuration, data.memberId)?.role === 'witness' ? data.superblock.checkpoint : checkpoint;
+    return { journal: new MemoryJournal(events.onDurable), log: { base: op, baseHash: entryHash, entries: [], logView: view(0), intact: false }, tornBytes: 0 };
   }
   await refuseWithoutJournal(data.journal);
   const { journal, scan } = await DiskJournal.open({

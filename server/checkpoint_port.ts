@@ -13,7 +13,7 @@ import type { Table } from '../lib/table.ts';
 import type { Member } from '../vr/configuration.ts';
 import type { CheckpointPort } from '../vr/ports.ts';
 import type { CheckpointId } from '../vr/superblock.ts';
-import { decodeExtra, encodeExtra } from './checkpoint_extra.ts';
+import { decodeExtra, encodeExtra } from '../lib/checkpoint_extra.ts';
 import { WaitEnded } from './disk_room.ts';
 import { CHECKPOINT_BODY_MAX, CHECKPOINT_PATH, CLUSTER_ID_HEADER, type TransferReport } from './running_replica.ts';
 
@@ -21,6 +21,8 @@ const CONNECT_MS = 3_000;
 
 /** What the port needs of checkpoint/record_store.ts. */
 export interface CheckpointStore extends Table {
+  /** Null: its records are between two checkpoints. */
+  readonly checkpoint: CheckpointInfo | null;
   take(op: OpNumber, extra: Buffer): Promise<CheckpointInfo>;
   fetch(target: { readonly op: OpNumber; readonly root: Digest }, donors: readonly DonorConnection[], options: FetchOptions): Promise<FetchReport>;
 }
@@ -71,7 +73,8 @@ export interface StoreCheckpointsOptions {
   readonly donors: Pick<DonorClient, 'connection'>;
   readonly onDurable: (id: CheckpointId) => void;
   readonly onInstalled: (id: CheckpointId, report: TransferReport) => void;
-  readonly onFetchFailed: (reason: string) => void;
+  /** `intact`: nothing of what was fetched has replaced anything. */
+  readonly onFetchFailed: (reason: string, intact: boolean) => void;
   /** How far the transfer of this checkpoint is; often. */
   readonly onProgress: (op: OpNumber, progress: FetchProgress) => void;
   /** A StoreDamageError, which the process has a remedy for, or what it ends with. */
@@ -120,7 +123,7 @@ export class StoreCheckpoints implements CheckpointPort {
       (report) => { onInstalled(target, transferReport(target.op, report)); },
       (error: unknown) => {
         if (this.#abort.signal.aborted) return;
-        if (error instanceof TargetGone || error instanceof FetchFailed) onFetchFailed(error.message);
+        if (error instanceof TargetGone || error instanceof FetchFailed) onFetchFailed(error.message, store.checkpoint !== null);
         else fatal(error instanceof StoreDamageError ? error : new Error(`the state could not be taken over from the peers: ${reasonOf(error)}`, { cause: error }));
       },
     ));

@@ -2,6 +2,7 @@
  * The connections of clients. Replies of one turn leave in one write a connection. A client that does not take its
  * replies is not read from until it does; bad input is answered with a Reject that says what was wrong, and ends the connection.
  */
+import { START_ANEW } from '../client/group_pin.ts';
 import { encodeFrame, FrameBatch } from '../lib/frame.ts';
 import { sessionId } from '../lib/ids.ts';
 import { decodeMessage, encodeMessage } from '../vr/message_codec.ts';
@@ -159,7 +160,7 @@ export class ClientLinks {
     const m = decoded.value;
     if (m.type !== 'hello') return `the first message is ${m.type}: a client begins with Hello`;
     if (!m.clusterId.equals(ANY_CLUSTER) && !m.clusterId.equals(this.#options.clusterId)) {
-      return `this replica belongs to group ${this.#options.clusterId.toString('hex')}, not to ${m.clusterId.toString('hex')}: check the list of servers`;
+      return `this replica belongs to group ${this.#options.clusterId.toString('hex')}, not to ${m.clusterId.toString('hex')}: ${START_ANEW}`;
     }
     if (this.#connections.size >= this.#options.maxConnections) return `this replica has ${this.#connections.size} client connections, as many as it may: try another replica`;
     return m;

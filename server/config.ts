@@ -66,6 +66,9 @@ const Schema = z.strictObject({
   maxClockDrift: z.coerce.number().min(0).max(0.5).default(d.maxClockDrift),
   diskStallMs: integer(100, 3_600_000).default(d.diskStallMs),
   autoPromoteMs: integer(0, 604_800_000).default(d.autoPromoteMs),
+  /** Reading the store again to look for damage: bytes a second, 0: never; and how long after one pass began the next may. */
+  scrubRate: integer(0, 2 ** 40).default(256 << 10),
+  scrubIntervalMs: integer(0, 2 ** 40).default(3_600_000),
 }).refine((c) => c.viewChangeMs >= 3 * c.heartbeatMs, { path: ['viewChangeMs'], message: 'at least three times heartbeatMs, or a late heart-beat deposes the primary' })
   .refine((c) => c.leaseMs * (1 + c.maxClockDrift) < c.viewChangeMs, { path: ['leaseMs'], message: 'with the drift of the clocks it has to be shorter than viewChangeMs, or the election of a new primary waits for the lease of the old one; 0 is without leases' })
   .refine((c) => c.leaseMs === 0 || c.leaseMs >= 2 * c.heartbeatMs, { path: ['leaseMs'], message: 'at least twice heartbeatMs, which renews it; 0 is without leases' });

@@ -6,6 +6,7 @@
  *   superblock-a, -b     the two copies of the superblock
  *   journal/             segments of the log (durability 'disk')
  *   records/             the record table and its Merkle tree (LevelDB)
+ *   reviving/            what a revival that was interrupted has still to put in place (revival_files.ts)
  *
  * It is made whole by `format`, in one rename, and never by starting: an empty data directory is never taken for a fresh start.
  */
@@ -14,12 +15,12 @@ import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { ZERO_DIGEST } from '../lib/hash.ts';
-import { opNumber, view, type MemberId } from '../lib/ids.ts';
+import { memberId as memberIdOf, opNumber, view, type MemberId } from '../lib/ids.ts';
 import { RecordStore } from '../checkpoint/record_store.ts';
 import { formatNamespace } from '../fsservice/records.ts';
 import { isMember, memberOf, type Configuration } from '../vr/configuration.ts';
 import type { CheckpointId, Superblock } from '../vr/superblock.ts';
-import { encodeExtra } from './checkpoint_extra.ts';
+import { encodeExtra } from '../lib/checkpoint_extra.ts';
 import { formatJournal } from './journal.ts';
 import { lockDirectory, type ProcessLock } from './process_lock.ts';
 import { syncDirectory } from './segment_files.ts';
@@ -28,12 +29,14 @@ import { formatSuperblock, readSuperblock } from './superblock_file.ts';
 export const DATA_FORMAT = 'vrfs-data';
 /** 2: checksums of nodes in records/; views with their epoch in journal and superblock. */
 export const DATA_VERSION = 2;
-const VERSION_NAME = 'VERSION';
+export const VERSION_NAME = 'VERSION';
+/** While this folder is there, the directory is partly one thing and partly another. */
+export const REVIVING_NAME = 'reviving';
 
 /** The directory cannot be used as it is; the message says why and what to do. */
 export class DataDirectoryError extends Error {
   override readonly name = 'DataDirectoryError';
-  readonly code: 'missing' | 'empty' | 'notOurs' | 'newer' | 'older' | 'otherGroup' | 'otherMember' | 'notEmpty';
+  readonly code: 'missing' | 'empty' | 'notOurs' | 'newer' | 'older' | 'otherGroup' | 'otherMember' | 'notEmpty' | 'unfinished';
 
   constructor(code: DataDirectoryError['code'], message: string) {
     super(message);
@@ -41,15 +44,22 @@ export class DataDirectoryError extends Error {
   }
 }
 
+const hex = (digits: number): z.ZodString => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`));
+
+const Lineage = z.object({ clusterId: hex(32), op: z.number().int().nonnegative(), root: hex(64) });
+/** What a revived group goes on from: a checkpoint of another group. Digits in hexadecimal. */
+export type Lineage = z.infer<typeof Lineage>;
+
 const Version = z.object({
   format: z.literal(DATA_FORMAT),
   version: z.number().int().positive(),
-  clusterId: z.string().regex(/^[0-9a-f]{32}$/),
+  clusterId: hex(32),
   memberId: z.number().int().positive(),
   address: z.string().optional(),
   httpAddress: z.string().optional(),
+  revivedFrom: Lineage.optional(),
 });
-type Version = z.infer<typeof Version>;
+export type Version = z.infer<typeof Version>;
 
 export interface Layout {
   readonly root: string;
@@ -139,7 +149,8 @@ async function formatRecords(directory: string): Promise<CheckpointId> {
   }
 }
 
-async function writeVersion(root: string, version: Version): Promise<void> {
+/** A new file, durably. */
+export async function writeVersion(root: string, version: Version): Promise<void> {
   const handle = await open(join(root, VERSION_NAME), 'wx', 0o600);
   try {
     await handle.writeFile(`${JSON.stringify(version, null, 2)}\n`);
@@ -151,7 +162,7 @@ async function writeVersion(root: string, version: Version): Promise<void> {
 }
 
 /** Throws DataDirectoryError unless `root` is a data directory of a version that this program reads. */
-async function readVersion(root: string): Promise<Version> {
+export async function readVersion(root: string): Promise<Version> {
   const found = await contents(root);
   if (found === null) {
     throw new DataDirectoryError('missing', `there is no data directory ${root}; give the right path (--data). If it was a member of a group and has gone: ${GONE}. Only of a new group that has never run is it made with "vrfs format"`);
@@ -160,6 +171,9 @@ async function readVersion(root: string): Promise<Version> {
     throw new DataDirectoryError('empty',
       `the data directory ${root} is empty, and an empty directory is never taken for a fresh start: a replica that has lost its data must not vote. ` +
       `Is its file system mounted? To join a group with it: --join <host:port of a member>. If it was a member of a group: ${GONE}. Only of a new group that has never run is it made with "vrfs format"`);
+  }
+  if (found.includes(REVIVING_NAME)) {
+    throw new DataDirectoryError('unfinished', `a revival of ${root} was interrupted. Finish it, by the same command again: vrfs revive --data ${root} --accept-loss (of a group that "vrfs start" runs: vrfs revive --group ${dirname(root)} --accept-loss)`);
   }
   if (!found.includes(VERSION_NAME)) {
     throw new DataDirectoryError('notOurs', `${root} has no file ${VERSION_NAME}, so it is not a data directory of vrfs; give another path (--data)`);
@@ -210,12 +224,20 @@ export interface OpenExpectation {
   readonly memberId?: number;
 }
 
+export interface Inspected {
+  readonly clusterId: Buffer;
+  readonly memberId: MemberId;
+  readonly superblock: Superblock;
+  /** Null: its group was formatted. */
+  readonly revivedFrom: Lineage | null;
+}
+
 /** What a directory is, without opening it. Rejects with DataDirectoryError as `openDataDirectory` does. */
-export async function inspect(directory: string): Promise<{ readonly clusterId: Buffer; readonly memberId: number; readonly superblock: Superblock }> {
+export async function inspect(directory: string): Promise<Inspected> {
   const { root } = layout(directory);
   const version = await readVersion(root);
   const { superblock } = await readSuperblock(root);
-  return { clusterId: Buffer.from(version.clusterId, 'hex'), memberId: version.memberId, superblock };
+  return { clusterId: Buffer.from(version.clusterId, 'hex'), memberId: memberIdOf(version.memberId), superblock, revivedFrom: version.revivedFrom ?? null };
 }
 
 /**
@@ -223,20 +245,26 @@ export async function inspect(directory: string): Promise<{ readonly clusterId: 
  */
 export async function openDataDirectory(directory: string, expected: OpenExpectation = {}): Promise<DataDirectory> {
   const where = layout(directory);
-  const version = await readVersion(where.root);
-  if (expected.clusterId !== undefined && expected.clusterId.toString('hex') !== version.clusterId) {
-    throw new DataDirectoryError('otherGroup', `${where.root} belongs to group ${version.clusterId}, not to ${expected.clusterId.toString('hex')}; give the directory of this group (--data)`);
-  }
-  if (expected.memberId !== undefined && expected.memberId !== version.memberId) {
-    throw new DataDirectoryError('otherMember', `${where.root} belongs to member ${version.memberId}, not to member ${expected.memberId}; give the directory of this member (--data)`);
-  }
+  await expectVersion(where.root, expected);
   const lock = await lockDirectory(where.root);
   try {
-    return await readLocked(where, version, lock);
+    // Again: whoever had it until now may have made something else of it.
+    return await readLocked(where, await expectVersion(where.root, expected), lock);
   } catch (error) {
     await lock.release();
     throw error;
   }
+}
+
+async function expectVersion(root: string, expected: OpenExpectation): Promise<Version> {
+  const version = await readVersion(root);
+  if (expected.clusterId !== undefined && expected.clusterId.toString('hex') !== version.clusterId) {
+    throw new DataDirectoryError('otherGroup', `${root} belongs to group ${version.clusterId}, not to ${expected.clusterId.toString('hex')}; give the directory of this group (--data)`);
+  }
+  if (expected.memberId !== undefined && expected.memberId !== version.memberId) {
+    throw new DataDirectoryError('otherMember', `${root} belongs to member ${version.memberId}, not to member ${expected.memberId}; give the directory of this member (--data)`);
+  }
+  return version;
 }
 
 /** As a member, or as it was told when it was made to join. */

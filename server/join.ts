@@ -2,13 +2,13 @@
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { Connection } from '../client/connection.ts';
+import { GroupPin } from '../client/group_pin.ts';
 import { memberId, type MemberId } from '../lib/ids.ts';
 import { isMember } from '../vr/configuration.ts';
 import type { Welcome } from '../vr/messages.ts';
 import { DataDirectoryError, format, inspect, type NodeAddresses } from './data_directory.ts';
 import type { Log } from './log.ts';
 
-const ANY_CLUSTER = Buffer.alloc(16);
 /** Ids below are those that groups are founded with. */
 const FIRST_RANDOM_ID = 0x1_0000;
 
@@ -20,7 +20,7 @@ export class JoinError extends Error {
 /** What the replica at `address` says of its group. Rejects with JoinError. */
 export function welcomeFrom(address: string): Promise<Welcome> {
   return new Promise((resolve, reject) => {
-    const connection: Connection = new Connection(address, ANY_CLUSTER, {
+    const connection: Connection = new Connection(address, new GroupPin(), {
       message: (_from, m) => {
         if (m.type !== 'welcome') return;
         connection.close();

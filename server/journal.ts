@@ -181,15 +181,22 @@ export class DiskJournal implements Journal {
     else this.#idleTimer = setTimeout(this.#onIdle, this.#options.idleMs ?? IDLE_MS);
   }
 
+  #stopIdleTimer(): void {
+    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#idleTimer = null;
+  }
+
   /** Writes what is queued and the mark of a clean stop. Nothing may be appended afterwards. */
   async close(): Promise<void> {
-    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#stopIdleTimer();
     if (this.#handle === null && !this.#writing) return;
     if (!this.#failed && (this.#writing || this.#queue.length > 0)) {
       await new Promise<void>((resolve) => {
         this.#closing = resolve;
         this.kick();
       });
+      // The last of them has wound it up again: it would write where the mark goes, or into a segment that is closed.
+      this.#stopIdleTimer();
     }
     await this.#collecting;
     // Without the mark the next start finds the log as after a crash; what was opened is closed all the same.

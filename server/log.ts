@@ -35,6 +35,11 @@ const LEVELS: Readonly<Record<string, Level>> = {
   'root-differs': 'error',
 };
 
+/** What to do about an event that needs a person. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  'group-cannot-recover': 'too many replicas with durability memory have stopped at once: what was acknowledged after the newest checkpoint is gone. Stop all of them, and see on each machine what it still holds and how to go on from there: vrfs revive --data <its data directory>',
+};
+
 export interface CountingSink extends EventSink {
   readonly counts: ReadonlyMap<string, number>;
 }
@@ -47,7 +52,9 @@ export function eventSink(log: Log): CountingSink {
     event(name, data) {
       counts.set(name, (counts.get(name) ?? 0) + 1);
       const level = LEVELS[name] ?? 'debug';
-      if (log.isLevelEnabled(level)) log[level](data, name);
+      if (!log.isLevelEnabled(level)) return;
+      const remedy = REMEDIES[name];
+      log[level](remedy === undefined ? data : { ...data, remedy }, name);
     },
   };
 }

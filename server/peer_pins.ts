@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { MemberId } from '../lib/ids.ts';
 
-const NAME = 'peers.json';
+export const PINS_NAME = 'peers.json';
 const Pins = z.record(z.string(), z.string().regex(/^[0-9a-f]{32}$/));
 
 export class PeerPins {
@@ -17,7 +17,7 @@ export class PeerPins {
   /** Throws when the file is there and cannot be read. */
   constructor(directory: string) {
     this.#directory = directory;
-    const path = join(directory, NAME);
+    const path = join(directory, PINS_NAME);
     this.#pins = new Map(existsSync(path) ? Object.entries(Pins.parse(JSON.parse(readFileSync(path, 'utf8')))) : []);
   }
 
@@ -36,7 +36,7 @@ export class PeerPins {
 
   // Synchronous: it happens once for each member, and nothing of it may be heard before.
   #write(): void {
-    const path = join(this.#directory, NAME);
+    const path = join(this.#directory, PINS_NAME);
     const file = openSync(`${path}.new`, 'w', 0o600);
     try {
       writeSync(file, `${JSON.stringify(Object.fromEntries(this.#pins), null, 2)}\n`);

@@ -8,9 +8,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Proof } from '../checkpoint/proof_codec.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert, defined } from '../lib/assert.ts';
-import type { MemberId } from '../lib/ids.ts';
+import type { MemberId, OpNumber } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
 import { quorum, type Configuration } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
@@ -21,6 +22,7 @@ import type { Superblock } from '../vr/superblock.ts';
 import { formatAddress, parseAddress, type HostPort } from './address.ts';
 import { boot, type Boot } from './boot.ts';
 import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
+import { heldCheckpoints, KnownCheckpoints, provePath, readParts } from './checkpoint_reader.ts';
 import { ClientLinks } from './client_links.ts';
 import { replicaOptions, type ServerConfig } from './config.ts';
 import type { WriteVector } from './journal.ts';
@@ -32,7 +34,8 @@ import { PeerLinks } from './peer_links.ts';
 import { PeerPins } from './peer_pins.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
-import type { AttachHttp, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
+import { Scrubber } from './scrubber.ts';
+import type { AttachHttp, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
 import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
@@ -73,6 +76,8 @@ export class ReplicaProcess implements RunningReplica {
   readonly stopped: Promise<void>;
   readonly #turn = new Turn(() => { this.#endTurn(); });
   readonly #sink: CountingSink;
+  readonly #scrubber: Scrubber;
+  readonly #known = new KnownCheckpoints();
   #settleStopped: () => void = () => undefined;
   #halted = false;
   #stopping: Promise<void> | null = null;
@@ -95,6 +100,7 @@ export class ReplicaProcess implements RunningReplica {
     this.#options = options;
     this.stopped = new Promise((resolve) => { this.#settleStopped = resolve; });
     this.#sink = eventSink(log);
+    this.#scrubber = new Scrubber({ rate: config.scrubRate, intervalMs: config.scrubIntervalMs, log, onDamage: (damage) => { this.#repairLater(damage, 'was found damaged on this disk by a scrub'); } });
   }
 
   async start(): Promise<void> {
@@ -113,6 +119,7 @@ export class ReplicaProcess implements RunningReplica {
   async #bringUp(): Promise<void> {
     const parts = this.#assemble(await this.#boot());
     this.#parts = parts;
+    if (parts.boot.state.state !== null) this.#known.add(parts.boot.state.state);
     this.#bound = await parts.listener.listen(this.#bound ?? this.#listenAddress(parts.boot));
     try {
       this.#makeReplica(parts);
@@ -123,6 +130,7 @@ export class ReplicaProcess implements RunningReplica {
     }
     this.#tick = setInterval(() => { this.#onTick(); }, TICK_MS);
     parts.peers.start();
+    this.#scrubber.attach(parts.store);
   }
 
   async #boot(): Promise<Boot> {
@@ -180,6 +188,7 @@ export class ReplicaProcess implements RunningReplica {
         takes: s.takes, lastTakeMs: s.lastTakeMs, waitingForRoom: booted.room.waiting, roomWaits: booted.room.waits,
         damages: this.#damages, lastDamage: this.#lastDamage,
       },
+      scrub: this.#scrubber.status(),
       journal: journal.status(),
       links: peers.status(),
       clientConnections: clients.size,
@@ -195,7 +204,7 @@ export class ReplicaProcess implements RunningReplica {
     if (s.cramped && waiting !== null) return { ok: false, reason: `the disk is full: a checkpoint waits for ${waiting.neededBytes - waiting.freeBytes} more bytes, and until then nothing more is taken into the log. Make room` };
     if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
     if (s.status === 'recovering' && s.configuration.durability === 'memory' && this.#sink.counts.has('group-cannot-recover')) {
-      return { ok: false, reason: 'so many replicas of this group with durability memory have stopped at once that what it held is gone. Make a new group: vrfs new-cluster, vrfs format and vrfs serve in new directories (with durability disk a group outlives this)' };
+      return { ok: false, reason: `so many replicas of this group with durability memory have stopped at once that what it acknowledged after its newest checkpoint is gone. To go on from there stop all of them, and see on each machine what it still holds: vrfs revive --data ${this.#started.boot.data.root} (with durability disk a group outlives this)` };
     }
     if (s.status === 'joining') return { ok: false, reason: `this node is no member of the group yet: vrfs members add ${this.addresses.address}` };
     if (s.status === 'retired') return { ok: false, reason: 'this member has left the group; it ends when the others have all that it had' };
@@ -209,12 +218,37 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   async serveCheckpoint(request: Buffer): Promise<Buffer> {
+    return this.#reading(() => this.#started.store.serve(request));
+  }
+
+  /** Of a checkpoint, for others. */
+  async #reading<T>(read: () => Promise<T>): Promise<T> {
     try {
-      return await this.#started.store.serve(request);
+      return await read();
     } catch (error) {
-      if (error instanceof StoreDamageError) this.#repairLater(error);
+      if (error instanceof StoreDamageError) this.#repairLater(error, 'that a peer or a client asked for is damaged on this disk');
       throw error;
     }
+  }
+
+  checkpoints(): CheckpointList {
+    return { held: heldCheckpoints(this.#started.store), known: this.#known.list() };
+  }
+
+  async provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null> {
+    return this.#reading(() => provePath(this.#started.store, names, op));
+  }
+
+  async readCheckpoint(op: OpNumber, ids: readonly string[], keys: readonly Buffer[]): Promise<CheckpointParts | null> {
+    return this.#reading(() => readParts(this.#started.store, op, ids, keys));
+  }
+
+  keepCheckpoint(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many' {
+    return this.#started.store.keep(op, ms);
+  }
+
+  scrub(rate?: number): number {
+    return this.#scrubber.ask(rate);
   }
 
   eventCounts(): ReadonlyMap<string, number> {
@@ -273,11 +307,14 @@ export class ReplicaProcess implements RunningReplica {
     const donors = new DonorClient(data.clusterId);
     const checkpoints = new StoreCheckpoints({
       store, donors, fatal: this.#fatal,
-      onDurable: (id) => { this.#run((replica) => { replica.onCheckpointDurable(id); }); },
+      onDurable: (id) => {
+        this.#known.add(id);
+        this.#run((replica) => { replica.onCheckpointDurable(id); });
+      },
       onInstalled: (id, report) => { this.#installed(id, report, recovery); },
-      onFetchFailed: (reason) => {
+      onFetchFailed: (reason, intact) => {
         recovery.onTransferFailed();
-        this.#run((replica) => { replica.onStateFetchFailed(reason); });
+        this.#run((replica) => { replica.onStateFetchFailed(reason, intact); });
       },
       onProgress: (op, progress) => { recovery.onProgress(op, progress); },
     });
@@ -395,6 +432,7 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   #installed(id: Parameters<Replica['onStateInstalled']>[0], report: TransferReport, recovery: RecoveryTracker): void {
+    this.#known.add(id);
     recovery.onTransfer(report);
     this.#run((replica) => { replica.onStateInstalled(id); });
   }
@@ -429,6 +467,7 @@ export class ReplicaProcess implements RunningReplica {
     this.#endTurn();
     // What was promised to the others is on disk or goes there; nothing new is taken in from here on.
     this.#halted = true;
+    await this.#scrubber.detach();
     await closeParts(parts);
     this.#log.info('replica stopped');
     this.#settleStopped();
@@ -452,12 +491,12 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   /**
-   * Found for a peer that fetches: nothing here depends on it now, and the peer has other donors. It may take no part yet,
-   * and two such may be more than the group can do without; those that do take part tell of their checkpoints now and then.
+   * Found for a peer that fetches, which has other donors, or by a scrub: nothing here depends on it now. The peer takes no
+   * part yet, and two such may be more than the group can do without; those that do take part tell of their checkpoints now and then.
    */
-  #repairLater(damage: StoreDamageError): void {
+  #repairLater(damage: StoreDamageError, how: string): void {
     if (this.#deferred !== null || this.#repairing !== null || this.#halted) return;
-    this.#log.error({ damage: damage.message }, `a part of the state that a peer asked for is damaged on this disk: ${damage.message}. The peer asks another; this replica is repaired when all the others take part`);
+    this.#log.error({ damage: damage.message }, `a part of the state ${how}: ${damage.message}. This replica goes on, and is repaired when all the others take part`);
     // A witness has no checkpoint to tell of, and none to lose.
     const others = this.configuration().members.filter((m) => m.id !== this.memberId && m.role !== 'witness').map((m) => m.id);
     this.#deferred = { damage, waitingFor: new Set(others) };
@@ -481,6 +520,7 @@ export class ReplicaProcess implements RunningReplica {
   async #mend(parts: Parts, damage: StoreDamageError): Promise<void> {
     const last = this.#lastDamage;
     const again = last !== null && parts.recovery.report().caughtUpMs === null;
+    await this.#scrubber.detach();
     await closeParts(parts);
     if (again && last.remedy === 'set aside') {
       throw new Error('they had just been fetched anew, and are damaged again: this disk or this memory does not keep what is written');

@@ -2,6 +2,9 @@
  * A replica process as the HTTP API, the metrics and the command line see it. replica_process.ts makes one.
  * Interfaces alone: whoever serves HTTP depends on nothing else of the process.
  */
+import type { ProvenCheckpoint } from '../checkpoint/proof.ts';
+import type { Proof } from '../checkpoint/proof_codec.ts';
+import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import type { NodeAddresses } from './data_directory.ts';
 import type { RepairReport } from '../checkpoint/repair.ts';
@@ -117,6 +120,84 @@ export interface DamageReport {
   readonly movedTo: string | null;
 }
 
+/** One time through the whole store, looking for damage (scrubber.ts). */
+export interface ScrubPass {
+  /** From 1 since the process began. */
+  readonly number: number;
+  /** Somebody asked for it; else it is one of those in the background. */
+  readonly asked: boolean;
+  /** Bytes a second, at most. */
+  readonly rate: number;
+  /** Milliseconds since 1970; null: under way. */
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+  /** 'broken off': by a stop, by another pass, or by an error that is in the log. */
+  readonly end: 'running' | 'complete' | 'damage' | 'broken off';
+  /** 0 to 1, about. */
+  readonly progress: number;
+  /** The newest checkpoint that was read. */
+  readonly op: number;
+  /** Tables of the database compared with their checksums, and their bytes. */
+  readonly tables: number;
+  readonly tableBytes: number;
+  /** All of them were read past the page cache. */
+  readonly direct: boolean;
+  /** Tables of which the disk had lost a part that was still in memory. */
+  readonly rewrittenTables: number;
+  /** Nodes and records compared with the Merkle tree, and their bytes. */
+  readonly pages: number;
+  readonly innerNodes: number;
+  readonly records: number;
+  readonly bytes: number;
+  /** What was found, in words. */
+  readonly damage: string | null;
+}
+
+export interface ScrubStatus {
+  /** Bytes a second in the background; 0: none. */
+  readonly rate: number;
+  /** 'halted': damage was found, and the store waits for its repair. */
+  readonly state: 'off' | 'resting' | 'running' | 'halted';
+  readonly pass: ScrubPass | null;
+  /** The newest that has ended. */
+  readonly last: ScrubPass | null;
+  /** When the newest complete one ended, milliseconds since 1970; null: none since the process began. */
+  readonly lastCompleteAt: number | null;
+  /** Since the process began: complete passes, what was compared (bytes: of tables, nodes and records), times that damage was found, tables written again. */
+  readonly passes: number;
+  readonly pages: number;
+  readonly records: number;
+  readonly bytes: number;
+  readonly damages: number;
+  readonly rewrittenTables: number;
+  readonly lastDamage: { readonly at: number; readonly damage: string } | null;
+}
+
+/** A checkpoint that this replica made or took over. */
+export interface KnownCheckpoint {
+  readonly op: OpNumber;
+  readonly root: Digest;
+  /** Predetermined time of its operation, microseconds since 1970. */
+  readonly time: number;
+}
+export interface CheckpointList {
+  /** Can be read: newest first. `readers`: transfers and the like that read it at this moment; `idleMs`: since the last one began; `keptMs`: it stays for so long. */
+  readonly held: readonly (KnownCheckpoint & { readonly records: number; readonly bytes: number; readonly readers: number; readonly idleMs: number; readonly keptMs: number })[];
+  /** The roots of the last ones since the process began, those that are held among them: newest first. */
+  readonly known: readonly KnownCheckpoint[];
+}
+
+/** Pieces of a checkpoint, with what its root is the hash of. */
+export interface CheckpointParts {
+  readonly root: Digest;
+  readonly checkpoint: ProvenCheckpoint;
+  /** The id of the top node, whose hash is `checkpoint.top`. */
+  readonly topId: string | null;
+  /** As far as they fit into one answer, in the order asked for: first nodes, then records; at least one. Null: there is none. */
+  readonly nodes: readonly (Buffer | null)[];
+  readonly records: readonly (Buffer | null)[];
+}
+
 export interface JournalStatus {
   readonly segments: number;
   readonly bytes: number;
@@ -147,6 +228,7 @@ export interface ServerStatus {
   readonly recovery: RecoveryReport;
   readonly donor: DonorReport;
   readonly store: StoreStatus;
+  readonly scrub: ScrubStatus;
   readonly journal: JournalStatus;
   readonly links: readonly LinkStatus[];
   readonly clientConnections: number;
@@ -176,6 +258,19 @@ export interface RunningReplica {
   health(): Health;
   /** One request of a bulk checkpoint transfer (the body of POST /internal/v1/checkpoint): one answer. Rejects with a reason on bad input. */
   serveCheckpoint(request: Buffer): Promise<Buffer>;
+  /** The checkpoints that can be read here, and the roots of older ones. */
+  checkpoints(): CheckpointList;
+  /**
+   * The records that say what a path leads to, with their proofs, in the checkpoint of `op` (null: the newest). Null: it is not
+   * (or no longer) here. Rejects when the records cannot be read.
+   */
+  provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null>;
+  /** Nodes of the tree by their ids (inner_node.ts) and values of records by their keys, in the checkpoint of `op`. Null: it is not here. Rejects when they cannot be read. */
+  readCheckpoint(op: OpNumber, ids: readonly string[], keys: readonly Buffer[]): Promise<CheckpointParts | null>;
+  /** Holds on to a checkpoint for so many milliseconds from now on (0: no longer than to others). */
+  keepCheckpoint(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many';
+  /** Begins a whole scrub at once (bytes a second; default: as fast as it goes beside the replica's work). Returns the number of the pass. */
+  scrub(rate?: number): number;
   /** Counters of the replica's events since the boot ('view-change', 'recovery', ...), by name. */
   eventCounts(): ReadonlyMap<string, number>;
   /** Stops accepting, sends and writes what has gathered, closes everything. Idempotent. */

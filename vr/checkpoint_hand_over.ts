@@ -27,7 +27,9 @@ export class CheckpointHandOver {
   #started = false;
   /** Since when the target waits for a quorum that tells its root. */
   #waitingSince = 0;
-  /** After a transfer that failed the table is between two states: nothing but another transfer helps. */
+  /** There was a whole state when the transfer began. */
+  #hadState = false;
+  /** Once a transfer has changed anything the table is between two states: nothing but another transfer helps. */
   readonly #retry: Backoff;
   #failed: CheckpointId | null = null;
   #noticeAt = 0;
@@ -78,8 +80,9 @@ export class CheckpointHandOver {
     this.#taking = false;
     r.event('checkpoint', { op: id.op });
     this.#remember(id);
+    // It has become a witness meanwhile: it keeps no state, and its log goes by what the voters hold.
+    if (r.isWitness) return;
     const previous = r.persistence.superblock.checkpoint.op;
-    // It may have become a witness meanwhile, whose place in the log is already beyond this.
     if (id.op > previous) r.persistence.writeSuperblock({ checkpoint: id }, () => { this.#collect(previous); });
     this.#tell();
     this.#start();
@@ -126,9 +129,10 @@ export class CheckpointHandOver {
     this.#started = false;
     this.#waitingSince = r.now;
     if (r.isWitness) {
-      this.#passOver();
+      this.#fillOrPassOver();
       return;
     }
+    this.#hadState = r.execution.ready;
     r.execution.ready = false;
     r.event('state-transfer', { from: r.executed, to: target.op });
     // Whoever holds a newer one answers with it. (After a restart they have done so by themselves, and what a replica without a
@@ -144,29 +148,81 @@ export class CheckpointHandOver {
   }
 
   /**
-   * A witness's log may begin behind a checkpoint when nobody needs what was before (row 21): all who keep the state hold it. Or:
-   * this log is whole as far as it goes, and the group's others all keep the state. Then a quorum of them, f+1, has what was
-   * committed without the witness behind its head, so one of them is left after f failures. (Of an epoch that begins that is
-   * known only of what is behind its start: before that other members made up the quorum.)
+   * A witness has no state that could be taken over: what its log lacks is asked of whoever still has it, member after member. Its
+   * log may begin behind the checkpoint without that when nobody needs what was before (row 21).
    */
-  #passOver(): void {
+  #fillOrPassOver(): void {
     const r = this.#r;
     const target = this.#target;
-    if (target === null) return;
-    const sole = r.reconfiguration.newest.members.every((m) => m.role !== 'witness' || m.id === r.self);
-    const certain = r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.isBeyondStart(target.op));
-    if (!(sole && certain) && !r.reconfiguration.heldByVoters(target.op)) return;
-    r.persistence.writeSuperblock({ heldByAll: target.op });
-    this.onInstalled(target);
+    if (target === null || this.#started) return;
+    if (r.log.hashAt(target.op) === target.entryHash) {
+      // All of it is here, and now it is known to be committed.
+      this.#onWhole(target.op);
+    } else if (this.#mayPassOver(target.op)) {
+      this.#started = true;
+      r.catchUp.cancel();
+      // The superblock is all the state that a witness has: durable before its log begins there.
+      const checkpoint = target.op > r.persistence.superblock.checkpoint.op ? target : r.persistence.superblock.checkpoint;
+      r.persistence.writeSuperblock({ heldByAll: opNumber(Math.max(target.op, r.persistence.superblock.heldByAll)), checkpoint }, () => {
+        if (this.#target === target) this.onInstalled(target);
+      });
+    } else {
+      r.catchUp.fill({ view: r.view, head: { op: target.op, view: target.view, hash: target.entryHash }, from: r.reconfiguration.everybody() });
+    }
   }
 
   /**
-   * Row 21: what a witness's log lacks has to be in the state of everybody who keeps one, before anybody counts on it. Once
-   * known it stays so, also when one of them is gone for good.
+   * That is so when as many voters as any quorum has at least one of hold it on disk. Or, without having heard of them: when this log is
+   * whole as far as it goes. Then a quorum has what was committed without this witness behind its head, which is f+1, so one of them is
+   * left after f failures; provided that no other witness has passed over the same, so only one of them may. (Of an epoch that
+   * begins that is known only of what is behind its start: before that other members made up the quorum.)
    */
-  get witnessCounts(): boolean {
-    const { log, persistence, reconfiguration } = this.#r;
-    if (log.base <= persistence.superblock.heldByAll) return true;
+  #mayPassOver(op: OpNumber): boolean {
+    const r = this.#r;
+    if (r.reconfiguration.heldByVoters(op)) return true;
+    const witnesses = r.reconfiguration.newest.members.filter((m) => m.role === 'witness');
+    if (witnesses.some((m) => m.id < r.self)) return false;
+    const { epochStart, heldByAll } = r.persistence.superblock;
+    // In an earlier epoch another one may have been the one that may.
+    if (witnesses.some((m) => m.id !== r.self) && (r.phase === 'transitioning' || heldByAll < (epochStart?.op ?? 0))) return false;
+    return r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.isBeyondStart(op));
+  }
+
+  /** What a witness's log lacked has come: `entries` follow op `keep` and are committed. */
+  onFilled(keep: OpNumber, entries: readonly Entry[]): void {
+    const r = this.#r;
+    const last = entries.at(-1);
+    if (last !== undefined && r.log.hashAt(last.op) === last.hash) {
+      // Prepares that came late have brought it meanwhile, and maybe more, which is acknowledged.
+      this.#onWhole(last.op);
+      return;
+    }
+    r.log.truncate(keep);
+    for (const e of entries) r.log.append(e);
+    // While it recovers nothing is journaled, as with a state that has come. The beginning of an epoch journals all of it.
+    if (r.phase === 'transitioning') r.reconfiguration.onRebased();
+    else if (r.phase !== 'recovering') r.persistence.install(r.logView, keep, defined(r.log.hashAt(keep), 'kept entry'), entries);
+    this.#onWhole(r.log.head);
+  }
+
+  /** A witness's log has everything up to here, and it is committed. */
+  #onWhole(op: OpNumber): void {
+    const r = this.#r;
+    this.#target = null;
+    r.catchUp.cancel();
+    r.commit = opNumber(Math.max(r.commit, op));
+    r.event('log-filled', { op });
+    r.execution.run();
+    this.#goOn();
+  }
+
+  /**
+   * Row 21: what a witness's log lacks has to be in the state of enough of those who keep one, before anybody counts on it. Once
+   * known it stays so within the epoch, also when one of them is gone for good.
+   */
+  get counts(): boolean {
+    const { isWitness, log, persistence, reconfiguration } = this.#r;
+    if (!isWitness || log.base <= persistence.superblock.heldByAll) return true;
     if (reconfiguration.heldByVoters(log.base)) persistence.writeSuperblock({ heldByAll: log.base });
     return log.base <= persistence.superblock.heldByAll;
   }
@@ -199,7 +255,7 @@ export class CheckpointHandOver {
       const disputed = this.#disputing(target);
       if (disputed !== null) {
         r.event('checkpoint-disputed', { op: target.op, member: disputed });
-        this.onFetchFailed(`member ${disputed} has told another root for the checkpoint of op ${target.op}`);
+        this.onFetchFailed(`member ${disputed} has told another root for the checkpoint of op ${target.op}`, true);
         return;
       }
       r.event('checkpoint-unconfirmed', { op: target.op, told: this.#tellers(target), quorum: r.quorum });
@@ -274,23 +330,29 @@ export class CheckpointHandOver {
     if (!r.reconfiguration.onStateLoaded()) this.#goOn();
   }
 
-  onFetchFailed(reason: string): void {
-    this.#r.event('state-transfer-failed', { reason });
+  /** If it has changed nothing, the replica goes on with what it had until it asks again: others may have the log that it lacks. */
+  onFetchFailed(reason: string, intact: boolean): void {
+    const r = this.#r;
+    r.event('state-transfer-failed', { reason });
     this.#failed = this.#target;
     this.#target = null;
-    this.#retry.start(this.#r.now);
+    this.#retry.start(r.now);
+    if (intact && this.#hadState) r.execution.ready = true;
+    r.reconfiguration.onStateNotGiven();
   }
 
   /**
-   * The newest checkpoint that a peer is known to have; the one that failed if there is none newer. One of a later view
-   * than this replica's is no prefix of its log: that view has to be entered first.
+   * The newest checkpoint that a peer of which something is heard is known to have; the one that failed if there is none. One
+   * of a later view than this replica's is no prefix of its log: that view has to be entered first.
    */
   #newestOffer(): CheckpointId | null {
-    let newest = this.#failed;
-    for (const { view, checkpoint } of this.#offered.values()) {
-      if ((view <= this.#r.view || this.#r.phase === 'transitioning') && (newest === null || checkpoint.op > newest.op)) newest = checkpoint;
+    const r = this.#r;
+    let newest: CheckpointId | null = null;
+    for (const [member, { view, checkpoint }] of this.#offered) {
+      if ((view > r.view && r.phase !== 'transitioning') || r.now - r.heardAt(member) > NOTICE_MS * 2) continue;
+      if (newest === null || checkpoint.op > newest.op) newest = checkpoint;
     }
-    return newest;
+    return newest ?? this.#failed;
   }
 
   #goOn(): void {
@@ -303,13 +365,20 @@ export class CheckpointHandOver {
 
   tick(): void {
     const r = this.#r;
-    if ((r.phase === 'normal' || r.phase === 'view-change') && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
-    if (r.isWitness) this.#passOver();
+    if (this.#tells() && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
+    if (r.isWitness) this.#fillOrPassOver();
     this.#start();
-    if (!this.#retry.running || !this.#retry.due(r.now) || this.#target !== null || r.execution.ready) return;
+    if (!this.#retry.running || this.#target !== null || !this.#retry.due(r.now)) return;
     const offer = this.#newestOffer();
-    if (r.phase === 'recovering' || r.phase === 'transitioning' || offer === null) this.#goOn();
+    if (r.execution.ready) this.#retry.stop();
+    if (r.execution.ready || r.phase === 'recovering' || r.phase === 'transitioning' || offer === null) this.#goOn();
     else this.fetch(offer);
+  }
+
+  /** Of what is on disk here, whatever the log is worth: others may wait for it (row 21). A recovery may have had to begin with an older state. */
+  #tells(): boolean {
+    const { phase, execution, persistence } = this.#r;
+    return phase === 'normal' || phase === 'view-change' || (phase === 'recovering' && execution.ready && execution.executed >= persistence.superblock.checkpoint.op);
   }
 
   /** It has just come (back), and knows nothing of what the others hold. */

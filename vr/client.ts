@@ -298,7 +298,7 @@ export class ClientSession<Token> {
 
   #pending(token: Token, body: Buffer, consistency: Consistency | null, minOp: OpNumber, maxStalenessMs = 0): Pending<Token> {
     const expires = this.#now + this.#options.requestTimeoutMs;
-    return { token, body, consistency, minOp, maxStalenessMs, expires, id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, putOff: null, sentTo: '', sentAt: 0, due: 0 };
+    return { token, body, consistency, minOp, maxStalenessMs, expires, id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, putOff: null, turnedAway: false, sentTo: '', sentAt: 0, due: 0 };
   }
 
   #occupySlot(session: SessionId, p: Pending<Token>): void {
@@ -427,7 +427,7 @@ export class ClientSession<Token> {
 
   #transmitRead(p: Pending<Token>): void {
     // A causal read spares the primary, until the one asked turns out to be behind, silent or away.
-    const elsewhere = p.consistency !== 'linearizable' && p.sends === 0 && this.#sendReadTo(this.#readerAddress(), p);
+    const elsewhere = p.consistency !== 'linearizable' && p.sends === 0 && !p.turnedAway && this.#sendReadTo(this.#readerAddress(), p);
     if (!elsewhere) this.#sendReadTo(this.#route.primary, p);
     p.due = this.#now + this.#backOff(p.overdue);
     this.#deadline(p.due);
@@ -450,6 +450,7 @@ export class ClientSession<Token> {
   }
 
   #onReadRejected(p: Pending<Token>, m: Reject): void {
+    if (m.code === 'behind') p.turnedAway = true;
     if (m.code === 'busy' || m.code === 'behind') return this.#retryLater(p, m);
     this.#reads.delete(p.id);
     this.#nextWaitingRead();
@@ -537,7 +538,7 @@ export class ClientSession<Token> {
     for (const p of this.#underWay()) if (p.expires <= now && p.token !== undefined) expired.push(p);
     for (const p of expired) {
       if (p.consistency !== null && this.#reads.delete(p.id)) this.#nextWaitingRead();
-      if (p.consistency === null && p.sends === 0 && this.#slots[p.id] === p) this.#withdraw(p);
+      if (p.consistency === null && p.sends === 0 && !p.turnedAway && this.#slots[p.id] === p) this.#withdraw(p);
       this.#fail(p, {
         code: 'timedOut',
         mayHaveHappened: mayHaveHappened(p),

@@ -76,6 +76,8 @@ export interface Pending<Token> {
   postponed: boolean;
   /** Why; null: that was not the last that was heard. */
   putOff: string | null;
+  /** A replica that is not the primary was behind: the next one to ask is the primary. */
+  turnedAway: boolean;
   /** To whom it went last ('': to nobody who is still connected); when; when to send it next. */
   sentTo: string;
   sentAt: number;

@@ -92,6 +92,11 @@ export function isMember(c: Configuration, id: MemberId): boolean {
   return memberOf(c, id) !== undefined;
 }
 
+/** Also in what they keep. */
+export function sameElectors(a: Configuration, b: Configuration): boolean {
+  const [before, after] = [electors(a), electors(b)];
+  return before.length === after.length && before.every((m) => after.some((n) => n.id === m.id && n.role === m.role));
+}
 export function isElector(c: Configuration, id: MemberId): boolean {
   return electors(c).some((m) => m.id === id);
 }

@@ -1,10 +1,10 @@
 /**
  * Executes committed entries in order, on every replica alike, and answers the client from the primary. Also finds
- * the checkpoint points: every O operations or B bytes of log, a function of the log alone, so that replicas take the
+ * the checkpoint points: every O operations or B bytes of log, and where an operation asks for one, a function of the log alone, so that replicas take the
  * same checkpoints and can compare roots.
  */
 import { assert, defined, unreachable } from '../lib/assert.ts';
-import { opNumber, type OpNumber } from '../lib/ids.ts';
+import { opNumber, view, type OpNumber, type View } from '../lib/ids.ts';
 import { decodeExpireBody, decodeRegisterBody } from './client_table.ts';
 import type { Entry } from './entry.ts';
 import type { Replica } from './replica.ts';
@@ -16,15 +16,20 @@ const ENTRIES_PER_TURN = 1024;
 export class Execution {
   readonly #r: Replica;
   executed: OpNumber;
+  /** Of the last executed entry. */
+  view: View;
   /** Time of the last executed entry, microseconds. */
   time: number;
   /** False while the record table is being replaced by a peer's checkpoint. */
   ready: boolean;
   #bytesSincePoint = 0;
+  /** The operation that was just executed asked for a checkpoint. */
+  #asked = false;
 
   constructor(replica: Replica, state: CheckpointId | null) {
     this.#r = replica;
     this.executed = state?.op ?? opNumber(0);
+    this.view = state?.view ?? view(0);
     this.time = state?.time ?? 0;
     this.ready = state !== null;
     if (this.ready && !replica.isWitness) replica.clients.load();
@@ -33,6 +38,7 @@ export class Execution {
   /** The table now holds the state at this checkpoint. */
   reset(state: CheckpointId): void {
     this.executed = state.op;
+    this.view = state.view;
     this.time = state.time;
     this.#bytesSincePoint = 0;
     this.ready = true;
@@ -45,11 +51,13 @@ export class Execution {
     for (let n = 0; n < ENTRIES_PER_TURN && this.ready && this.executed < r.commit; n++) {
       const entry = defined(r.log.at(this.executed + 1), `committed op ${this.executed + 1}`);
       // A witness keeps no state.
+      this.#asked = false;
       if (!r.isWitness) this.#execute(entry);
       this.executed = entry.op;
+      this.view = entry.view;
       this.time = entry.time;
       this.#bytesSincePoint += entry.bytes.length;
-      if (!r.isWitness && (entry.op % r.options.checkpointOps === 0 || this.#bytesSincePoint >= r.options.checkpointBytes)) {
+      if (!r.isWitness && (this.#asked || entry.op % r.options.checkpointOps === 0 || this.#bytesSincePoint >= r.options.checkpointBytes)) {
         this.#bytesSincePoint = 0;
         r.handOver.onPoint(entry);
       }
@@ -103,6 +111,7 @@ export class Execution {
       return;
     }
     const result = r.ports.stateMachine.execute(entry);
+    this.#asked = r.ports.stateMachine.checkpointAsked();
     const slot = r.clients.record(entry, result);
     if (slot !== undefined) r.normal.onExecuted(entry, slot);
   }

@@ -1,11 +1,12 @@
 /**
- * Log catch-up (VRR 5.2 and 4.2's "repair"): asking others for entries, in four situations that differ in when the
+ * Log catch-up (VRR 5.2 and 4.2's "repair"): asking others for entries, in five situations that differ in when the
  * log may be touched.
  *
  *   append   normal, behind in its own view: entries continue the log at once
  *   gather   another view's log, or the suffix after a recovery: collected beside the log, installed as a whole with
  *            its view in one step; until then log and log-view stay as they are (rows 2 and 3)
  *   bridge   an epoch has begun, and what came before it is not all here: asked for by hash, of any member (row 20)
+ *   fill     a witness's log ends before what the primary still has: what lies between is asked for by hash, of any member (row 21)
  *   repair   a new primary lacks bodies of the winning log: asked for by hash, of whoever voted (row 4)
  */
 import { assert, defined } from '../lib/assert.ts';
@@ -33,9 +34,11 @@ type Task = { nonce: Buffer; progressAt: number } & (
   | ({ readonly kind: 'gather' } & Collected)
   | ({ readonly kind: 'repair'; readonly commit: OpNumber; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
   | ({ readonly kind: 'bridge'; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
+  | ({ readonly kind: 'fill'; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
 );
 
-interface BridgeRequest {
+/** Of whichever member still has it. */
+interface ByHash {
   readonly view: View;
   readonly head: Header;
   readonly from: readonly MemberId[];
@@ -90,14 +93,23 @@ export class LogCatchUp {
    * To the start of an epoch. First from the head of this log, if that lies before it: who still has the entries behind the head may
    * have collected some of those before. They lead to the hash of the start only if all of this log is committed; else from there.
    */
-  bridge(c: BridgeRequest): void {
-    const { commit, log } = this.#r;
-    this.#bridgeFrom(c, log.head < c.head.op ? log.head : commit);
+  bridge(c: ByHash): void {
+    this.#askAnybody('bridge', c);
   }
 
-  #bridgeFrom(c: BridgeRequest, keep: OpNumber): void {
+  /** To a committed entry, as far as a witness's log may be missing something; goes on if it is being done. */
+  fill(c: ByHash): void {
+    if (this.#task?.kind !== 'fill') this.#askAnybody('fill', c);
+  }
+
+  #askAnybody(kind: 'bridge' | 'fill', c: ByHash): void {
+    const { commit, log } = this.#r;
+    this.#collectFrom(kind, c, log.head < c.head.op ? log.head : commit);
+  }
+
+  #collectFrom(kind: 'bridge' | 'fill', c: ByHash, keep: OpNumber): void {
     const hash = defined(this.#r.log.hashAt(keep), 'kept entry');
-    this.#begin({ kind: 'bridge', view: c.view, head: c.head, from: c.from, keep, entries: [], at: keep, hash, turn: 0, ...this.#fresh() });
+    this.#begin({ kind, view: c.view, head: c.head, from: c.from, keep, entries: [], at: keep, hash, turn: 0, ...this.#fresh() });
   }
 
   #fresh(): { nonce: Buffer; progressAt: number } {
@@ -126,7 +138,7 @@ export class LogCatchUp {
   tick(): void {
     const task = this.#task;
     if (task === null || !this.#resend.due(this.#r.now)) return;
-    if (task.kind === 'repair' || task.kind === 'bridge') task.turn++;
+    if ('turn' in task) task.turn++;
     this.#ask(task);
   }
 
@@ -169,13 +181,15 @@ export class LogCatchUp {
         else this.#onCollected(task, m);
         return;
       case 'checkpoint':
+        // Another member may have more of the log.
+        if (task.kind === 'fill') return;
         this.cancel();
         if (task.kind === 'repair') r.viewChange.yieldView('the winning log starts beyond this one');
         else r.handOver.fetch(m.checkpoint, from);
         return;
       case 'mismatch':
-        if (task.kind === 'bridge' && task.keep > r.commit) {
-          this.#bridgeFrom(task, r.commit);
+        if ((task.kind === 'bridge' || task.kind === 'fill') && task.keep > r.commit) {
+          this.#collectFrom(task.kind, task, r.commit);
           return;
         }
         // What is asked for starts at a committed op, or in the log of the same view: all have it alike.
@@ -200,7 +214,7 @@ export class LogCatchUp {
     this.#ask(task);
   }
 
-  #onCollected(task: Extract<Task, { kind: 'gather' | 'repair' | 'bridge' }>, m: Extract<NewState, { kind: 'entries' }>): void {
+  #onCollected(task: Exclude<Task, { kind: 'append' }>, m: Extract<NewState, { kind: 'entries' }>): void {
     const r = this.#r;
     if (m.after !== task.at || m.parent !== task.hash) return;
     for (const e of m.entries) task.entries.push(e);
@@ -220,6 +234,10 @@ export class LogCatchUp {
     this.cancel();
     if (task.kind === 'bridge') {
       r.reconfiguration.onBridged(task.keep, task.entries);
+      return;
+    }
+    if (task.kind === 'fill') {
+      r.handOver.onFilled(task.keep, task.entries);
       return;
     }
     const commit = task.kind === 'gather' ? m.commit : task.commit;

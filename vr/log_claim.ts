@@ -14,13 +14,14 @@ import type { LogClaim } from './messages.ts';
 /** Bodies that travel with a claim, in bytes; the rest is asked for. */
 export const CLAIM_BODY_BYTES = 256 << 10;
 
-export function makeClaim(log: Log, base: OpNumber): LogClaim {
+/** @param bodyBytes so many bytes of bodies go with it: the last ones */
+export function makeClaim(log: Log, base: OpNumber, bodyBytes = CLAIM_BODY_BYTES): LogClaim {
   const headers: Header[] = [];
   for (let op = base + 1; op <= log.head; op++) {
     const e = defined(log.at(op), `op ${op} of a claim`);
     headers.push({ op: e.op, view: e.view, hash: e.hash });
   }
-  return { base, baseHash: defined(log.hashAt(base), 'base of a claim'), headers, entries: log.suffix(base, CLAIM_BODY_BYTES) };
+  return { base, baseHash: defined(log.hashAt(base), 'base of a claim'), headers, entries: log.suffix(base, bodyBytes) };
 }
 
 export function claimHead(claim: LogClaim): OpNumber {

@@ -30,7 +30,7 @@ export const MAX_MEMBERS = 32;
 export function refusal(present: Configuration, members: readonly Member[], readiness: (id: MemberId) => Readiness, force: boolean): Refusal | null {
   const wrong = malformed(members) ?? impossible(present, members);
   if (wrong !== null) return { code: 'invalid', reason: wrong };
-  const unready = force ? null : unreadiness(present, members, readiness);
+  const unready = unheld(present, members, readiness) ?? (force ? null : unreadiness(present, members, readiness));
   return unready === null ? null : { code: 'unready', reason: unready };
 }
 
@@ -63,13 +63,18 @@ function impossible(present: Configuration, members: readonly Member[]): string 
   return same ? 'these are the members already' : null;
 }
 
+/** A witness on which nobody may count is no help in any state of health: also not if it is forced. */
+function unheld(present: Configuration, members: readonly Member[], readiness: (id: MemberId) => Readiness): string | null {
+  const ahead = members.find((m) => m.role === 'witness' && memberOf(present, m.id)?.role !== 'witness' && readiness(m.id) === 'ahead');
+  return ahead === undefined ? null : `the log of ${ahead.address}, which would be a witness, begins behind what every voter has on disk: wait for their next checkpoint, or replace the voter that is down first`;
+}
+
 function unreadiness(present: Configuration, members: readonly Member[], readiness: (id: MemberId) => Readiness): string | null {
   const voting = members.filter((m) => m.role !== 'observer');
   for (const m of voting) {
     if (isElector(present, m.id)) continue;
     const state = readiness(m.id);
     if (state === 'silent') return `nothing is heard of ${m.address}, which would get a vote: make it an observer first, and see that it runs and can be reached`;
-    if (state === 'ahead') return `the log of ${m.address}, which would be a witness, begins behind what every voter has on disk: wait for their next checkpoint`;
     if (state === 'behind') return `${m.address}, which would get a vote, is still behind: wait until it has caught up`;
   }
   const up = voting.filter((m) => readiness(m.id) === 'ready').length;

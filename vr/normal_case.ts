@@ -72,9 +72,7 @@ export class NormalCase {
     }
     this.#viewStart = r.log.head;
     this.#openedAt = r.now;
-    // Row 20: from the log, so that a Reconfiguration that a view change has dropped closes nothing.
-    const last = r.log.at(r.log.head);
-    this.#closing = last?.kind === 'reconfiguration' && last.epoch === r.configuration.epoch;
+    this.#closing = this.epochEnds();
     // Everybody's sessions have been silent while there was no primary: each gets a whole time-out to speak up.
     this.#expiryAt = r.now + r.options.sessionTimeoutMs;
     for (let op = r.executed + 1; op <= r.log.head; op++) r.clients.markInFlight(defined(r.log.at(op), 'inherited entry'));
@@ -87,6 +85,13 @@ export class NormalCase {
       this.#advanceCommit();
       r.execution.run();
     });
+  }
+
+  /** Row 20: from the log, so that a Reconfiguration that a view change has dropped closes nothing. */
+  epochEnds(): boolean {
+    const { log, configuration } = this.#r;
+    const last = log.at(log.head);
+    return last?.kind === 'reconfiguration' && last.epoch === configuration.epoch;
   }
 
   /** The view is over: what clients still wait for they ask again, elsewhere. */
@@ -282,8 +287,7 @@ export class NormalCase {
     let taken = 0;
     for (const g of this.#gathered) {
       if (taken === r.options.batchEntries || bytes >= r.options.batchBytes) break;
-      // Row 19: never back, whatever the clock says and whoever was primary before.
-      time = Math.max(wall, time + 1);
+      time = this.timeAfter(time, wall);
       const entry = makeEntry({ ...g, epoch: r.configuration.epoch, view: r.view, op: opNumber(r.log.head + 1), time }, r.log.headHash);
       r.log.append(entry);
       entries.push(entry);
@@ -296,6 +300,11 @@ export class NormalCase {
     r.persistence.append(entries);
     this.#sentAt = r.now;
     r.broadcast({ type: 'prepare', view: r.view, commit: r.commit, round: r.reads.roundForPrepare(), after, parent, entries });
+  }
+
+  /** Row 19: the time of the entry behind one of time `last`: never back, whatever the clock says and whoever was primary before. */
+  timeAfter(last: number, wall: number): number {
+    return Math.max(wall, last + 1);
   }
 
   onPrepareOk(from: MemberId, m: PrepareOk): void {
@@ -311,7 +320,8 @@ export class NormalCase {
       this.#observed.record(from, m.op);
       return;
     }
-    r.reconfiguration.started(from);
+    // A witness on which nobody may count yet has none of what came before the epoch to give.
+    if (m.op > 0) r.reconfiguration.started(from);
     r.reads.onConfirmed(from, m.round);
     if (this.#acks.record(from, m.op)) this.#advanceCommit();
   }
@@ -340,8 +350,7 @@ export class NormalCase {
     if (durable.logView !== r.view) return;
     this.#ackDue = false;
     // Row 21: what is not in a witness's log has to be in the state of all who may need it, before anybody counts on the witness.
-    const counts = !r.isWitness || r.handOver.witnessCounts;
-    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(counts ? Math.min(durable.op, r.log.head) : 0), round: this.#round, stamp: this.#r.leases.stamp() });
+    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(r.handOver.counts ? Math.min(durable.op, r.log.head) : 0), round: this.#round, stamp: this.#r.leases.stamp() });
   }
 
   /** A message to all that tells the commit-number: heart-beat, and the question of a read round. */
@@ -378,11 +387,16 @@ export class NormalCase {
    */
   #abdicateWhenUnheard(): void {
     const r = this.#r;
-    let heard = 1;
-    for (const id of r.otherElectors) if (r.now - Math.max(r.heardAt(id), this.#openedAt) < r.options.viewChangeMs * 2) heard++;
-    if (heard >= r.quorum) return;
+    if (this.hearsQuorum()) return;
     r.event('abdicated', { view: r.view });
     r.viewChange.leaveFor(view(r.view + 1));
+  }
+
+  hearsQuorum(): boolean {
+    const r = this.#r;
+    let heard = 1;
+    for (const id of r.otherElectors) if (r.now - Math.max(r.heardAt(id), this.#openedAt) < r.options.viewChangeMs * 2) heard++;
+    return heard >= r.quorum;
   }
 
   /** A primary whose disk has stopped writes nothing more, and the group waits for it with each view change and checkpoint. */

@@ -5,10 +5,10 @@
  * old log (PROTOCOL rows 5, 6).
  */
 import { assert } from '../lib/assert.ts';
-import type { Digest, OpNumber, View } from '../lib/ids.ts';
+import { laterOf, type Digest, type OpNumber, type View } from '../lib/ids.ts';
 import type { Entry } from './entry.ts';
 import type { Ports } from './ports.ts';
-import type { Configuration } from './configuration.ts';
+import { sameElectors, type Configuration } from './configuration.ts';
 import type { EpochStart, Superblock } from './superblock.ts';
 
 interface Waiting {
@@ -84,8 +84,9 @@ export class Persistence {
    * says so: from now on the superblock does.
    */
   startEpoch(configuration: Configuration, epochStart: EpochStart, run: () => void): void {
-    const { view } = epochStart;
-    const heldByAll = Math.max(this.#superblock.heldByAll, epochStart.held) as OpNumber;
+    const { view, held } = epochStart;
+    // Who held it may be among those who leave, and who comes may not.
+    const heldByAll = sameElectors(this.#superblock.configuration, configuration) && held < this.#superblock.heldByAll ? this.#superblock.heldByAll : held;
     this.#superblock = { ...this.#superblock, configuration, epochStart, heldByAll, view, promisedView: view, logView: view };
     const ticket = this.#ports.superblock.write(this.#superblock);
     this.#superblockTicket = ticket;
@@ -126,10 +127,6 @@ export class Persistence {
     this.#superblockDone = Math.max(this.#superblockDone, ticket);
     runUpTo(this.#superblockWaiting, ticket);
   }
-}
-
-function laterOf(a: View, b: View): View {
-  return a > b ? a : b;
 }
 
 function runUpTo(waiting: Waiting[], ticket: number): void {

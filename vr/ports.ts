@@ -69,6 +69,8 @@ export interface SuperblockStore {
 export interface StateMachine {
   /** Executes an operation of a committed entry (kinds 'request' and 'housekeeping'); the result goes to the client. */
   execute(entry: Entry): Buffer;
+  /** Whether the entry that was just executed asked for a checkpoint right behind it: the same on every replica. */
+  checkpointAsked(): boolean;
   /** A session began / has ended, at this entry; both deterministic parts of execution. */
   sessionStarted(entry: Entry, flags: number): void;
   sessionEnded(entry: Entry, session: number): void;
@@ -89,8 +91,8 @@ export interface CheckpointPort {
   take(at: Omit<CheckpointId, 'root'>): void;
   /**
    * Replaces the state by a checkpoint that peers hold, fetching what differs, and ends with `replica.onStateInstalled(id)` or
-   * `replica.onStateFetchFailed(reason)`. `lastResort`: the one of the donors that is asked only when no other is left, since it
-   * has clients to serve. From the call until `onStateInstalled` the table may not be used. The root is the one in `target`.
+   * `replica.onStateFetchFailed(reason, intact)`. `lastResort`: the one of the donors that is asked only when no other is left, since it
+   * has clients to serve. Until the end the table may not be used; after a failure only if it is intact. The root is the one in `target`.
    */
   fetch(request: { readonly donors: readonly MemberId[]; readonly lastResort: MemberId | null; readonly target: CheckpointId }): void;
 }

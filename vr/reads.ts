@@ -91,7 +91,16 @@ export class Reads {
       this.#answer(connection, m);
       return;
     }
-    this.#fresh.push({ round: 0, op: r.commit, answer: () => { this.#answer(connection, m); }, read: { connection, message: m } });
+    const cameAt = r.ports.clock.monotonic();
+    this.#fresh.push({ round: 0, op: r.commit, answer: () => { this.#answerAsOf(cameAt, connection, m); }, read: { connection, message: m } });
+  }
+
+  /** The round was sent after that moment; but the process may have been stopped since, and a bound counts until the answer. */
+  #answerAsOf(cameAt: number, connection: ConnectionId, m: Read): void {
+    const { ports, options } = this.#r;
+    const age = ports.clock.monotonic() - cameAt;
+    if (m.consistency !== 'bounded' || age <= m.maxStalenessMs) this.#answer(connection, m);
+    else this.#reject(connection, m, 'behind', `the state here may be ${Math.ceil(age)} ms old`, options.heartbeatMs);
   }
 
   #readBounded(connection: ConnectionId, m: Read): void {
@@ -117,6 +126,8 @@ export class Reads {
   }
 
   #reject(connection: ConnectionId, m: Read, code: 'behind' | 'busy', reason: string, retryAfterMs: number): void {
+    // Who takes this replica for the primary would ask it again and again.
+    if (code === 'behind' && !this.#r.isPrimary) this.#r.ports.network.reply(connection, this.#r.redirect());
     this.#r.ports.network.reply(connection, { type: 'reject', code, reason, retryAfterMs, session: sessionId(0), slot: 0, seq: 0, id: m.id });
   }
 

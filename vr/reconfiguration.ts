@@ -12,15 +12,14 @@
  */
 import { assert, defined } from '../lib/assert.ts';
 import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
-import { epoch as epochOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
-import { systemKey, SystemKind } from '../lib/system_keys.ts';
-import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, voters, type Configuration, type Member } from './configuration.ts';
+import { epoch as epochOf, laterOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, tolerated, voters, type Configuration, type Member } from './configuration.ts';
+import { CONFIGURATION_KEY, decodeBeginning, encodeBeginning, type Beginning } from './configuration_record.ts';
 import type { Entry } from './entry.ts';
 import { promotion, refusal, type Readiness } from './membership.ts';
 import type { CheckEpoch, ClientRequest, EpochStarted, Reconfigure, RefusedCode, ReplicaMessage, StartEpoch } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 import type { Replica } from './replica.ts';
-import { decodeEpochStart, encodeEpochStart, type EpochStart } from './superblock.ts';
 import { Backoff } from './timeouts.ts';
 
 /** The body of a Reconfiguration: self-contained, so that it can be executed by who missed the epochs before. */
@@ -41,14 +40,6 @@ export function decodeReconfigurationBody(bytes: Buffer): Decoded<Reconfiguratio
   return decodeAll(bytes, (r) => ({ previous: decodeConfiguration(r), next: decodeConfiguration(r), held: opNumber(r.u48()) }));
 }
 
-/** An epoch that has begun. */
-interface Beginning {
-  readonly start: EpochStart;
-  readonly configuration: Configuration;
-}
-
-/** In the application's table, so that who takes over a checkpoint knows whose group it is. */
-const RECORD_KEY = systemKey(SystemKind.configuration, Buffer.alloc(0));
 /** Requests that wait for the new epoch to begin here. */
 const MAX_HELD = 10_000;
 /** A member that has acknowledged all but so many entries has caught up. */
@@ -167,11 +158,11 @@ export class Reconfiguration {
   /** The same for a member of the next epoch: what a new witness's log lacks, the voters have to have (row 21). */
   #readinessAmong(members: readonly Member[], id: MemberId): Readiness {
     const { handOver, configuration: present } = this.#r;
-    const state = this.readiness(id);
     const isWitness = (m: Member): boolean => m.id === id && m.role === 'witness';
-    if (state !== 'ready' || !members.some(isWitness) || present.members.some(isWitness)) return state;
-    const base = handOver.offeredBy(id)?.op ?? Infinity;
-    return members.every((m) => m.role !== 'voter' || (handOver.offeredBy(m.id)?.op ?? -1) >= base) ? 'ready' : 'ahead';
+    // Its log may begin as late as behind its newest checkpoint. Of one that was never heard of nothing is known: it has no log.
+    const base = handOver.offeredBy(id)?.op ?? 0;
+    const isHeld = members.every((m) => m.role !== 'voter' || (handOver.offeredBy(m.id)?.op ?? 0) >= base);
+    return isHeld || !members.some(isWitness) || present.members.some(isWitness) ? this.readiness(id) : 'ahead';
   }
 
   /** How a member looks from here, the primary. */
@@ -191,7 +182,7 @@ export class Reconfiguration {
 
   /** A committed Reconfiguration becomes part of the state. */
   record(entry: Entry): void {
-    this.#r.ports.checkpoints.table.put(RECORD_KEY, encodeBeginning(beginningOf(entry)));
+    this.#r.ports.checkpoints.table.put(CONFIGURATION_KEY, encodeBeginning(beginningOf(entry)));
   }
 
   /** It has been executed. */
@@ -201,9 +192,9 @@ export class Reconfiguration {
 
   /** The table is at another state than before: its group may be of a later epoch than is known here. True: it is. */
   onStateLoaded(): boolean {
-    const bytes = this.#r.isWitness ? undefined : this.#r.ports.checkpoints.table.get(RECORD_KEY);
+    const bytes = this.#r.isWitness ? undefined : this.#r.ports.checkpoints.table.get(CONFIGURATION_KEY);
     if (bytes === undefined) return false;
-    const record = decodeAll(bytes, (reader) => ({ start: decodeEpochStart(reader), configuration: decodeConfiguration(reader) }));
+    const record = decodeBeginning(bytes);
     assert(record.ok, 'the record of the configuration is ours');
     return this.#learn(record.value);
   }
@@ -217,7 +208,7 @@ export class Reconfiguration {
       this.#tell(from);
     }
     // Asked by one who leaves: does a quorum have it?
-    if (epoch <= r.configuration.epoch && isMember(r.configuration, r.self)) r.send(from, { type: 'epochStarted', epoch: r.configuration.epoch });
+    if (epoch <= r.configuration.epoch && isMember(r.configuration, r.self) && r.handOver.counts) r.send(from, { type: 'epochStarted', epoch: r.configuration.epoch });
   }
 
   onEpochStarted(from: MemberId, m: EpochStarted): void {
@@ -294,8 +285,7 @@ export class Reconfiguration {
     // What was collected is being executed.
     if (r.commit >= next.start.op || r.catchUp.bridging) return;
     const { op, entryHash, view } = next.start;
-    const from = this.#everybody(next).filter((m) => m.id !== r.self).map((m) => m.id);
-    r.catchUp.bridge({ view, head: { op, view, hash: entryHash }, from });
+    r.catchUp.bridge({ view, head: { op, view, hash: entryHash }, from: this.everybody() });
   }
 
   /** This log has the start of the epoch: all of it up to there is committed, and nothing behind it is. */
@@ -358,13 +348,13 @@ export class Reconfiguration {
     this.#next = null;
     r.ports.network.setPeers(this.#everybody(next));
     r.event('epoch-started', { epoch: next.configuration.epoch, op: next.start.op });
-    r.ports.network.broadcast(this.#everybody(next).map((m) => m.id).filter((id) => id !== r.self), { type: 'epochStarted', epoch: next.configuration.epoch });
+    if (r.handOver.counts) r.ports.network.broadcast(this.#everybody(next).map((m) => m.id).filter((id) => id !== r.self), { type: 'epochStarted', epoch: next.configuration.epoch });
     if (r.log.head === next.start.op) {
       r.transition('normal');
       r.normal.enter();
     } else {
-      // It came late, and its state is of a later view than the first.
-      r.viewChange.follow();
+      // It came late: its state is of this epoch, and maybe of a later view than the first, of which a primary may still think that it leads.
+      r.viewChange.follow(laterOf(r.view, r.headView));
     }
     const held = this.#held;
     this.#held = [];
@@ -439,6 +429,15 @@ export class Reconfiguration {
     if (this.#mayTell(whom)) r.send(whom, { type: 'getView', view: r.view, nonce: r.ports.random.bytes(16) });
   }
 
+  /**
+   * On the way to an epoch whose state nobody gives: perhaps a later one has begun, of which this replica is no member. Then nobody
+   * tells it of newer checkpoints, but whoever it asks tells it of that epoch.
+   */
+  onStateNotGiven(): void {
+    if (this.#r.phase !== 'transitioning' || this.#next === null) return;
+    for (const m of this.#everybody(this.#next)) if (m.id !== this.#r.self) this.#ask(m.id);
+  }
+
   #mayTell(to: MemberId): boolean {
     const { now, options } = this.#r;
     if (now - (this.#toldAt.get(to) ?? -Infinity) < options.heartbeatMs) return false;
@@ -459,7 +458,8 @@ export class Reconfiguration {
     const r = this.#r;
     const next = this.#next;
     if (next === null || !this.#resend.running || !this.#resend.due(r.now)) return;
-    for (const m of next.configuration.members) if (!this.#started.has(m.id)) r.send(m.id, { type: 'startEpoch', ...next });
+    // Also to those who have said so: if the others are gone, and with them the epoch, these know the later ones.
+    for (const id of this.everybody()) r.send(id, { type: 'startEpoch', ...next });
   }
 
   /** A member with a vote has been gone for so long that an observer takes its place. */
@@ -476,10 +476,18 @@ export class Reconfiguration {
     }
   }
 
-  /** Whether every member that keeps the state holds a checkpoint that includes `op` (row 21). */
+  /** Whether as many voters as every quorum has at least one of (f+1) are known to hold a checkpoint that includes `op` (row 21). */
   heldByVoters(op: OpNumber): boolean {
     const r = this.#r;
-    return this.newest.members.every((m) => m.role !== 'voter' || (r.handOver.offeredBy(m.id)?.op ?? -1) >= op);
+    const holders = voters(this.newest).filter((m) => (r.handOver.offeredBy(m.id)?.op ?? -1) >= op);
+    return holders.length > tolerated(this.newest);
+  }
+
+  /** Who may have what this replica lacks: the members, and those of the epochs on the way to the newest. */
+  everybody(): readonly MemberId[] {
+    const r = this.#r;
+    const all = this.#next === null ? r.configuration.members : this.#everybody(this.#next);
+    return all.map((m) => m.id).filter((id) => id !== r.self);
   }
 
   /** Who may have the state. */
@@ -499,11 +507,4 @@ function beginningOf(entry: Entry): Beginning {
   assert(body.ok, 'a reconfiguration was made by a primary');
   const { previous, next, held } = body.value;
   return { start: { op: entry.op, entryHash: entry.hash, view: firstView(previous, next, entry.view), previous, held }, configuration: next };
-}
-
-function encodeBeginning(b: Beginning): Buffer {
-  const w = new Writer();
-  encodeEpochStart(w, b.start);
-  encodeConfiguration(w, b.configuration);
-  return w.finish();
 }

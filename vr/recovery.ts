@@ -5,7 +5,6 @@
  * A fresh 128-bit nonce (row 10) ties the responses to this attempt. Q of them, from distinct members and the primary of the
  * highest view among them, are needed; a view below the floor that this replica has durably spoken for is not taken (row 1).
  */
-import { defined } from '../lib/assert.ts';
 import { view as viewOf, type MemberId, type View } from '../lib/ids.ts';
 import { primaryOf } from './configuration.ts';
 import type { Recovery as RecoveryMessage, RecoveryResponse } from './messages.ts';
@@ -25,7 +24,7 @@ export class Recovery {
   }
 
   /** Views below this were spoken for: the recovery must not end in one. */
-  #floor(): View {
+  floor(): View {
     const { view, promisedView } = this.#r.persistence.superblock;
     return viewOf(Math.max(view, promisedView, this.#r.logView));
   }
@@ -36,8 +35,8 @@ export class Recovery {
     this.#nonce = r.ports.random.bytes(16);
     this.#responses.clear();
     if (!this.#resend.running) this.#resend.start(r.now);
-    r.event('recovering', { checkpoint: r.executed, floor: this.#floor() });
-    r.broadcast({ type: 'recovery', nonce: this.#nonce, checkpoint: r.executed, floor: this.#floor() });
+    r.event('recovering', { checkpoint: r.executed, floor: this.floor() });
+    r.broadcast({ type: 'recovery', nonce: this.#nonce, checkpoint: r.executed, floor: this.floor() });
   }
 
   forget(member: MemberId): void {
@@ -84,11 +83,13 @@ export class Recovery {
     for (const response of this.#responses.values()) if (response.view > newest) newest = response.view;
     const primary = primaryOf(r.configuration, newest).id;
     const answer = this.#responses.get(primary);
-    if (newest < this.#floor() || answer?.view !== newest || answer.state === null) return;
+    if (newest < this.floor() || answer?.view !== newest || answer.state === null) return;
     if (!r.execution.ready) {
       r.handOver.fetch(answer.state.checkpoint, primary);
       return;
     }
-    r.catchUp.gather({ view: newest, keep: r.log.head, entries: [], after: r.log.head, parent: defined(r.log.hashAt(r.log.head), 'head') });
+    // What a witness's log was filled with is not in the journal yet.
+    const { base, head, headHash } = r.log;
+    r.catchUp.gather({ view: newest, keep: base, entries: r.log.slice(base, head, Infinity), after: head, parent: headHash });
   }
 }

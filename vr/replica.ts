@@ -142,17 +142,23 @@ export class Replica implements ReplicaEvents {
   /** PROTOCOL section 2: what a restarted replica may do. */
   #start(usable: boolean, continues: boolean): void {
     const { promisedView, incarnation } = this.persistence.superblock;
+    const { headView } = this;
     this.event('started', { incarnation, usable, view: viewNumber(this.view), epoch: this.configuration.epoch, op: this.log.head });
     if (this.phase === 'joining') return;
     // The state may be of a later epoch than the superblock: nothing was said in that one yet.
     if (this.execution.ready && this.reconfiguration.onStateLoaded()) return;
     if (!usable) this.recovery.begin();
+    // What came in a state or was filled in may be of a later view, which this log is not: nothing is acknowledged before that view is known.
+    else if (headView > this.logView && headView > promisedView) this.viewChange.follow(headView);
     else if (promisedView > this.logView) this.viewChange.resume(promisedView);
-    // Row 7: a restarted primary would use its view's op-numbers again. The first boot of all has used none.
-    else if (incarnation > 1 && primaryOf(this.configuration, this.logView).id === this.self) this.viewChange.leaveFor(this.logView + 1);
-    // The state may be of a later view, which this log is not: nothing is acknowledged before that view is known.
-    else if (!continues) this.viewChange.follow();
+    else if (this.mayHaveUsedItsView()) this.viewChange.leaveFor(this.logView + 1);
+    else if (!continues) this.viewChange.follow(this.logView);
     else this.normal.enter();
+  }
+
+  /** Row 7: a restarted primary would use its view's op-numbers again. The first boot of all has used none. */
+  mayHaveUsedItsView(): boolean {
+    return this.persistence.superblock.incarnation > 1 && primaryOf(this.configuration, this.logView).id === this.self;
   }
 
   /** From here on in this epoch, whose first view is `first`, with all that came before it. */
@@ -188,6 +194,10 @@ export class Replica implements ReplicaEvents {
   /** When anything came from the member, in the replica's own time. */
   heardAt(id: MemberId): number {
     return this.#peers.get(id)?.heardAt ?? -Infinity;
+  }
+  /** The view in which the last entry of the log was made. */
+  get headView(): View {
+    return this.log.at(this.log.head)?.view ?? this.execution.view;
   }
   get executed(): OpNumber {
     return this.execution.executed;
@@ -285,8 +295,9 @@ export class Replica implements ReplicaEvents {
     this.flush();
   }
 
-  onStateFetchFailed(reason: string): void {
-    this.handOver.onFetchFailed(reason);
+  onStateFetchFailed(reason: string, intact: boolean): void {
+    this.handOver.onFetchFailed(reason, intact);
+    this.flush();
   }
 
   /** The disk has hardly room for the log itself, because of a checkpoint that waits for room; or has it again. */
@@ -385,9 +396,22 @@ export class Replica implements ReplicaEvents {
 /** Whether what was found on disk is a whole log and a whole state: only then a replica goes on without Recovery. */
 function isUsable(superblock: BootState['superblock'], log: BootState['log'], state: CheckpointId | null): boolean {
   if (state === null) return false;
-  // The first boot after formatting: nothing was ever said or promised. The only way into a memory-mode group without Recovery.
-  if (superblock.incarnation === 0) return state.op === 0 && log.entries.length === 0;
+  if (superblock.incarnation === 0) return isAsFormatted(superblock.checkpoint, log, state);
   return superblock.configuration.durability === 'disk' && log.intact && log.base <= state.op;
+}
+
+/**
+ * The first boot of a directory, and the only way into a memory-mode group without Recovery: nothing was ever said, promised or acknowledged
+ * from it (the incarnation is durable before anything is), so it has nothing to remember but what it was formatted with.
+ *
+ * That is the checkpoint in its superblock: of op 0, or, of a group that was revived, of some op N (revival.ts). Every member of the group
+ * was formatted with the same one, because the group's id is made of it. So all begin with one state, one empty log behind N and N as their
+ * commit-number, in one view: the initial state of VRR with the op-numbers shifted by N. Whatever else is found here (another state, a log
+ * that begins elsewhere or has entries already) is not that initial state, and such a replica may only recover.
+ */
+function isAsFormatted(formatted: CheckpointId, log: BootState['log'], state: CheckpointId): boolean {
+  const same = state.op === formatted.op && state.root === formatted.root && state.entryHash === formatted.entryHash && state.view === formatted.view && state.time === formatted.time;
+  return same && log.entries.length === 0 && log.base === formatted.op && log.baseHash === formatted.entryHash;
 }
 
 /** Whether the log holds the entry at which the state is. */

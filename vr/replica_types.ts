@@ -2,6 +2,7 @@
 import type { Digest, Epoch, MemberId, OpNumber, View } from '../lib/ids.ts';
 import type { Configuration, Role } from './configuration.ts';
 import type { Entry } from './entry.ts';
+import { CLAIM_BODY_BYTES } from './log_claim.ts';
 import type { CheckpointId, Superblock } from './superblock.ts';
 
 /** What was found on disk, before anything has been sent. */
@@ -41,6 +42,8 @@ export interface ReplicaOptions {
   /** What the log may hold, and run ahead of the newest durable checkpoint, before clients get 'busy'. Defaults 100_000, 256 MiB. */
   readonly maxLogEntries: number;
   readonly maxLogBytes: number;
+  /** Bodies that travel with a DoViewChange or StartView; the rest is asked for by hash (row 4). Default 256 KiB. */
+  readonly claimBytes: number;
   /** Log kept behind the newest checkpoint for peers that are a little behind: so many entries, but no more bytes than this. Defaults 20_000, 32 MiB. */
   readonly retainEntries: number;
   readonly retainBytes: number;
@@ -72,6 +75,7 @@ export const DEFAULT_REPLICA_OPTIONS: ReplicaOptions = Object.freeze({
   batchBytes: 1 << 20,
   maxLogEntries: 100_000,
   maxLogBytes: 256 << 20,
+  claimBytes: CLAIM_BODY_BYTES,
   retainEntries: 20_000,
   retainBytes: 32 << 20,
   sessionSlots: 1024,
@@ -144,7 +148,7 @@ export interface ReplicaStatus {
  *   flush()                          the inputs of this turn are in: send what has gathered
  *   tick(now)                        at least every 10 ms
  *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id),
- *   onStateFetchFailed(reason), onLogCramped(cramped)
+ *   onStateFetchFailed(reason, intact), onLogCramped(cramped)
  *   status()
  */
 export interface ReplicaEvents {
@@ -156,8 +160,11 @@ export interface ReplicaEvents {
   onSuperblockDurable(ticket: number): void;
   onCheckpointDurable(id: CheckpointId): void;
   onStateInstalled(id: CheckpointId): void;
-  /** The transfer came to nothing (donors gone, or they hold a newer checkpoint only): the replica asks anew. */
-  onStateFetchFailed(reason: string): void;
+  /**
+   * The transfer came to nothing (donors gone, or they hold a newer checkpoint only): the replica asks anew.
+   * @param intact the table is as it was before the fetch
+   */
+  onStateFetchFailed(reason: string, intact: boolean): void;
   /** A checkpoint waits for room on the disk, and there is hardly any left for the log; or there is again. */
   onLogCramped(cramped: boolean): void;
   status(): ReplicaStatus;

@@ -53,7 +53,7 @@ export interface Superblock {
   /** The last view in which it was normal (v', "log-view"). */
   readonly logView: View;
   readonly checkpoint: CheckpointId;
-  /** A witness: up to this op nobody depends on its log (row 21). Stays true. */
+  /** A witness: up to this op nobody depends on its log (row 21). Stays true as long as the electors are the same. */
   readonly heldByAll: OpNumber;
   /** No longer a member: it may never take part again. */
   readonly retired: boolean;

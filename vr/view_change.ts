@@ -24,7 +24,7 @@ const LONGEST_RESEND = 48;
 
 export class ViewChange {
   readonly #r: Replica;
-  readonly #silence: SilenceDetector;
+  readonly silence: SilenceDetector;
   readonly #resend: Backoff;
   /** StartViewChange: the highest view that each said, and when it said so last. */
   readonly #said = new Map<MemberId, { view: View; at: number }>();
@@ -54,7 +54,7 @@ export class ViewChange {
   constructor(replica: Replica) {
     this.#r = replica;
     const { options, ports } = replica;
-    this.#silence = new SilenceDetector(options.viewChangeMs, ports.random);
+    this.silence = new SilenceDetector(options.viewChangeMs, ports.random);
     this.#resend = new Backoff(options.resendMs, ports.random);
     this.#askAgain = new Backoff(options.resendMs, ports.random);
     this.#saying = replica.persistence.superblock.view;
@@ -73,7 +73,7 @@ export class ViewChange {
       this.#learn(v);
       return false;
     }
-    this.#silence.heard(r.now);
+    this.silence.heard(r.now);
     if (this.#suspecting) this.#stopSuspecting();
     return true;
   }
@@ -95,7 +95,7 @@ export class ViewChange {
     this.#attempts = 0;
     this.#deadline = Infinity;
     this.#installing = false;
-    this.#silence.restart(r.now);
+    this.silence.restart(r.now);
   }
 
   /** The member restarted: votes of its former life do not count (row 1). */
@@ -153,7 +153,7 @@ export class ViewChange {
 
   #suspect(): void {
     const r = this.#r;
-    if (!this.#suspecting) r.event('suspects', { view: r.view, silentMs: this.#silence.silence(r.now) });
+    if (!this.#suspecting) r.event('suspects', { view: r.view, silentMs: this.silence.silence(r.now) });
     this.#suspectNow();
     this.#say(Math.max(r.view + 1, this.#saying));
   }
@@ -184,7 +184,7 @@ export class ViewChange {
   #joins(from: MemberId, m: StartViewChange): boolean {
     const r = this.#r;
     if ((m.left !== null && m.left > r.view) || this.#suspecting || r.phase === 'view-change') return true;
-    if (!r.isPrimary && this.#silence.doubtful(r.now)) return true;
+    if (!r.isPrimary && this.silence.doubtful(r.now)) return true;
     let others = 0;
     for (const [id, said] of this.#said) if (id === from || (said.view >= m.view && this.#fresh(said.at))) others++;
     return others >= r.quorum;
@@ -217,12 +217,12 @@ export class ViewChange {
     this.#say(v);
   }
 
-  /** Out of normal operation until the primary of the newest view has been heard: without a vote, and without ending a view that works. */
-  follow(): void {
+  /** Out of normal operation until the primary of view `v`, or of a later one, has been heard: without a vote, and without ending a view that works. */
+  follow(v: View): void {
     const r = this.#r;
     r.transition('view-change');
-    this.#enterView(r.view, false);
-    this.#learn(r.view);
+    this.#enterView(v, false);
+    this.#learn(v);
   }
 
   /** After a restart: it had promised this view. */
@@ -260,7 +260,7 @@ export class ViewChange {
     r.transition('view-change');
     this.#enterView(v, true);
     if (v > this.#saying) this.#say(v);
-    const vote: DoViewChange = { type: 'doViewChange', view: v, logView: r.logView, op: r.log.head, commit: r.commit, claim: makeClaim(r.log, r.commit) };
+    const vote: DoViewChange = { type: 'doViewChange', view: v, logView: r.logView, op: r.log.head, commit: r.commit, claim: makeClaim(r.log, r.commit, r.options.claimBytes) };
     this.#vote = vote;
     this.#voteDurable = false;
     // The log of the message is durable first, then the promise, then the message (PROTOCOL section 2).
@@ -365,7 +365,7 @@ export class ViewChange {
 
   #sendStartView(to: MemberId, nonce: Buffer): void {
     const r = this.#r;
-    r.send(to, { type: 'startView', view: r.view, op: r.log.head, commit: r.commit, claim: makeClaim(r.log, r.commit), nonce });
+    r.send(to, { type: 'startView', view: r.view, op: r.log.head, commit: r.commit, claim: makeClaim(r.log, r.commit, r.options.claimBytes), nonce });
   }
 
   onStartView(from: MemberId, m: StartView): void {
@@ -385,7 +385,7 @@ export class ViewChange {
       const built = assemble(r.log, r.commit, m.claim, new Map());
       this.#asking = null;
       this.#askAgain.stop();
-      this.#silence.restart(r.now);
+      this.silence.restart(r.now);
       this.#deadline = r.now + this.#patience();
       if (built.complete) this.install({ view: m.view, keep: built.keep, entries: built.entries, commit: m.commit });
       else r.catchUp.gather({ view: m.view, keep: built.keep, entries: built.entries, after: built.at, parent: built.hash });
@@ -438,7 +438,7 @@ export class ViewChange {
     }
     if (this.#waitsForLease) this.#leaveWhenAgreed();
     if (r.phase === 'normal') {
-      if (r.isElector && !r.isPrimary && !this.#suspecting && this.#silence.suspicious(r.now)) this.#suspect();
+      if (r.isElector && !r.isPrimary && !this.#suspecting && this.silence.suspicious(r.now)) this.#suspect();
     } else if (r.now >= this.#deadline && !r.isElector) {
       // It has no voice: it goes on asking.
       this.#deadline = r.now + this.#patience();

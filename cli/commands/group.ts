@@ -68,7 +68,7 @@ export function groupCommands(program: Command, io: Io): void {
 }
 
 /** By id. */
-function membersOf(client: VrfsClient): Member[] {
+export function membersOf(client: VrfsClient): Member[] {
   return [...defined(client.configuration ?? undefined, 'configuration').members].sort((a, b) => a.id - b.id);
 }
 

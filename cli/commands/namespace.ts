@@ -1,4 +1,4 @@
-/** Names and trees: ls, stat, mkdir, rm, rmdir, mv, ln, readlink, tree, du. */
+/** Names and trees: ls, mkdir, rm, rmdir, mv, ln, readlink, tree, du. */
 import { Option, type Command } from 'commander';
 import type { FileSystem } from '../../client/file_system.ts';
 import { isFsError } from '../../client/fs_error.ts';
@@ -6,13 +6,12 @@ import { baseName, isRootPath, joinPath, pathBytes, printable } from '../../clie
 import type { Dirent, Stats } from '../../client/stats.ts';
 import { connectionOptions, jsonOption, nonNegativeInteger, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { Failed, Refused, UsageError } from '../failure.ts';
-import { jsonName, jsonStats, longLine, modeText, octal, sizeText, timeText } from '../format.ts';
+import { jsonName, jsonStats, longLine, sizeText } from '../format.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { changeMode } from '../mode.ts';
 
 export function namespaceCommands(program: Command, io: Io): void {
   lsCommand(program, io);
-  statCommand(program, io);
   mkdirCommand(program, io);
   removeCommands(program, io);
   mvCommand(program, io);
@@ -57,34 +56,6 @@ async function targetOf(fs: FileSystem, directory: string, name: Buffer): Promis
     if (isFsError(error, 'ENOENT', 'EINVAL', 'ENOTDIR')) return null;
     throw error;
   }
-}
-
-function statCommand(program: Command, io: Io): void {
-  const command = program.command('stat').description('attributes of files').argument('<path...>').option('-L, --dereference', 'follow symbolic links');
-  jsonOption(connectionOptions(command)).addHelpText('after', '\nExample:\n  vrfs stat --json /jobs/7').action(async (paths: string[], options: ConnectionOptions & { dereference?: boolean }) => {
-    await withFileSystem(options, io, async (fs) => {
-      const all = await Promise.all(paths.map(async (path) => ({ path, stats: options.dereference === true ? await fs.stat(path) : await fs.lstat(path) })));
-      if (options.json === true) {
-        await printJson(io, all.map(({ path, stats }) => ({ path, ...jsonStats(stats) })));
-        return;
-      }
-      for (const { path, stats } of all) await print(io, statText(path, stats));
-    });
-  });
-}
-
-function statText(path: string, s: Stats): string {
-  const a = s.attributes;
-  return [
-    `  File: ${path}`,
-    `  Type: ${a.type}   Inode: ${a.ino}   Links: ${a.nlink}   Version: ${a.version}`,
-    `  Size: ${a.size}   Blocks: ${a.blocks}`,
-    `Access: ${octal(a.mode)}/${modeText(a.type, a.mode)}   Uid: ${a.uid}   Gid: ${a.gid}`,
-    `Access: ${timeText(a.atime)}`,
-    `Modify: ${timeText(a.mtime)}`,
-    `Change: ${timeText(a.ctime)}`,
-    ` Birth: ${timeText(a.birthtime)}`,
-  ].join('\n');
 }
 
 function mkdirCommand(program: Command, io: Io): void {

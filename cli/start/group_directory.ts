@@ -36,8 +36,8 @@ export interface Group {
   readonly lock: ProcessLock;
 }
 
-const CLUSTER_NAME = 'cluster.json';
-const FORMATTED_NAME = 'FORMATTED';
+export const CLUSTER_NAME = 'cluster.json';
+export const FORMATTED_NAME = 'FORMATTED';
 const HOST = '127.0.0.1';
 const DEFAULTS = { replicas: 3, port: 7101, httpPort: 7201, durability: 'disk' } as const;
 /** How long replicas of an earlier start may take to end. */
@@ -67,7 +67,7 @@ function refuseForeign(root: string, found: readonly string[]): void {
   throw new EnvironmentError(`${root} holds other files (${found.slice(0, 3).join(', ')}) and no ${CLUSTER_NAME}`, 'give an empty or a new directory: --data <directory>');
 }
 
-async function lockGroup(root: string): Promise<ProcessLock> {
+export async function lockGroup(root: string): Promise<ProcessLock> {
   try {
     return await lockDirectory(root);
   } catch (error) {
@@ -90,7 +90,7 @@ async function openLocked(root: string, request: GroupRequest, lock: ProcessLock
   return group;
 }
 
-async function names(root: string): Promise<string[]> {
+export async function names(root: string): Promise<string[]> {
   try {
     return await readdir(root);
   } catch (error) {
@@ -151,6 +151,9 @@ async function formatMembers(group: Group): Promise<void> {
 async function checkMember(group: Group, id: number): Promise<number> {
   const directory = memberDirectory(group.root, id);
   const found = await inspectMember(group, id);
+  if (found.revivedFrom?.clusterId === group.cluster.clusterId.toString('hex')) {
+    throw new EnvironmentError(`a revival of the group in ${group.root} was interrupted: ${directory} is of the revived group already`, `finish it, by the same command again: vrfs revive --group ${group.root} --accept-loss`);
+  }
   if (!found.clusterId.equals(group.cluster.clusterId)) {
     throw new EnvironmentError(`${directory} belongs to group ${found.clusterId.toString('hex')}, and ${group.root} is group ${group.cluster.clusterId.toString('hex')}`, 'put the directory of this group back, or give another --data');
   }
@@ -177,8 +180,8 @@ async function checkMembers(group: Group): Promise<void> {
   for (const { id } of group.members) incarnations.push(await checkMember(group, id));
   if (group.cluster.configuration.durability === 'memory' && incarnations.some((n) => n > 0)) {
     throw new EnvironmentError(
-      `the group in ${group.root} ran with --durability memory and all its replicas have stopped: what it held was in their memory and is gone`,
-      `begin anew: rm -r ${group.root} (with --durability disk a group outlives this)`,
+      `the group in ${group.root} ran with --durability memory and all its replicas have stopped: what it acknowledged after its newest checkpoint was in their memory and is gone`,
+      `go on from that checkpoint: vrfs revive --group ${group.root} says which one that is and what is lost, and changes nothing (with --durability disk a group outlives this)`,
     );
   }
   await checkPorts(group.members);

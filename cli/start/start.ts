@@ -5,6 +5,7 @@ import { VrfsError } from '../../client/errors.ts';
 import { ROOT_INO } from '../../fsservice/operations.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { MountError } from '../../mount/binding.ts';
+import { mountSource } from '../../mount/mount_options.ts';
 import { isMounted, unmountTree } from '../../mount/mount_table.ts';
 import { startMount, type MountHandle } from '../../mount/start_mount.ts';
 import { mountLog } from '../commands/mounts.ts';
@@ -82,7 +83,7 @@ class GroupRun {
     this.#askedToStop();
     if (this.#stopRequests === 2) {
       for (const r of this.#replicas) r.kill();
-      void unmountTree(this.#mountpoint, mountLog(this.#io)).catch((error: unknown) => note(this.#io, `vrfs: ${failureOf(error).message}`));
+      if (this.#mount !== null) void unmountTree(this.#mountpoint, mountSource(this.#mount.pid), mountLog(this.#io)).catch((error: unknown) => note(this.#io, `vrfs: ${failureOf(error).message}`));
     }
   }
 
@@ -203,7 +204,7 @@ class GroupRun {
 
   #farewell(): string {
     const { cluster, root } = this.#group;
-    if (cluster.configuration.durability === 'memory') return `stopped. The group ran with --durability memory: what it held is gone with its last replica. Begin anew with: rm -r ${root}`;
+    if (cluster.configuration.durability === 'memory') return `stopped. The group ran with --durability memory: what it acknowledged after its newest checkpoint is gone with its last replica. To go on from there: vrfs revive --group ${root}`;
     return 'stopped. The next start finds everything as it is.';
   }
 
@@ -228,7 +229,7 @@ class GroupRun {
       `the group serves: ${members.length} replicas, durability ${cluster.configuration.durability}, data in ${root}`,
       ...members.map((m) => `  replica ${m.id}   ${m.address}   http://${m.httpAddress}   log: ${memberDirectory(root, m.id)}/log/replica.log`),
       ...(mounted ? [`mounted at ${this.#mountpoint}`] : []),
-      ...(cluster.configuration.durability === 'memory' ? ['durability memory: everything is lost when all replicas stop, this command included'] : []),
+      ...(cluster.configuration.durability === 'memory' ? ['durability memory: everything after the newest checkpoint is lost when all replicas stop, this command included'] : []),
       '',
       'Try, in another terminal:',
       ...(mounted ? [`  echo hello > ${this.#request.mountpoint}/hello && cat ${this.#request.mountpoint}/hello`] : []),

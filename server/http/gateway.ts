@@ -7,14 +7,15 @@ import type { ErrnoCode } from '../../fsservice/errno.ts';
 import { ROOT_INO, type At, type Credentials, type OperationType, type ReadOperation, type Result, type Results, type WriteOperation } from '../../fsservice/operations.ts';
 import { checkPath, percentDecode, printable } from './bytes_text.ts';
 import { credentialsOf } from './credentials.ts';
+import { opOfToken } from './op_token.ts';
 import type { FileSystemClient, ReadOptions } from './ports.ts';
-import { badRequest, errnoProblem, ProblemError } from './problem.ts';
+import { errnoProblem, ProblemError } from './problem.ts';
 import { unavailable } from './unavailable.ts';
 
 const LINEARIZABLE: ReadOptions = Object.freeze({ consistency: 'linearizable' });
 
 /** Collections whose URLs go on with a path of bytes; router.ts strips it before the route is looked up. */
-export const PATH_COLLECTIONS: ReadonlySet<string> = new Set(['/v1/fs', '/v1/stat', '/v1/readlink', '/v1/xattr']);
+export const PATH_COLLECTIONS: ReadonlySet<string> = new Set(['/v1/fs', '/v1/stat', '/v1/readlink', '/v1/xattr', '/v1/proof']);
 
 /** The URL that is routed: a path below a collection is cut off, so that it may hold any bytes. */
 export function routedUrl(url: string): string {
@@ -39,16 +40,12 @@ export function atPath(path: Buffer): At {
   return { dir: ROOT_INO, path };
 }
 
-function readOptionsOf(request: FastifyRequest): ReadOptions {
+function readOptionsOf(request: FastifyRequest, clusterId: Buffer): ReadOptions {
   const { consistency } = request.query as { readonly consistency?: 'linearizable' | 'causal' };
   if (consistency !== 'causal') return LINEARIZABLE;
   const token = request.headers['x-vrfs-op'];
   if (token === undefined) return { consistency };
-  // 14 digits stay below 2^48.
-  if (!/^\d{1,14}$/.test(String(token))) {
-    throw badRequest(`X-Vrfs-Op is '${String(token).slice(0, 40)}', which is not an op-number.`, 'Send back the X-Vrfs-Op of an earlier answer.');
-  }
-  return { consistency, minOp: Number(token) };
+  return { consistency, minOp: opOfToken(String(token), clusterId) };
 }
 
 /** A request on behalf of someone. Made once per HTTP request. */
@@ -59,10 +56,10 @@ export class Gateway {
   readonly #client: FileSystemClient;
   readonly #read: ReadOptions;
 
-  constructor(client: FileSystemClient, request: FastifyRequest) {
+  constructor(client: FileSystemClient, clusterId: Buffer, request: FastifyRequest) {
     this.#client = client;
     this.credentials = credentialsOf(request.headers, request.raw.socket.remoteAddress);
-    this.#read = readOptionsOf(request);
+    this.#read = readOptionsOf(request, clusterId);
     this.path = pathOfUrl(request.originalUrl);
   }
 

@@ -99,6 +99,7 @@ export function statusView(s: ServerStatus, health: Health, httpAddress: string 
     recovery: s.recovery,
     donor: s.donor,
     store: s.store,
+    scrub: s.scrub,
     journal: s.journal,
     clientConnections: s.clientConnections,
   };

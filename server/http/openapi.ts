@@ -72,7 +72,7 @@ const PROBLEM = {
 
 export const CONSISTENCY = {
   type: 'string', enum: ['linearizable', 'causal'],
-  description: 'linearizable (default): at the primary. causal: any replica that has executed the op of the X-Vrfs-Op sent along.',
+  description: 'linearizable (default): at the primary. causal: any replica that has executed the op of the X-Vrfs-Op sent along, as an earlier answer had it; 409 when it is of another group.',
 } as const;
 export const FOLLOW = { type: 'boolean', description: 'Whether a symbolic link at the end of the path is followed.' } as const;
 export const PARENTS = { type: 'boolean', description: 'Make missing parent directories, mode 0755.' } as const;

@@ -6,11 +6,15 @@ import { LogController, fastify, type FastifyError, type FastifyInstance, type F
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
+import { checkpointRoutes } from './checkpoint_routes.ts';
 import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
 import { Gateway, routedUrl } from './gateway.ts';
+import { maintenanceRoutes } from './maintenance_routes.ts';
 import { HttpMetrics } from './metrics.ts';
+import { opToken } from './op_token.ts';
 import { registerOpenApi } from './openapi.ts';
 import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog } from './ports.ts';
+import { proofRoutes } from './proof_routes.ts';
 import { readRoutes } from './read_routes.ts';
 import { checkpointRoute, serviceRoutes } from './service_routes.ts';
 import { writeRoutes } from './write_routes.ts';
@@ -78,12 +82,12 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
   });
 
   await registerOpenApi(app, running.status().version);
-  const gatewayOf = (request: FastifyRequest): Gateway => new Gateway(client, request);
+  const gatewayOf = (request: FastifyRequest): Gateway => new Gateway(client, running.clusterId, request);
   // Each group of routes has its own idea of a body, hence its own scope.
   const files = (routes: (scope: FastifyInstance) => void): void => {
     app.register((scope, _options, done) => {
       scope.addHook('onSend', (_request, reply, payload, sent) => {
-        reply.header('x-vrfs-op', client.lastOp);
+        reply.header('x-vrfs-op', opToken(client.lastOp, running.clusterId));
         sent(null, payload);
       });
       routes(scope);
@@ -96,6 +100,18 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
   files((scope) => { xattrRoutes(scope, gatewayOf); });
   app.register((scope, _options, done) => {
     serviceRoutes(scope, running, metrics, () => addressOf(app));
+    done();
+  });
+  app.register((scope, _options, done) => {
+    checkpointRoutes(scope, running, gatewayOf);
+    done();
+  });
+  app.register((scope, _options, done) => {
+    proofRoutes(scope, running, gatewayOf);
+    done();
+  });
+  app.register((scope, _options, done) => {
+    maintenanceRoutes(scope, running);
     done();
   });
   app.register((scope, _options, done) => {

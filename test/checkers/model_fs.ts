@@ -122,6 +122,9 @@ export class ModelFileSystem implements Tree {
         // The group's own, never a client's.
         demand(this.#when.session === 0, 'EPERM');
         return { freed: 0 };
+      case 'checkpoint':
+        demand(this.#who.uid === 0, 'EPERM');
+        return { op: this.#when.op };
       case 'getattr': return { attributes: this.attributes(nodeOf(this, this.#who, o.at, o.follow)) };
       case 'read': return this.#contents.read(o);
       case 'readdir': return this.#readdir(o);

@@ -81,10 +81,11 @@ describe('the directory of a group', () => {
 
   beforeEach(async () => {
     data = join(await mkdtemp(join(tmpdir(), 'vrfs-group-')), 'data');
-    port = await freePort();
+    // Below the range that the kernel gives out, so that nothing takes the neighbours meanwhile.
+    port = 22_000 + ((await freePort()) % 5000);
   });
   afterEach(async () => { await rm(join(data, '..'), { recursive: true }); });
-  const request = (more: object = {}): Parameters<typeof openGroup>[0] => ({ data, replicas: 1, port, httpPort: port > 40_000 ? port - 5000 : port + 5000, ...more });
+  const request = (more: object = {}): Parameters<typeof openGroup>[0] => ({ data, replicas: 1, port, httpPort: port + 5000, ...more });
   /** As one `vrfs start` after the other does. */
   async function opened(...args: Parameters<typeof openGroup>): ReturnType<typeof openGroup> {
     const group = await openGroup(...args);

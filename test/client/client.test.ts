@@ -3,7 +3,7 @@ import { VrfsClient, type ConnectOptions } from '../../client/client.ts';
 import { Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../client/errors.ts';
 import { decodeCall, encodeCall } from '../../fsservice/operation_codec.ts';
 import { ROOT_INO, type Call, type Credentials, type WriteOperation } from '../../fsservice/operations.ts';
-import { ino } from '../../lib/ids.ts';
+import { ino, memberId, view } from '../../lib/ids.ts';
 import { FakeGroup, until } from './fake_group.ts';
 
 const credentials: Credentials = { uid: 0, gid: 0, groups: [] };
@@ -135,6 +135,48 @@ describe('VrfsClient', () => {
     const r = await client.query({ credentials, operation: { type: 'getattr', at: at('/a'), follow: true } }, { consistency: 'causal' });
     expect(r.ok).toBe(true);
     expect(readers.size).toBe(1);
+  });
+});
+
+describe('a client whose group was replaced by another at the same addresses, as by one that was revived', () => {
+  const NEW = Buffer.alloc(16, 8);
+  const others = async (): Promise<void> => {
+    await group.stop();
+    group.clusterId = NEW;
+    for (let i = 0; i < 3; i++) await group.restart(i);
+  };
+
+  it('does not go on there, and says why', async () => {
+    const client = await connect({ requestTimeoutMs: 500 });
+    await client.submit(mkdir('/a'));
+    await others();
+    const { op } = group;
+    // It may have been sent on the old connection, before that was known to be broken.
+    await expect(client.submit(mkdir('/b'))).rejects.toThrow(/this replica belongs to group/);
+    const failed = await client.submit(mkdir('/c')).then(() => null, (e: unknown) => e);
+    expect(failed).toBeInstanceOf(NotReachable);
+    expect(String(failed)).toContain(`this replica belongs to group ${NEW.toString('hex')}, not to ${'07'.repeat(16)}`);
+    const read = { credentials, operation: { type: 'getattr', at: at('/a'), follow: true } } as const;
+    await expect(client.query(read, { consistency: 'causal' })).rejects.toThrow(NEW.toString('hex'));
+    expect(group.op).toBe(op);
+    expect((await (await connect()).submit(mkdir('/b'))).ok).toBe(true);
+  });
+
+  it('takes no member of it in either, when the replicas do not ask which one it wants', async () => {
+    const { primary } = group;
+    const members: number[] = [];
+    group.intercept = (member, m) => {
+      if (m.type !== 'hello') {
+        members.push(member);
+        return undefined;
+      }
+      return { type: 'welcome', view: view(group.view), configuration: group.configuration, self: memberId(member + 1), httpAddress: 'h:1', clusterId: member === primary ? group.clusterId : NEW };
+    };
+    const client = await connect({ servers: group.servers.slice(primary, primary + 1), requestTimeoutMs: 500 });
+    await client.submit(mkdir('/a'));
+    await group.kill(primary);
+    await expect(client.submit(mkdir('/b'))).rejects.toThrow(`it belongs to group ${NEW.toString('hex')}, and this client to ${'07'.repeat(16)}: check the list of servers`);
+    expect(new Set(members)).toEqual(new Set([primary]));
   });
 });
 

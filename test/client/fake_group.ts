@@ -23,7 +23,7 @@ interface Member {
 export class FakeGroup {
   readonly table = new MemoryTable();
   readonly service = new FileSystemService(this.table);
-  readonly clusterId = Buffer.alloc(16, 7);
+  clusterId = Buffer.alloc(16, 7);
   configuration: Configuration = configuration(epoch(0), [{ id: memberId(1), role: 'voter' as const, address: '127.0.0.1:1', httpAddress: '127.0.0.1:2' }], 'disk');
   view = 0;
   op = 0;
@@ -112,7 +112,7 @@ export class FakeGroup {
 
   #answer(index: number, m: Message): Message | null {
     switch (m.type) {
-      case 'hello': return { type: 'welcome', view: view(this.view), configuration: this.configuration, self: memberId(index + 1), httpAddress: 'h:1', clusterId: Buffer.alloc(16) };
+      case 'hello': return this.#welcome(index, m.clusterId);
       case 'read':
         if (m.consistency === 'linearizable' && index !== this.primary) break;
         return { type: 'readReply', id: m.id, op: opNumber(this.op), result: this.service.query(m.body, this.#time) };
@@ -121,6 +121,14 @@ export class FakeGroup {
       default: throw new Error(`the client sent a '${m.type}'`);
     }
     return this.#redirect();
+  }
+
+  #welcome(index: number, wanted: Buffer): Message {
+    const { clusterId } = this;
+    if (!wanted.equals(Buffer.alloc(16)) && !wanted.equals(clusterId)) {
+      return { type: 'reject', code: 'invalid', reason: `this replica belongs to group ${clusterId.toString('hex')}, not to ${wanted.toString('hex')}`, retryAfterMs: 0, session: sessionId(0), slot: 0, seq: 0, id: 0 };
+    }
+    return { type: 'welcome', view: view(this.view), configuration: this.configuration, self: memberId(index + 1), httpAddress: 'h:1', clusterId };
   }
 
   #redirect(): Message {

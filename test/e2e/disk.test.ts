@@ -220,7 +220,7 @@ describe('a disk that is full', () => {
     const waiting = await until('the checkpoint waits', 60_000, async () => {
       await tree.write(10);
       const status = await group.status(2);
-      return status?.store.waitingForRoom == null ? undefined : status;
+      return (status?.store.waitingForRoom ?? null) === null ? undefined : status;
     });
     // The others go on, far beyond it; one that led has given that to them.
     await tree.write(300);

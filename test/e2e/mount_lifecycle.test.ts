@@ -91,6 +91,19 @@ describe.each(['kernel', 'fuse-native'] as const)('a mount through %s', (binding
     expect((await stat(mountpoint)).isDirectory()).toBe(true);
   });
 
+  it('takes only itself away: not the mount that has come in its place meanwhile', async () => {
+    const old = await start({ options });
+    process.kill(old.pid, 'SIGSTOP');
+    await run('umount', ['-c', '-l', mountpoint]);
+    await start({ options });
+    await writeFile(path.join(mountpoint, 'file'), 'x');
+    process.kill(old.pid, 'SIGCONT');
+    expect(await old.exited).toEqual({ code: 0, signal: null });
+    await old.unmount();
+    expect(isMounted(mountpoint)).toBe(true);
+    expect((await stat(path.join(mountpoint, 'file'))).size).toBe(1);
+  });
+
   it('refuses a mountpoint that is mounted already', async () => {
     await start({ options });
     await expect(start({ options })).rejects.toMatchObject({ message: `a vrfs is already mounted at ${mountpoint}`, remedy: `vrfs unmount ${mountpoint}` });
@@ -150,9 +163,9 @@ describe('a mount', () => {
   });
 
   it('shows up in the mount table as what it is', async () => {
-    await start();
+    const { pid } = await start();
     const { stdout } = await promisify(execFile)('findmnt', ['-n', '-o', 'FSTYPE,SOURCE', mountpoint]);
-    expect(stdout.trim().split(/\s+/)).toEqual(['fuse.vrfs', 'vrfs']);
+    expect(stdout.trim().split(/\s+/)).toEqual(['fuse.vrfs', `vrfs:${pid}`]);
   });
 });
 

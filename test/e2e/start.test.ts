@@ -1,14 +1,17 @@
 /** `vrfs start` as a user meets it: real processes, a real mount, and what can go wrong. Needs a build, and /dev/fuse. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 const MAIN = resolve('dist/cli/main.js');
 let directory: string;
 let port: number;
+/** What a test that failed has left running would take ports and mount away from those after it. */
+const started = new Set<Started>();
 
 class Started {
   readonly child: ChildProcess;
@@ -19,6 +22,8 @@ class Started {
     this.child = spawn(process.execPath, [MAIN, 'start', ...args], { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.child.stdout, this.child.stderr]) stream?.on('data', (chunk: Buffer) => { this.output += chunk.toString(); });
     this.exited = new Promise((r) => { this.child.once('exit', (code) => { r(code); }); });
+    started.add(this);
+    void this.exited.then(() => started.delete(this));
   }
 
   async says(text: string, boundMs = 60_000): Promise<void> {
@@ -67,6 +72,9 @@ beforeAll(async () => {
   // Below the range that the kernel gives out, so that nothing takes the neighbours meanwhile.
   port = 12_000 + ((typeof address === 'object' && address !== null ? address.port : 0) % 8000);
   await new Promise<void>((r) => { server.close(() => { r(); }); });
+});
+afterEach(async () => {
+  for (const left of started) await left.stop();
 });
 afterAll(() => {
   if (mounted()) spawnSync('umount', ['-l', join(directory, 'mnt')]);
@@ -140,7 +148,8 @@ describe('vrfs start', () => {
 
   it('says which port is in use, and goes on without a mount where there can be none', async () => {
     const server = createServer();
-    await new Promise<void>((r) => { server.listen(port + 1, '127.0.0.1', r); });
+    server.listen(port + 1, '127.0.0.1');
+    await once(server, 'listening');
     const refused = new Started();
     expect(await refused.exited).toBe(5);
     expect(refused.output).toContain(`port ${port + 1} of replica 2 is in use by another process`);
@@ -182,12 +191,25 @@ describe('vrfs start', () => {
 
   it('says that a group in memory does not outlive its processes', async () => {
     const data = ['--data', './memory', '--no-mount'];
-    const group = new Started(...data, '--durability', 'memory', '--port', String(port + 10), '--http-port', String(port + 110));
+    const group = new Started(...data, '--durability', 'memory', '--checkpoint-ops', '10', '--port', String(port + 10), '--http-port', String(port + 110));
     await group.serves();
-    expect(group.output).toContain('everything is lost when all replicas stop');
+    expect(group.output).toContain('everything after the newest checkpoint is lost when all replicas stop');
+    expect(vrfs('mkdir', ...Array.from({ length: 25 }, (_, i) => `/d${i}`), '--server', `127.0.0.1:${port + 10}`)).toMatchObject({ status: 0 });
+    const checkpointOp = (): number => (JSON.parse(vrfs('status', '--json', '--server', `127.0.0.1:${port + 10}`).stdout) as { status: { checkpoint: { op: number } } }[])[0]?.status.checkpoint.op ?? 0;
+    await until(() => checkpointOp() > 0, 30_000, () => 'a checkpoint');
     expect(await group.stop()).toBe(0);
     const again = new Started(...data);
     expect(await again.exited).toBe(5);
-    expect(again.output).toContain('what it held was in their memory and is gone');
+    expect(again.output).toContain('what it acknowledged after its newest checkpoint was in their memory and is gone');
+    expect(again.output).toContain(`vrfs revive --group ${join(directory, 'memory')} says which one that is and what is lost`);
+
+    const servers = ['--server', `127.0.0.1:${port + 10}`];
+    expect(vrfs('revive', '--group', 'memory')).toMatchObject({ status: 1, stdout: expect.stringMatching(/What is lost when the group goes on from op \d+:\n/) as string });
+    expect(vrfs('revive', '--group', 'memory', '--accept-loss')).toMatchObject({ status: 0, stdout: expect.stringContaining('is revived: it is group') as string });
+    const revived = new Started(...data);
+    await revived.serves();
+    expect(vrfs('ls', '/', ...servers).stdout).toContain('d1\n');
+    expect(vrfs('mkdir', '/after', ...servers)).toMatchObject({ status: 0 });
+    expect(await revived.stop()).toBe(0);
   });
 });

@@ -44,6 +44,21 @@ describe('the state machine', () => {
     expect(w.records()).toEqual(before);
   });
 
+  it('a checkpoint is asked for by root alone, and changes nothing', () => {
+    const w = new World();
+    w.create('f');
+    const before = w.records();
+    expect(w.service.checkpointAsked()).toBe(false);
+    expect(w.run<'checkpoint'>({ type: 'checkpoint' })).toEqual({ ok: true, value: { op: w.op } });
+    expect(w.service.checkpointAsked()).toBe(true);
+    expect(w.run<'checkpoint'>({ type: 'checkpoint' }, ALICE)).toEqual({ ok: false, errno: Errno.EPERM });
+    expect(w.service.checkpointAsked()).toBe(false);
+    w.run<'checkpoint'>({ type: 'checkpoint' });
+    w.service.execute(w.entry('request', Buffer.of(0x3f)));
+    expect(w.service.checkpointAsked()).toBe(false);
+    expect(w.records()).toEqual(before);
+  });
+
   it('executes a read that came through the log', () => {
     const w = new World();
     const body = encodeCall({ credentials: ROOT, operation: { type: 'getattr', at: at(''), follow: false } });

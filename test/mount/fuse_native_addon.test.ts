@@ -49,10 +49,10 @@ describe('utimensOf', () => {
 describe('fuseOptions', () => {
   it('is strict unless asked otherwise', () => {
     expect(fuseOptions(mountOptions({ allowOther: true }))).toBe(
-      'fsname=vrfs,subtype=vrfs,default_permissions,use_ino,big_writes,entry_timeout=0,attr_timeout=0,negative_timeout=0,direct_io,allow_other',
+      `fsname=vrfs:${process.pid},subtype=vrfs,default_permissions,use_ino,big_writes,entry_timeout=0,attr_timeout=0,negative_timeout=0,direct_io,allow_other`,
     );
     expect(fuseOptions(mountOptions({ allowOther: false, cache: 'open', attributeCacheMs: 1500, readOnly: true }))).toBe(
-      'fsname=vrfs,subtype=vrfs,default_permissions,use_ino,big_writes,entry_timeout=1.5,attr_timeout=1.5,negative_timeout=0,ro',
+      `fsname=vrfs:${process.pid},subtype=vrfs,default_permissions,use_ino,big_writes,entry_timeout=1.5,attr_timeout=1.5,negative_timeout=0,ro`,
     );
   });
 });

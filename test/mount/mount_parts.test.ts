@@ -17,10 +17,10 @@ describe('parseMountInfo', () => {
   it('reads types, sources, and escaped blanks', () => {
     const entries = parseMountInfo([
       '22 1 0:21 / /proc rw,nosuid - proc proc rw',
-      '42 27 0:39 / /srv/my\\040files\\134 rw,relatime shared:1 master:2 - fuse.vrfs vrfs rw,user_id=0',
+      '42 27 0:39 / /srv/my\\040files\\134 rw,relatime shared:1 master:2 - fuse.vrfs vrfs:417 rw,user_id=0',
       '',
     ].join('\n'));
-    expect(entries).toEqual([{ mountpoint: '/proc', type: 'proc', source: 'proc' }, { mountpoint: '/srv/my files\\', type: 'fuse.vrfs', source: 'vrfs' }]);
+    expect(entries).toEqual([{ mountpoint: '/proc', type: 'proc', source: 'proc' }, { mountpoint: '/srv/my files\\', type: 'fuse.vrfs', source: 'vrfs:417' }]);
     expect(entries.map(isOurs)).toEqual([false, true]);
   });
 

@@ -8,7 +8,7 @@ import { ZERO_DIGEST } from '../../lib/hash.ts';
 import { memberId, opNumber, view } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import type { CheckpointId } from '../../vr/superblock.ts';
-import { decodeExtra, encodeExtra } from '../../server/checkpoint_extra.ts';
+import { decodeExtra, encodeExtra } from '../../lib/checkpoint_extra.ts';
 import { checkpointId, DonorClient, StoreCheckpoints, type CheckpointStore } from '../../server/checkpoint_port.ts';
 import { CLUSTER_ID_HEADER } from '../../server/running_replica.ts';
 import { CLUSTER_ID, groupOf, until } from './support.ts';
@@ -28,6 +28,7 @@ class FakeStore extends MemoryTable implements CheckpointStore {
   outcome: () => Promise<FetchReport> = () => Promise.resolve(REPORT);
   takeError: Error | null = null;
   donors: readonly DonorConnection[] = [];
+  checkpoint: CheckpointInfo | null = { op: opNumber(1), root: ZERO_DIGEST, extra: encodeExtra(TARGET), count: 0 };
 
   take(op: CheckpointInfo['op'], extra: Buffer): Promise<CheckpointInfo> {
     return this.takeError === null ? Promise.resolve({ op, root: ZERO_DIGEST, extra, count: 0 }) : Promise.reject(this.takeError);
@@ -44,8 +45,8 @@ function port(store: FakeStore): { port: StoreCheckpoints; events: string[] } {
     store, donors: { connection: (name, _address, lastResort) => ({ name, lastResort: lastResort === true, request: (b) => Promise.resolve(b) }) },
     onDurable: (id) => { events.push(`durable ${id.op}`); },
     onInstalled: (id, report) => { events.push(`installed ${id.op} of ${report.donors.join()}`); },
-    onFetchFailed: (reason) => { events.push(`failed: ${reason}`); },
-    onProgress: () => undefined,
+      onFetchFailed: (reason, intact) => { events.push(`failed, ${intact ? 'intact' : 'between'}: ${reason}`); },
+      onProgress: () => undefined,
     fatal: (error) => { events.push(`fatal: ${error.message}`); },
   });
   checkpoints.setMembers(groupOf(['a:1', 'b:1', 'c:1']).members);
@@ -79,8 +80,8 @@ describe('the checkpoint port', () => {
     const request = { donors: [memberId(2), memberId(3)], lastResort: memberId(2), target: TARGET };
     const outcomes: [() => Promise<FetchReport>, RegExp][] = [
       [() => Promise.resolve(REPORT), /^installed 7 of member 3$/],
-      [() => Promise.reject(new TargetGone(TARGET, [])), /^failed: no donor holds/],
-      [() => Promise.reject(new FetchFailed(TARGET, REPORT.donors)), /^failed: .*member 2: gone/],
+      [() => Promise.reject(new TargetGone(TARGET, [])), /^failed, intact: no donor holds/],
+      [() => Promise.reject(new FetchFailed(TARGET, REPORT.donors)), /^failed, intact: .*member 2: gone/],
       [() => Promise.reject(new Error('EIO')), /^fatal: the state could not be taken over.*EIO/],
     ];
     for (const [outcome, expected] of outcomes) {

@@ -31,6 +31,8 @@ export interface GroupOptions {
   readonly members?: number;
   readonly durability?: Durability;
   readonly flags?: Readonly<Record<string, unknown>>;
+  /** The HTTP API answers for files too, as that of a real process does. */
+  readonly files?: boolean;
 }
 
 export class TestGroup {
@@ -41,8 +43,10 @@ export class TestGroup {
   readonly fatal: Error[] = [];
   readonly #flags: Readonly<Record<string, unknown>>;
   readonly #clients: VrfsClient[] = [];
+  readonly #files: boolean;
 
-  private constructor(directory: string, made: Configuration, flags: Readonly<Record<string, unknown>>) {
+  private constructor(directory: string, made: Configuration, flags: Readonly<Record<string, unknown>>, files: boolean) {
+    this.#files = files;
     this.directory = directory;
     this.configuration = made;
     this.#flags = flags;
@@ -56,7 +60,7 @@ export class TestGroup {
       members.push({ id: memberId(i), role: 'voter' as const, address: `127.0.0.1:${await freePort()}`, httpAddress: `127.0.0.1:${await freePort()}` });
     }
     const made = configuration(epoch(0), members, options.durability ?? 'disk');
-    const group = new TestGroup(await temporaryDirectory(), made, options.flags ?? {});
+    const group = new TestGroup(await temporaryDirectory(), made, options.flags ?? {}, options.files ?? false);
     for (const m of made.members) {
       await format({ directory: group.data(m.id), clusterId: group.clusterId, memberId: m.id, configuration: made });
     }
@@ -81,9 +85,14 @@ export class TestGroup {
         const member = defined(this.configuration.members.find((m) => m.id === id), 'member');
         const address = parseAddress(member.httpAddress);
         if (!address.ok) throw new Error(address.reason);
-        // The transfer of checkpoints needs no client; the file API of these servers is not used.
-        const client = { submit: unused, query: unused, lastOp: 0 } as unknown as Parameters<typeof startHttp>[0]['client'];
-        return startHttp({ running, client, host: address.value.host, port: address.value.port, log: { error: noLog, warn: noLog, info: noLog } as unknown as Parameters<typeof startHttp>[0]['log'] });
+        // The transfer of checkpoints needs no client; the file API of most of these servers is not used.
+        const files = this.#files ? VrfsClient.open({ servers: this.configuration.members.map((m) => m.address), clusterId: this.clusterId, name: `http ${id}` }) : null;
+        const client = files ?? ({ submit: unused, query: unused, lastOp: 0 } as unknown as Parameters<typeof startHttp>[0]['client']);
+        const http = await startHttp({ running, client, host: address.value.host, port: address.value.port, log: { error: noLog, warn: noLog, info: noLog } as unknown as Parameters<typeof startHttp>[0]['log'] });
+        return { address: http.address, close: async () => {
+          await http.close();
+          await files?.close();
+        } };
       },
     });
     this.running[id] = replica;

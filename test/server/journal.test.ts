@@ -183,6 +183,30 @@ describe('the journal', () => {
     await journal.close();
   });
 
+  it('writes nothing but its mark of the end while it closes, also when it comes to rest at that moment', async () => {
+    const h = await harness();
+    let writes = 0;
+    let release = (): void => undefined;
+    const { journal } = await h.open((fd, chunks, at, done) => {
+      if (++writes === 1) {
+        release = () => { writev(fd, chunks, at, done); };
+        return;
+      }
+      // Until the time of rest is over: its timer would run before this write is done.
+      for (const end = performance.now() + 5; performance.now() < end; );
+      writev(fd, chunks, at, done);
+    }, 1);
+    const [entry] = chain(0, ZERO_DIGEST, 1);
+    journal.append(append([defined(entry, 'entry')]));
+    await until(() => writes === 1, 'the write has begun');
+    const closed = journal.close();
+    release();
+    await closed;
+    expect(writes).toBe(2);
+    expect(h.fatal).toBeNull();
+    expect(scan(await readSegments(h.directory))).toMatchObject({ headOp: 1, certain: true, damage: [] });
+  });
+
   it('closes what it has opened also when the mark of the end cannot be written, and reports that', async () => {
     const h = await harness();
     let failing = false;

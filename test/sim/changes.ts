@@ -119,7 +119,9 @@ export class Changes {
   #replaced(c: Configuration, old: Member): readonly Member[] | null {
     const observer = c.members.find((m) => m.role === 'observer' && !this.#cluster.hostOf(m.id).lost);
     if (observer !== undefined && this.#random.chance(0.6)) return withRole(without(c, old), observer, old.role);
-    const sameAddress = this.#cluster.hostOf(old.id).lost && this.#random.chance(0.4);
+    const { lost, address } = this.#cluster.hostOf(old.id);
+    // Unless a node that was made for an earlier attempt stands there already.
+    const sameAddress = lost && this.#cluster.hostAt(address)?.id === old.id && this.#random.chance(0.4);
     const node = this.#newNode(old.role, sameAddress ? old.address : undefined);
     return node === null ? null : [...without(c, old), node];
   }

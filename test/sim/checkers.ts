@@ -1,6 +1,6 @@
 /** All checkers of PROTOCOL section 4, fed with what happens in a cluster as it happens. */
 import { assert } from '../../lib/assert.ts';
-import { viewEpoch, type View } from '../../lib/ids.ts';
+import { viewEpoch, type Epoch, type View } from '../../lib/ids.ts';
 import type { ClientFailure } from '../../vr/client.ts';
 import { decodeRegisterBody } from '../../vr/client_table.ts';
 import { memberOf, type Configuration } from '../../vr/configuration.ts';
@@ -58,8 +58,8 @@ export class Checkers implements HostObserver {
     }
     checkVoice(host.id, m, (at) => this.#cluster.membership.of(at));
     if (m.type === 'epochStarted') this.#cluster.membership.started(host.id, m.epoch);
-    // One that was restarted in it need not say more than that.
-    if (m.type === 'prepareOk') this.#cluster.membership.started(host.id, viewEpoch(m.view));
+    // One that was restarted in the epoch need not say more than that.
+    if (m.type === 'prepareOk' && !this.#lacksSomething(host)) this.#cluster.membership.started(host.id, viewEpoch(m.view));
     if (m.type === 'startView') this.surviving.startView(host.index, m);
     if (m.type === 'doViewChange' || m.type === 'startView' || m.type === 'recovery') this.#cluster.coverage.count(`sent ${m.type}`);
   }
@@ -68,6 +68,11 @@ export class Checkers implements HostObserver {
   #stateOf(host: Host): number {
     if (this.#cluster.membership.witnesses && this.#isWitness(host, host.epoch)) return host.superblockDisk.current.checkpoint.op;
     return host.checkpointDisk.durable?.op ?? 0;
+  }
+
+  /** A witness has not started an epoch before what its log lacks is held by the voters of this one. */
+  #lacksSomething(host: Host): boolean {
+    return this.#isWitness(host, host.epoch) && host.replica.log.base > host.superblockDisk.current.heldByAll;
   }
 
   #isWitness(host: Host, epoch: number): boolean {
@@ -85,7 +90,11 @@ export class Checkers implements HostObserver {
   }
 
   event(host: Host, name: string, data: Readonly<Record<string, string | number | boolean>>): void {
+    if (name !== 'normal' && name !== 'started') return;
+    if (this.#lacksSomething(host)) return;
     if (name === 'normal') this.#cluster.membership.started(host.id, viewEpoch(data.view as View));
+    // Its process died when that was durable, and before it could say so.
+    if (name === 'started' && data.usable === true) this.#cluster.membership.started(host.id, data.epoch as Epoch);
   }
 
   replies(host: Host, m: Message, process: number): void {

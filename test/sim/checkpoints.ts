@@ -205,7 +205,7 @@ export interface CheckpointHost {
   donorDamaged(id: MemberId): boolean;
   checkpointDurable(id: CheckpointId): void;
   stateInstalled(id: CheckpointId): void;
-  stateFetchFailed(reason: string): void;
+  stateFetchFailed(reason: string, intact: boolean): void;
   transferEvent(name: 'transfer' | 'transferInterrupted'): void;
 }
 
@@ -281,7 +281,10 @@ export class SimulatedCheckpoints implements CheckpointPort {
     this.#host.later(this.#host.transferDelay(), () => {
       if (generation !== this.#generation) return;
       if (attempt >= donors.length * 3) {
-        this.#host.stateFetchFailed(`none of ${donors.length} donors gives the checkpoint of op ${target.op}`);
+        // What was loaded at the start or executed since is still there, unless a donor began to give.
+        const intact = this.#disk.durable !== null;
+        this.#live.usable = intact;
+        this.#host.stateFetchFailed(`none of ${donors.length} donors gives the checkpoint of op ${target.op}`, intact);
         return;
       }
       const donorId = defined(donors[attempt % donors.length], 'donor');

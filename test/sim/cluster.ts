@@ -147,7 +147,7 @@ export class Cluster {
   #stateDamaged(host: Host): void {
     this.crash(host);
     host.checkpointDisk.scrub();
-    this.queue.after(5, () => { if (!host.running) host.start(); });
+    this.queue.after(5, () => { if (!host.running && !host.lost) host.start(); });
   }
 
   /** A client's connection breaks; both ends learn of it. */

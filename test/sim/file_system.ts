@@ -24,11 +24,17 @@ const TOTAL = FREQUENCIES.reduce((sum, [, n]) => sum + n, 0);
 const READS: readonly ReadOperation['type'][] = ['getattr', 'read', 'readdir', 'getxattr', 'listxattr', 'readlink', 'access', 'getattr', 'readdir'];
 
 class FileSystemWorkload implements Workload {
+  /** Each third keep-alive is a request for a checkpoint instead. */
+  readonly #asksForCheckpoints: boolean;
   #unique = 0;
   /** By path: the version that somebody saw last. */
   readonly #versions = new Map<string, number>();
   /** Inodes that somebody met lately: they are asked for by number too, when they may have lost their last name. */
   readonly #inodes: Ino[] = [];
+
+  constructor(asksForCheckpoints: boolean) {
+    this.#asksForCheckpoints = asksForCheckpoints;
+  }
 
   next(random: Prng): Operation {
     if (random.chance(0.03)) return { body: this.#keepAlive(random.below(200), this.#inodes.filter(() => random.chance(0.3)).sort((a, b) => a - b)), read: null };
@@ -43,7 +49,8 @@ class FileSystemWorkload implements Workload {
   }
 
   #keepAlive(seenOp: number, open: readonly Ino[]): Buffer {
-    return encodeCall({ credentials: { uid: 0, gid: 0, groups: [UNIQUE_GROUP + ++this.#unique] }, operation: { type: 'keepAlive', seenOp, open } });
+    const credentials = { uid: 0, gid: 0, groups: [UNIQUE_GROUP + ++this.#unique] };
+    return encodeCall({ credentials, operation: this.#asksForCheckpoints && this.#unique % 3 === 0 ? { type: 'checkpoint' } : { type: 'keepAlive', seenOp, open } });
   }
 
   answered(body: Buffer, result: Buffer): void {
@@ -93,7 +100,7 @@ class FileSystemWorkload implements Workload {
       case 'setxattr': return { type, at, follow: true, name: Buffer.from(random.pick(ATTRIBUTES)), value: random.bytes(random.below(40)), mode: random.pick(['any', 'create', 'replace'] as const) };
       case 'removexattr': return { type, at, follow: true, name: Buffer.from(random.pick(ATTRIBUTES)) };
       case 'mknod': return { type, at, fileType: 'fifo', mode: 0o644, rdev: 0 };
-      case 'keepAlive': case 'collect': return assert(false, `${type} is not the workload's`) as never;
+      case 'keepAlive': case 'collect': case 'checkpoint': return assert(false, `${type} is not the workload's`) as never;
       default: return unreachable(type);
     }
   }
@@ -123,5 +130,8 @@ export const fileSystem: Application = {
   },
   stateMachine: (table) => new FileSystemService(table),
   model: () => new FileSystemModel(),
-  workload: () => new FileSystemWorkload(),
+  workload: () => new FileSystemWorkload(false),
 };
+
+/** With many checkpoints that somebody has asked for, beside those at every O operations. */
+export const fileSystemWithCheckpoints: Application = { ...fileSystem, workload: () => new FileSystemWorkload(true) };

@@ -6,7 +6,7 @@
 import { assert } from '../../lib/assert.ts';
 import type { Epoch, MemberId } from '../../lib/ids.ts';
 import type { Prng } from '../../lib/prng.ts';
-import { isElector, isMember, type Configuration, type Durability, type Member } from '../../vr/configuration.ts';
+import { isElector, isMember, memberOf, type Configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { ClientRequest, Message, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports, StateMachine } from '../../vr/ports.ts';
@@ -211,7 +211,7 @@ export class Host {
     this.#process = process;
     this.paused = false;
     this.stateLost = boot.state === null;
-    this.amnesiac = (incarnation > 1 && (!boot.log.intact || boot.state === null)) || isNew(this.id, boot);
+    this.amnesiac = (incarnation > 1 && !isWhole(this.id, boot)) || isNew(this.id, boot);
     this.#world.trace.line(`#${this.index} starts: incarnation ${incarnation}, view ${boot.superblock.view}, log ${boot.log.base}..${boot.log.base + boot.log.entries.length} v'=${boot.log.logView} intact=${boot.log.intact}, checkpoint ${boot.state?.op ?? 'none'}`);
     this.#world.observer.booted(this);
     this.#scheduleTick(process);
@@ -431,13 +431,19 @@ export class Host {
         world.observer.stateInstalled(this, id.op);
         this.#turn(() => this.replica.onStateInstalled(id));
       },
-      stateFetchFailed: (reason) => {
+      stateFetchFailed: (reason, intact) => {
         world.coverage.count('failed transfers');
-        this.#turn(() => this.replica.onStateFetchFailed(reason));
+        this.#turn(() => this.replica.onStateFetchFailed(reason, intact));
       },
       transferEvent: (name) => world.coverage.count(name === 'transfer' ? 'checkpoint transfers' : 'interrupted transfers'),
     });
   }
+}
+
+/** A log that goes on from the state: a transfer may have been broken off in between, or have brought an older state than there was. */
+function isWhole(id: MemberId, { superblock, log, state }: BootState): boolean {
+  const at = memberOf(superblock.configuration, id)?.role === 'witness' ? superblock.checkpoint : state;
+  return log.intact && at !== null && log.base <= at.op;
 }
 
 /** Whether it is no member, or a new one that does not hold what came before the epoch in which it is one: its log says nothing. */

@@ -71,6 +71,7 @@ export function makePorts(context: ProcessContext): Ports {
         observer.queried(host, body, result);
         return result;
       },
+      checkpointAsked: () => inner.checkpointAsked(),
       housekeeping: () => inner.housekeeping(),
     },
     clock: { wall: () => host.clock.wall(), monotonic: () => host.clock.monotonic() },

@@ -79,7 +79,7 @@ function countsDuplicates(): typeof Replica {
 /** VRR 5.2 to the letter (PROTOCOL row 2): a later view's Prepare or Commit truncates the log and raises the log-view at once. */
 function truncatesOnStateTransfer(): typeof Replica {
   return stepping((replica, from, message) => {
-    if ((message.type === 'prepare' || message.type === 'commit') && message.view > replica.view && replica.phase === 'normal') truncate(replica, message);
+    if ((message.type === 'prepare' || message.type === 'commit') && message.view > replica.view && from.epoch === replica.configuration.epoch && replica.phase === 'normal') truncate(replica, message);
     straight(replica, from, message);
   });
 }
@@ -165,6 +165,7 @@ function executesDifferently(ports: Ports, host: Host): Ports {
       sessionStarted: (entry, flags) => ports.stateMachine.sessionStarted(entry, flags),
       sessionEnded: (entry, session) => ports.stateMachine.sessionEnded(entry, session),
       query: (body, time) => ports.stateMachine.query(body, time),
+      checkpointAsked: () => ports.stateMachine.checkpointAsked(),
       housekeeping: () => ports.stateMachine.housekeeping(),
     },
   };

@@ -5,13 +5,14 @@
  */
 import { defined } from '../../lib/assert.ts';
 import type { Prng } from '../../lib/prng.ts';
-import { quorum, tolerated } from '../../vr/configuration.ts';
+import { electors, quorum, tolerated, voters, type Configuration } from '../../vr/configuration.ts';
 import type { ReplicaMessage } from '../../vr/messages.ts';
 import { Changes } from './changes.ts';
 import type { Cluster } from './cluster.ts';
 import type { Host } from './host.ts';
 import type { FaultKind, Profile } from './profile.ts';
 import { CALM_NETWORK, type SeededPolicy } from './seeded_policy.ts';
+import { doesNotCount } from './witness_counts.ts';
 
 /** Kinds of messages that may all be lost for a while: finds what relies on one of them. */
 const MUTABLE: readonly ReplicaMessage['type'][] = [
@@ -156,9 +157,10 @@ export class Nemesis {
 
   /** Would the host be without a certain log if it were killed now? */
   #uncertain(host: Host): boolean {
-    if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0) return true;
+    if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0 || doesNotCount(this.#cluster, host)) return true;
     if (this.#cluster.options.durability === 'memory') return !host.running;
-    return !host.journalCertain || host.checkpointDisk.durable === null;
+    const { durable } = host.checkpointDisk;
+    return !host.journalCertain || durable === null || (this.#cluster.membership.role(host.id) !== 'witness' && host.journalDisk.base > durable.op);
   }
 
   #mayBecomeUncertain(host: Host): boolean {
@@ -272,13 +274,15 @@ export class Nemesis {
     const { electors, membership, members } = this.#cluster;
     const core = electors.filter((h) => !h.lost);
     const gone = electors.length - core.length;
+    // An observer may be made a voter yet, by the group itself.
+    const { autoPromoteMs } = this.#profile.replica;
+    const observers = members.filter((h) => membership.role(h.id) === 'observer' && !h.lost && (autoPromoteMs > 0 || this.#random.chance(0.5)));
     for (let i = gone; i < tolerated(membership.present); i++) {
       const out = this.#random.below(core.length);
       const [removed] = core.splice(out, 1);
-      const certain = core.filter((h) => !this.#uncertain(h));
-      if (certain.length < quorum(membership.present) || !certain.some((h) => membership.role(h.id) === 'voter')) core.splice(out, 0, defined(removed, 'removed host'));
+      const certain = new Set([...core, ...observers].filter((h) => !this.#uncertain(h)).map((h) => h.id));
+      if (!membership.live().every((c) => works(c, certain))) core.splice(out, 0, defined(removed, 'removed host'));
     }
-    const observers = members.filter((h) => membership.role(h.id) === 'observer' && !h.lost && this.#random.chance(0.5));
     return [...core, ...observers];
   }
 
@@ -291,10 +295,14 @@ export class Nemesis {
     }
     if (host.paused && way !== 1) host.resume();
     if (!host.running) this.restart(host);
-    if (way === 1 && !host.paused) host.pause();
+    if (way === 1 && host.running && !host.paused) host.pause();
     for (const other of others) {
       if (way !== 2) this.#policy.block(host.index, other);
       if (way !== 3) this.#policy.block(other, host.index);
     }
   }
+}
+
+function works(c: Configuration, up: ReadonlySet<number>): boolean {
+  return electors(c).filter((m) => up.has(m.id)).length >= quorum(c) && voters(c).some((m) => up.has(m.id));
 }

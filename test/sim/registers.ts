@@ -62,6 +62,9 @@ class RegisterTable implements StateMachine, Registers {
   execute(entry: Entry): Buffer {
     return apply(this, entry.body);
   }
+  checkpointAsked(): boolean {
+    return false;
+  }
   sessionStarted(): void {
     // Registers belong to nobody.
   }

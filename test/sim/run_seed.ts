@@ -4,11 +4,11 @@ import { Prng } from '../../lib/prng.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { Replica } from '../../vr/replica.ts';
 import type { Application } from './application.ts';
-import { fileSystem } from './file_system.ts';
+import { fileSystem, fileSystemWithCheckpoints } from './file_system.ts';
 import { registers } from './registers.ts';
 import { simulate, type SimulationOptions, type SimulationResult } from './simulation.ts';
 
-export const applications: Readonly<Record<string, Application>> = { fs: fileSystem, registers };
+export const applications: Readonly<Record<string, Application>> = { fs: fileSystem, 'fs-checkpoints': fileSystemWithCheckpoints, registers };
 
 export interface RunSettings {
   /** Null: drawn from the seed. */

@@ -2,9 +2,10 @@
  * Exact situations in virtual time. A scenario says which messages are lost or kept back, who crashes when, and
  * what has to be true within how long; all checkers watch. Everything else is calm: each message takes a millisecond.
  */
-import { assert, defined } from '../../lib/assert.ts';
+import { defined } from '../../lib/assert.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import type { Message } from '../../vr/messages.ts';
+import type { Ports } from '../../vr/ports.ts';
 import { Replica } from '../../vr/replica.ts';
 import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions, type ReplicaStatus } from '../../vr/replica_types.ts';
 import type { Invocation, SimulatedClient } from './client.ts';
@@ -14,13 +15,26 @@ import type { Host, ReplicaConstructor } from './host.ts';
 import type { Packet, Policy } from './network.ts';
 import { getRegister, registers, setRegister } from './registers.ts';
 
-export interface ScenarioOptions {
+/** What a scenario demands did not come true. Errors of other kinds are checkers' violations, or faults of the scenario itself. */
+export class Unmet extends Error {
+  override readonly name = 'Unmet';
+}
+
+/** How a deliberate breakage of the core gets in: around the replica or its ports. */
+export interface Breakage {
+  readonly Replica?: ReplicaConstructor;
+  readonly wrapPorts?: (ports: Ports, host: Host) => Ports;
+  /** Off where the direct check would find the breakage at once: it has to be found by what it destroys. */
+  readonly checkOrderOfEffects?: boolean;
+}
+
+export interface ScenarioOptions extends Breakage {
+  /** Electors; of them so many witnesses, the last ones. */
   readonly replicas?: number;
+  readonly witnesses?: number;
   readonly durability?: Durability;
   readonly clients?: number;
   readonly replica?: Partial<ReplicaOptions>;
-  readonly Replica?: ReplicaConstructor;
-  readonly checkOrderOfEffects?: boolean;
   readonly print?: (line: string) => void;
 }
 
@@ -100,12 +114,14 @@ export class Scenario {
     this.cluster = new Cluster({
       seed: 1,
       replicas: options.replicas ?? 3,
+      witnesses: options.witnesses,
       durability: options.durability ?? 'disk',
       replicaOptions: { ...DEFAULT_REPLICA_OPTIONS, sessionSlots: 8, ...options.replica },
       clients: Array.from({ length: options.clients ?? 1 }, () => ({ flags: 0, inFlight: 0, requestTimeoutMs: 600_000 })),
       Replica: options.Replica ?? Replica,
       application: registers,
       print: options.print ?? null,
+      wrapPorts: options.wrapPorts,
       checkOrderOfEffects: options.checkOrderOfEffects,
     }, () => this.policy, this.coverage);
     this.cluster.driver = {
@@ -155,9 +171,18 @@ export class Scenario {
   until(what: string, condition: () => boolean, bound = BOUND): void {
     const end = this.cluster.now + bound;
     while (!condition()) {
-      assert(this.cluster.now < end, `not within ${bound} ms: ${what}; ${this.#describe()}`);
+      if (this.cluster.now >= end) throw new Unmet(`not within ${bound} ms: ${what}; ${this.#describe()}`);
       this.run(1);
     }
+  }
+  /** True if it came true within the bound. */
+  comesTrue(condition: () => boolean, bound: number): boolean {
+    const end = this.cluster.now + bound;
+    while (!condition() && this.cluster.now < end) this.run(1);
+    return condition();
+  }
+  expect(what: string, condition: boolean): void {
+    if (!condition) throw new Unmet(`${what}; ${this.#describe()}`);
   }
   /** Those replicas (default: all) are normal in one view and have executed the same. */
   converged(indexes: readonly number[] = this.cluster.hosts.map((h) => h.index), bound = BOUND): void {

@@ -76,6 +76,27 @@ describe('checkpoints (VRR 5.1)', () => {
     }
   });
 
+  test('where an operation asks for one: at the same op everywhere, with the same root, also at who was not there', () => {
+    const { cluster, client } = started({ replica: { checkpointOps: 1000 } });
+    for (let i = 0; i < 6; i++) client.write(`w${i}`);
+    cluster.untilConverged();
+    cluster.isolate(memberId(3));
+    client.write('checkpoint');
+    cluster.until(() => cluster.node(0).replica.persistence.superblock.checkpoint.op > 0, 'a checkpoint');
+    const { op } = cluster.node(0).replica.persistence.superblock.checkpoint;
+    client.write('more');
+    cluster.heal();
+    cluster.untilConverged();
+    const ids = cluster.nodes.map((n) => n.replica.persistence.superblock.checkpoint);
+    expect(op).toBe(8);
+    for (const id of ids) expect(id).toEqual(ids[0]);
+    expect(ids[0]?.op).toBe(op);
+    // Nothing but the operation itself asks.
+    for (let i = 0; i < 4; i++) client.write(`v${i}`);
+    cluster.untilConverged();
+    expect(cluster.nodes.map((n) => n.replica.persistence.superblock.checkpoint.op)).toEqual([op, op, op]);
+  });
+
   test('by bytes of log too', () => {
     const { cluster, client } = started({ replica: { checkpointBytes: 10_000 } });
     for (let i = 0; i < 4; i++) client.write(Buffer.alloc(6_000));

@@ -317,8 +317,8 @@ describe('reads', () => {
     expect(h.sessions.size).toBe(0);
   });
 
-  it('carry the causal token, and go to the primary when another replica is behind', () => {
-    const h = new ClientHarness();
+  it.each([false, true])('carry the causal token, and go to the primary when another replica is behind; what is delivered once: %s', (deliveredOnce) => {
+    const h = new ClientHarness(1, { deliveredOnce });
     h.submit('one');
     h.run(20);
     let behind = 0;

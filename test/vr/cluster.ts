@@ -6,7 +6,7 @@
  *   cluster.hold = (m) => …   messages that match stay in `held` until release() or discard()
  *   cluster.drop = (m) => …   messages that match are lost
  *   cluster.run(ms), cluster.until(condition)
- *   node.crash(), node.start(), node.slowJournal, node.slowSuperblock, node.slowCheckpoint
+ *   node.crash(), node.start(), node.paused, node.slowJournal, node.slowSuperblock, node.slowCheckpoint, node.failFetch
  */
 import { assert, defined } from '../../lib/assert.ts';
 import { memberId, view, type MemberId } from '../../lib/ids.ts';
@@ -17,7 +17,7 @@ import type { Envelope, Message, ReplicaMessage } from '../../vr/messages.ts';
 import type { ConnectionId } from '../../vr/ports.ts';
 import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions } from '../../vr/replica_types.ts';
 import { testConfiguration } from './group.ts';
-import { Node } from './node.ts';
+import { Node, type Founding } from './node.ts';
 
 export interface Packet {
   readonly from: MemberId;
@@ -38,13 +38,18 @@ const MAX_TURNS = 500;
 
 export interface ClusterOptions {
   readonly members?: number;
+  /** So many of them, the last. */
+  readonly witnesses?: number;
   readonly durability?: Durability;
   readonly seed?: number;
   readonly replica?: Partial<ReplicaOptions>;
+  /** Instead of members of a new group. */
+  readonly founding?: Founding;
 }
 
 export class Cluster {
   readonly configuration: Configuration;
+  readonly founding: Founding | null;
   readonly options: ReplicaOptions;
   readonly nodes: Node[];
   readonly replies: ClientReply[] = [];
@@ -60,7 +65,8 @@ export class Cluster {
   #queue: Packet[] = [];
 
   constructor(options: ClusterOptions = {}) {
-    this.configuration = testConfiguration(options.members ?? 3, options.durability);
+    this.founding = options.founding ?? null;
+    this.configuration = options.founding?.configuration ?? testConfiguration(options.members ?? 3, options.durability, options.witnesses);
     this.options = { ...DEFAULT_REPLICA_OPTIONS, retainEntries: 0, ...options.replica };
     this.random = new Prng(options.seed ?? 1);
     this.nodes = this.configuration.members.map((m) => new Node(this, m.id));
@@ -87,7 +93,7 @@ export class Cluster {
   }
   /** The one that leads the newest view. */
   get leader(): Node | undefined {
-    return this.nodes.filter((n) => n.up && n.replica.normal.serving).sort((a, b) => b.replica.view - a.replica.view)[0];
+    return this.nodes.filter((n) => n.up && !n.paused && n.replica.normal.serving).sort((a, b) => b.replica.view - a.replica.view)[0];
   }
 
   // --- network ---------------------------------------------------------------------------------------------------------
@@ -103,7 +109,7 @@ export class Cluster {
 
   deliver(p: Packet): void {
     const node = this.byId(p.to);
-    if (!node.up) return;
+    if (!node.up || node.paused) return;
     const decoded = decodeMessage(p.bytes);
     assert(decoded.ok, 'a message that was encoded here');
     node.replica.step(p.envelope, decoded.value as ReplicaMessage);
@@ -135,7 +141,7 @@ export class Cluster {
     this.#queue = [];
     for (const p of packets) this.deliver(p);
     let busy = packets.length > 0;
-    for (const node of this.nodes) if (node.up) node.replica.flush();
+    for (const node of this.nodes) if (node.up && !node.paused) node.replica.flush();
     for (const node of this.nodes) if (node.turn()) busy = true;
     return busy || this.#queue.length > 0;
   }
@@ -146,7 +152,7 @@ export class Cluster {
 
   tick(): void {
     this.now += TICK_MS;
-    for (const node of this.nodes) if (node.up) node.replica.tick(this.now);
+    for (const node of this.nodes) if (node.up && !node.paused) node.replica.tick(this.now);
     this.settle();
   }
 

@@ -1,15 +1,19 @@
-/** The group that the tests of vr/ speak of: members 1, 2, 3 .., whose turns as primary come in that order. */
+/** The group that the tests of vr/ speak of: members 1, 2, 3 .., whose turns as primary come in that order; the last may be witnesses. */
 import { sha256, ZERO_DIGEST } from '../../lib/hash.ts';
 import { epoch, memberId, opNumber, sessionId, view, type Digest } from '../../lib/ids.ts';
-import { configuration, type Configuration, type Durability } from '../../vr/configuration.ts';
+import { configuration, type Configuration, type Durability, type Member, type Role } from '../../vr/configuration.ts';
 import { makeEntry, type Entry, type EntryFields } from '../../vr/entry.ts';
 import type { CheckpointId, Superblock } from '../../vr/superblock.ts';
 
 export const CLUSTER_ID = Buffer.from('vrfs-test-group!');
 export const EMPTY_STATE: CheckpointId = { op: opNumber(0), root: sha256(Buffer.alloc(0)), entryHash: ZERO_DIGEST, view: view(0), time: 0 };
 
-export function testConfiguration(members: number, durability: Durability = 'disk'): Configuration {
-  const list = Array.from({ length: members }, (_, i) => ({ id: memberId(i + 1), role: 'voter' as const, address: `10.0.0.${i + 1}:7000`, httpAddress: `10.0.0.${i + 1}:8000` }));
+export function testMember(id: number, role: Role = 'voter'): Member {
+  return { id: memberId(id), role, address: `10.0.0.${id}:7000`, httpAddress: `10.0.0.${id}:8000` };
+}
+
+export function testConfiguration(members: number, durability: Durability = 'disk', witnesses = 0): Configuration {
+  const list = Array.from({ length: members }, (_, i) => testMember(i + 1, i < members - witnesses ? 'voter' : 'witness'));
   return configuration(epoch(0), list, durability);
 }
 

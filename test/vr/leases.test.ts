@@ -195,6 +195,24 @@ describe('reads of a stated age', () => {
     readBounded(client, cluster.node(0), 7, 0);
     expect(answer(client, 7)).toMatchObject({ op });
   });
+
+  // Seeds 2150, 15270: what the round had confirmed was as of before the process was stopped.
+  test('nor does the primary answer it that was stopped while it asked the group, if its bound is over', () => {
+    const { cluster, client } = started({ replica: { leaseMs: 0 } });
+    const one = cluster.node(0);
+    const { op } = client.write('x');
+    cluster.hold = (p) => p.to === one.id && p.message.type === 'prepareOk';
+    readBounded(client, one, 8, 100);
+    readBounded(client, one, 9, 10_000);
+    client.read(one, 10, 'q');
+    cluster.settle();
+    cluster.now += 5000;
+    cluster.release();
+    cluster.settle();
+    expect(rejection(client, 8)).toMatchObject({ code: 'behind', reason: 'the state here may be 5000 ms old' });
+    expect(answer(client, 8)).toBeUndefined();
+    expect([answer(client, 9)?.op, answer(client, 10)?.op]).toEqual([op, op]);
+  });
 });
 
 describe('a disk that stands still', () => {

@@ -68,6 +68,9 @@ describe('who may become the members', () => {
     expect(reason(three, four, except(4, 'behind'))).toMatch(/^unready: h4:1, which would get a vote, is still behind/);
     expect(reason(three, [member(1), member(2), member(4, 'witness')], except(4, 'ahead'))).toMatch(/^unready: the log of h4:1, which would be a witness, begins behind/);
     expect(reason(three, four, except(4, 'silent'), true)).toBeNull();
+    // Nobody could count on such a witness, also not if it has a vote already.
+    expect(reason(three, [member(1), member(2), member(4, 'witness')], except(4, 'ahead'), true)).toMatch(/^unready: the log of h4:1/);
+    expect(reason(three, [member(1), member(2), member(3, 'witness')], except(3, 'ahead'), true)).toMatch(/^unready: the log of h3:1/);
     expect(reason(three, [member(1), member(2)], except(4, 'silent'), true)).toMatch(/^invalid/);
   });
 

@@ -4,6 +4,7 @@ import { sha256, ZERO_DIGEST } from '../../lib/hash.ts';
 import { opNumber, view, type Digest, type MemberId, type OpNumber, type View } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { systemKey, SystemKind } from '../../lib/system_keys.ts';
+import type { Configuration } from '../../vr/configuration.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { Envelope } from '../../vr/messages.ts';
 import type { CheckpointPort, Journal, JournalRecord, Ports, StateMachine, SuperblockStore } from '../../vr/ports.ts';
@@ -33,7 +34,13 @@ export class TestTable extends MemoryTable {
 
 interface StoredSnapshot { readonly id: CheckpointId; readonly table: TestTable }
 
-class Disk {
+/** Where a group begins that is not a new one: at a checkpoint of another. */
+export interface Founding {
+  readonly configuration: Configuration;
+  disk(id: MemberId): Disk;
+}
+
+export class Disk {
   superblock: Superblock;
   base: OpNumber = opNumber(0);
   baseHash: Digest = ZERO_DIGEST;
@@ -98,6 +105,9 @@ class AppendOnly implements StateMachine {
     this.#put('op', entry, entry.body);
     return Buffer.from(`${entry.op}:${entry.body.toString()}`);
   }
+  checkpointAsked(): boolean {
+    return this.executed.at(-1)?.body.toString() === 'checkpoint';
+  }
   sessionStarted(entry: Entry, flags: number): void {
     this.#put('started', entry, Buffer.from([flags]));
   }
@@ -127,25 +137,29 @@ export class Node {
   slowSuperblock = false;
   slowCheckpoint = false;
   slowFetch = false;
-  /** Every fetch comes to nothing. */
-  failFetch = false;
+  /** Every fetch comes to nothing: nobody gives, or (torn) gives and breaks off in the midst. */
+  failFetch: boolean | 'torn' = false;
+  /** Stopped: it does nothing, and what is sent to it meanwhile is lost. */
+  paused = false;
   /** Of its monotonic clock against the cluster's time. */
   clockRate = 1;
   #clockBase = 0;
   #replica: Replica | undefined;
   #ticket = 0;
+  /** The table is between two states. */
+  #torn = false;
   /** The newest superblock that was queued. */
   #written: Superblock | null = null;
   #journalDueAt: number | null = null;
   #journal: { ticket: number; record: JournalRecord }[] = [];
   #superblocks: { ticket: number; superblock: Superblock }[] = [];
   #taking: StoredSnapshot | null = null;
-  #fetching: CheckpointId | null = null;
+  #fetching: { readonly target: CheckpointId; readonly donors: readonly MemberId[] } | null = null;
 
   constructor(cluster: Cluster, id: MemberId) {
     this.cluster = cluster;
     this.id = id;
-    this.disk = new Disk(freshSuperblock(cluster.configuration, id));
+    this.disk = cluster.founding?.disk(id) ?? new Disk(freshSuperblock(cluster.configuration, id));
     this.application = new AppendOnly(this);
   }
 
@@ -171,12 +185,13 @@ export class Node {
     this.table = newest.table.copy();
     this.application = new AppendOnly(this);
     this.up = true;
+    this.#torn = disk.transferring;
     // A boot begins at a clock of its own.
     this.#clockBase = this.cluster.now - 1000;
     const { base, baseHash, logView } = disk;
     const lost = this.memoryMode && disk.superblock.incarnation > 0;
     const log = this.memoryMode
-      ? { base: opNumber(0), baseHash: ZERO_DIGEST, entries: [], logView: view(0), intact: !lost }
+      ? { base: newest.id.op, baseHash: newest.id.entryHash, entries: [], logView: view(0), intact: !lost }
       : { base, baseHash, entries: [...disk.entries], logView, intact: !disk.damaged };
     this.#replica = new Replica(this.#ports(), this.cluster.options, { superblock: disk.superblock, log, state: disk.transferring ? null : newest.id });
   }
@@ -190,7 +205,7 @@ export class Node {
     this.#written = null;
     this.#taking = null;
     this.#fetching = null;
-    this.slowJournal = this.slowSuperblock = this.slowCheckpoint = this.slowFetch = this.failFetch = false;
+    this.slowJournal = this.slowSuperblock = this.slowCheckpoint = this.slowFetch = this.failFetch = this.paused = false;
   }
   restart(): void {
     this.crash();
@@ -247,9 +262,9 @@ export class Node {
         const table = this.table.copy();
         this.#taking = { id: { ...at, root: table.root() }, table };
       },
-      fetch: ({ target }) => {
+      fetch: (request) => {
         assert(this.#fetching === null, 'one transfer at a time');
-        this.#fetching = target;
+        this.#fetching = request;
         this.disk.transferring = true;
       },
     };
@@ -257,7 +272,7 @@ export class Node {
 
   /** Everything that is due becomes durable; returns whether anything was. */
   turn(): boolean {
-    if (!this.up) return false;
+    if (!this.up || this.paused) return false;
     let busy = false;
     if (!this.slowJournal && this.#journal.length > 0 && this.#syncJournal()) busy = true;
     if (!this.slowSuperblock && this.#superblocks.length > 0) busy = this.#syncSuperblock();
@@ -269,7 +284,7 @@ export class Node {
       busy = true;
     }
     if (!this.slowFetch && this.#fetching !== null) {
-      this.#fetch(this.#fetching);
+      this.#fetch(this.#fetching.target, this.#fetching.donors);
       busy = true;
     }
     return busy;
@@ -301,19 +316,26 @@ export class Node {
     while (this.disk.snapshots.length > 2) this.disk.snapshots.shift();
   }
 
-  #fetch(target: CheckpointId): void {
+  #fetch(target: CheckpointId, from: readonly MemberId[]): void {
     this.#fetching = null;
-    const donors = this.cluster.nodes.filter((n) => n !== this && n.up && !this.failFetch);
+    const donors = this.cluster.nodes.filter((n) => from.includes(n.id) && n.up && this.failFetch !== true);
     for (const donor of donors) {
       const found = donor.disk.snapshots.find((s) => s.id.op === target.op && s.id.root === target.root);
       if (found === undefined) continue;
+      if (this.failFetch === 'torn') {
+        this.#torn = true;
+        break;
+      }
+      this.#torn = false;
       this.table = found.table.copy();
       this.#store({ id: found.id, table: found.table });
       this.disk.transferring = false;
       this.replica.onStateInstalled(found.id);
       return;
     }
-    this.replica.onStateFetchFailed('no donor has it');
+    // If nobody has begun to give, the table is what it was.
+    this.disk.transferring = this.#torn;
+    this.replica.onStateFetchFailed('no donor gives it', !this.#torn);
   }
 
   /** A transfer has been handed to the port and has not ended. */

@@ -133,11 +133,12 @@ describe('causal reads', () => {
     expect(answers(client).map((m) => [m.id, m.op])).toEqual([[0, 2], [1, 2], [2, 2]]);
   });
 
-  test('one that has not says so', () => {
+  test('one that has not says so, and who leads: whoever takes it for the primary would ask it for ever', () => {
     const { cluster, client } = started();
     cluster.isolate(memberId(3));
     const { op } = client.write('x');
     client.read(cluster.node(2), 4, 'q', { consistency: 'causal', minOp: op });
+    expect(client.replies.at(-2)).toMatchObject({ type: 'redirect', view: cluster.node(2).replica.view });
     expect(client.replies.at(-1)).toMatchObject({ type: 'reject', code: 'behind', id: 4, session: 0 });
     client.read(cluster.node(2), 5, 'q', { consistency: 'causal', minOp: 1 });
     expect(answers(client).map((m) => m.id)).toEqual([5]);

@@ -1,62 +1,9 @@
-/** Reconfiguration (VRR 7, PROTOCOL rows 20 and 21), told one message at a time. */
+/** Reconfiguration (VRR 7, PROTOCOL row 20), told one message at a time. */
 import { describe, expect, test } from 'vitest';
-import { assert, defined } from '../../lib/assert.ts';
-import { epoch as epochOf, memberId, viewNumber, type Epoch } from '../../lib/ids.ts';
-import type { Member, Role } from '../../vr/configuration.ts';
-import type { Message, NewEpoch } from '../../vr/messages.ts';
-import { Cluster, type ClusterOptions } from './cluster.ts';
-import type { Node } from './node.ts';
-import { TestClient } from './test_client.ts';
-
-function member(id: number, role: Role = 'voter'): Member {
-  return { id: memberId(id), role, address: `10.0.0.${id}:7000`, httpAddress: `10.0.0.${id}:8000` };
-}
-const members = (...ids: (number | Member)[]): Member[] => ids.map((m) => (typeof m === 'number' ? member(m) : m));
-
-function started(options: ClusterOptions = {}): { cluster: Cluster; client: TestClient; admin: Administrator } {
-  const cluster = new Cluster({ ...options, replica: { checkpointOps: 5, ...options.replica } });
-  const client = new TestClient(cluster).register();
-  return { cluster, client, admin: new Administrator(cluster) };
-}
-
-/** Asks the present leader, again and again, until it is answered. */
-class Administrator {
-  readonly #cluster: Cluster;
-  #connection = 1000;
-
-  constructor(cluster: Cluster) {
-    this.#cluster = cluster;
-  }
-
-  send(to: Node, at: Epoch, wanted: readonly Member[], force = false): () => Message | undefined {
-    const connection = ++this.#connection;
-    to.replica.receive(connection, { type: 'reconfigure', nonce: this.#cluster.random.bytes(16), epoch: at, members: wanted, force });
-    return () => this.#cluster.replies.find((r) => r.connection === connection)?.message;
-  }
-
-  ask(wanted: readonly Member[], force = false): Message {
-    const leader = this.#cluster.untilServing();
-    const answer = this.send(leader, leader.replica.configuration.epoch, wanted, force);
-    this.#cluster.until(() => answer() !== undefined, 'an answer');
-    return defined(answer(), 'answer');
-  }
-
-  /** Until a quorum of the new members has started the epoch. */
-  change(wanted: readonly Member[], force = false): NewEpoch {
-    const answer = this.ask(wanted, force);
-    assert(answer.type === 'newEpoch', `answered with ${JSON.stringify(answer)}`);
-    const { epoch } = answer.configuration;
-    this.#cluster.until(() => {
-      const { leader } = this.#cluster;
-      return leader !== undefined && leader.replica.configuration.epoch === epoch && leader.replica.reconfiguration.complete;
-    }, `epoch ${epoch} complete`);
-    return answer;
-  }
-}
-
-function writeAll(client: TestClient, label: string, count: number): void {
-  for (let i = 0; i < count; i++) client.write(`${label}-${i}`);
-}
+import { defined } from '../../lib/assert.ts';
+import { epoch as epochOf, viewNumber } from '../../lib/ids.ts';
+import { members, started, writeAll } from './administrator.ts';
+import { testMember as member } from './group.ts';
 
 describe('adding', () => {
   test('an observer, which catches up, reads, and then gets a vote', () => {
@@ -204,6 +151,32 @@ describe('leaving', () => {
     three.start();
     cluster.until(() => three.replica.ended, 'the end');
   });
+
+  // Seeds 1430, 5097: it asked only those of which it did not know yet that they had begun the epoch in which it was no member any more.
+  test('one that was cut off while the others of that epoch left too is told of the later ones by whoever is left', () => {
+    const { cluster, client, admin } = started();
+    for (const id of [4, 5, 6]) cluster.join(id);
+    admin.change(members(1, 2, 3, member(4, 'observer'), member(5, 'observer'), member(6, 'observer')));
+    cluster.untilConverged();
+    const [one, two, three] = [cluster.node(0), cluster.node(1), cluster.node(2)];
+    // Of the members with a vote only member 4 is heard to have begun the epoch.
+    cluster.drop = (p) => p.to === three.id && p.from <= 2 && p.message.type === 'epochStarted';
+    admin.change(members(1, 2, 4, member(5, 'observer'), member(6, 'observer')));
+    cluster.until(() => three.replica.phase === 'retired', 'retired');
+    cluster.run(200);
+    cluster.isolate(three.id);
+    for (const next of [members(2, 4, 5, member(6, 'observer')), members(4, 5, 6)]) {
+      admin.change(next);
+      writeAll(client, 'on', 3);
+    }
+    cluster.until(() => one.replica.ended && two.replica.ended, 'the end of the others');
+    one.crash();
+    two.crash();
+    cluster.heal();
+    expect(three.replica.ended).toBe(false);
+    cluster.until(() => three.replica.ended, 'the end');
+    expect(three.disk.superblock).toMatchObject({ retired: true, configuration: { epoch: 4 } });
+  });
 });
 
 describe('epochs', () => {
@@ -221,6 +194,26 @@ describe('epochs', () => {
     three.start();
     cluster.untilConverged();
     expect(three.replica.status()).toMatchObject({ epoch: 2, status: 'normal', role: 'voter' });
+  });
+
+  test('a member that missed them is given what it lacks by the new ones, when all that it knew have gone', () => {
+    const { cluster, client, admin } = started({ replica: { checkpointOps: 1000 } });
+    const three = cluster.node(2);
+    writeAll(client, 'before', 3);
+    cluster.untilConverged();
+    three.crash();
+    cluster.join(4);
+    cluster.join(5);
+    for (const next of [members(1, 2, 3, member(4, 'observer'), member(5, 'observer')), members(1, 3, 4, member(5, 'observer')), members(3, 4, 5)]) {
+      admin.change(next);
+      writeAll(client, 'on', 3);
+    }
+    const gone = cluster.nodes.slice(0, 2);
+    cluster.until(() => gone.every((n) => n.replica.ended), 'the end of the others');
+    for (const n of gone) n.crash();
+    three.start();
+    cluster.untilConverged();
+    expect(three.replica.status()).toMatchObject({ epoch: 3, status: 'normal', role: 'voter' });
   });
 
   // Seed 240: a witness whose log the others could only continue at its head asked from the op that it knew to be committed, and
@@ -445,108 +438,5 @@ describe('promotion', () => {
     client.write('with the promoted');
     cluster.node(2).start();
     cluster.until(() => cluster.node(2).replica.status().role === 'observer' && cluster.node(2).replica.phase === 'normal', 'back as an observer');
-  });
-});
-
-describe('witnesses (row 21)', () => {
-  function withWitness(options: ClusterOptions = {}): ReturnType<typeof started> & { witness: Node } {
-    const group = started(options);
-    writeAll(group.client, 'before', 7);
-    const witness = group.cluster.join(4);
-    group.admin.change(members(1, 2, 3, member(4, 'observer')));
-    group.cluster.untilConverged();
-    group.cluster.run(2500);
-    group.admin.change(members(1, 2, member(4, 'witness')));
-    group.cluster.untilConverged();
-    return { ...group, witness };
-  }
-
-  test('logs and votes, executes nothing, never leads', () => {
-    const { cluster, client, witness } = withWitness();
-    const executed = witness.application.executed.length;
-    writeAll(client, 'on', 12);
-    cluster.untilConverged();
-    expect(witness.application.executed.length).toBe(executed);
-    cluster.node(0).crash();
-    client.write('with the witness and one');
-    expect(cluster.untilServing().id).toBe(2);
-    cluster.node(0).start();
-    cluster.untilConverged();
-    cluster.node(1).crash();
-    client.write('and the other');
-    expect(cluster.untilServing().id).toBe(1);
-  });
-
-  test('keeps the log from the oldest state on: what only it and a lost primary had is there', () => {
-    const { cluster, client, witness } = withWitness();
-    const two = cluster.node(1);
-    two.crash();
-    writeAll(client, 'with one and the witness', 40);
-    expect(witness.replica.log.base).toBeLessThanOrEqual(two.disk.superblock.checkpoint.op);
-    const acknowledged = cluster.node(0).replica.commit;
-    cluster.node(0).crash();
-    two.start();
-    client.write('from the witness');
-    expect(two.replica.executed).toBeGreaterThan(acknowledged);
-    expect(two.application.executed.map((e) => e.body.toString()).filter((b) => b.startsWith('with one'))).toHaveLength(40);
-  });
-
-  test('counts on after its restart, though a member that it held the log for is gone for good', () => {
-    const { cluster, client, witness } = withWitness();
-    writeAll(client, 'on', 12);
-    cluster.run(3000);
-    witness.crash();
-    cluster.node(0).crash();
-    witness.start();
-    client.write('with the witness and one');
-    expect(cluster.untilServing().id).toBe(2);
-  });
-
-  test('answers no read: it has nothing to answer from', () => {
-    const { client, witness } = withWitness();
-    client.read(witness, 9, 'here', { consistency: 'causal' });
-    expect(client.replies.at(-1)).toMatchObject({ type: 'redirect' });
-  });
-
-  test('is not made of a member whose log lacks what a voter has not on disk yet', () => {
-    const { cluster, client, admin } = started();
-    writeAll(client, 'before', 7);
-    cluster.join(4);
-    admin.change(members(1, 2, 3, member(4, 'observer')));
-    cluster.untilConverged();
-    cluster.node(1).slowCheckpoint = true;
-    writeAll(client, 'on', 20);
-    cluster.run(2500);
-    expect(admin.ask(members(1, 2, member(4, 'witness')))).toMatchObject({ type: 'refused', code: 'unready', reason: expect.stringMatching(/begins behind what every voter has on disk/) as string });
-    cluster.node(1).slowCheckpoint = false;
-    writeAll(client, 'on', 7);
-    cluster.run(2500);
-    admin.change(members(1, 2, member(4, 'witness')));
-  });
-
-  test('collects it when all hold a checkpoint, and restarts from there', () => {
-    const { cluster, client, witness } = withWitness();
-    const before = witness.replica.log.base;
-    writeAll(client, 'on', 40);
-    cluster.untilConverged();
-    cluster.run(6000);
-    writeAll(client, 'and on', 10);
-    cluster.run(6000);
-    expect(witness.replica.log.base).toBeGreaterThan(before);
-    witness.restart();
-    client.write('after its restart');
-    cluster.untilConverged();
-    cluster.node(0).crash();
-    client.write('it votes');
-  });
-
-  test('memory mode: it does not count before all hold what its log lacks', () => {
-    const { cluster, client, witness } = withWitness({ durability: 'memory' });
-    writeAll(client, 'on', 13);
-    cluster.untilConverged();
-    witness.restart();
-    cluster.untilConverged();
-    writeAll(client, 'on', 3);
-    cluster.until(() => cluster.leader?.replica.normal.acked(witness.id) === cluster.leader?.replica.log.head, 'it counts');
   });
 });

@@ -21,7 +21,7 @@ describe('PUT and GET of a file', () => {
     const attributes = made.json<JsonAttributes>();
     expect(attributes).toMatchObject({ type: 'file', mode: '0644', size: 3, uid: 0 });
     expect(made.headers.etag).toBe(`"${attributes.version}"`);
-    expect(made.headers['x-vrfs-op']).toBe('1');
+    expect(made.headers['x-vrfs-op']).toBe('1@0011223344556677');
 
     const read = await api.request('GET', '/v1/fs/a');
     expect(read.statusCode).toBe(200);

@@ -80,7 +80,8 @@ describe('a group of three', () => {
     const note = await http.send(1, 'PUT', '/v1/fs/note', 'x');
     await note.body.dump();
     const token = String(note.headers['x-vrfs-op']);
-    expect(Number(token)).toBeGreaterThan(3);
+    expect(token).toMatch(/^\d+@[0-9a-f]{16}$/);
+    expect(Number.parseInt(token)).toBeGreaterThan(3);
     expect(await (await http.send(2, 'GET', '/v1/fs/note?consistency=causal', undefined, { 'x-vrfs-op': token })).body.text()).toBe('x');
     const statuses = await Promise.all([1, 2, 3].map(async (id) => (await (await http.send(id, 'GET', '/v1/status')).body.json()) as { readonly primary: number; readonly healthy: boolean }));
     expect(new Set(statuses.map((s) => s.primary)).size).toBe(1);

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BadAnswer, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../../client/errors.ts';
+import { digest, opNumber } from '../../../lib/ids.ts';
 import { CHECKPOINT_PATH, CLUSTER_ID_HEADER } from '../../../server/running_replica.ts';
 import { CLUSTER_ID, openApi, problemOf, type Api } from './support.ts';
 
@@ -51,12 +52,97 @@ describe('metrics', () => {
       'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
       'vrfs_state_transfer_settled_ratio 0.41', 'vrfs_state_transfer_nodes_wanted 40', 'vrfs_state_transfer_eta_seconds 5.8', 'vrfs_donor_sent_bytes_total 34567', 'vrfs_donor_deferred_total 3',
       'vrfs_checkpoint_waiting_for_room 1', 'vrfs_checkpoint_missing_room_bytes 3000', 'vrfs_checkpoint_room_waits_total 2', 'vrfs_cramped 1',
+      'vrfs_scrub_passes_total 2', 'vrfs_scrub_bytes_total 90000', 'vrfs_scrub_last_complete_timestamp_seconds 1700000000', 'vrfs_scrub_progress_ratio 1',
       'vrfs_http_requests_total{method="PUT",route="/v1/fs",status="201"} 1', 'vrfs_http_requests_total{method="GET",route="/v1/fs",status="404"} 1',
       'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',
     ]));
     expect(response.body).toContain('process_cpu_seconds_total');
     // A second scrape says the same, not the sum.
     expect((await api.request('GET', '/metrics')).body).toContain('\nvrfs_journal_groups_total 9\n');
+  });
+});
+
+describe('a scrub', () => {
+  test('is begun by root, at a rate if there is one', async () => {
+    const begun = await api.request('POST', '/v1/scrub', { payload: {} });
+    expect([begun.statusCode, begun.json()]).toEqual([202, { pass: 1 }]);
+    expect((await api.request('POST', '/v1/scrub', { payload: { rate: 4096 } })).json()).toEqual({ pass: 2 });
+    expect(api.replica.scrubs).toEqual([undefined, 4096]);
+    expect((await api.request('GET', '/v1/status')).json()).toMatchObject({ scrub: { state: 'resting', passes: 2 } });
+  });
+  test('is not begun by anybody else, or without JSON, or with a rate that is none', async () => {
+    expect(problemOf(await api.request('POST', '/v1/scrub', { payload: {}, headers: { 'x-vrfs-uid': '7' } }))).toMatchObject({ status: 403 });
+    expect(problemOf(await api.request('POST', '/v1/scrub')).status).toBe(400);
+    expect(problemOf(await api.request('POST', '/v1/scrub', { payload: 'x', headers: { 'content-type': 'text/plain' } })).status).toBe(415);
+    for (const rate of [0, -1, 1.5, '9']) expect(problemOf(await api.request('POST', '/v1/scrub', { payload: { rate } })).detail).toContain("'rate'");
+    expect(api.replica.scrubs).toEqual([]);
+  });
+});
+
+describe('checkpoints and proofs', () => {
+  const known = { op: opNumber(40), root: digest('\x01'.repeat(32)), time: 1_700_000_000_000_000 };
+  test('the checkpoints that are held, and those that are known', async () => {
+    api.replica.checkpointsNow = { held: [{ ...known, records: 7, bytes: 900, readers: 1, idleMs: 3, keptMs: 9 }], known: [known] };
+    const shown = { op: 40, root: '01'.repeat(32), timeMicros: 1_700_000_000_000_000 };
+    expect((await api.request('GET', '/v1/checkpoints')).json()).toEqual({
+      clusterId: CLUSTER_ID.toString('hex'), memberId: 1, held: [{ ...shown, records: 7, bytes: 900, readers: 1, idleMs: 3, keptMs: 9 }], known: [shown],
+    });
+  });
+  test('one is taken by root, through the log', async () => {
+    const before = api.client.lastOp;
+    const taken = await api.request('POST', '/v1/checkpoints', { payload: {} });
+    expect([taken.statusCode, taken.json()]).toEqual([202, { op: before + 1 }]);
+    expect(problemOf(await api.request('POST', '/v1/checkpoints', { payload: {}, headers: { 'x-vrfs-uid': '5' } }))).toMatchObject({ status: 403, errno: 'EPERM' });
+    expect(problemOf(await api.request('POST', '/v1/checkpoints')).status).toBe(400);
+  });
+  test('one is held on to by root, if it is here and there is room', async () => {
+    const kept = await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 40, seconds: 60 } });
+    expect([kept.statusCode, kept.json()]).toEqual([200, { op: 40, seconds: 60 }]);
+    expect(api.replica.kept).toEqual([{ op: 40, ms: 60_000 }]);
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 40, seconds: 60 }, headers: { 'x-vrfs-uid': '7' } })).status).toBe(403);
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 40, seconds: -1 } })).detail).toContain("'seconds'");
+    expect(api.replica.kept).toHaveLength(1);
+    api.replica.keeping = 'gone';
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 7, seconds: 60 } }))).toMatchObject({ status: 404, detail: 'This replica does not hold the checkpoint of op 7; it holds none at the moment.' });
+    api.replica.keeping = 'too many';
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/keep', { payload: { op: 40, seconds: 60 } })).status).toBe(409);
+  });
+  test('parts are read by root, by their ids and keys', async () => {
+    const checkpoint = { op: opNumber(40), records: 2, extra: Buffer.of(5), top: Buffer.alloc(32, 7) };
+    api.replica.parts = { root: known.root, checkpoint, topId: '\x01\x00\x00', nodes: [Buffer.from('node'), null], records: [Buffer.from('value')] };
+    const read = await api.request('POST', '/v1/checkpoints/read', { payload: { op: 40, nodes: ['010000', '02ffff'], records: ['00ff'] } });
+    expect([read.statusCode, read.json()]).toEqual([200, {
+      checkpoint: { op: 40, root: '01'.repeat(32), records: 2, extra: '05', top: { id: '010000', hash: '07'.repeat(32) } }, nodes: ['bm9kZQ==', null], records: ['dmFsdWU='],
+    }]);
+    expect(api.replica.readParts).toEqual([{ op: 40, ids: ['010000', '02ffff'], keys: ['00ff'] }]);
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/read', { payload: { op: 40 }, headers: { 'x-vrfs-uid': '7' } })).status).toBe(403);
+    for (const body of [{ op: 40, nodes: ['01'] }, { op: 40, nodes: ['01000g'] }, { op: 40, records: ['f'] }, { op: 40, records: Array.from({ length: 257 }, () => '00') }, { nodes: [] }]) {
+      expect(problemOf(await api.request('POST', '/v1/checkpoints/read', { payload: body })).status).toBe(400);
+    }
+    expect(api.replica.readParts).toHaveLength(1);
+    api.replica.parts = null;
+    expect(problemOf(await api.request('POST', '/v1/checkpoints/read', { payload: { op: 7 } })).status).toBe(404);
+  });
+  test('a proof is of the path in the URL or of ?path=, in the checkpoint that is asked for', async () => {
+    api.replica.proof = { root: known.root, checkpoint: { op: opNumber(40), records: 0, extra: Buffer.alloc(0), top: null }, lookups: [{ key: Buffer.from('k'), value: null, steps: [], page: null }] };
+    const answer = await api.request('GET', '/v1/proof/a%20b/c%E9?op=40');
+    expect(answer.json()).toEqual({ format: 'vrfs-proof-1', checkpoint: { op: 40, root: '01'.repeat(32), records: 0, extra: '', top: null }, lookups: [{ key: '6b', value: null, steps: [], page: null }], heads: [], pages: [] });
+    await api.request('GET', '/v1/proof?path=/a%20b//c%E9');
+    await api.request('GET', '/v1/proof');
+    expect(api.replica.provedPaths).toEqual([{ names: ['a b', 'c\xe9'], op: 40 }, { names: ['a b', 'c\xe9'], op: null }, { names: [], op: null }]);
+    expect(problemOf(await api.request('GET', '/v1/proof/a?path=b')).status).toBe(400);
+    expect(problemOf(await api.request('GET', '/v1/proof/a/..%2fb')).detail).toContain("'..'");
+    expect(problemOf(await api.request('GET', '/v1/proof/a?op=-1')).status).toBe(400);
+  });
+  test('404 for a checkpoint that is not held, with those that are', async () => {
+    api.replica.checkpointsNow = { held: [{ ...known, records: 7, bytes: 900, readers: 0, idleMs: 3, keptMs: 0 }], known: [] };
+    expect(problemOf(await api.request('GET', '/v1/proof/a?op=7'))).toMatchObject({ status: 404, detail: 'This replica does not hold the checkpoint of op 7; it holds 40.' });
+  });
+  test('403 for who may not search the way', async () => {
+    await api.request('PUT', '/v1/fs/secret?type=directory');
+    await api.request('PATCH', '/v1/stat/secret', { payload: { mode: '0700' } });
+    expect(problemOf(await api.request('GET', '/v1/proof/secret/x', { headers: { 'x-vrfs-uid': '1000' } })).status).toBe(403);
+    expect(api.replica.provedPaths).toEqual([]);
   });
 });
 
@@ -77,9 +163,9 @@ describe('OpenAPI', () => {
     expect(document.openapi).toBe('3.1.0');
     const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, o]) => [`${method} ${path}`, o] as const));
     expect(operations.map(([name]) => name).sort()).toEqual([
-      'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/readlink/{path}',
+      'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/checkpoints', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/proof/{path}', 'get /v1/readlink/{path}',
       'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}', 'patch /v1/fs/{path}', 'patch /v1/stat/{path}',
-      'post /v1/rename', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
+      'post /v1/checkpoints', 'post /v1/checkpoints/keep', 'post /v1/checkpoints/read', 'post /v1/rename', 'post /v1/scrub', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
     ]);
     for (const [name, o] of operations) {
       expect(o.operationId, name).toMatch(/^[a-z]+$/);
@@ -127,12 +213,26 @@ describe('consistency', () => {
     expect(api.client.reads.at(-1)).toEqual({ consistency: 'linearizable' });
     const causal = await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': '17' } });
     expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', minOp: 17 });
-    expect(causal.headers['x-vrfs-op']).toBe('1');
+    const token = String(causal.headers['x-vrfs-op']);
+    expect(token).toBe('1@0011223344556677');
+    await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': token } });
+    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', minOp: 1 });
     await api.request('GET', '/v1/fs/f?consistency=causal');
     expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal' });
     expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=eventual')).detail).toContain('linearizable, causal');
     expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': 'newest' } })).detail).toContain('X-Vrfs-Op');
     expect(problemOf(await api.request('PUT', '/v1/fs/f?consistency=causal', { payload: 'x' })).status).toBe(400);
+  });
+
+  test('what was seen in another group, as before a revival, is refused and not taken for something of this one', async () => {
+    await api.request('PUT', '/v1/fs/f', { payload: 'x' });
+    const answer = await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': '1@ffeeddccbbaa9988' } });
+    expect(problemOf(answer)).toMatchObject({ status: 409, type: 'urn:vrfs:problem:other-group' });
+    expect(problemOf(answer).detail).toContain('1@ffeeddccbbaa9988 is of group ffeeddccbbaa9988..., and this replica belongs to group 00112233445566778899aabbccddeeff');
+    expect(api.client.reads).toEqual([]);
+    for (const bad of ['1@', '@0011223344556677', '1@0011', '1@00112233445566zz']) {
+      expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': bad } })).status).toBe(400);
+    }
   });
 });
 

@@ -1,7 +1,8 @@
 /** A group of one in memory behind the handlers: the real state machine over a table in memory, and a replica that says what a test wants. */
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify';
 import { assert } from '../../../lib/assert.ts';
-import { epoch, memberId, opNumber, sessionId, view } from '../../../lib/ids.ts';
+import { epoch, memberId, opNumber, sessionId, view, type OpNumber } from '../../../lib/ids.ts';
+import type { Proof } from '../../../checkpoint/proof_codec.ts';
 import { ZERO_DIGEST } from '../../../lib/hash.ts';
 import { MemoryTable } from '../../../lib/memory_table.ts';
 import { encodeCall } from '../../../fsservice/operation_codec.ts';
@@ -14,7 +15,7 @@ import { makeEntry } from '../../../vr/entry.ts';
 import { buildHttp } from '../../../server/http/server.ts';
 import type { FileSystemClient, HttpLimits, HttpLog, ReadOptions } from '../../../server/http/ports.ts';
 import type { ProblemDetails } from '../../../server/http/problem.ts';
-import type { Health, RunningReplica, ServerStatus } from '../../../server/running_replica.ts';
+import type { CheckpointList, CheckpointParts, Health, RunningReplica, ServerStatus } from '../../../server/running_replica.ts';
 
 export const CLUSTER_ID = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 
@@ -99,6 +100,7 @@ export class FakeReplica implements RunningReplica {
       recovery: { startedAt: 1, bootCheckpointOp: 30, bootLogEntries: 2, bootLogIntact: true, bootTornBytes: 0, transfers: 1, bytesReceived: 2048, stateBytes: 1 << 20, caughtUpMs: 15, transfer: { op: 90, startedAt: 2, milliseconds: 4000, requests: 7, bytesReceived: 4_000_000, recordBytes: 3_500_000, recordsChanged: 900, nodesVerified: 60, nodesWanted: 40, settled: 0.41, bytesPerSecond: 1_000_000, etaMs: 5800 }, lastTransfer: { op: 60, bytesReceived: 2048, recordBytes: 1800, recordsChanged: 20, stateBytes: 1 << 20, requests: 3, milliseconds: 9, donors: ['2'] }, logBytesReceived: 100 },
       donor: { requests: 12, bytesSent: 34_567, deferred: 3, checkpoints: [60, 90] },
       store: { records: 1000, bytes: 76_000, overlayRecords: 3, overlayBytes: 300, takes: 4, lastTakeMs: 7, waitingForRoom: { since: 9, neededBytes: 5000, freeBytes: 2000 }, roomWaits: 2, damages: 0, lastDamage: null },
+      scrub: { rate: 1 << 18, state: 'resting', pass: null, last: null, lastCompleteAt: 1_700_000_000_000, passes: 2, pages: 30, records: 1000, bytes: 90_000, damages: 0, rewrittenTables: 0, lastDamage: null },
       journal: { segments: 1, bytes: 4096, groups: 9, records: 40, bytesWritten: 4000, syncMs: 80 },
       links: [link(2), link(3)],
     };
@@ -111,6 +113,32 @@ export class FakeReplica implements RunningReplica {
     if (this.refuses !== null) throw this.refuses;
     this.served.push(request);
     return Buffer.concat([Buffer.from('answer to '), request]);
+  }
+  checkpointsNow: CheckpointList = { held: [], known: [] };
+  proof: Proof | null = null;
+  provedPaths: { readonly names: readonly string[]; readonly op: number | null }[] = [];
+  checkpoints(): CheckpointList {
+    return this.checkpointsNow;
+  }
+  async provePath(names: readonly Buffer[], op: OpNumber | null): Promise<Proof | null> {
+    this.provedPaths.push({ names: names.map((name) => name.toString('latin1')), op });
+    return this.proof;
+  }
+  parts: CheckpointParts | null = null;
+  readParts: { readonly op: number; readonly ids: readonly string[]; readonly keys: readonly string[] }[] = [];
+  async readCheckpoint(op: OpNumber, ids: readonly string[], keys: readonly Buffer[]): Promise<CheckpointParts | null> {
+    this.readParts.push({ op, ids: ids.map((id) => Buffer.from(id, 'latin1').toString('hex')), keys: keys.map((key) => key.toString('hex')) });
+    return this.parts;
+  }
+  keeping: 'kept' | 'gone' | 'too many' = 'kept';
+  kept: { readonly op: number; readonly ms: number }[] = [];
+  keepCheckpoint(op: OpNumber, ms: number): 'kept' | 'gone' | 'too many' {
+    this.kept.push({ op, ms });
+    return this.keeping;
+  }
+  scrubs: (number | undefined)[] = [];
+  scrub(rate?: number): number {
+    return this.scrubs.push(rate);
   }
   eventCounts(): ReadonlyMap<string, number> {
     return new Map([['view-change', 3]]);

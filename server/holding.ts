@@ -1,0 +1,102 @@
+/**
+ * What the data directory of a stopped member still has of its group: its newest checkpoint, wholly verified, or why there is none to go on
+ * from. In memory mode that is all that is left when too many members have stopped at once.
+ */
+import { rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { examineRecords, type Examination } from '../checkpoint/examine.ts';
+import { digestToHex } from '../lib/hash.ts';
+import type { Digest, MemberId } from '../lib/ids.ts';
+import { isMember, memberOf } from '../vr/configuration.ts';
+import { CONFIGURATION_KEY } from '../vr/configuration_record.ts';
+import { membersAt, type MembersAt } from '../vr/revival.ts';
+import type { CheckpointId, Superblock } from '../vr/superblock.ts';
+import { checkpointId } from './checkpoint_port.ts';
+import { inspect, layout, VERSION_NAME, type Lineage } from './data_directory.ts';
+import { borrowRecords } from './revival_files.ts';
+import { DirectoryLockedError, lockHolder } from './process_lock.ts';
+
+export interface HeldCheckpoint {
+  readonly id: CheckpointId;
+  /** Whose group it was then. */
+  readonly at: MembersAt;
+  readonly records: number;
+  /** Of keys and values. */
+  readonly bytes: number;
+  /** Milliseconds since 1970: when the directory was made, by the file system. */
+  readonly madeAt: number;
+}
+
+export interface Holding {
+  readonly directory: string;
+  readonly clusterId: Buffer;
+  readonly memberId: MemberId;
+  readonly superblock: Superblock;
+  readonly revivedFrom: Lineage | null;
+  readonly checkpoint: HeldCheckpoint | null;
+  /** Why there is no checkpoint, in words that follow "it holds none: "; null when there is one. */
+  readonly without: string | null;
+}
+
+/**
+ * Reads all of it. `look`: without changing a file, through a second directory beside the records; otherwise in place, by who holds the lock.
+ * Rejects with DataDirectoryError, SuperblockDamagedError, StoreOpenError, and, when it only looks, with DirectoryLockedError.
+ */
+export async function holdingOf(directory: string, how: 'look' | 'in place'): Promise<Holding> {
+  const { root, records } = layout(directory);
+  if (how === 'look') await refuseInUse(root);
+  const { clusterId, memberId, superblock, revivedFrom } = await inspect(root);
+  const common = { directory: root, clusterId, memberId, superblock, revivedFrom };
+  const excluded = noSource(superblock);
+  if (excluded !== null) return { ...common, checkpoint: null, without: excluded };
+  const found = how === 'look' ? await lookInto(records) : await examineRecords(records, [CONFIGURATION_KEY]);
+  const judged = judge(found, superblock, (await stat(join(root, VERSION_NAME))).mtimeMs);
+  return typeof judged === 'string' ? { ...common, checkpoint: null, without: judged } : { ...common, checkpoint: judged, without: null };
+}
+
+export async function refuseInUse(root: string): Promise<void> {
+  const holder = await lockHolder(root);
+  if (holder !== null) throw new DirectoryLockedError(root, holder);
+}
+
+async function lookInto(records: string): Promise<Examination> {
+  const beside = `${records}.look-${process.pid}`;
+  await rm(beside, { recursive: true, force: true });
+  try {
+    await borrowRecords(records, beside);
+    return await examineRecords(beside, [CONFIGURATION_KEY]);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return { kind: 'none' };
+    throw error;
+  } finally {
+    await rm(beside, { recursive: true, force: true });
+  }
+}
+
+function noSource({ retired, configuration, memberId }: Superblock): string | null {
+  if (retired) return 'it has left the group for good';
+  if (memberOf(configuration, memberId)?.role === 'witness') return 'a witness keeps no state, only the log';
+  return null;
+}
+
+function judge(found: Examination, superblock: Superblock, madeAt: number): HeldCheckpoint | string {
+  if (found.kind === 'none') return 'there are no records in it';
+  if (found.kind === 'between') return 'its records are between two checkpoints (a transfer or a repair was interrupted), so they are no state that the group ever had';
+  if (found.kind === 'damaged') return `its records are damaged: ${found.reason}`;
+  // As boot.ts has it: `format` leaves an extra, a store that was made in place of a lost one has none.
+  if (found.checkpoint.op === 0 && found.checkpoint.extra.length === 0) return 'there are no records in it';
+  const id = checkpointId(found.checkpoint);
+  const named = superblock.checkpoint;
+  if (id.op < named.op || (id.op === named.op && id.root !== named.root)) {
+    return `its records (op ${id.op}, root ${shortRoot(id.root)}) are not those that belong to it (op ${named.op}, root ${shortRoot(named.root)}): they are of another or an older directory`;
+  }
+  const at = membersAt(found.values[0], superblock);
+  if (at === null) return `which members the group had at its checkpoint, op ${id.op}, is not known here: the members have changed more than once behind it, and never before`;
+  if (!isMember(at.configuration, superblock.memberId) && !isMember(superblock.configuration, superblock.memberId)) return 'it was made to join the group and never became a member';
+  return { id, at, records: found.checkpoint.count, bytes: found.recordBytes, madeAt };
+}
+
+/** The beginning of a root, for people. */
+export function shortRoot(root: Digest): string {
+  return digestToHex(root).slice(0, 12);
+}

@@ -1,0 +1,190 @@
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Level } from 'level';
+import { describe, expect, test } from 'vitest';
+import { defined } from '../../lib/assert.ts';
+import { EMPTY } from '../../lib/bytes.ts';
+import { opNumber } from '../../lib/ids.ts';
+import { MemoryTable } from '../../lib/memory_table.ts';
+import { Prng } from '../../lib/prng.ts';
+import { DirectReader, readBuffered } from '../../checkpoint/direct_file.ts';
+import { liveTableNames } from '../../checkpoint/level_tables.ts';
+import type { RecordStore } from '../../checkpoint/record_store.ts';
+import { scrubStretch, type ScrubCounts } from '../../checkpoint/scrub_walk.ts';
+import { Slices } from '../../checkpoint/slices.ts';
+import { StoreDamageError } from '../../checkpoint/store_damage.ts';
+import { scrubTable, type TableReader } from '../../checkpoint/table_scrub.ts';
+import { change, openStore, temporaryDirectory } from './store_support.ts';
+import { fileKey } from './tree_support.ts';
+
+function none(): ScrubCounts {
+  return { pages: 0, innerNodes: 0, records: 0, bytes: 0 };
+}
+
+/** A whole walk; `between` runs between two stretches. */
+async function walk(store: RecordStore, stretch: number, between: () => Promise<void> = () => Promise.resolve()): Promise<ScrubCounts> {
+  const counts = none();
+  for (let from: Buffer | null = EMPTY; from !== null; ) {
+    const checkpoint = defined(store.pin() ?? undefined, 'a checkpoint');
+    try {
+      from = await scrubStretch(checkpoint, from, stretch, counts, new Slices(2));
+    } finally {
+      await checkpoint.release();
+    }
+    await between();
+  }
+  return counts;
+}
+
+async function filled(seed: number, records: number, directory = temporaryDirectory()): Promise<{ store: RecordStore; model: MemoryTable; directory: string }> {
+  const store = await openStore({ directory });
+  const model = new MemoryTable();
+  change(new Prng(seed), [store], model, records);
+  await store.take(opNumber(10), EMPTY);
+  return { store, model, directory };
+}
+
+type Raw = Level<Buffer, Buffer>;
+async function tamper(directory: string, act: (db: Raw) => Promise<void>): Promise<void> {
+  const db: Raw = new Level(directory, { keyEncoding: 'buffer', valueEncoding: 'buffer' });
+  try {
+    await act(db);
+  } finally {
+    await db.close();
+  }
+}
+
+describe('a walk over a checkpoint', () => {
+  test.each([1, 500, 20_000, Infinity])('in stretches of %d bytes meets every record once', async (stretch) => {
+    for (const seed of [1, 2]) {
+      const { store, model } = await filled(seed, 1500);
+      const counts = await walk(store, stretch);
+      expect(counts.records).toBe(model.size);
+      expect(counts.bytes).toBeGreaterThan([...model.entries()].reduce((sum, [k, v]) => sum + k.length + v.length, 0));
+    }
+  });
+
+  test('of no records at all ends at once', async () => {
+    const store = await openStore();
+    expect(await walk(store, 1)).toEqual(none());
+  });
+
+  test('goes on in newer checkpoints, and meets all that was there from the beginning to the end', async () => {
+    const { store, model } = await filled(4, 3000);
+    const stays = new Set([...model.entries()].map(([key]) => key.toString('hex')));
+    const r = new Prng(5);
+    let op = 10;
+    const counts = await walk(store, 4000, async () => {
+      // New records, deletes of the new ones, new values of old ones: pages split, fuse, and move on.
+      for (let i = 0; i < 40; i++) store.put(fileKey(r.below(3000), 9, r.bytes(4)), r.bytes(30));
+      for (const [key] of store.range(EMPTY, Buffer.alloc(40, 0xff), 200)) if (!stays.has(key.toString('hex'))) store.delete(key);
+      op += 10;
+      await store.take(opNumber(op), EMPTY);
+    });
+    expect(counts.records).toBeGreaterThanOrEqual(stays.size);
+    expect(op).toBeGreaterThan(100);
+  });
+
+  test.each([
+    ['a record whose value has changed', async (db: Raw, key: Buffer) => { await db.put(key, Buffer.from('other')); }, /is not what was written/],
+    ['a record that is lost', async (db: Raw, key: Buffer) => { await db.del(key); }, /is missing/],
+  ])('finds %s', async (_what, spoil, message) => {
+    const { store, model, directory } = await filled(6, 2000);
+    await store.close();
+    const [key] = defined([...model.entries()][1234 % model.size], 'a record');
+    await tamper(directory, (db) => spoil(db, Buffer.concat([Buffer.from('r'), key])));
+    const again = await openStore({ directory });
+    const error: unknown = await walk(again, 10_000).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(StoreDamageError);
+    expect(String(error)).toMatch(message);
+    expect(String(error)).toContain(key.toString('hex'));
+  });
+
+  test('finds every node that has changed, its hints too', async () => {
+    const { store, directory } = await filled(7, 800);
+    await store.close();
+    const nodes: [Buffer, Buffer][] = [];
+    await tamper(directory, async (db) => {
+      for await (const [key, value] of db.iterator({ gte: Buffer.from('n'), lt: Buffer.from('o') })) nodes.push([key, value]);
+    });
+    expect(nodes.length).toBeGreaterThan(10);
+    for (const [i, [key, value]] of nodes.entries()) {
+      const damaged = Buffer.from(value);
+      const at = (i * 37) % damaged.length;
+      damaged[at] = (damaged[at] ?? 0) ^ 0x10;
+      await tamper(directory, async (db) => { await db.put(key, damaged); });
+      const again = await openStore({ directory });
+      await expect(walk(again, Infinity), `node ${key.toString('hex')}`).rejects.toThrow(StoreDamageError);
+      await again.close();
+      await tamper(directory, async (db) => { await db.put(key, value); });
+    }
+  });
+});
+
+describe('a table', () => {
+  const direct = new DirectReader();
+  const reader: TableReader = { read: (path) => direct.read(path), cached: readBuffered };
+
+  async function table(): Promise<string> {
+    const { store, directory } = await filled(8, 2000);
+    await store.close();
+    // Opened once more, so that the log becomes a table.
+    await tamper(directory, async () => { /* opened and closed */ });
+    return join(directory, defined((await liveTableNames(directory))?.[0], 'a table'));
+  }
+  async function flip(path: string): Promise<Buffer> {
+    const bytes = await readFile(path);
+    const damaged = Buffer.from(bytes);
+    damaged[bytes.length >> 1] = (damaged[bytes.length >> 1] ?? 0) ^ 1;
+    return damaged;
+  }
+
+  test('as it was written is sound', async () => {
+    const path = await table();
+    const { length } = await readFile(path);
+    expect(await scrubTable(path, reader, new Slices(2))).toMatchObject({ kind: 'sound', bytes: length });
+  });
+
+  test('with a flipped bit is damage', async () => {
+    const path = await table();
+    await writeFile(path, await flip(path));
+    await expect(scrubTable(path, reader, new Slices(2))).rejects.toThrow(/the table .* has 1 blocks with wrong checksums/);
+    await writeFile(path, (await readFile(path)).subarray(0, 100));
+    await expect(scrubTable(path, reader, new Slices(2))).rejects.toThrow(/cannot be read/);
+  });
+
+  test('that only the page cache still has is written again', async () => {
+    const path = await table();
+    const good = await readFile(path);
+    const bad = await flip(path);
+    const result = await scrubTable(path, { read: () => Promise.resolve({ bytes: bad, direct: true }), cached: readBuffered }, new Slices(2));
+    expect(result).toEqual({ kind: 'rewritten', bytes: good.length });
+    expect((await readFile(path)).equals(good)).toBe(true);
+    const unreadable = Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' });
+    expect(await scrubTable(path, { read: () => Promise.reject(unreadable), cached: readBuffered }, new Slices(2))).toMatchObject({ kind: 'rewritten' });
+    await expect(scrubTable(path, { read: () => Promise.reject(unreadable), cached: () => Promise.reject(unreadable) }, new Slices(2))).rejects.toThrow(StoreDamageError);
+  });
+
+  test('without reads past the page cache is damage at once: there is no better copy', async () => {
+    const path = await table();
+    const bad = await flip(path);
+    await expect(scrubTable(path, { read: () => Promise.resolve({ bytes: bad, direct: false }), cached: readBuffered }, new Slices(2))).rejects.toThrow(StoreDamageError);
+  });
+
+  test('that a compaction has replaced meanwhile is gone', async () => {
+    const path = await table();
+    await rm(path);
+    expect(await scrubTable(path, reader, new Slices(2))).toEqual({ kind: 'gone' });
+  });
+});
+
+test.each([0, 1, 511, 512, 4096, 4097, 262_143, 262_144, 262_145, 600_001])('%d bytes past the page cache are those of the file', async (length) => {
+  const path = join(temporaryDirectory(), 'file');
+  const bytes = new Prng(length).bytes(length);
+  await writeFile(path, bytes);
+  const reader = new DirectReader();
+  for (let i = 0; i < 2; i++) expect((await reader.read(path)).bytes.equals(bytes)).toBe(true);
+  await expect(reader.read(`${path}-absent`)).rejects.toMatchObject({ code: 'ENOENT' });
+  expect(readdirSync(join(path, '..'))).toEqual(['file']);
+});

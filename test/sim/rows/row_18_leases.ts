@@ -1,0 +1,158 @@
+/** Row 18, leases: two primaries, of which one answers reads with what was. */
+import { defined } from '../../../lib/assert.ts';
+import type { Ports } from '../../../vr/ports.ts';
+import type { Replica } from '../../../vr/replica.ts';
+import { kind, Scenario, type Held } from '../scenario.ts';
+import { altered, alterGetter, STALE, type Breakage, type NamedScenario, type Row } from './row.ts';
+import { reachesOnly, restless, splitting } from './support.ts';
+
+/** Client 1 has a session, and reaches R0 only from now on. */
+function readerOfR0(s: Scenario): void {
+  s.write(0, 2, 1);
+  s.read(0, 1);
+  reachesOnly(s, 1, [0]);
+}
+
+/** Client 0 has lost its connection with R0, and finds out who leads instead. */
+function writesElsewhere(s: Scenario, register: number, value: number): void {
+  s.cut(s.client().endpoint, 0, true);
+  s.cluster.breakConnection(s.client(), s.host(0));
+  s.write(register, value);
+}
+
+/**
+ * R0 is cut off, others lead and have committed a write, and R0, which has heard a late answer from one of them, does not know. Returns the other
+ * answers of that time.
+ */
+function deposeR0(s: Scenario): Held {
+  const answers = s.hold((p) => p.to === 0 && p.message.type === 'prepareOk');
+  s.run(120);
+  answers.stop();
+  s.isolate(0);
+  s.until('others lead', () => [1, 2].some((i) => s.status(i).isPrimary));
+  s.cluster.network.release(defined(answers.packets[0], 'answer'));
+  writesElsewhere(s, 1, 2);
+  s.expect('R0 does not know', s.status(0).isPrimary);
+  return answers;
+}
+
+function isSilent(s: Scenario): void {
+  const read = s.beginRead(1, 1);
+  s.run(30);
+  s.expect('R0 answers nothing', !s.answered(read));
+}
+
+/** R0 has a promise of R1 when it is cut off. R1 restarts at once, and R2, which has suspected R0 for some time, asks it for a new view. */
+function forgetfulGrantor(broken: Breakage): void {
+  const s = Scenario.settled({ clients: 2, replica: { viewChangeMs: 3000, leaseMs: 2900 }, ...broken });
+  readerOfR0(s);
+  s.write(1, 1);
+  s.cut(0, 2);
+  const words = s.hold(kind('startViewChange', { from: 2, to: 1 }));
+  s.until('R2 suspects R0', () => words.packets.length > 0);
+  s.isolate(0);
+  s.crash(1);
+  s.restart(1);
+  // R1 has heard nothing of R0 for so long that it believes R2.
+  s.run(2300);
+  words.release();
+  const changed = s.comesTrue(() => [1, 2].some((i) => s.status(i).isPrimary), 100);
+  if (changed) {
+    writesElsewhere(s, 1, 2);
+    s.read(1, 1);
+  }
+  s.expect('no view begins while R0 has a lease', !changed);
+  s.until('then one does', () => [1, 2].some((i) => s.status(i).isPrimary));
+  s.heal();
+  s.converged();
+}
+
+/** R0's questions arrived, their answers are late: by the time that they come others have made a view of their own. */
+function lateAnswers(broken: Breakage): void {
+  const s = Scenario.settled({ clients: 2, ...broken });
+  readerOfR0(s);
+  s.write(1, 1);
+  const answers = deposeR0(s);
+  answers.release();
+  s.run(2);
+  isSilent(s);
+}
+
+function clockGoesBack(broken: Breakage): void {
+  const s = Scenario.settled({ clients: 2, ...broken });
+  readerOfR0(s);
+  s.write(1, 1);
+  s.run(60);
+  s.host(0).clock.jump(-10_000_000);
+  deposeR0(s);
+  isSilent(s);
+}
+
+/** X was acknowledged. The new primary has it, does not know that it is committed, and R2's disk is slow: R2 confirms the view long before the log. */
+function inheritedWrite(broken: Breakage): void {
+  const s = Scenario.settled(broken);
+  const unaware = s.hold(kind('commit', { from: 0 }));
+  const x = s.write(1, 7);
+  s.crash(0);
+  unaware.stop();
+  s.host(2).syncMs = [300, 0];
+  s.host(2).superblockMs = [1, 0];
+  s.until('R1 leads', () => s.status(1).isPrimary);
+  const read = s.beginRead(1);
+  s.expect('the read sees X', s.done(read).value === 7 && s.answer(read).op >= x);
+}
+
+const GRANTOR: NamedScenario = { name: 'a grantor restarts', run: forgetfulGrantor };
+const LATE: NamedScenario = { name: 'the answers that a lease would be made of are late', run: lateAnswers };
+const CLOCK: NamedScenario = { name: 'the wall clock of a primary that is cut off goes back', run: clockGoesBack };
+const INHERITED: NamedScenario = { name: 'a new primary is asked before it has executed what it inherited', run: inheritedWrite };
+
+/** Bound by what it has granted in this life only. */
+function forgetsItsGrants({ leases }: Replica): void {
+  let granted = false;
+  const bind = leases.bind.bind(leases);
+  leases.bind = () => {
+    granted = true;
+    bind();
+  };
+  alterGetter(leases, 'bound', (original) => granted && original());
+}
+
+/** A lease counts from when the answer comes. */
+function countsFromTheAnswer({ leases }: Replica): void {
+  const confirmed = leases.onConfirmed.bind(leases);
+  leases.onConfirmed = (from, round) => {
+    leases.onRoundSent(round);
+    confirmed(from, round);
+  };
+}
+
+/** Time is what people's clocks show. */
+function asksTheWallClock(ports: Ports): Ports {
+  return { ...ports, clock: { wall: () => ports.clock.wall(), monotonic: () => ports.clock.wall() / 1000 } };
+}
+
+export const leases: Row = {
+  row: 18,
+  title: 'leases',
+  scenarios: [GRANTOR, LATE, CLOCK, INHERITED],
+  mutants: [
+    {
+      name: 'a grantor that has restarted votes at once', breakage: { Replica: altered(forgetsItsGrants) }, scenario: GRANTOR, killedBy: STALE,
+      seeds: { replicas: 3, durability: 'disk', adjustProfile: restless }, foundBy: STALE,
+    },
+    {
+      name: 'a lease counts from the answer', breakage: { Replica: altered(countsFromTheAnswer) }, scenario: LATE, killedBy: STALE,
+      seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...splitting(p), network: { ...p.network, slow: 0.4, slowMs: 400, lateReplay: 0.5 } }) }, foundBy: STALE,
+    },
+    {
+      name: 'leases by the wall clock', breakage: { wrapPorts: asksTheWallClock }, scenario: CLOCK, killedBy: STALE,
+      seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...splitting(p), weights: [...splitting(p).weights, ['clockJump', 8]] }) }, foundBy: STALE,
+    },
+    {
+      name: 'a new primary reads before it has executed what it inherited',
+      breakage: { Replica: altered((r) => { alterGetter(r.normal, 'serving', () => r.normal.open && r.isPrimary && r.execution.ready); }) },
+      scenario: INHERITED, killedBy: STALE, seeds: { replicas: 3, durability: 'disk', adjustProfile: restless }, foundBy: STALE,
+    },
+  ],
+};

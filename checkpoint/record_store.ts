@@ -28,6 +28,7 @@ import { LevelStore } from './level_store.ts';
 import { deleteChange, putChange, recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import { Overlay } from './overlay.ts';
 import { rangeOf } from './range.ts';
+import { Pace, type PaceOptions } from './pace.ts';
 import { Slices } from './slices.ts';
 import { nodeKey, type Meta } from './store_keys.ts';
 import { readMeta } from './store_meta.ts';
@@ -46,10 +47,18 @@ export interface RecordStoreOptions {
   readonly initialExtra?: Buffer;
   /** How long a checkpoint may hold the event loop at a time, in milliseconds. Default 2. */
   readonly sliceMs?: number;
-  /** Checkpoints that peers may fetch at once. Default 3; one that nobody asks for goes after `servedIdleMs`, default 60 000. */
+  /**
+   * The newest checkpoints are kept for peers, default 8, and beside them up to 3 that peers are fetching, for half an hour at
+   * most; one that nobody asks for goes after `servedIdleMs`, default 60 000.
+   */
   readonly servedCheckpoints?: number;
   readonly servedIdleMs?: number;
+  readonly servedPinnedMs?: number;
+  /** What is given to all peers together; default: as fast as it goes, and as much of the event loop as there is. */
+  readonly pace?: PaceOptions;
   readonly fetcher?: Partial<FetcherLimits>;
+  /** Awaited before so many bytes are written; a rejection ends the checkpoint or the transfer, with nothing changed. */
+  readonly room?: (bytes: number) => Promise<void>;
   /** For tests: opens the database under the store. */
   readonly openStore?: (directory: string) => Promise<KeyValueStore>;
 }
@@ -124,9 +133,13 @@ export class RecordStore implements Table {
     this.#values = new ByteCache(cacheBytes / 2);
     this.#nodes = new ByteCache(cacheBytes / 2);
     this.#donor = new Donor({
-      maxCheckpoints: options.servedCheckpoints ?? 3,
+      maxCheckpoints: options.servedCheckpoints ?? 8,
+      maxPinned: 3,
+      maxPinnedMs: options.servedPinnedMs ?? 1_800_000,
       maxIdleMs: options.servedIdleMs ?? 60_000,
       maxAnswerBytes: MAX_ANSWER_BYTES,
+      sliceMs: this.#sliceMs,
+      pace: new Pace(options.pace ?? { bytesPerSecond: 0, loopUse: null }),
     });
   }
 
@@ -340,6 +353,7 @@ export class RecordStore implements Table {
         stamp,
         meta,
         slices,
+        room: this.#options.room,
       });
       // In one turn: tree, caches and state change together.
       const { update } = result;
@@ -367,6 +381,7 @@ export class RecordStore implements Table {
     const own: OwnTree = {
       source: this.#source,
       base: this.#base(),
+      isMixed: this.#state.kind === 'between',
       top: () => this.#top,
       install: (changes, final) => this.#install(target, changes, final, slices),
     };

@@ -13,9 +13,14 @@ export interface Circumstances {
   readonly address: string;
   /** The group has said that it cannot recover (durability memory). */
   readonly groupCannotRecover: boolean;
+  /** A checkpoint waits until its disk has room; bytes. */
+  readonly waitingForRoom: { readonly neededBytes: number; readonly freeBytes: number } | null;
 }
 
 export function healthOf(s: ReplicaStatus, at: Circumstances): Health {
+  if (s.cramped && at.waitingForRoom !== null) {
+    return { ok: false, reason: `the disk is full: a checkpoint waits for ${at.waitingForRoom.neededBytes - at.waitingForRoom.freeBytes} more bytes, and until then nothing more is taken into the log. Make room` };
+  }
   if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
   if (s.status === 'recovering' && s.configuration.durability === 'memory' && at.groupCannotRecover) {
     return { ok: false, reason: `so many replicas of this group with durability memory have stopped at once that what it acknowledged after its newest checkpoint is gone. To go on from there stop all of them, and see on each machine what it still holds: vrfs revive --data ${at.data} (with durability disk a group outlives this)` };

@@ -27,6 +27,7 @@ import { ClientLinks } from './client_links.ts';
 import { replicaOptions, type ServerConfig } from './config.ts';
 import { healthOf } from './health.ts';
 import type { WriteVector } from './journal.ts';
+import type { DiskRoomOptions } from './disk_room.ts';
 import { Listener } from './listener.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
 import type { NodeAddresses } from './data_directory.ts';
@@ -51,7 +52,7 @@ export interface StartOptions {
   /** After the error has been logged. Default: ends the process with EXIT_FATAL. */
   readonly onFatal?: (error: Error) => void;
   /** For tests: a disk that fails, in place of the real one. */
-  readonly disk?: { readonly writev?: WriteVector; readonly writeCopy?: SuperblockFileOptions['writeCopy'] };
+  readonly disk?: { readonly writev?: WriteVector; readonly writeCopy?: SuperblockFileOptions['writeCopy']; readonly look?: DiskRoomOptions['look'] };
 }
 
 const CLOCK: Clock = { wall: () => Date.now() * 1000, monotonic: () => performance.now() };
@@ -135,7 +136,9 @@ export class ReplicaProcess implements RunningReplica {
     const booted = await boot(this.#config, this.#log, {
       onDurable: (ticket) => { this.#run((replica) => { replica.onJournalDurable(ticket); }); },
       fatal: this.#fatal,
+      onCramped: (cramped) => { this.#run((replica) => { replica.onLogCramped(cramped); }); },
       writev: this.#options.disk?.writev,
+      look: this.#options.disk?.look,
     });
     if (booted.damage !== null) this.#onRepaired(booted.damage);
     return booted;
@@ -178,9 +181,11 @@ export class ReplicaProcess implements RunningReplica {
       pid: process.pid,
       replica: this.#replicaStatus(),
       recovery: recovery.report(),
+      donor: { requests: s.donor.requests, bytesSent: s.donor.bytesSent, deferred: s.donor.deferred, checkpoints: s.donor.checkpoints.map(({ op }) => op) },
       store: {
         records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
-        takes: s.takes, lastTakeMs: s.lastTakeMs, damages: this.#damages, lastDamage: this.#lastDamage,
+        takes: s.takes, lastTakeMs: s.lastTakeMs, waitingForRoom: booted.room.waiting, roomWaits: booted.room.waits,
+        damages: this.#damages, lastDamage: this.#lastDamage,
       },
       checkpointCost: { ...s.costs, ...this.#sinceCheckpoint() },
       scrub: this.#scrubber.status(),
@@ -201,8 +206,10 @@ export class ReplicaProcess implements RunningReplica {
   health(): Health {
     if (this.#halted) return { ok: false, reason: 'the replica has stopped after an error; see its log' };
     if (this.#repairing !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
-    const { boot: { data } } = this.#started;
-    return healthOf(this.#replicaStatus(), { data: data.root, address: data.addresses.address, groupCannotRecover: this.#sink.counts.has('group-cannot-recover') });
+    const { boot: { data, room } } = this.#started;
+    return healthOf(this.#replicaStatus(), {
+      data: data.root, address: data.addresses.address, groupCannotRecover: this.#sink.counts.has('group-cannot-recover'), waitingForRoom: room.waiting,
+    });
   }
 
   async serveCheckpoint(request: Buffer): Promise<Buffer> {
@@ -300,7 +307,11 @@ export class ReplicaProcess implements RunningReplica {
         this.#run((replica) => { replica.onCheckpointDurable(id); });
       },
       onInstalled: (id, report) => { this.#installed(id, report, recovery); },
-      onFetchFailed: (reason, intact) => { this.#run((replica) => { replica.onStateFetchFailed(reason, intact); }); },
+      onFetchFailed: (reason, intact) => {
+        recovery.onTransferFailed();
+        this.#run((replica) => { replica.onStateFetchFailed(reason, intact); });
+      },
+      onProgress: (op, progress) => { recovery.onProgress(op, progress); },
     });
     return { boot: booted, store, journal, recovery, peers, clients, listener, superblock, donors, checkpoints, replica: null, closed: false };
   }
@@ -525,6 +536,7 @@ async function closeParts(parts: Parts): Promise<void> {
   parts.peers.stop();
   parts.clients.stop();
   await parts.listener.close();
+  parts.boot.room.close();
   await parts.checkpoints.close();
   await parts.donors.close();
   await parts.journal.close();

@@ -133,7 +133,7 @@ export class CheckpointIntervals {
     const repeated = this.#waiting.has(key);
     const refused = refusal(change, r.options);
     if (refused !== null) this.#refuse(connection, nonce, 'invalid', refused);
-    else if (!repeated && r.normal.full) this.#refuse(connection, nonce, 'busy', 'the log may not grow now');
+    else if (!repeated && r.normal.full) this.#refuse(connection, nonce, 'busy', r.room.reason);
     else {
       this.#waiting.set(key, { connection, nonce });
       if (!repeated) r.normal.propose('checkpointInterval', encodeIntervalBody({ nonce, change }));

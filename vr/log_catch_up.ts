@@ -80,7 +80,7 @@ export class LogCatchUp {
   /** The primary of this view is ahead of this log. */
   behind(): void {
     const r = this.#r;
-    if (this.#task !== null || r.phase !== 'normal' || r.isPrimary || r.handOver.fetching) return;
+    if (this.#task !== null || r.phase !== 'normal' || r.isPrimary || r.handOver.fetching || r.room.isFull()) return;
     this.#begin({ kind: 'append', view: r.view, ...this.#fresh() });
   }
 
@@ -195,7 +195,7 @@ export class LogCatchUp {
         if (task.kind === 'fill') return;
         this.cancel();
         if (task.kind === 'repair') r.viewChange.yieldView('the winning log starts beyond this one');
-        else r.handOver.fetch(m.checkpoint);
+        else r.handOver.fetch(m.checkpoint, from);
         return;
       case 'mismatch':
         if ((task.kind === 'bridge' || task.kind === 'fill') && task.keep > r.commit) {
@@ -214,7 +214,8 @@ export class LogCatchUp {
     for (const e of fresh) r.log.append(e);
     if (fresh.length > 0) r.persistence.append(fresh);
     r.normal.learnCommit(m.commit);
-    if (r.log.head >= m.op) {
+    // Full: the next heart-beat asks again when there is room.
+    if (r.log.head >= m.op || r.room.isFull()) {
       this.cancel();
       return;
     }

@@ -143,7 +143,7 @@ export class NormalCase {
       return;
     }
     if (this.full) {
-      this.#reject(connection, 'busy', 'the log may not grow now', GROUP, 0, 0);
+      this.#reject(connection, 'busy', this.#r.room.reason, GROUP, 0, 0);
       return;
     }
     const body = encodeRegisterBody({ nonce: m.nonce, flags: m.flags, name: m.name, maxSessions: this.#r.options.maxSessions });
@@ -172,7 +172,7 @@ export class NormalCase {
     if (m.seq === slot.seq) this.#reply(session.id, m.slot, slot);
     else if (m.seq > slot.inFlight) {
       if (this.full) {
-        this.#reject(connection, 'busy', 'the log may not grow now', m.session, m.slot, m.seq);
+        this.#reject(connection, 'busy', this.#r.room.reason, m.session, m.slot, m.seq);
         return;
       }
       slot.inFlight = m.seq;
@@ -224,15 +224,9 @@ export class NormalCase {
     this.#gather({ kind, session: GROUP, slot: 0, seq: 0, body });
   }
 
-  /**
-   * The log waits for a checkpoint only while one is being written. Otherwise it must be let grow to the next checkpoint
-   * point, however long it is: the one before may have been left out.
-   */
   get full(): boolean {
-    const r = this.#r;
-    const ahead = r.log.head - r.persistence.superblock.checkpoint.op + this.#gathered.length;
     if (this.#gathered.length >= MAX_GATHERED || this.#gatheredBytes >= MAX_GATHERED_BYTES) return true;
-    return r.handOver.taking && (ahead >= r.options.maxLogEntries || r.log.bytes + this.#gatheredBytes >= r.options.maxLogBytes);
+    return this.#r.room.isFull(this.#gathered.length, this.#gatheredBytes);
   }
 
   #gather(g: Gathered): void {
@@ -435,7 +429,7 @@ export class NormalCase {
       r.catchUp.behind();
     } else if (m.after + m.entries.length <= r.log.head) {
       this.#ackDue = true;
-    } else {
+    } else if (!r.room.isFull()) {
       const fresh = m.entries.slice(r.log.head - m.after);
       for (const e of fresh) r.log.append(e);
       r.persistence.append(fresh);

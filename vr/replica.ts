@@ -9,6 +9,7 @@
  *   recovery.ts            VRR 4.3   Recovery, RecoveryResponse
  *   log_catch_up.ts        VRR 5.2   GetState, NewState
  *   reconfiguration.ts     VRR 7     StartEpoch, EpochStarted, who is told what of which epoch
+ *   log_room.ts                      whether the log may grow
  *   checkpoint_hand_over.ts VRR 5.1  taking checkpoints, taking over a peer's, comparing roots
  *   checkpoint_interval.ts           how often they are taken, and changing that
  *
@@ -26,6 +27,7 @@ import { checkInvariants } from './invariants.ts';
 import { Leases } from './leases.ts';
 import { Log } from './log.ts';
 import { LogCatchUp } from './log_catch_up.ts';
+import { LogRoom } from './log_room.ts';
 import type { ClientRequest, Envelope, Message, Redirect, ReplicaMessage } from './messages.ts';
 import { NormalCase } from './normal_case.ts';
 import { Persistence } from './persistence.ts';
@@ -82,6 +84,7 @@ export class Replica implements ReplicaEvents {
   now = 0;
 
   readonly execution: Execution;
+  readonly room: LogRoom;
   readonly normal: NormalCase;
   readonly leases: Leases;
   readonly reads: Reads;
@@ -125,6 +128,7 @@ export class Replica implements ReplicaEvents {
 
     this.intervals = new CheckpointIntervals(this);
     this.execution = new Execution(this, state);
+    this.room = new LogRoom(this);
     this.normal = new NormalCase(this);
     this.leases = new Leases(this);
     this.reads = new Reads(this);
@@ -266,6 +270,7 @@ export class Replica implements ReplicaEvents {
     this.persistence.watch(this.now);
     this.execution.run();
     this.normal.tick();
+    this.room.tick();
     this.reads.tick();
     this.viewChange.tick();
     this.recovery.tick();
@@ -300,6 +305,11 @@ export class Replica implements ReplicaEvents {
   onStateFetchFailed(reason: string, intact: boolean): void {
     this.handOver.onFetchFailed(reason, intact);
     this.flush();
+  }
+
+  /** The disk has hardly room for the log itself, because of a checkpoint that waits for room; or has it again. */
+  onLogCramped(cramped: boolean): void {
+    this.room.cramped = cramped;
   }
 
   // --- dispatch ------------------------------------------------------------------------------------------------------
@@ -378,6 +388,7 @@ export class Replica implements ReplicaEvents {
       checkpoint: this.persistence.superblock.checkpoint,
       checkpointInterval: this.intervals.present,
       checkpointing: this.handOver.taking,
+      cramped: this.room.cramped,
       transferring: this.handOver.fetching,
       sessions: this.clients.size,
       configuration: this.configuration,

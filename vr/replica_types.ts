@@ -130,6 +130,8 @@ export interface ReplicaStatus {
   /** A checkpoint is being written / the state is being fetched from a peer. */
   readonly checkpointing: boolean;
   readonly transferring: boolean;
+  /** The disk has hardly room for the log: nothing more is taken into it. */
+  readonly cramped: boolean;
   readonly sessions: number;
   readonly configuration: Configuration;
   /** A quorum of the members is known to have started this epoch. Known at the primary and at who leaves. */
@@ -149,7 +151,7 @@ export interface ReplicaStatus {
  *   flush()                          the inputs of this turn are in: send what has gathered
  *   tick(now)                        at least every 10 ms
  *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id),
- *   onStateFetchFailed(reason, intact)
+ *   onStateFetchFailed(reason, intact), onLogCramped(cramped)
  *   status()
  */
 export interface ReplicaEvents {
@@ -166,6 +168,8 @@ export interface ReplicaEvents {
    * @param intact the table is as it was before the fetch
    */
   onStateFetchFailed(reason: string, intact: boolean): void;
+  /** A checkpoint waits for room on the disk, and there is hardly any left for the log; or there is again. */
+  onLogCramped(cramped: boolean): void;
   status(): ReplicaStatus;
   /** It has left the group for good, and that is durable: nothing more is to be expected of it. */
   readonly ended: boolean;

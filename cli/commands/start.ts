@@ -16,6 +16,7 @@ interface StartOptions {
   readonly httpPort?: number;
   readonly durability?: Durability;
   readonly checkpointOps?: number;
+  readonly transferRate?: string;
   readonly logLevel?: string;
 }
 
@@ -31,11 +32,13 @@ export function startCommand(program: Command, io: Io): void {
     .option('--http-port <port>', 'of the first HTTP API of a new group (default: 7201)', positiveInteger)
     .addOption(durabilityOption())
     .option('--checkpoint-ops <n>', 'a checkpoint every so many operations', positiveInteger)
+    .option('--transfer-rate <bytes>', 'what each replica gives to all that fetch its state together, bytes a second; 0: no bound')
     .option('--log-level <level>', 'of the replicas\' logs')
     .addHelpText('after', '\nExamples:\n  vrfs start\n  vrfs start --data /tmp/try --mount /tmp/try-mnt --port 7301 --http-port 7401 --durability memory');
   command.action(async (options: StartOptions) => {
     const settings = {
       ...(options.checkpointOps === undefined ? {} : { checkpointOps: options.checkpointOps }),
+      ...(options.transferRate === undefined ? {} : { transferRate: options.transferRate }),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
     };
     await start({

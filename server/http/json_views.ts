@@ -97,6 +97,7 @@ export function statusView(s: ServerStatus, health: Health, httpAddress: string 
     peers,
     links: s.links,
     recovery: s.recovery,
+    donor: s.donor,
     store: s.store,
     checkpointCost: s.checkpointCost,
     scrub: s.scrub,

@@ -330,6 +330,12 @@ export class Host {
     process.clients.delete(connection);
   }
 
+  /** The disk has hardly room for the log; until it has again, or the process ends. */
+  setCramped(cramped: boolean): void {
+    const process = this.#process;
+    if (process !== null) this.#input(process, () => this.#turn(() => process.replica.onLogCramped(cramped)));
+  }
+
   /** Something has arrived for the process: handled when it gets to it, if it still lives. */
   #input(process: Process, action: () => void): void {
     const handle = (): void => this.#run(() => { if (this.#process === process) action(); });

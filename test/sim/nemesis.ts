@@ -119,6 +119,10 @@ export class Nemesis {
         this.#later(() => { host.diskSlowness = 1; });
         return;
       case 'diskStall': host.diskStalledUntil = this.#cluster.now + random.between(300, 6000); return;
+      case 'cramped':
+        host.setCramped(true);
+        this.#later(() => { host.setCramped(false); });
+        return;
       case 'slowHost':
         host.lagMs = random.between(5, 400);
         this.#later(() => { host.lagMs = 0; });
@@ -255,6 +259,7 @@ export class Nemesis {
       host.diskSlowness = 1;
       host.diskStalledUntil = 0;
       host.lagMs = 0;
+      host.setCramped(false);
       if (core.includes(host)) {
         if (host.paused) host.resume();
         if (!host.running) this.restart(host);

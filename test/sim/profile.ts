@@ -7,7 +7,7 @@ import type { ClientSettings } from './client.ts';
 import type { NetworkFaults } from './seeded_policy.ts';
 
 export type FaultKind =
-  | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'mute' | 'clockJump' | 'slowDisk' | 'diskStall' | 'slowHost'
+  | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'mute' | 'clockJump' | 'slowDisk' | 'diskStall' | 'slowHost' | 'cramped'
   | 'longPause' | 'flap' | 'rot' | 'clockRate' | 'loseDisk' | 'clientCrash' | 'connectionReset' | 'weather';
 
 export interface Profile {
@@ -57,7 +57,7 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
   };
   const kinds: readonly (readonly [FaultKind, number])[] = [
     ['crash', 10], ['crashAll', durability === 'disk' ? 2 : 0], ['pause', 4], ['partition', 4], ['oneWay', 4], ['isolate', 4], ['clog', 3], ['mute', 3],
-    ['clockJump', 2], ['slowDisk', 2], ['diskStall', 1], ['slowHost', 1], ['longPause', 1], ['flap', 2], ['rot', 2], ['clockRate', 1], ['loseDisk', 1], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6],
+    ['clockJump', 2], ['slowDisk', 2], ['diskStall', 1], ['slowHost', 1], ['longPause', 1], ['flap', 2], ['rot', 2], ['clockRate', 1], ['loseDisk', 1], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6], ['cramped', 2],
   ];
   return {
     network,

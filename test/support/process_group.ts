@@ -10,7 +10,7 @@ import { defined } from '../../lib/assert.ts';
 import { epoch, memberId } from '../../lib/ids.ts';
 import type { ServerConfigInput } from '../../server/config.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
-import type { RecoveryReport } from '../../server/running_replica.ts';
+import type { DonorReport, RecoveryReport, StoreStatus } from '../../server/running_replica.ts';
 import { configuration, type Configuration, type Durability } from '../../vr/configuration.ts';
 
 /** The repository, whether this runs from the sources or from dist/. */
@@ -28,6 +28,8 @@ export interface StatusAnswer {
   readonly executed: number;
   readonly checkpoint: { readonly op: number; readonly root: string };
   readonly recovery: RecoveryReport & { readonly stateBytes: number };
+  readonly donor: DonorReport;
+  readonly store: StoreStatus;
 }
 
 export interface GroupOptions {

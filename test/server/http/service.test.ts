@@ -22,7 +22,8 @@ describe('status and health', () => {
       checkpointCost: { takes: 4, last: { records: 30 }, recent: { mean: { records: 25 }, share: 0.02 }, logBytesSince: 200 },
       members: [{ id: 1, httpAddress: '127.0.0.1:7201' }, { id: 2 }, { id: 3 }],
       peers: [{ id: 2, acked: 41, silentMs: 12 }, { id: 3, acked: null, silentMs: null }],
-      recovery: { bytesReceived: 2048, lastTransfer: { stateBytes: 1 << 20, donors: ['2'] } },
+      recovery: { bytesReceived: 2048, lastTransfer: { stateBytes: 1 << 20, donors: ['2'] }, transfer: { op: 90, settled: 0.41, nodesVerified: 60, nodesWanted: 40, etaMs: 5800 } },
+      donor: { requests: 12, deferred: 3, checkpoints: [60, 90] },
     });
     expect(status).not.toHaveProperty('configuration');
   });
@@ -53,6 +54,8 @@ describe('metrics', () => {
       'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
       'vrfs_checkpoint_interval_ops 1000', 'vrfs_checkpoint_busy_seconds_total 0.012', 'vrfs_checkpoint_node_bytes_total 5000', 'vrfs_checkpoint_longest_hold_seconds 0.0025',
       'vrfs_checkpoint_share 0.02', 'vrfs_checkpoint_log_bytes 200', 'vrfs_checkpoint_seconds_total 0.024',
+      'vrfs_state_transfer_settled_ratio 0.41', 'vrfs_state_transfer_nodes_wanted 40', 'vrfs_state_transfer_eta_seconds 5.8', 'vrfs_donor_sent_bytes_total 34567', 'vrfs_donor_deferred_total 3',
+      'vrfs_checkpoint_waiting_for_room 1', 'vrfs_checkpoint_missing_room_bytes 3000', 'vrfs_checkpoint_room_waits_total 2', 'vrfs_cramped 1',
       'vrfs_scrub_passes_total 2', 'vrfs_scrub_bytes_total 90000', 'vrfs_scrub_last_complete_timestamp_seconds 1700000000', 'vrfs_scrub_progress_ratio 1',
       'vrfs_http_requests_total{method="PUT",route="/v1/fs",status="201"} 1', 'vrfs_http_requests_total{method="GET",route="/v1/fs",status="404"} 1',
       'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',

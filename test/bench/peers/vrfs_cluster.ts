@@ -66,6 +66,8 @@ export interface VrfsOptions {
   readonly replicas?: number;
   readonly durability?: Durability;
   readonly config?: ServerConfigInput;
+  /** What is unlike the defaults, for the name. */
+  readonly note?: string;
   readonly network?: GroupNetwork;
   readonly nodeArguments?: (index: number) => readonly string[];
 }
@@ -78,9 +80,8 @@ export class VrfsCluster implements Cluster {
   readonly version: string;
   readonly group: ProcessGroup;
 
-  private constructor(group: ProcessGroup, version: string) {
-    const { durability } = group.configuration;
-    this.name = group.size === 3 ? `vrfs ${durability}` : `vrfs ${durability}, ${group.size} replicas`;
+  private constructor(group: ProcessGroup, version: string, note: string | undefined) {
+    this.name = [`vrfs ${group.configuration.durability}`, ...(group.size === 3 ? [] : [`${group.size} replicas`]), ...(note === undefined ? [] : [note])].join(', ');
     this.group = group;
     this.version = version;
   }
@@ -90,7 +91,7 @@ export class VrfsCluster implements Cluster {
     try {
       group.startAll();
       await group.normal(group.servers.map((_, i) => i));
-      return new VrfsCluster(group, version);
+      return new VrfsCluster(group, version, options.note);
     } catch (error) {
       await group.destroy();
       throw error;

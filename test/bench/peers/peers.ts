@@ -1,0 +1,169 @@
+/**
+ * `npm run bench -- peers`: etcd, ZooKeeper and vrfs on this machine, all up at once, driven in turn by this one process. Every comparison is of one run.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { join } from 'node:path';
+import { report, type Report } from '../report.ts';
+import { bytesPerCreate, type BytesRow } from './bytes_per_create.ts';
+import { chart, type ChartSpec } from './chart.ts';
+import { Cleanup } from './cleanup.ts';
+import { syncMs, useDisk } from './disk.ts';
+import { EtcdCluster } from './etcd_cluster.ts';
+import { fill, measureInTurn, type Cell, type Subject, type Workload } from './matrix.ts';
+import { ETCD_PACKAGES, install, missing, PackageError, versionOf, ZOOKEEPER_PACKAGES } from './packages.ts';
+import { ProbeCluster } from './probe_cluster.ts';
+import type { Cluster } from './system.ts';
+import { targetsOf, type Target } from './targets.ts';
+import { VrfsCluster } from './vrfs_cluster.ts';
+import { ZooKeeperCluster } from './zookeeper_cluster.ts';
+
+export const SYSTEMS = ['etcd', 'zookeeper', 'vrfs', 'vrfs-memory', 'vrfs-5', 'vrfs-no-checkpoints', 'probe', 'probe-memory'] as const;
+export type SystemName = (typeof SYSTEMS)[number];
+
+export interface PeersOptions {
+  readonly systems: readonly SystemName[];
+  readonly workloads: readonly Workload[];
+  readonly inFlight: readonly number[];
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly warmUpSeconds: number;
+  readonly connections: number;
+  /** For the measurement of bytes; 0: none. */
+  readonly byteCreates: number;
+  /** False: what is missing is left out, and said. */
+  readonly install: boolean;
+  readonly directory: string | undefined;
+  /** Where the plots go; undefined: none are drawn. */
+  readonly plots: string | undefined;
+  readonly say: (line: string) => void;
+}
+
+export interface PeersReport extends Omit<Report, 'rows'> {
+  readonly versions: Readonly<Record<string, string>>;
+  readonly cells: readonly Cell[];
+  readonly targets: readonly Target[];
+  readonly bytes: readonly BytesRow[];
+  /** Systems that were asked for and could not be measured, with the reason. */
+  readonly leftOut: readonly string[];
+}
+
+const PACKAGES: Partial<Record<SystemName, readonly string[]>> = { etcd: ETCD_PACKAGES, zookeeper: ZOOKEEPER_PACKAGES };
+/** None within a run, and a log that takes it. */
+const NO_CHECKPOINTS = { checkpointOps: 10_000_000, checkpointBytes: 2 ** 40, maxLogEntries: 100_000_000, maxLogBytes: 2 ** 40 };
+
+async function start(system: SystemName, commit: string): Promise<Cluster> {
+  switch (system) {
+    case 'etcd': return EtcdCluster.start();
+    case 'zookeeper': return ZooKeeperCluster.start();
+    case 'vrfs': return VrfsCluster.start(commit);
+    case 'vrfs-memory': return VrfsCluster.start(commit, { durability: 'memory' });
+    case 'vrfs-5': return VrfsCluster.start(commit, { replicas: 5 });
+    case 'vrfs-no-checkpoints': return VrfsCluster.start(commit, { config: NO_CHECKPOINTS, note: 'no checkpoints' });
+    case 'probe': return ProbeCluster.start('disk');
+    case 'probe-memory': return ProbeCluster.start('memory');
+  }
+}
+
+/** What can be measured; what cannot is entered with the reason. */
+function available(options: PeersOptions, leftOut: string[]): SystemName[] {
+  return options.systems.filter((system) => {
+    const packages = PACKAGES[system];
+    if (packages === undefined) return true;
+    try {
+      if (options.install) install(packages, options.say);
+      const absent = missing(packages);
+      if (absent.length === 0) return true;
+      leftOut.push(`${system}: ${absent.join(', ')} ${absent.length > 1 ? 'are' : 'is'} not installed, and this run installs nothing`);
+    } catch (error) {
+      if (!(error instanceof PackageError)) throw error;
+      leftOut.push(`${system}: ${error.message}`);
+    }
+    return false;
+  });
+}
+
+export async function peers(options: PeersOptions): Promise<PeersReport> {
+  useDisk(options.directory);
+  const leftOut: string[] = [];
+  const systems = available(options, leftOut);
+  for (const l of leftOut) options.say(`left out: ${l}`);
+  const { machine, commit } = report({}, []);
+  const before = { syncMs: Number(syncMs().toPrecision(3)), load: loadavg()[0] ?? NaN };
+  const cleanup = new Cleanup();
+  try {
+    const subjects: Subject[] = [];
+    for (const system of systems) {
+      options.say(`starting ${system} ...`);
+      const cluster = await start(system, commit);
+      cleanup.add(() => cluster.stop());
+      const driver = await cluster.connect(options.connections);
+      cleanup.add(() => driver.close());
+      const subject = { cluster, driver, createsOnly: cluster instanceof ProbeCluster, made: { create: 0, createFull: 0 } };
+      await fill(subject);
+      subjects.push(subject);
+    }
+    const cells = await measureAll(subjects, options);
+    const bytes: BytesRow[] = [];
+    for (const s of subjects) {
+      if (options.byteCreates === 0 || s.createsOnly) continue;
+      options.say(`bytes of ${options.byteCreates} creates, ${s.cluster.name} ...`);
+      bytes.push(...await bytesPerCreate(s, options.byteCreates));
+    }
+    const conditions = {
+      rounds: options.rounds, seconds: options.seconds, warmUpSeconds: options.warmUpSeconds, connections: options.connections, transport: 'TCP, loopback, one load process',
+      fdatasyncMs: before.syncMs, loadAverageBefore: before.load, loadAverageAfter: loadavg()[0] ?? NaN,
+    };
+    const versions = Object.fromEntries(systems.map((s, i) => [subjects[i]?.cluster.name ?? s, versionShown(s, subjects[i]?.cluster.version ?? '')]));
+    const result = { machine, commit, conditions, versions, cells, targets: targetsOf(cells), bytes, leftOut };
+    if (options.plots !== undefined) drawPlots(options.plots, result);
+    return result;
+  } finally {
+    await cleanup.run();
+  }
+}
+
+function versionShown(system: SystemName, own: string): string {
+  const [first] = PACKAGES[system] ?? [];
+  return first === undefined ? own : `${first} ${versionOf(first)}`;
+}
+
+async function measureAll(subjects: readonly Subject[], options: PeersOptions): Promise<Cell[]> {
+  const timing = { rounds: options.rounds, warmUpMs: options.warmUpSeconds * 1000, measureMs: options.seconds * 1000 };
+  const cells: Cell[] = [];
+  for (const workload of options.workloads) {
+    for (const inFlight of options.inFlight) {
+      const measured = await measureInTurn(subjects, workload, inFlight, timing);
+      for (const c of measured) options.say(`${workload}, ${inFlight} in flight, ${c.system}: ${Math.round(c.median.perSecond)}/s, p50 ${c.median.p50.toFixed(2)} ms, p99 ${c.median.p99.toFixed(2)} ms`);
+      cells.push(...measured);
+    }
+  }
+  return cells;
+}
+
+const TITLES: Readonly<Record<Workload, string>> = {
+  create: 'creates', createFull: 'creates with 64 bytes of content', read: 'linearizable reads', readAny: 'reads at any replica', mixed: '90 % linearizable reads, 10 % creates',
+};
+
+function drawPlots(directory: string, r: PeersReport): void {
+  mkdirSync(directory, { recursive: true });
+  const draw = (file: string, workload: Workload, yLabel: string, figure: 'perSecond' | 'p99'): void => {
+    const cells = r.cells.filter((c) => c.workload === workload && c.median.operations > 0);
+    if (cells.length === 0) return;
+    const spec: ChartSpec = {
+      title: `${TITLES[workload]}: ${yLabel}`, xLabel: 'operations in flight', yLabel,
+      series: [...new Set(cells.map((c) => c.system))].map((name) => ({
+        name,
+        points: cells.filter((c) => c.system === name).map((c) => {
+          const values = c.rounds.map((m) => m[figure]);
+          return { x: c.inFlight, y: c.median[figure], least: Math.min(...values), most: Math.max(...values) };
+        }),
+      })),
+    };
+    writeFileSync(join(directory, file), chart(spec));
+  };
+  for (const workload of new Set(r.cells.map((c) => c.workload))) {
+    draw(`peers-${workload}-rate.svg`, workload, 'per second', 'perSecond');
+    draw(`peers-${workload}-p99.svg`, workload, 'p99, ms', 'p99');
+  }
+}

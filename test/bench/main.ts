@@ -4,8 +4,9 @@ import type { Durability } from '../../vr/configuration.ts';
 import { benchCheckpoint } from './checkpoint.ts';
 import { local } from './local.ts';
 import { WORKLOADS, type Workload } from './peers/matrix.ts';
-import { peers, SYSTEMS, type PeersOptions, type PeersReport, type SystemName } from './peers/peers.ts';
+import { peers, type PeersOptions, type PeersReport } from './peers/peers.ts';
 import { peersText } from './peers/peers_text.ts';
+import { SYSTEMS, type SystemName } from './peers/pools.ts';
 import { print } from './report.ts';
 
 function positive(text: string): number {

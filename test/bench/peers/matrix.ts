@@ -23,6 +23,8 @@ export interface Timing {
 }
 
 export interface Cell {
+  /** Systems that were up at the same time and measured in turn: only these are compared. */
+  readonly pool: string;
   readonly system: string;
   readonly workload: Workload;
   readonly inFlight: number;
@@ -74,13 +76,13 @@ function medians(rounds: readonly Measurement[]): Measurement {
   };
 }
 
-export function cellOf(system: string, workload: Workload, inFlight: number, rounds: readonly Measurement[]): Cell {
+export function cellOf(pool: string, system: string, workload: Workload, inFlight: number, rounds: readonly Measurement[]): Cell {
   const rates = rounds.map((r) => r.perSecond);
-  return { system, workload, inFlight, rounds, median: medians(rounds), leastPerSecond: Math.min(...rates), mostPerSecond: Math.max(...rates) };
+  return { pool, system, workload, inFlight, rounds, median: medians(rounds), leastPerSecond: Math.min(...rates), mostPerSecond: Math.max(...rates) };
 }
 
 /** All cells of one workload and number in flight, each system's rounds in turn with the others'. */
-export async function measureInTurn(subjects: readonly Subject[], workload: Workload, inFlight: number, timing: Timing): Promise<Cell[]> {
+export async function measureInTurn(pool: string, subjects: readonly Subject[], workload: Workload, inFlight: number, timing: Timing): Promise<Cell[]> {
   const able = subjects.filter((s) => !s.createsOnly || workload === 'create');
   const measured = new Map<Subject, Measurement[]>(able.map((s) => [s, []]));
   for (let round = 0; round < timing.rounds; round++) {
@@ -93,5 +95,5 @@ export async function measureInTurn(subjects: readonly Subject[], workload: Work
       }
     }
   }
-  return [...measured].map(([s, rounds]) => cellOf(s.cluster.name, workload, inFlight, rounds));
+  return [...measured].map(([s, rounds]) => cellOf(pool, s.cluster.name, workload, inFlight, rounds));
 }

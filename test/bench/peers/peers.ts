@@ -1,5 +1,6 @@
 /**
- * `npm run bench -- peers`: etcd, ZooKeeper and vrfs on this machine, all up at once, driven in turn by this one process. Every comparison is of one run.
+ * `npm run bench -- peers`: etcd, ZooKeeper and vrfs on this machine, up at once, driven in turn by this one process. Every comparison is of one run, and
+ * of systems that were up together (pools.ts).
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
@@ -12,14 +13,12 @@ import { syncMs, useDisk } from './disk.ts';
 import { EtcdCluster } from './etcd_cluster.ts';
 import { fill, measureInTurn, type Cell, type Subject, type Workload } from './matrix.ts';
 import { ETCD_PACKAGES, install, missing, PackageError, versionOf, ZOOKEEPER_PACKAGES } from './packages.ts';
+import { poolsOf, type Pool, type SystemName } from './pools.ts';
 import { ProbeCluster } from './probe_cluster.ts';
 import type { Cluster } from './system.ts';
 import { targetsOf, type Target } from './targets.ts';
 import { VrfsCluster } from './vrfs_cluster.ts';
 import { ZooKeeperCluster } from './zookeeper_cluster.ts';
-
-export const SYSTEMS = ['etcd', 'zookeeper', 'vrfs', 'vrfs-memory', 'vrfs-5', 'vrfs-no-checkpoints', 'probe', 'probe-memory'] as const;
-export type SystemName = (typeof SYSTEMS)[number];
 
 export interface PeersOptions {
   readonly systems: readonly SystemName[];
@@ -90,10 +89,29 @@ export async function peers(options: PeersOptions): Promise<PeersReport> {
   for (const l of leftOut) options.say(`left out: ${l}`);
   const { machine, commit } = report({}, []);
   const before = { syncMs: Number(syncMs().toPrecision(3)), load: loadavg()[0] ?? NaN };
+  const all: Measured = { cells: [], bytes: [], versions: {} };
+  for (const pool of poolsOf(systems)) await measurePool(pool, options, commit, all);
+  const conditions = {
+    rounds: options.rounds, seconds: options.seconds, warmUpSeconds: options.warmUpSeconds, connections: options.connections, transport: 'TCP, loopback, one load process',
+    fdatasyncMs: before.syncMs, loadAverageBefore: before.load, loadAverageAfter: loadavg()[0] ?? NaN,
+  };
+  const result = { machine, commit, conditions, versions: all.versions, cells: all.cells, targets: targetsOf(all.cells), bytes: all.bytes, leftOut };
+  if (options.plots !== undefined) drawPlots(options.plots, result);
+  return result;
+}
+
+interface Measured {
+  readonly cells: Cell[];
+  readonly bytes: BytesRow[];
+  readonly versions: Record<string, string>;
+}
+
+/** Its systems are up only meanwhile. */
+async function measurePool(pool: Pool, options: PeersOptions, commit: string, into: Measured): Promise<void> {
   const cleanup = new Cleanup();
   try {
     const subjects: Subject[] = [];
-    for (const system of systems) {
+    for (const system of pool.systems) {
       options.say(`starting ${system} ...`);
       const cluster = await start(system, commit);
       cleanup.add(() => cluster.stop());
@@ -102,22 +120,14 @@ export async function peers(options: PeersOptions): Promise<PeersReport> {
       const subject = { cluster, driver, createsOnly: cluster instanceof ProbeCluster, made: { create: 0, createFull: 0 } };
       await fill(subject);
       subjects.push(subject);
+      into.versions[cluster.name] = versionShown(system, cluster.version);
     }
-    const cells = await measureAll(subjects, options);
-    const bytes: BytesRow[] = [];
+    into.cells.push(...await measureAll(pool.name, subjects, options));
     for (const s of subjects) {
-      if (options.byteCreates === 0 || s.createsOnly) continue;
+      if (options.byteCreates === 0 || s.createsOnly || into.bytes.some((b) => b.system === s.cluster.name)) continue;
       options.say(`bytes of ${options.byteCreates} creates, ${s.cluster.name} ...`);
-      bytes.push(...await bytesPerCreate(s, options.byteCreates));
+      into.bytes.push(...await bytesPerCreate(s, options.byteCreates));
     }
-    const conditions = {
-      rounds: options.rounds, seconds: options.seconds, warmUpSeconds: options.warmUpSeconds, connections: options.connections, transport: 'TCP, loopback, one load process',
-      fdatasyncMs: before.syncMs, loadAverageBefore: before.load, loadAverageAfter: loadavg()[0] ?? NaN,
-    };
-    const versions = Object.fromEntries(systems.map((s, i) => [subjects[i]?.cluster.name ?? s, versionShown(s, subjects[i]?.cluster.version ?? '')]));
-    const result = { machine, commit, conditions, versions, cells, targets: targetsOf(cells), bytes, leftOut };
-    if (options.plots !== undefined) drawPlots(options.plots, result);
-    return result;
   } finally {
     await cleanup.run();
   }
@@ -128,12 +138,12 @@ function versionShown(system: SystemName, own: string): string {
   return first === undefined ? own : `${first} ${versionOf(first)}`;
 }
 
-async function measureAll(subjects: readonly Subject[], options: PeersOptions): Promise<Cell[]> {
+async function measureAll(pool: string, subjects: readonly Subject[], options: PeersOptions): Promise<Cell[]> {
   const timing = { rounds: options.rounds, warmUpMs: options.warmUpSeconds * 1000, measureMs: options.seconds * 1000 };
   const cells: Cell[] = [];
   for (const workload of options.workloads) {
     for (const inFlight of options.inFlight) {
-      const measured = await measureInTurn(subjects, workload, inFlight, timing);
+      const measured = await measureInTurn(pool, subjects, workload, inFlight, timing);
       for (const c of measured) options.say(`${workload}, ${inFlight} in flight, ${c.system}: ${Math.round(c.median.perSecond)}/s, p50 ${c.median.p50.toFixed(2)} ms, p99 ${c.median.p99.toFixed(2)} ms`);
       cells.push(...measured);
     }
@@ -152,9 +162,10 @@ function drawPlots(directory: string, r: PeersReport): void {
     if (cells.length === 0) return;
     const spec: ChartSpec = {
       title: `${TITLES[workload]}: ${yLabel}`, xLabel: 'operations in flight', yLabel,
-      series: [...new Set(cells.map((c) => c.system))].map((name) => ({
+      // What is in several pools is drawn as in the first.
+      series: [...new Map(cells.toReversed().map((c) => [c.system, c.pool]))].reverse().map(([name, pool]) => ({
         name,
-        points: cells.filter((c) => c.system === name).map((c) => {
+        points: cells.filter((c) => c.system === name && c.pool === pool).map((c) => {
           const values = c.rounds.map((m) => m[figure]);
           return { x: c.inFlight, y: c.median[figure], least: Math.min(...values), most: Math.max(...values) };
         }),

@@ -18,11 +18,13 @@ function cellRow(c: Cell): string[] {
 
 export function peersText(r: PeersReport): string {
   const out = [`${r.machine}; commit ${r.commit}`, JSON.stringify(r.conditions), JSON.stringify(r.versions), ''];
-  for (const workload of new Set(r.cells.map((c) => c.workload))) {
-    out.push(`### ${workload}`, '', table(
-      ['in flight', 'system', '/s (least–most)', 'p50 ms', 'p95', 'p99', 'p99.9', 'max', 'servers, µs CPU each', 'load, µs CPU each', 'load, of a core'],
-      r.cells.filter((c) => c.workload === workload).map(cellRow),
-    ), '');
+  for (const pool of new Set(r.cells.map((c) => c.pool))) {
+    for (const workload of new Set(r.cells.map((c) => c.workload))) {
+      out.push(`### ${pool}: ${workload}`, '', table(
+        ['in flight', 'system', '/s (least–most)', 'p50 ms', 'p95', 'p99', 'p99.9', 'max', 'servers, µs CPU each', 'load, µs CPU each', 'load, of a core'],
+        r.cells.filter((c) => c.pool === pool && c.workload === workload).map(cellRow),
+      ), '');
+    }
   }
   if (r.targets.length > 0) {
     out.push('### targets', '', table(['what', 'ratio', 'target', '', 'ours', 'theirs'], r.targets.map((t) => [t.what, number(t.ratio), t.target.replace('>=', '≥').replace('<=', '≤'), t.met ? 'met' : 'not met', `${number(t.ours)} ${t.unit}`, `${number(t.theirs)} ${t.unit}`])), '');

@@ -1,5 +1,6 @@
 /** What is to be reached, as ratios between cells of one run. Pure. */
 import type { Cell, Workload } from './matrix.ts';
+import type { PoolName } from './pools.ts';
 
 export interface Target {
   readonly what: string;
@@ -19,6 +20,7 @@ const OURS = 'vrfs disk';
 const PEERS = ['etcd', 'ZooKeeper'];
 
 interface Wanted {
+  readonly pool: PoolName;
   readonly what: string;
   readonly figure: Figure;
   readonly ours: readonly [system: string, workload: Workload];
@@ -31,27 +33,27 @@ interface Wanted {
 const both = (workload: Workload) => PEERS.map((p) => [p, workload] as const);
 
 const WANTED: readonly Wanted[] = [
-  { what: 'creates/s against the better of both', figure: 'perSecond', ours: [OURS, 'create'], theirs: both('create'), inFlight: [64, 256], bound: { least: 4 } },
-  { what: 'creates with 64 bytes of content/s against the better of both', figure: 'perSecond', ours: [OURS, 'createFull'], theirs: both('createFull'), inFlight: [64, 256], bound: { least: 4 } },
-  { what: 'creates, p50 against the better of both', figure: 'p50', ours: [OURS, 'create'], theirs: both('create'), inFlight: [1], bound: { most: 0.7 } },
-  { what: 'creates, p99 against the better of both', figure: 'p99', ours: [OURS, 'create'], theirs: both('create'), inFlight: [64], bound: { most: 0.5 } },
-  { what: 'linearizable reads/s against those of etcd', figure: 'perSecond', ours: [OURS, 'read'], theirs: [['etcd', 'read']], inFlight: [64, 256], bound: { least: 5 } },
-  { what: 'linearizable reads/s against reads of ZooKeeper that are not', figure: 'perSecond', ours: [OURS, 'read'], theirs: [['ZooKeeper', 'readAny']], inFlight: [64, 256], bound: { least: 2 } },
-  { what: 'creates/s of 5 replicas against 3', figure: 'perSecond', ours: ['vrfs disk, 5 replicas', 'create'], theirs: [[OURS, 'create']], inFlight: [64, 256], bound: { least: 0.6 } },
-  { what: 'creates/s with checkpoints every 1000 against none', figure: 'perSecond', ours: [OURS, 'create'], theirs: [['vrfs disk, no checkpoints', 'create']], inFlight: [64, 256], bound: { least: 0.9 } },
-  { what: 'creates/s against the probe of the ceiling, disk', figure: 'perSecond', ours: [OURS, 'create'], theirs: [['probe disk', 'create']], inFlight: [1, 16, 64, 256], bound: { least: 0.5 } },
-  { what: 'creates/s against the probe of the ceiling, memory', figure: 'perSecond', ours: ['vrfs memory', 'create'], theirs: [['probe memory', 'create']], inFlight: [1, 16, 64, 256], bound: { least: 0.5 } },
+  { pool: 'peers', what: 'creates/s against the better of both', figure: 'perSecond', ours: [OURS, 'create'], theirs: both('create'), inFlight: [64, 256], bound: { least: 4 } },
+  { pool: 'peers', what: 'creates with 64 bytes of content/s against the better of both', figure: 'perSecond', ours: [OURS, 'createFull'], theirs: both('createFull'), inFlight: [64, 256], bound: { least: 4 } },
+  { pool: 'peers', what: 'creates, p50 against the better of both', figure: 'p50', ours: [OURS, 'create'], theirs: both('create'), inFlight: [1], bound: { most: 0.7 } },
+  { pool: 'peers', what: 'creates, p99 against the better of both', figure: 'p99', ours: [OURS, 'create'], theirs: both('create'), inFlight: [64], bound: { most: 0.5 } },
+  { pool: 'peers', what: 'linearizable reads/s against those of etcd', figure: 'perSecond', ours: [OURS, 'read'], theirs: [['etcd', 'read']], inFlight: [64, 256], bound: { least: 5 } },
+  { pool: 'peers', what: 'linearizable reads/s against reads of ZooKeeper that are not', figure: 'perSecond', ours: [OURS, 'read'], theirs: [['ZooKeeper', 'readAny']], inFlight: [64, 256], bound: { least: 2 } },
+  { pool: 'replicas', what: 'creates/s of 5 replicas against 3', figure: 'perSecond', ours: ['vrfs disk, 5 replicas', 'create'], theirs: [[OURS, 'create']], inFlight: [64, 256], bound: { least: 0.6 } },
+  { pool: 'checkpoints', what: 'creates/s with checkpoints every 1000 against none', figure: 'perSecond', ours: [OURS, 'create'], theirs: [['vrfs disk, no checkpoints', 'create']], inFlight: [64, 256], bound: { least: 0.9 } },
+  { pool: 'peers', what: 'creates/s against the probe of the ceiling, disk', figure: 'perSecond', ours: [OURS, 'create'], theirs: [['probe disk', 'create']], inFlight: [1, 16, 64, 256], bound: { least: 0.5 } },
+  { pool: 'memory', what: 'creates/s against the probe of the ceiling, memory', figure: 'perSecond', ours: ['vrfs memory', 'create'], theirs: [['probe memory', 'create']], inFlight: [1, 16, 64, 256], bound: { least: 0.5 } },
 ];
 
-function figureOf(cells: readonly Cell[], [system, workload]: readonly [string, Workload], inFlight: number, figure: Figure): number | undefined {
-  return cells.find((c) => c.system === system && c.workload === workload && c.inFlight === inFlight)?.median[figure];
+function figureOf(cells: readonly Cell[], pool: PoolName, [system, workload]: readonly [string, Workload], inFlight: number, figure: Figure): number | undefined {
+  return cells.find((c) => c.pool === pool && c.system === system && c.workload === workload && c.inFlight === inFlight)?.median[figure];
 }
 
 /** Those of which this run has measured all that they compare. */
 export function targetsOf(cells: readonly Cell[]): Target[] {
   return WANTED.flatMap((w) => w.inFlight.flatMap((inFlight): Target[] => {
-    const ours = figureOf(cells, w.ours, inFlight, w.figure);
-    const theirs = w.theirs.map((t) => figureOf(cells, t, inFlight, w.figure));
+    const ours = figureOf(cells, w.pool, w.ours, inFlight, w.figure);
+    const theirs = w.theirs.map((t) => figureOf(cells, w.pool, t, inFlight, w.figure));
     const known = theirs.filter((t) => t !== undefined);
     if (ours === undefined || known.length < theirs.length) return [];
     const best = w.figure === 'perSecond' ? Math.max(...known) : Math.min(...known);

@@ -4,6 +4,7 @@ import type { Durability } from '../../vr/configuration.ts';
 import { benchCheckpoint } from './checkpoint.ts';
 import { local } from './local.ts';
 import { WORKLOADS, type Workload } from './peers/matrix.ts';
+import { OUTAGE_SYSTEMS, outageText, transferPeers, type OutageSystem } from './peers/outage.ts';
 import { peers, type PeersOptions, type PeersReport } from './peers/peers.ts';
 import { peersText } from './peers/peers_text.ts';
 import { SYSTEMS, type SystemName } from './peers/pools.ts';
@@ -135,6 +136,20 @@ program
   .action(async (f: { readonly rounds: number; readonly seconds: number; readonly inFlight: number[]; readonly directory?: string; readonly json?: boolean }) => {
     const { rounds, seconds, inFlight, directory } = f;
     printPeers(await peers({ systems: ['probe', 'probe-memory'], workloads: ['create'], inFlight, rounds, seconds, warmUpSeconds: FULL.warmUpSeconds, connections: 1, byteCreates: 0, install: false, directory, plots: undefined, say }), f.json === true);
+  });
+
+program
+  .command('transfer-peers')
+  .description('bytes sent to a follower that was down while entries were changed: etcd, ZooKeeper and vrfs; as root')
+  .option('--only <systems>', `some of ${OUTAGE_SYSTEMS.join(', ')}`, among(OUTAGE_SYSTEMS), [...OUTAGE_SYSTEMS])
+  .option('--entries <n>', 'entries that there are, each with 64 bytes of content', positive, 100_000)
+  .option('--changed <n>', 'entries that are changed, evenly spread', positive, 1000)
+  .option('--times <list>', 'how often each is changed; an outage for each number', list, [1, 100])
+  .option('--directory <dir>', 'where the data of the servers lies, on a disk; default: the folder for temporary files')
+  .option('--json', 'one JSON object')
+  .action(async (f: { readonly only: OutageSystem[]; readonly entries: number; readonly changed: number; readonly times: number[]; readonly directory?: string; readonly json?: boolean }) => {
+    const result = await transferPeers({ systems: f.only, entries: f.entries, changed: f.changed, times: f.times }, f.directory, say);
+    process.stdout.write(f.json === true ? `${JSON.stringify(result)}\n` : outageText(result));
   });
 
 await program.parseAsync();

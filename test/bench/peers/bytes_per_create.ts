@@ -4,7 +4,7 @@ import { until } from '../../support/process_group.ts';
 import { diskBytesOf } from '../resources.ts';
 import type { Subject } from './matrix.ts';
 import { traffic } from './sockets.ts';
-import { once } from './system.ts';
+import { runMany } from './system.ts';
 import { VrfsCluster } from './vrfs_cluster.ts';
 
 export interface BytesRow {
@@ -64,10 +64,7 @@ export async function bytesPerCreate(subject: Subject, creates: number): Promise
   await quiet(cluster.pids);
   const before = await counters(subject);
   const end = made.create + creates;
-  const lane = async (): Promise<void> => {
-    while (made.create < end) await once(driver, 'create', made.create++);
-  };
-  await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+  await runMany(driver, 'create', IN_FLIGHT, () => (made.create < end ? made.create++ : undefined));
   await quiet(cluster.pids);
   const after = await counters(subject);
   const rows = [...after].map(([what, value]) => ({ system: cluster.name, what, value: (value - (before.get(what) ?? 0)) / creates }));

@@ -73,6 +73,16 @@ export class EtcdCluster implements Cluster {
     });
   }
 
+  /** The newest log entry that a server has executed; undefined while it does not answer. */
+  async applied(i: number): Promise<bigint | undefined> {
+    this.#servers[i]?.check();
+    try {
+      return (await etcdStatus(defined(this.endpoints[i], 'endpoint'))).raftAppliedIndex;
+    } catch {
+      return undefined; // not up yet: the caller asks again within a bound
+    }
+  }
+
   async leader(indexes: readonly number[] = [0, 1, 2]): Promise<number> {
     const all = await this.statuses(indexes);
     return defined(indexes[all.findIndex((s) => s.member === s.leader)], 'leader');

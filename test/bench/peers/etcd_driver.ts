@@ -1,5 +1,5 @@
 /** etcd through its own binary protocol, gRPC: puts and ranges. A put also replaces, so it does less than a create; etcd's create is a transaction and costs more. */
-import { CONTENT, nonEmpty, pathOf, RoundRobin, type Done, type Driver, type Kind } from './system.ts';
+import { CONTENT, NewContent, nonEmpty, pathOf, RoundRobin, type Done, type Driver, type Kind } from './system.ts';
 import { GrpcConnection, Method, type CallDone } from './grpc.ts';
 import { decodeStatus, encodePut, encodeRange, hasKey, type Status } from './protobuf.ts';
 
@@ -34,6 +34,7 @@ export class EtcdDriver implements Driver {
   readonly #leader: RoundRobin<GrpcConnection>;
   readonly #any: RoundRobin<GrpcConnection>;
   readonly #all: readonly GrpcConnection[];
+  readonly #content = new NewContent();
 
   private constructor(leader: readonly GrpcConnection[], any: readonly GrpcConnection[]) {
     this.#leader = new RoundRobin(nonEmpty(leader, 'connection to the leader'));
@@ -55,6 +56,7 @@ export class EtcdDriver implements Driver {
       case 'createFull':
         this.#leader.next().call(PUT, encodePut(key, kind === 'create' ? NOTHING : CONTENT), done);
         return;
+      case 'update': this.#leader.next().call(PUT, encodePut(key, this.#content.next()), done); return;
       case 'read': this.#leader.next().call(RANGE, encodeRange(key, false), new Got(done, key)); return;
       case 'readAny': this.#any.next().call(RANGE, encodeRange(key, true), new Got(done, key)); return;
     }

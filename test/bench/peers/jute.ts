@@ -3,7 +3,7 @@
  * behind a 32-bit length; field order: zookeeper.jute). Every message is a frame behind its length in 32 bits.
  */
 
-export const OPCODE = { create: 1, getData: 4, sync: 9, ping: 11 } as const;
+export const OPCODE = { create: 1, getData: 4, setData: 5, sync: 9, ping: 11 } as const;
 /** Of a ping and its answer. */
 export const PING_XID = -2;
 /** Of what the server sends by itself when a watched node changes. */
@@ -56,6 +56,15 @@ export function encodeCreate(xid: number, path: string, data: Buffer): Buffer {
 export function encodeGetData(xid: number, path: string): Buffer {
   const { buffer, at } = request(xid, OPCODE.getData, path, 1);
   buffer[at] = 0;
+  return buffer;
+}
+
+/** SetDataRequest: path, data, version (-1: whichever it has). */
+export function encodeSetData(xid: number, path: string, data: Buffer): Buffer {
+  const { buffer, at } = request(xid, OPCODE.setData, path, 4 + data.length + 4);
+  buffer.writeInt32BE(data.length, at);
+  data.copy(buffer, at + 4);
+  buffer.writeInt32BE(-1, buffer.length - 4);
   return buffer;
 }
 

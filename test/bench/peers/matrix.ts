@@ -1,7 +1,7 @@
 /** Which cells there are, and their measurement in turn: A B C A B C, so that what the machine does meanwhile falls on all alike. */
 import { median } from '../report.ts';
 import { measure, type Measurement } from './closed_loop.ts';
-import { once, type Cluster, type Driver, type Kind } from './system.ts';
+import { runMany, type Cluster, type Driver, type Kind } from './system.ts';
 
 /** `mixed`: nine linearizable reads to one create. */
 export const WORKLOADS = ['create', 'createFull', 'read', 'readAny', 'mixed'] as const;
@@ -62,10 +62,7 @@ const FIRST_IN_FLIGHT = 64;
 /** So that there is something to read, and each server has run its code before. */
 export async function fill(subject: Subject, entries = FIRST_ENTRIES): Promise<void> {
   const { driver, made } = subject;
-  const lane = async (): Promise<void> => {
-    while (made.create < entries) await once(driver, 'create', made.create++);
-  };
-  await Promise.all(Array.from({ length: FIRST_IN_FLIGHT }, lane));
+  await runMany(driver, 'create', FIRST_IN_FLIGHT, () => (made.create < entries ? made.create++ : undefined));
 }
 
 function medians(rounds: readonly Measurement[]): Measurement {

@@ -1,10 +1,24 @@
 /** What a benchmark against other systems sees of each of them: servers that run, and a driver of their operations. */
 
-/** `createFull`: with CONTENT_BYTES of content, in one operation. `readAny`: at whichever replica, perhaps a little behind. */
-export type Kind = 'create' | 'createFull' | 'read' | 'readAny';
+/**
+ * `createFull`: with CONTENT_BYTES of content, in one operation. `update`: other content of the same length for what `createFull` has made.
+ * `readAny`: at whichever replica, perhaps a little behind.
+ */
+export type Kind = 'create' | 'createFull' | 'update' | 'read' | 'readAny';
 
 export const CONTENT_BYTES = 64;
 export const CONTENT = Buffer.alloc(CONTENT_BYTES, 'sixty-four bytes ');
+
+/** Content that no entry has had. */
+export class NewContent {
+  #made = 0;
+
+  next(): Buffer {
+    const content = Buffer.from(CONTENT);
+    content.writeUInt32BE(++this.#made);
+    return content;
+  }
+}
 
 /** Takes the outcome of one operation: exactly one of the two, once. */
 export interface Done {
@@ -37,7 +51,7 @@ export function directoryOf(n: number): string {
 }
 /** The same path in every system, without a slash before it. */
 export function pathOf(kind: Kind, n: number): string {
-  return `${directoryOf(n)}/${kind === 'createFull' ? 'full' : 'file'}-${String(n).padStart(8, '0')}`;
+  return `${directoryOf(n)}/${kind === 'createFull' || kind === 'update' ? 'full' : 'file'}-${String(n).padStart(8, '0')}`;
 }
 
 /** Next of `items`, over and over. */
@@ -61,7 +75,11 @@ export function nonEmpty<T>(items: readonly T[], what: string): readonly [T, ...
   return [first, ...rest];
 }
 
-/** Runs one operation; rejects as it fails. */
-export function once(driver: Driver, kind: Kind, n: number): Promise<void> {
-  return new Promise((resolve, reject) => { driver.run(kind, n, { completed: resolve, failed: reject }); });
+/** Runs operations on the numbers that `next` gives until it gives none, so many at once. Rejects when one fails. */
+export async function runMany(driver: Driver, kind: Kind, inFlight: number, next: () => number | undefined): Promise<void> {
+  const one = (n: number): Promise<void> => new Promise((resolve, reject) => { driver.run(kind, n, { completed: resolve, failed: reject }); });
+  const lane = async (): Promise<void> => {
+    for (let n = next(); n !== undefined; n = next()) await one(n);
+  };
+  await Promise.all(Array.from({ length: inFlight }, lane));
 }

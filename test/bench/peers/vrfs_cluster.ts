@@ -8,7 +8,7 @@ import { ROOT_INO, type At, type Operation } from '../../../fsservice/operations
 import type { ServerConfigInput } from '../../../server/config.ts';
 import type { Durability } from '../../../vr/configuration.ts';
 import { LOOPBACK, ProcessGroup, type GroupNetwork } from '../../support/process_group.ts';
-import { CONTENT, DIRECTORIES, nonEmpty, pathOf, RoundRobin, type Cluster, type Done, type Driver, type Kind } from './system.ts';
+import { CONTENT, DIRECTORIES, NewContent, nonEmpty, pathOf, RoundRobin, type Cluster, type Done, type Driver, type Kind } from './system.ts';
 
 const CREDENTIALS = { uid: 0, gid: 0, groups: [] };
 
@@ -39,6 +39,7 @@ class VrfsDriver implements Driver {
   readonly #clients: RoundRobin<VrfsClient>;
   readonly #readers: RoundRobin<VrfsClient>;
   readonly #all: readonly VrfsClient[];
+  readonly #content = new NewContent();
 
   constructor(clients: readonly VrfsClient[], readers: readonly VrfsClient[]) {
     this.#clients = new RoundRobin(nonEmpty(clients, 'client'));
@@ -52,6 +53,7 @@ class VrfsDriver implements Driver {
     switch (kind) {
       case 'create': this.#clients.next().submitEncoded(call({ type: 'create', at: where, mode: 0o644, exclusive: true, truncate: false }), outcome); return;
       case 'createFull': this.#clients.next().submitEncoded(call({ type: 'putFile', at: where, mode: 0o644, data: CONTENT, ifVersion: 0 }), outcome); return;
+      case 'update': this.#clients.next().submitEncoded(call({ type: 'putFile', at: where, mode: 0o644, data: this.#content.next(), ifVersion: null }), outcome); return;
       case 'read': this.#clients.next().queryEncoded(call({ type: 'getattr', at: where, follow: true }), outcome); return;
       case 'readAny': this.#readers.next().queryEncoded(call({ type: 'getattr', at: where, follow: true }), outcome, { consistency: 'causal' }); return;
     }

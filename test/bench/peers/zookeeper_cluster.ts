@@ -85,6 +85,12 @@ export class ZooKeeperCluster implements Cluster {
     });
   }
 
+  /** Of one server; undefined while it serves nobody. */
+  async state(i: number): Promise<Srvr | undefined> {
+    this.#servers[i]?.check();
+    return srvr(defined(this.endpoints[i], 'endpoint'));
+  }
+
   async leader(indexes: readonly number[] = [0, 1, 2]): Promise<number> {
     return defined(indexes[(await this.states(indexes)).findIndex((s) => s.mode === 'leader')], 'leader');
   }

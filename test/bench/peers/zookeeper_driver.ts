@@ -1,7 +1,7 @@
 /** ZooKeeper through its client protocol: create, getData, and sync before getData for a read that has to see what others have completed. */
 import { Fifo } from '../../../lib/fifo.ts';
-import { decodeConnected, decodeReplyHeader, encodeConnect, encodeCreate, encodeGetData, encodePing, encodeSync, FrameReader, PING_XID, WATCH_XID } from './jute.ts';
-import { CONTENT, DIRECTORIES, nonEmpty, pathOf, RoundRobin, type Done, type Driver, type Kind } from './system.ts';
+import { decodeConnected, decodeReplyHeader, encodeConnect, encodeCreate, encodeGetData, encodePing, encodeSetData, encodeSync, FrameReader, PING_XID, WATCH_XID } from './jute.ts';
+import { CONTENT, DIRECTORIES, NewContent, nonEmpty, pathOf, RoundRobin, type Done, type Driver, type Kind } from './system.ts';
 import { TurnSocket } from './turn_socket.ts';
 import type { Endpoint } from './etcd_driver.ts';
 
@@ -45,6 +45,9 @@ export class ZooKeeperConnection {
 
   create(path: string, data: Buffer, done: Done, accepted = 0): void {
     this.#send((xid) => encodeCreate(xid, path, data), done, accepted);
+  }
+  setData(path: string, data: Buffer, done: Done): void {
+    this.#send((xid) => encodeSetData(xid, path, data), done, 0);
   }
   getData(path: string, done: Done): void {
     this.#send((xid) => encodeGetData(xid, path), done, 0);
@@ -102,6 +105,7 @@ export class ZooKeeperDriver implements Driver {
   readonly #leader: RoundRobin<ZooKeeperConnection>;
   readonly #any: RoundRobin<ZooKeeperConnection>;
   readonly #all: readonly ZooKeeperConnection[];
+  readonly #content = new NewContent();
 
   private constructor(leader: readonly ZooKeeperConnection[], any: readonly ZooKeeperConnection[]) {
     this.#leader = new RoundRobin(nonEmpty(leader, 'connection to the leader'));
@@ -125,6 +129,7 @@ export class ZooKeeperDriver implements Driver {
     switch (kind) {
       case 'create':
       case 'createFull': this.#leader.next().create(path, kind === 'create' ? NOTHING : CONTENT, done); return;
+      case 'update': this.#leader.next().setData(path, this.#content.next(), done); return;
       case 'readAny': this.#any.next().getData(path, done); return;
       case 'read': {
         const connection = this.#leader.next();

@@ -1,6 +1,6 @@
 /** What processes have used so far, from /proc: says what an operation costs, however busy the machine is. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 
 const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 
@@ -21,13 +21,27 @@ export function ownCpuMicroseconds(): number {
   return user + system;
 }
 
-/** Bytes that these processes caused to be written to the disk, as /proc/PID/io counts them: whole pages of the page cache. */
-export function diskBytesOf(pids: readonly number[]): number {
+/**
+ * Bytes that these processes gave to `write` and its like so far, to files and to sockets. (write_bytes beside it in /proc/PID/io is of no use here: a kernel that keeps
+ * a file in large folios counts a whole folio, up to megabytes, for each page of it that is made dirty.)
+ */
+export function writtenBytesOf(pids: readonly number[]): number {
   let bytes = 0;
   for (const pid of pids) {
-    const written = /^write_bytes: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1];
-    if (written === undefined) throw new Error(`/proc/${pid}/io says nothing of write_bytes: it takes root, and a kernel that counts`);
+    const written = /^wchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1];
+    if (written === undefined) throw new Error(`/proc/${pid}/io says nothing of wchar: the kernel does not count`);
     bytes += Number(written);
   }
   return bytes;
+}
+
+const SECTOR = 512;
+
+/** Bytes that the device below `directory` has written so far, for whomever; null: it has none of its own (a network, a layered file system). */
+export function deviceBytes(directory: string): number | null {
+  const { dev } = statSync(directory);
+  // As glibc's gnu_dev_major and gnu_dev_minor, for numbers below 2^32.
+  const file = `/sys/dev/block/${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}/stat`;
+  if (!existsSync(file)) return null;
+  return Number(readFileSync(file, 'utf8').trim().split(/\s+/)[6]) * SECTOR;
 }

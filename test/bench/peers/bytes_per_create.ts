@@ -1,7 +1,8 @@
-/** What a create costs in bytes, all replicas together: on the wire and on the disk, and for vrfs of what that consists. */
+/** What a create costs in bytes, all replicas together: on the wire and in files, and for vrfs of what that consists. */
+import { tmpdir } from 'node:os';
 import { request } from 'undici';
 import { until } from '../../support/process_group.ts';
-import { diskBytesOf } from '../resources.ts';
+import { deviceBytes, writtenBytesOf } from '../resources.ts';
 import type { Subject } from './matrix.ts';
 import { traffic } from './sockets.ts';
 import { runMany } from './system.ts';
@@ -21,8 +22,10 @@ const QUIET_MS = 60_000;
 type Counters = ReadonlyMap<string, number>;
 
 const WIRE = { replicas: 'wire, between replicas', requests: 'wire, from the client', replies: 'wire, to the client' } as const;
-const DISK = 'disk, all that the kernel wrote';
-const JOURNAL = 'disk, journal';
+const FILES = 'files';
+const JOURNAL = 'files, journal';
+const REST = 'files, checkpoints (the rest)';
+const DEVICE = 'device, for all programs of the machine';
 
 async function metric(url: string, name: string): Promise<number> {
   const answer = await request(`${url}/metrics`);
@@ -35,7 +38,11 @@ async function metric(url: string, name: string): Promise<number> {
 async function counters(subject: Subject): Promise<Counters> {
   const { cluster } = subject;
   const wire = traffic(cluster.pids);
-  const all = new Map<string, number>([[WIRE.replicas, wire.replicas], [WIRE.requests, wire.requests], [WIRE.replies, wire.replies], [DISK, diskBytesOf(cluster.pids)]]);
+  const device = deviceBytes(tmpdir());
+  const all = new Map<string, number>([
+    [WIRE.replicas, wire.replicas], [WIRE.requests, wire.requests], [WIRE.replies, wire.replies],
+    [FILES, writtenBytesOf(cluster.pids) - wire.replicas - wire.replies], ...(device === null ? [] : [[DEVICE, device] as const]),
+  ]);
   if (cluster instanceof VrfsCluster) {
     const { group } = cluster;
     const journals = await Promise.all(group.servers.map((_, i) => metric(group.http(i), 'vrfs_journal_written_bytes_total')));
@@ -49,8 +56,8 @@ async function quiet(pids: readonly number[]): Promise<void> {
   let before = -1;
   let since = performance.now();
   await until('the servers have written what they had to', QUIET_MS, () => {
-    const now = diskBytesOf(pids);
-    // A few pages: heart-beats and time stamps.
+    const now = writtenBytesOf(pids);
+    // Heart-beats, and a page now and then.
     if (now - before > 64 << 10) {
       before = now;
       since = performance.now();
@@ -69,7 +76,7 @@ export async function bytesPerCreate(subject: Subject, creates: number): Promise
   const after = await counters(subject);
   const rows = [...after].map(([what, value]) => ({ system: cluster.name, what, value: (value - (before.get(what) ?? 0)) / creates }));
   const of = (what: string): number | undefined => rows.find((r) => r.what === what)?.value;
-  const [disk, journal] = [of(DISK), of(JOURNAL)];
-  if (disk !== undefined && journal !== undefined) rows.push({ system: cluster.name, what: 'disk, checkpoints (the rest)', value: disk - journal });
+  const [files, journal] = [of(FILES), of(JOURNAL)];
+  if (files !== undefined && journal !== undefined) rows.push({ system: cluster.name, what: REST, value: files - journal });
   return rows;
 }

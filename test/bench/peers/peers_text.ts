@@ -10,10 +10,16 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [head, head.map(() => '---'), ...rows].map((r) => `| ${r.join(' | ')} |`).join('\n');
 }
 
-function cellRow(c: Cell): string[] {
+/** Its rate as a part of that of the probe beside it, for creates. */
+function ofCeiling(c: Cell, all: readonly Cell[]): string {
+  const probe = all.find((x) => x.pool === c.pool && x.workload === c.workload && x.inFlight === c.inFlight && x.system.startsWith('probe'));
+  return probe === undefined ? '' : `${Math.round((100 * c.median.perSecond) / probe.median.perSecond)} %`;
+}
+
+function cellRow(c: Cell, all: readonly Cell[]): string[] {
   const m = c.median;
   const spread = c.rounds.length > 1 ? ` (${number(c.leastPerSecond)}–${number(c.mostPerSecond)})` : '';
-  return [String(c.inFlight), c.system, `${number(m.perSecond)}${spread}`, ...[m.p50, m.p95, m.p99, m.p999, m.max, m.serverCpu, m.loadCpu].map(number), `${Math.round(m.loadBusy * 100)} %`];
+  return [String(c.inFlight), c.system, `${number(m.perSecond)}${spread}`, ofCeiling(c, all), ...[m.p50, m.p95, m.p99, m.p999, m.max, m.serverCpu, m.loadCpu].map(number), `${Math.round(m.loadBusy * 100)} %`];
 }
 
 export function peersText(r: PeersReport): string {
@@ -21,8 +27,8 @@ export function peersText(r: PeersReport): string {
   for (const pool of new Set(r.cells.map((c) => c.pool))) {
     for (const workload of new Set(r.cells.map((c) => c.workload))) {
       out.push(`### ${pool}: ${workload}`, '', table(
-        ['in flight', 'system', '/s (least–most)', 'p50 ms', 'p95', 'p99', 'p99.9', 'max', 'servers, µs CPU each', 'load, µs CPU each', 'load, of a core'],
-        r.cells.filter((c) => c.pool === pool && c.workload === workload).map(cellRow),
+        ['in flight', 'system', '/s (least–most)', 'of the probe', 'p50 ms', 'p95', 'p99', 'p99.9', 'max', 'servers, µs CPU each', 'load, µs CPU each', 'load, of a core'],
+        r.cells.filter((c) => c.pool === pool && c.workload === workload).map((c) => cellRow(c, r.cells)),
       ), '');
     }
   }

@@ -19,6 +19,12 @@ export class Cleanup {
     this.#steps.push(step);
   }
 
+  /** For what takes time to come into being: it is undone also when the end comes meanwhile. Rejects as `thing` does, which then has undone itself. */
+  async started<T>(thing: Promise<T>, undo: (thing: T) => Promise<void>): Promise<T> {
+    this.add(() => thing.then(undo, () => undefined));
+    return await thing;
+  }
+
   /** Every step is taken even when others fail; rejects with the first failure. Idempotent. */
   run(): Promise<void> {
     this.#running ??= this.#run();

@@ -5,6 +5,7 @@ import { measure, Samples, summary } from './closed_loop.ts';
 import { cellOf, type Cell, type Workload } from './matrix.ts';
 import { outageTargets, type OutageRow } from './outage.ts';
 import { missing } from './packages.ts';
+import { available } from './peers.ts';
 import { POOLS, poolsOf, SYSTEMS } from './pools.ts';
 import { parseSockets, trafficOf } from './sockets.ts';
 import { NewContent, pathOf, runMany, type Done, type Driver, type Kind } from './system.ts';
@@ -159,6 +160,19 @@ describe('what other programs say', () => {
   it('packages that are missing', () => {
     expect(missing(['etcd-server', 'default-jre-headless'], (file) => file === '/usr/bin/java')).toEqual(['etcd-server']);
     expect(missing(['nothing-of-ours'], () => true)).toEqual(['nothing-of-ours']);
+  });
+});
+
+describe('systems that are not installed', () => {
+  const run = (absent: string[]): { readonly systems: string[]; readonly leftOut: string[] } => {
+    const leftOut: string[] = [];
+    const systems = available({ systems: ['etcd', 'zookeeper', 'vrfs'], install: false, say: () => undefined }, leftOut, (packages) => packages.filter((p) => absent.includes(p)));
+    return { systems, leftOut };
+  };
+  it('are left out, and it is said', () => {
+    expect(run(['etcd-server'])).toEqual({ systems: ['zookeeper', 'vrfs'], leftOut: ['etcd: etcd-server is not installed, and this run installs nothing'] });
+    expect(run(['zookeeper', 'default-jre-headless']).leftOut).toEqual(['zookeeper: zookeeper, default-jre-headless are not installed, and this run installs nothing']);
+    expect(run([])).toEqual({ systems: ['etcd', 'zookeeper', 'vrfs'], leftOut: [] });
   });
 });
 

@@ -58,6 +58,14 @@ async function vrfs(network: GroupNetwork, commit: string): Promise<Outage> {
   };
 }
 
+function begin(system: OutageSystem, network: GroupNetwork, commit: string): Promise<Outage> {
+  switch (system) {
+    case 'etcd': return etcd(network);
+    case 'zookeeper': return zooKeeper(network);
+    case 'vrfs': return vrfs(network, commit);
+  }
+}
+
 /** At the hub's end of the cable: what it receives, the server has sent. */
 function cable(server: number): { readonly toServer: number; readonly fromServer: number } {
   const line = readFileSync('/proc/net/dev', 'utf8').split('\n').find((l) => l.trim().startsWith(`r${server + 1}:`));
@@ -98,9 +106,10 @@ async function outage(o: Outage, options: OutageOptions, times: number): Promise
 }
 
 async function measure(system: OutageSystem, network: GroupNetwork, options: OutageOptions, cleanup: Cleanup): Promise<OutageRow[]> {
-  const o = system === 'etcd' ? await etcd(network) : system === 'zookeeper' ? await zooKeeper(network) : await vrfs(network, options.commit);
-  cleanup.add(() => o.cluster.stop());
-  cleanup.add(() => o.driver.close());
+  const o = await cleanup.started(begin(system, network, options.commit), async ({ cluster, driver }) => {
+    await driver.close();
+    await cluster.stop();
+  });
   process.stderr.write(`${o.cluster.name}: making ${options.entries} entries ...\n`);
   let n = 0;
   await runMany(o.driver, 'createFull', IN_FLIGHT, () => (n < options.entries ? n++ : undefined));

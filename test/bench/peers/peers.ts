@@ -64,16 +64,16 @@ async function start(system: SystemName, commit: string): Promise<Cluster> {
   }
 }
 
-/** What can be measured; what cannot is entered with the reason. */
-function available(options: PeersOptions, leftOut: string[]): SystemName[] {
+/** What can be measured; what cannot is entered in `leftOut` with the reason. */
+export function available(options: Pick<PeersOptions, 'systems' | 'install' | 'say'>, leftOut: string[], absent: (packages: readonly string[]) => string[] = missing): SystemName[] {
   return options.systems.filter((system) => {
     const packages = PACKAGES[system];
     if (packages === undefined) return true;
     try {
       if (options.install) install(packages, options.say);
-      const absent = missing(packages);
-      if (absent.length === 0) return true;
-      leftOut.push(`${system}: ${absent.join(', ')} ${absent.length > 1 ? 'are' : 'is'} not installed, and this run installs nothing`);
+      const still = absent(packages);
+      if (still.length === 0) return true;
+      leftOut.push(`${system}: ${still.join(', ')} ${still.length > 1 ? 'are' : 'is'} not installed, and this run installs nothing`);
     } catch (error) {
       if (!(error instanceof PackageError)) throw error;
       leftOut.push(`${system}: ${error.message}`);
@@ -113,10 +113,8 @@ async function measurePool(pool: Pool, options: PeersOptions, commit: string, in
     const subjects: Subject[] = [];
     for (const system of pool.systems) {
       options.say(`starting ${system} ...`);
-      const cluster = await start(system, commit);
-      cleanup.add(() => cluster.stop());
-      const driver = await cluster.connect(options.connections);
-      cleanup.add(() => driver.close());
+      const cluster = await cleanup.started(start(system, commit), (c) => c.stop());
+      const driver = await cleanup.started(cluster.connect(options.connections), (d) => d.close());
       const subject = { cluster, driver, createsOnly: cluster instanceof ProbeCluster, made: { create: 0, createFull: 0 } };
       await fill(subject);
       subjects.push(subject);

@@ -82,6 +82,7 @@ interface PeersFlags {
   readonly byteCreates?: number;
   readonly directory?: string;
   readonly plots: string | false;
+  readonly cpuProf?: string;
   readonly quick?: boolean;
   readonly json?: boolean;
 }
@@ -104,7 +105,7 @@ function peersOptions(f: PeersFlags): PeersOptions {
   return {
     systems: f.only ?? SYSTEMS, workloads: f.workloads, inFlight: f.inFlight ?? preset.inFlight, rounds: f.rounds ?? preset.rounds, seconds: f.seconds ?? preset.seconds,
     warmUpSeconds: preset.warmUpSeconds, connections: f.connections, byteCreates: f.byteCreates ?? preset.byteCreates, install: f.quick !== true,
-    directory: f.directory, plots: f.plots === false || f.quick === true ? undefined : f.plots, say,
+    directory: f.directory, cpuProfiles: f.cpuProf, plots: f.plots === false || f.quick === true ? undefined : f.plots, say,
   };
 }
 
@@ -121,6 +122,7 @@ program
   .option('--directory <dir>', 'where the data of the servers lies, on a disk; default: the folder for temporary files')
   .option('--plots <dir>', 'where the plots go', 'docs/bench')
   .option('--no-plots', 'draw none')
+  .option('--cpu-prof <dir>', 'run the replicas of vrfs with --cpu-prof, which slows them down, and keep the profiles here')
   .option('--quick', 'a smoke test: short runs, nothing installed, no plots')
   .option('--json', 'one JSON object')
   .action(async (f: PeersFlags) => { printPeers(await peers(peersOptions(f)), f.json === true); });
@@ -135,7 +137,7 @@ program
   .option('--json', 'one JSON object')
   .action(async (f: { readonly rounds: number; readonly seconds: number; readonly inFlight: number[]; readonly directory?: string; readonly json?: boolean }) => {
     const { rounds, seconds, inFlight, directory } = f;
-    printPeers(await peers({ systems: ['probe', 'probe-memory'], workloads: ['create'], inFlight, rounds, seconds, warmUpSeconds: FULL.warmUpSeconds, connections: 1, byteCreates: 0, install: false, directory, plots: undefined, say }), f.json === true);
+    printPeers(await peers({ systems: ['probe', 'probe-memory'], workloads: ['create'], inFlight, rounds, seconds, warmUpSeconds: FULL.warmUpSeconds, connections: 1, byteCreates: 0, install: false, directory, plots: undefined, cpuProfiles: undefined, say }), f.json === true);
   });
 
 program

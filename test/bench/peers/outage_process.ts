@@ -30,10 +30,20 @@ interface Outage {
   progress(i: number): Promise<bigint | undefined>;
 }
 
+/** A cluster that cannot be reached is stopped again. */
+async function connected(cluster: Cluster, driver: Promise<Driver>): Promise<Driver> {
+  try {
+    return await driver;
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+}
+
 async function etcd(network: GroupNetwork): Promise<Outage> {
   const cluster = await EtcdCluster.start(network);
   return {
-    cluster, driver: await cluster.connect(1, [await cluster.leader()]), leader: () => cluster.leader(), kill: (i) => cluster.kill(i), start: (i) => { cluster.startServer(i); },
+    cluster, driver: await connected(cluster, cluster.leader().then((i) => cluster.connect(1, [i]))), leader: () => cluster.leader(), kill: (i) => cluster.kill(i), start: (i) => { cluster.startServer(i); },
     progress: (i) => cluster.applied(i),
   };
 }
@@ -41,7 +51,7 @@ async function etcd(network: GroupNetwork): Promise<Outage> {
 async function zooKeeper(network: GroupNetwork): Promise<Outage> {
   const cluster = await ZooKeeperCluster.start(network);
   return {
-    cluster, driver: await cluster.connect(1, [await cluster.leader()]), leader: () => cluster.leader(), kill: (i) => cluster.kill(i), start: (i) => { cluster.startServer(i); },
+    cluster, driver: await connected(cluster, cluster.leader().then((i) => cluster.connect(1, [i]))), leader: () => cluster.leader(), kill: (i) => cluster.kill(i), start: (i) => { cluster.startServer(i); },
     progress: async (i) => (await cluster.state(i))?.zxid,
   };
 }
@@ -50,7 +60,7 @@ async function vrfs(network: GroupNetwork, commit: string): Promise<Outage> {
   const cluster = await VrfsCluster.start(commit, { network });
   const { group } = cluster;
   return {
-    cluster, driver: await cluster.connect(1), leader: () => group.primary(), kill: (i) => group.signal(i, 'SIGKILL'), start: (i) => { group.start(i); },
+    cluster, driver: await connected(cluster, cluster.connect(1)), leader: () => group.primary(), kill: (i) => group.signal(i, 'SIGKILL'), start: (i) => { group.start(i); },
     progress: async (i) => {
       const s = await group.status(i);
       return s?.status === 'normal' ? BigInt(s.executed) : undefined;

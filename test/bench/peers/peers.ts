@@ -4,7 +4,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { report, type Report } from '../report.ts';
 import { bytesPerCreate, type BytesRow } from './bytes_per_create.ts';
 import { chart, type ChartSpec } from './chart.ts';
@@ -35,6 +35,8 @@ export interface PeersOptions {
   readonly directory: string | undefined;
   /** Where the plots go; undefined: none are drawn. */
   readonly plots: string | undefined;
+  /** Where profiles of the replicas of vrfs go; undefined: none are taken. */
+  readonly cpuProfiles: string | undefined;
   readonly say: (line: string) => void;
 }
 
@@ -51,14 +53,15 @@ const PACKAGES: Partial<Record<SystemName, readonly string[]>> = { etcd: ETCD_PA
 /** None within a run, and a log that takes it. */
 const NO_CHECKPOINTS = { checkpointOps: 10_000_000, checkpointBytes: 2 ** 40, maxLogEntries: 100_000_000, maxLogBytes: 2 ** 40 };
 
-async function start(system: SystemName, commit: string): Promise<Cluster> {
+async function start(pool: string, system: SystemName, commit: string, profiles: string | undefined): Promise<Cluster> {
+  const cpuProfiles = profiles === undefined ? undefined : join(resolve(profiles), `${pool}-${system}`);
   switch (system) {
     case 'etcd': return EtcdCluster.start();
     case 'zookeeper': return ZooKeeperCluster.start();
-    case 'vrfs': return VrfsCluster.start(commit);
-    case 'vrfs-memory': return VrfsCluster.start(commit, { durability: 'memory' });
-    case 'vrfs-5': return VrfsCluster.start(commit, { replicas: 5 });
-    case 'vrfs-no-checkpoints': return VrfsCluster.start(commit, { config: NO_CHECKPOINTS, note: 'no checkpoints' });
+    case 'vrfs': return VrfsCluster.start(commit, { cpuProfiles });
+    case 'vrfs-memory': return VrfsCluster.start(commit, { durability: 'memory', cpuProfiles });
+    case 'vrfs-5': return VrfsCluster.start(commit, { replicas: 5, cpuProfiles });
+    case 'vrfs-no-checkpoints': return VrfsCluster.start(commit, { config: NO_CHECKPOINTS, note: 'no checkpoints', cpuProfiles });
     case 'probe': return ProbeCluster.start('disk');
     case 'probe-memory': return ProbeCluster.start('memory');
   }
@@ -113,7 +116,7 @@ async function measurePool(pool: Pool, options: PeersOptions, commit: string, in
     const subjects: Subject[] = [];
     for (const system of pool.systems) {
       options.say(`starting ${system} ...`);
-      const cluster = await cleanup.started(start(system, commit), (c) => c.stop());
+      const cluster = await cleanup.started(start(pool.name, system, commit, options.cpuProfiles), (c) => c.stop());
       const driver = await cleanup.started(cluster.connect(options.connections), (d) => d.close());
       const subject = { cluster, driver, createsOnly: cluster instanceof ProbeCluster, made: { create: 0, createFull: 0 } };
       await fill(subject);

@@ -1,4 +1,5 @@
 /** A group of vrfs at default settings, driven through VrfsClient as a program would that wants many operations under way: encoded calls, no promise for each. */
+import { join } from 'node:path';
 import { VrfsClient } from '../../../client/client.ts';
 import type { Completion } from '../../../client/completion.ts';
 import type { VrfsError } from '../../../client/errors.ts';
@@ -71,8 +72,12 @@ export interface VrfsOptions {
   /** What is unlike the defaults, for the name. */
   readonly note?: string;
   readonly network?: GroupNetwork;
-  readonly nodeArguments?: (index: number) => readonly string[];
+  /** A directory: the replicas run with --cpu-prof, and end cleanly, so that their profiles come into folders of it by replica. */
+  readonly cpuProfiles?: string;
 }
+
+/** Replicas that end with this process, however that ends. */
+const OWN: GroupNetwork = { ...LOOPBACK, launcher: () => ['setpriv', '--pdeathsig', 'KILL'] };
 
 /** A client reads at one replica, drawn by lot when it begins: so many clients reach all of them. */
 const READERS = 4;
@@ -81,19 +86,25 @@ export class VrfsCluster implements Cluster {
   readonly name: string;
   readonly version: string;
   readonly group: ProcessGroup;
+  readonly #profiled: boolean;
 
-  private constructor(group: ProcessGroup, version: string, note: string | undefined) {
+  private constructor(group: ProcessGroup, version: string, { note, cpuProfiles }: VrfsOptions) {
     this.name = [`vrfs ${group.configuration.durability}`, ...(group.size === 3 ? [] : [`${group.size} replicas`]), ...(note === undefined ? [] : [note])].join(', ');
     this.group = group;
+    this.#profiled = cpuProfiles !== undefined;
     this.version = version;
   }
 
   static async start(version: string, options: VrfsOptions = {}): Promise<VrfsCluster> {
-    const group = await ProcessGroup.create({ ...options, network: options.network ?? LOOPBACK, config: { logLevel: 'warn', ...options.config } });
+    const { replicas, durability, network = OWN, config, cpuProfiles } = options;
+    const group = await ProcessGroup.create({
+      replicas, durability, network, config: { logLevel: 'warn', ...config },
+      nodeArguments: (i) => (cpuProfiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${join(cpuProfiles, String(i + 1))}`]),
+    });
     try {
       group.startAll();
       await group.normal(group.servers.map((_, i) => i));
-      return new VrfsCluster(group, version, options.note);
+      return new VrfsCluster(group, version, options);
     } catch (error) {
       await group.destroy();
       throw error;
@@ -115,8 +126,9 @@ export class VrfsCluster implements Cluster {
     return new VrfsDriver(clients, readers);
   }
 
-  stop(): Promise<void> {
-    return this.group.destroy();
+  async stop(): Promise<void> {
+    if (this.#profiled) await Promise.all(this.group.servers.map((_, i) => this.group.signal(i, 'SIGTERM')));
+    await this.group.destroy();
   }
 }
 

@@ -19,8 +19,10 @@ export class Cleanup {
     this.#steps.push(step);
   }
 
-  /** For what takes time to come into being: it is undone also when the end comes meanwhile. Rejects as `thing` does, which then has undone itself. */
-  async started<T>(thing: Promise<T>, undo: (thing: T) => Promise<void>): Promise<T> {
+  /** For what takes time to come into being: it is undone also when the end comes meanwhile, and not begun behind the end. Rejects as `begin` does, which then has undone itself. */
+  async started<T>(begin: () => Promise<T>, undo: (thing: T) => Promise<void>): Promise<T> {
+    if (this.#running !== null) throw new Error('interrupted');
+    const thing = begin();
     this.add(() => thing.then(undo, () => undefined));
     return await thing;
   }

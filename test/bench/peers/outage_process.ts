@@ -116,7 +116,7 @@ async function outage(o: Outage, options: OutageOptions, times: number): Promise
 }
 
 async function measure(system: OutageSystem, network: GroupNetwork, options: OutageOptions, cleanup: Cleanup): Promise<OutageRow[]> {
-  const o = await cleanup.started(begin(system, network, options.commit), async ({ cluster, driver }) => {
+  const o = await cleanup.started(() => begin(system, network, options.commit), async ({ cluster, driver }) => {
     await driver.close();
     await cluster.stop();
   });

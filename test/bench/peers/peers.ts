@@ -116,8 +116,8 @@ async function measurePool(pool: Pool, options: PeersOptions, commit: string, in
     const subjects: Subject[] = [];
     for (const system of pool.systems) {
       options.say(`starting ${system} ...`);
-      const cluster = await cleanup.started(start(pool.name, system, commit, options.cpuProfiles), (c) => c.stop());
-      const driver = await cleanup.started(cluster.connect(options.connections), (d) => d.close());
+      const cluster = await cleanup.started(() => start(pool.name, system, commit, options.cpuProfiles), (c) => c.stop());
+      const driver = await cleanup.started(() => cluster.connect(options.connections), (d) => d.close());
       const subject = { cluster, driver, createsOnly: cluster instanceof ProbeCluster, made: { create: 0, createFull: 0 } };
       await fill(subject);
       subjects.push(subject);

@@ -32,6 +32,7 @@ import { Slices } from './slices.ts';
 import { nodeKey, type Meta } from './store_keys.ts';
 import { readMeta } from './store_meta.ts';
 import { checkedNode } from './stored_node.ts';
+import { TakeCostRecorder, type TakeCosts } from './take_costs.ts';
 import { VerifiedReads } from './verified_reads.ts';
 
 export interface RecordStoreOptions {
@@ -73,6 +74,8 @@ export interface RecordStoreStatus {
   readonly lastTakeLongestMs: number;
   readonly lastTakeRecords: number;
   readonly lastTakeNodeBytes: number;
+  /** Of checkpoints since the store was opened. */
+  readonly costs: TakeCosts;
   readonly donor: DonorStatus;
 }
 
@@ -104,7 +107,8 @@ export class RecordStore implements Table {
   #busy: 'take' | 'fetch' | null = null;
   #working: Promise<unknown> = Promise.resolve();
   #needsReopen = false;
-  #figures = { takes: 0, failedTakes: 0, lastTakeMs: 0, lastTakeBusyMs: 0, lastTakeLongestMs: 0, lastTakeRecords: 0, lastTakeNodeBytes: 0 };
+  readonly #costs = new TakeCostRecorder(performance.now());
+  #failedTakes = 0;
   readonly #source: NodeSource = (id, hash) => this.#node(id, hash);
   readonly #reads: VerifiedReads;
 
@@ -272,7 +276,8 @@ export class RecordStore implements Table {
       taking: this.#busy === 'take',
       fetching: this.#busy === 'fetch',
       donor: this.#donor.status(),
-      ...this.#figures,
+      ...takeFields(this.#costs.costs(performance.now())),
+      failedTakes: this.#failedTakes,
     };
   }
 
@@ -294,7 +299,7 @@ export class RecordStore implements Table {
   }
 
   async #writeFrozen(frozen: Frozen): Promise<CheckpointInfo> {
-    const startedAt = performance.now();
+    this.#costs.begin(performance.now());
     const slices = new Slices(this.#sliceMs);
     try {
       await slices.giveWay();
@@ -308,18 +313,11 @@ export class RecordStore implements Table {
       this.#written = frozen.overlay.bytes <= (this.#options.cacheBytes ?? 64 << 20) ? frozen.overlay : null;
       this.#frozen = null;
       slices.pause();
-      this.#figures = {
-        takes: this.#figures.takes + 1,
-        failedTakes: this.#figures.failedTakes,
-        lastTakeMs: performance.now() - startedAt,
-        lastTakeBusyMs: slices.busyMs,
-        lastTakeLongestMs: slices.longestMs,
-        lastTakeRecords: changes.length,
-        lastTakeNodeBytes: nodeBytes,
-      };
+      this.#costs.end(performance.now(), { records: changes.length, recordBytes: frozen.overlay.bytes, nodeBytes, busyMs: slices.busyMs, longestMs: slices.longestMs });
       await this.#serveNewest();
     } catch (error) {
-      this.#figures = { ...this.#figures, failedTakes: this.#figures.failedTakes + 1 };
+      this.#failedTakes++;
+      this.#costs.fail();
       throw error;
     }
     assert(this.#state.kind === 'checkpoint', 'a checkpoint was written');
@@ -428,6 +426,14 @@ export class RecordStore implements Table {
     this.#needsReopen = false;
     await this.#serveNewest();
   }
+}
+
+function takeFields(costs: TakeCosts): Pick<RecordStoreStatus, 'takes' | 'lastTakeMs' | 'lastTakeBusyMs' | 'lastTakeLongestMs' | 'lastTakeRecords' | 'lastTakeNodeBytes' | 'costs'> {
+  const { last } = costs;
+  return {
+    takes: costs.takes, lastTakeMs: last?.wallMs ?? 0, lastTakeBusyMs: last?.busyMs ?? 0, lastTakeLongestMs: last?.longestMs ?? 0,
+    lastTakeRecords: last?.records ?? 0, lastTakeNodeBytes: last?.nodeBytes ?? 0, costs,
+  };
 }
 
 function settled(): void {

@@ -13,7 +13,7 @@ import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert, defined } from '../lib/assert.ts';
 import type { MemberId, OpNumber } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
-import { quorum, type Configuration } from '../vr/configuration.ts';
+import type { Configuration } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
 import type { Clock, ConnectionId, Ports, Random, SuperblockStore } from '../vr/ports.ts';
 import { Replica } from '../vr/replica.ts';
@@ -25,6 +25,7 @@ import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
 import { heldCheckpoints, KnownCheckpoints, provePath, readParts } from './checkpoint_reader.ts';
 import { ClientLinks } from './client_links.ts';
 import { replicaOptions, type ServerConfig } from './config.ts';
+import { healthOf } from './health.ts';
 import type { WriteVector } from './journal.ts';
 import { Listener } from './listener.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
@@ -34,15 +35,13 @@ import { PeerPins } from './peer_pins.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
 import { Scrubber } from './scrubber.ts';
-import type { AttachHttp, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
+import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
 import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
 
 /** The replica's clock ticks this often, milliseconds. */
 const TICK_MS = 10;
-/** A primary that was not heard of for longer is not counted on. */
-const PRIMARY_SILENCE_MS = 2_000;
 /** Exit code of a process that could not go on. */
 export const EXIT_FATAL = 70;
 
@@ -183,6 +182,7 @@ export class ReplicaProcess implements RunningReplica {
         records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
         takes: s.takes, lastTakeMs: s.lastTakeMs, damages: this.#damages, lastDamage: this.#lastDamage,
       },
+      checkpointCost: { ...s.costs, ...this.#sinceCheckpoint() },
       scrub: this.#scrubber.status(),
       journal: journal.status(),
       links: peers.status(),
@@ -191,23 +191,18 @@ export class ReplicaProcess implements RunningReplica {
     };
   }
 
+  #sinceCheckpoint(): Pick<CheckpointCost, 'logOpsSince' | 'logBytesSince'> {
+    const replica = this.#parts?.replica ?? null;
+    if (replica === null) return { logOpsSince: 0, logBytesSince: 0 };
+    const { log, persistence: { superblock: { checkpoint } } } = replica;
+    return { logOpsSince: Math.max(0, log.head - checkpoint.op), logBytesSince: log.bytesAfter(checkpoint.op) };
+  }
+
   health(): Health {
     if (this.#halted) return { ok: false, reason: 'the replica has stopped after an error; see its log' };
     if (this.#repairing !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
-    const s = this.#replicaStatus();
-    if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
-    if (s.status === 'recovering' && s.configuration.durability === 'memory' && this.#sink.counts.has('group-cannot-recover')) {
-      return { ok: false, reason: `so many replicas of this group with durability memory have stopped at once that what it acknowledged after its newest checkpoint is gone. To go on from there stop all of them, and see on each machine what it still holds: vrfs revive --data ${this.#started.boot.data.root} (with durability disk a group outlives this)` };
-    }
-    if (s.status === 'joining') return { ok: false, reason: `this node is no member of the group yet: vrfs members add ${this.addresses.address}` };
-    if (s.status === 'retired') return { ok: false, reason: 'this member has left the group; it ends when the others have all that it had' };
-    if (s.status === 'transitioning') return { ok: false, reason: 'the members have changed, and what came before is being fetched from the others; wait' };
-    if (s.status === 'recovering') return { ok: false, reason: `recovering: this needs the answers of ${quorum(s.configuration)} other replicas or of a working group; start them if they are down` };
-    if (s.status === 'view-change') return { ok: false, reason: 'a new primary is being elected; this needs a majority of the replicas' };
-    const silent = s.isPrimary ? 0 : s.peers.find((p) => p.id === s.primary)?.silentMs ?? null;
-    if (silent === null) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, yet` };
-    if (silent > PRIMARY_SILENCE_MS) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, for ${Math.round(silent / 1000)} s` };
-    return { ok: true };
+    const { boot: { data } } = this.#started;
+    return healthOf(this.#replicaStatus(), { data: data.root, address: data.addresses.address, groupCannotRecover: this.#sink.counts.has('group-cannot-recover') });
   }
 
   async serveCheckpoint(request: Buffer): Promise<Buffer> {

@@ -7,6 +7,7 @@ import type { Proof } from '../checkpoint/proof_codec.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import type { NodeAddresses } from './data_directory.ts';
+import type { TakeCosts } from '../checkpoint/take_costs.ts';
 import type { RepairReport } from '../checkpoint/repair.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 
@@ -70,6 +71,13 @@ export interface DamageReport {
   readonly remedy: 'repaired' | 'set aside';
   readonly report: RepairReport | null;
   readonly movedTo: string | null;
+}
+
+/** What checkpoints cost this replica, and what there is to go through again if it has to start from the newest. */
+export interface CheckpointCost extends TakeCosts {
+  /** Log behind the newest durable checkpoint: entries, and their bytes. */
+  readonly logOpsSince: number;
+  readonly logBytesSince: number;
 }
 
 /** One time through the whole store, looking for damage (scrubber.ts). */
@@ -179,6 +187,7 @@ export interface ServerStatus {
   readonly replica: ReplicaStatus;
   readonly recovery: RecoveryReport;
   readonly store: StoreStatus;
+  readonly checkpointCost: CheckpointCost;
   readonly scrub: ScrubStatus;
   readonly journal: JournalStatus;
   readonly links: readonly LinkStatus[];

@@ -3,7 +3,7 @@
  * the log it would take is gone, and the comparison of roots, which finds a replica whose state has gone astray.
  */
 import { assert, defined } from '../lib/assert.ts';
-import { opNumber, type Digest, type MemberId, type OpNumber } from '../lib/ids.ts';
+import { opNumber, viewEpoch, type Digest, type MemberId, type OpNumber } from '../lib/ids.ts';
 import type { Entry } from './entry.ts';
 import type { CheckpointNotice } from './messages.ts';
 import type { Replica } from './replica.ts';
@@ -116,6 +116,12 @@ export class CheckpointHandOver {
         return;
       }
     }
+    if (r.isWitness && viewEpoch(target.view) > r.reconfiguration.newest.epoch) {
+      // A state would bring its configuration with it. What a witness may begin its log behind depends on whose state that is.
+      r.event('checkpoint-of-later-epoch', { op: target.op, epoch: viewEpoch(target.view) });
+      r.reconfiguration.askForLater();
+      return;
+    }
     this.#target = target;
     this.#started = false;
     if (r.isWitness) {
@@ -140,8 +146,9 @@ export class CheckpointHandOver {
    */
   #fillOrPassOver(): void {
     const r = this.#r;
-    const target = this.#target;
-    if (target === null || this.#started) return;
+    if (this.#target === null || this.#started) return;
+    const target = this.#nearest(this.#target);
+    this.#target = target;
     if (r.log.hashAt(target.op) === target.entryHash) {
       // All of it is here, and now it is known to be committed.
       this.#onWhole(target.op);
@@ -158,21 +165,28 @@ export class CheckpointHandOver {
     }
   }
 
+  /** The newest checkpoint may be that of a few: behind an older one, that enough voters hold, others may have the log that goes on. */
+  #nearest(target: CheckpointId): CheckpointId {
+    const { heldByVoters: held, newest } = this.#r.reconfiguration;
+    if (held === undefined || held.op <= this.#r.log.head || held.op >= target.op || viewEpoch(held.view) > newest.epoch || this.#mayPassOver(target.op)) return target;
+    return held;
+  }
+
   /**
    * That is so when as many voters as any quorum has at least one of hold it on disk. Or, without having heard of them: when this log is
    * whole as far as it goes. Then a quorum has what was committed without this witness behind its head, which is f+1, so one of them is
    * left after f failures; provided that no other witness has passed over the same, so only one of them may. (Of an epoch that
-   * begins that is known only of what is behind its start: before that other members made up the quorum.)
+   * begins that is known only of what is behind its start, if before that other members made up the quorum.)
    */
   #mayPassOver(op: OpNumber): boolean {
     const r = this.#r;
-    if (r.reconfiguration.heldByVoters(op)) return true;
+    if (op <= (r.reconfiguration.heldByVoters?.op ?? -1)) return true;
     const witnesses = r.reconfiguration.newest.members.filter((m) => m.role === 'witness');
     if (witnesses.some((m) => m.id < r.self)) return false;
     const { epochStart, heldByAll } = r.persistence.superblock;
     // In an earlier epoch another one may have been the one that may.
     if (witnesses.some((m) => m.id !== r.self) && (r.phase === 'transitioning' || heldByAll < (epochStart?.op ?? 0))) return false;
-    return r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.isBeyondStart(op));
+    return r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.committedByNext(op));
   }
 
   /** What a witness's log lacked has come: `entries` follow op `keep` and are committed. */
@@ -210,7 +224,7 @@ export class CheckpointHandOver {
   get counts(): boolean {
     const { isWitness, log, persistence, reconfiguration } = this.#r;
     if (!isWitness || log.base <= persistence.superblock.heldByAll) return true;
-    if (reconfiguration.heldByVoters(log.base)) persistence.writeSuperblock({ heldByAll: log.base });
+    if (log.base <= (reconfiguration.heldByVoters?.op ?? -1)) persistence.writeSuperblock({ heldByAll: log.base });
     return log.base <= persistence.superblock.heldByAll;
   }
 
@@ -263,7 +277,7 @@ export class CheckpointHandOver {
     r.execution.reset(id);
     r.persistence.afterJournal(() => {
       // A slow journal may have let a newer checkpoint pass.
-      if (id.op > r.persistence.superblock.checkpoint.op) r.persistence.writeSuperblock({ checkpoint: id });
+      if (id.op > r.persistence.superblock.checkpoint.op) r.persistence.writeSuperblock({ checkpoint: id }, () => { if (this.#tells()) this.#tell(); });
     });
     if (!r.reconfiguration.onStateLoaded()) this.#goOn();
   }
@@ -276,7 +290,7 @@ export class CheckpointHandOver {
     this.#target = null;
     this.#retry.start(r.now);
     if (intact && this.#hadState) r.execution.ready = true;
-    r.reconfiguration.onStateNotGiven();
+    if (r.phase === 'transitioning') r.reconfiguration.askForLater();
   }
 
   /**

@@ -151,6 +151,7 @@ export class ClientSession<Token> {
         return;
       case 'reject': return this.#onReject(from, message);
       case 'newEpoch':
+      case 'interval':
       case 'refused': return; // to an administrator, which this is not
     }
   }

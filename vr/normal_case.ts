@@ -97,6 +97,7 @@ export class NormalCase {
   /** The view is over: what clients still wait for they ask again, elsewhere. */
   leave(): void {
     this.#r.reconfiguration.leave();
+    this.#r.intervals.leave();
     this.#reset();
   }
 
@@ -141,7 +142,7 @@ export class NormalCase {
       this.#reject(connection, 'invalid', `a session's name has at most ${MAX_NAME_BYTES} bytes`, GROUP, 0, 0);
       return;
     }
-    if (this.#full()) {
+    if (this.full) {
       this.#reject(connection, 'busy', 'the log may not grow now', GROUP, 0, 0);
       return;
     }
@@ -170,7 +171,7 @@ export class NormalCase {
     slot.connection = connection;
     if (m.seq === slot.seq) this.#reply(session.id, m.slot, slot);
     else if (m.seq > slot.inFlight) {
-      if (this.#full()) {
+      if (this.full) {
         this.#reject(connection, 'busy', 'the log may not grow now', m.session, m.slot, m.seq);
         return;
       }
@@ -181,7 +182,7 @@ export class NormalCase {
 
   onEndSession(m: EndSession): void {
     const r = this.#r;
-    if (!this.serving || this.#closing || r.clients.session(m.session) === undefined || this.#full()) return;
+    if (!this.serving || this.#closing || r.clients.session(m.session) === undefined || this.full) return;
     this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: m.session, timeout: 0 }) });
   }
 
@@ -218,8 +219,8 @@ export class NormalCase {
   }
 
   /** The primary's own entry. */
-  propose(kind: 'reconfiguration', body: Buffer): void {
-    this.#closing = true;
+  propose(kind: 'reconfiguration' | 'checkpointInterval', body: Buffer): void {
+    if (kind === 'reconfiguration') this.#closing = true;
     this.#gather({ kind, session: GROUP, slot: 0, seq: 0, body });
   }
 
@@ -227,7 +228,7 @@ export class NormalCase {
    * The log waits for a checkpoint only while one is being written. Otherwise it must be let grow to the next checkpoint
    * point, however long it is: the one before may have been left out.
    */
-  #full(): boolean {
+  get full(): boolean {
     const r = this.#r;
     const ahead = r.log.head - r.persistence.superblock.checkpoint.op + this.#gathered.length;
     if (this.#gathered.length >= MAX_GATHERED || this.#gatheredBytes >= MAX_GATHERED_BYTES) return true;

@@ -13,13 +13,14 @@
 import { assert, defined } from '../lib/assert.ts';
 import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
 import { epoch as epochOf, laterOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
-import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, tolerated, voters, type Configuration, type Member } from './configuration.ts';
+import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, sameElectors, tolerated, voters, type Configuration, type Member } from './configuration.ts';
 import { CONFIGURATION_KEY, decodeBeginning, encodeBeginning, type Beginning } from './configuration_record.ts';
 import type { Entry } from './entry.ts';
 import { promotion, refusal, type Readiness } from './membership.ts';
 import type { CheckEpoch, ClientRequest, EpochStarted, Reconfigure, RefusedCode, ReplicaMessage, StartEpoch } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 import type { Replica } from './replica.ts';
+import type { CheckpointId } from './superblock.ts';
 import { Backoff } from './timeouts.ts';
 
 /** The body of a Reconfiguration: self-contained, so that it can be executed by who missed the epochs before. */
@@ -80,9 +81,12 @@ export class Reconfiguration {
   get untrusted(): boolean {
     return this.#untrusted;
   }
-  /** Committed in the epoch that begins, by a log that can be trusted. */
-  isBeyondStart(op: OpNumber): boolean {
-    return this.#next !== null && !this.#untrusted && op > this.#next.start.op;
+  /** Whether the electors of the epoch that begins have made up the quorums under which this op was committed; of a log that can be trusted. */
+  committedByNext(op: OpNumber): boolean {
+    const next = this.#next;
+    if (next === null || this.#untrusted) return false;
+    const { configuration } = this.#r;
+    return op > next.start.op || (next.configuration.epoch === configuration.epoch + 1 && sameElectors(configuration, next.configuration));
   }
   /** A quorum of the newest epoch's members is known to have started it. */
   get complete(): boolean {
@@ -171,6 +175,12 @@ export class Reconfiguration {
     if (id === r.self) return 'ready';
     if (r.now - r.heardAt(id) > r.options.viewChangeMs * 2) return 'silent';
     return (r.normal.acked(id) ?? 0) + CAUGHT_UP_WITHIN >= r.log.head ? 'ready' : 'behind';
+  }
+
+  /** Nobody looks at it before it gets a vote, so it has to have told of a state on its disk that goes on in this log. */
+  #heirReadiness(id: MemberId): Readiness {
+    const offer = this.#r.handOver.offeredBy(id);
+    return offer === undefined || offer.op < this.#r.log.base ? 'behind' : this.readiness(id);
   }
 
   /** The primary of this view is another: what was asked for has to be asked there. */
@@ -430,12 +440,11 @@ export class Reconfiguration {
   }
 
   /**
-   * On the way to an epoch whose state nobody gives: perhaps a later one has begun, of which this replica is no member. Then nobody
-   * tells it of newer checkpoints, but whoever it asks tells it of that epoch.
+   * Perhaps a later epoch has begun: of which this replica is no member, so that nobody tells it of newer checkpoints, or of which it
+   * has seen no more than a checkpoint. Whoever is in it answers with StartEpoch.
    */
-  onStateNotGiven(): void {
-    if (this.#r.phase !== 'transitioning' || this.#next === null) return;
-    for (const m of this.#everybody(this.#next)) if (m.id !== this.#r.self) this.#ask(m.id);
+  askForLater(): void {
+    for (const id of this.everybody()) this.#ask(id);
   }
 
   #mayTell(to: MemberId): boolean {
@@ -468,7 +477,7 @@ export class Reconfiguration {
     if (!r.normal.serving || r.normal.closing || !this.complete) return;
     for (const m of electors(r.configuration)) {
       if (m.id === r.self || r.now - Math.max(r.heardAt(m.id), r.normal.openedAt) < r.options.autoPromoteMs) continue;
-      const members = promotion(r.configuration, m, (id) => this.readiness(id));
+      const members = promotion(r.configuration, m, (id) => this.#heirReadiness(id));
       if (members === null || refusal(r.configuration, members, (id) => this.#readinessAmong(members, id), false) !== null) continue;
       r.event('promotes', { gone: m.id });
       this.#propose(members);
@@ -476,11 +485,10 @@ export class Reconfiguration {
     }
   }
 
-  /** Whether as many voters as every quorum has at least one of (f+1) are known to hold a checkpoint that includes `op` (row 21). */
-  heldByVoters(op: OpNumber): boolean {
-    const r = this.#r;
-    const holders = voters(this.newest).filter((m) => (r.handOver.offeredBy(m.id)?.op ?? -1) >= op);
-    return holders.length > tolerated(this.newest);
+  /** The newest checkpoint that as many voters as every quorum has at least one of (f+1) are known to hold, or a later one (row 21). */
+  get heldByVoters(): CheckpointId | undefined {
+    const offers = voters(this.newest).flatMap((m) => this.#r.handOver.offeredBy(m.id) ?? []).sort((a, b) => b.op - a.op);
+    return offers[tolerated(this.newest)];
   }
 
   /** Who may have what this replica lacks: the members, and those of the epochs on the way to the newest. */

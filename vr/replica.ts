@@ -10,6 +10,7 @@
  *   log_catch_up.ts        VRR 5.2   GetState, NewState
  *   reconfiguration.ts     VRR 7     StartEpoch, EpochStarted, who is told what of which epoch
  *   checkpoint_hand_over.ts VRR 5.1  taking checkpoints, taking over a peer's, comparing roots
+ *   checkpoint_interval.ts           how often they are taken, and changing that
  *
  * Pure: no I/O, no clock, no randomness but through the ports; every call runs to completion.
  */
@@ -17,6 +18,7 @@ import { assert, defined, unreachable } from '../lib/assert.ts';
 import { opNumber, viewNumber, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { electors, isElector, isMember, memberOf, primaryOf, quorum, type Configuration } from './configuration.ts';
 import { Reconfiguration } from './reconfiguration.ts';
+import { CheckpointIntervals } from './checkpoint_interval.ts';
 import { CheckpointHandOver } from './checkpoint_hand_over.ts';
 import { ClientTable } from './client_table.ts';
 import { Execution } from './execution.ts';
@@ -87,6 +89,7 @@ export class Replica implements ReplicaEvents {
   readonly recovery: Recovery;
   readonly catchUp: LogCatchUp;
   readonly handOver: CheckpointHandOver;
+  readonly intervals: CheckpointIntervals;
   readonly reconfiguration: Reconfiguration;
 
   readonly #peers = new Map<MemberId, Peer>();
@@ -120,6 +123,7 @@ export class Replica implements ReplicaEvents {
     this.clients = new ClientTable(ports.checkpoints.table);
     this.reconfiguration = new Reconfiguration(this);
 
+    this.intervals = new CheckpointIntervals(this);
     this.execution = new Execution(this, state);
     this.normal = new NormalCase(this);
     this.leases = new Leases(this);
@@ -129,7 +133,9 @@ export class Replica implements ReplicaEvents {
     this.catchUp = new LogCatchUp(this);
     this.handOver = new CheckpointHandOver(this, state);
     ports.network.setPeers(this.configuration.members);
-    this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1 }, () => {
+    // The process may have died between a checkpoint and the superblock that names it: others are told of the one that is here.
+    const checkpoint = state !== null && state.op > superblock.checkpoint.op ? state : superblock.checkpoint;
+    this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1, checkpoint }, () => {
       this.#booted = true;
       this.#start(usable, continues);
     });
@@ -239,6 +245,7 @@ export class Replica implements ReplicaEvents {
       case 'endSession': this.normal.onEndSession(message); return;
       case 'reconfigure': this.reconfiguration.onReconfigure(connection, message); return;
       case 'checkEpoch': this.reconfiguration.onCheckEpoch(connection, message); return;
+      case 'askInterval': this.intervals.onAsk(connection, message); return;
       default: unreachable(message);
     }
   }
@@ -369,6 +376,7 @@ export class Replica implements ReplicaEvents {
       commit: this.commit,
       executed: this.executed,
       checkpoint: this.persistence.superblock.checkpoint,
+      checkpointInterval: this.intervals.present,
       checkpointing: this.handOver.taking,
       transferring: this.handOver.fetching,
       sessions: this.clients.size,

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import type { VrfsClient } from '../../client/client.ts';
 import type { Member } from '../../vr/configuration.ts';
+import { CheckpointStatus, costTable } from '../checkpoint_costs.ts';
 import { connectionOptions, jsonOption, positiveInteger, withClient, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
 import { sizeText, table } from '../format.ts';
@@ -26,17 +27,19 @@ const Status = z.looseObject({
   clusterId: z.string(),
   checkpoint: z.looseObject({ op: z.number(), root: z.string() }),
   recovery: z.looseObject({ bytesReceived: z.number(), lastTransfer: z.looseObject({ bytesReceived: z.number(), stateBytes: z.number() }).nullable() }),
-});
+}).and(CheckpointStatus);
 type Status = z.infer<typeof Status>;
 type Answer = { readonly member: Member; readonly status: Status } | { readonly member: Member; readonly error: string };
 
 export function groupCommands(program: Command, io: Io): void {
   const status = program.command('status').description('each replica: role, view, op-numbers, checkpoint; exit code 1 unless all are healthy');
-  jsonOption(connectionOptions(status)).addHelpText('after', '\nExample:\n  vrfs status').action(async (options: ConnectionOptions) => {
+  status.option('-v, --verbose', 'also what checkpoints cost: the last one, and those of the last minutes');
+  jsonOption(connectionOptions(status)).addHelpText('after', '\nExample:\n  vrfs status').action(async (options: ConnectionOptions & { verbose?: boolean }) => {
     await withClient(options, io, async (client) => {
       const answers = await Promise.all(membersOf(client).map((m) => statusOf(m, options.timeout)));
       if (options.json === true) await printJson(io, answers.map((a) => ({ id: a.member.id, address: a.member.address, httpAddress: a.member.httpAddress, ...('status' in a ? { status: a.status } : { error: a.error }) })));
       else await print(io, statusTable(answers));
+      if (options.verbose === true && options.json !== true) await print(io, `\n${costTable(answers.flatMap((a) => ('status' in a ? [{ id: a.member.id, status: a.status }] : [])))}`);
       const sick = answers.filter((a) => !('status' in a) || !a.status.healthy);
       for (const a of options.json === true ? [] : sick) await note(io, `replica ${a.member.id}: ${'status' in a ? a.status.unhealthyReason ?? 'not healthy' : a.error}`);
       if (sick.length > 0) throw new Failed(`${sick.length} of ${answers.length} replicas are not healthy`);

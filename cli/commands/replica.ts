@@ -83,7 +83,8 @@ function joinOf(join: string | undefined, address: string | undefined, httpAddre
   return { servers, addresses: { address, httpAddress } };
 }
 
-function collect(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
+/** `key=value`, once or more often. */
+export function collect(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
   const equals = text.indexOf('=');
   if (equals < 1) throw new InvalidArgumentError('key=value is needed');
   return { ...before, [text.slice(0, equals)]: text.slice(equals + 1) };

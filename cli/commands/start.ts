@@ -1,10 +1,8 @@
 /** The command line of `vrfs start`. */
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import type { Durability } from '../../vr/configuration.ts';
+import { compiledMain } from '../compiled_main.ts';
 import { positiveInteger } from '../connected.ts';
-import { EnvironmentError } from '../failure.ts';
 import type { Io } from '../io.ts';
 import { start } from '../start/start.ts';
 import { durabilityOption } from './replica.ts';
@@ -53,13 +51,4 @@ export function startCommand(program: Command, io: Io): void {
       ...(options.durability === undefined ? {} : { durability: options.durability }),
     }, io);
   });
-}
-
-/** main.js as it was compiled: beside this file, or in dist/ when this file itself runs uncompiled (under a test runner). */
-function compiledMain(): string {
-  for (const relative of ['../main.js', '../../dist/cli/main.js']) {
-    const path = fileURLToPath(new URL(relative, import.meta.url));
-    if (existsSync(path)) return path;
-  }
-  throw new EnvironmentError('the compiled program is not there', 'build it: npm run build');
 }

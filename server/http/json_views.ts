@@ -98,6 +98,7 @@ export function statusView(s: ServerStatus, health: Health, httpAddress: string 
     links: s.links,
     recovery: s.recovery,
     store: s.store,
+    checkpointCost: s.checkpointCost,
     scrub: s.scrub,
     journal: s.journal,
     clientConnections: s.clientConnections,

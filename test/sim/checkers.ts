@@ -7,6 +7,7 @@ import { memberOf, type Configuration } from '../../vr/configuration.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { ClientToReplica, Message } from '../../vr/messages.ts';
 import type { Superblock } from '../../vr/superblock.ts';
+import { CheckpointPoints } from '../checkers/checkpoint_points.ts';
 import { CheckpointRoots } from '../checkers/checkpoint_roots.ts';
 import { ClientOrder } from '../checkers/client_order.ts';
 import { CommitChain } from '../checkers/commit_chain.ts';
@@ -26,6 +27,7 @@ export class Checkers implements HostObserver {
   readonly once = new ExactlyOnce();
   readonly order: ClientOrder;
   readonly roots = new CheckpointRoots();
+  readonly points = new CheckpointPoints();
   readonly replyChecker: ReplyChecker;
   readonly #cluster: Cluster;
   /** Bounded reads under way, by client process and id: the bound, milliseconds. */
@@ -48,6 +50,7 @@ export class Checkers implements HostObserver {
 
   booted(host: Host): void {
     this.chain.restart(host.index, host.checkpointDisk.durable?.op ?? 0);
+    this.points.restart(host.index, host.checkpointDisk.durable?.op ?? 0);
   }
 
   sent(host: Host, m: Message): void {
@@ -58,6 +61,8 @@ export class Checkers implements HostObserver {
     }
     checkVoice(host.id, m, (at) => this.#cluster.membership.of(at));
     if (m.type === 'epochStarted') this.#cluster.membership.started(host.id, m.epoch);
+    // One that was restarted in the epoch need not say more than that.
+    if (m.type === 'prepareOk' && !this.#lacksSomething(host)) this.#cluster.membership.started(host.id, viewEpoch(m.view));
     if (m.type === 'startView') this.surviving.startView(host.index, m);
     if (m.type === 'doViewChange' || m.type === 'startView' || m.type === 'recovery') this.#cluster.coverage.count(`sent ${m.type}`);
   }
@@ -66,6 +71,11 @@ export class Checkers implements HostObserver {
   #stateOf(host: Host): number {
     if (this.#cluster.membership.witnesses && this.#isWitness(host, host.epoch)) return host.superblockDisk.current.checkpoint.op;
     return host.checkpointDisk.durable?.op ?? 0;
+  }
+
+  /** A witness has not started an epoch before what its log lacks is held by the voters of this one. */
+  #lacksSomething(host: Host): boolean {
+    return this.#isWitness(host, host.epoch) && host.replica.log.base > host.superblockDisk.current.heldByAll;
   }
 
   #isWitness(host: Host, epoch: number): boolean {
@@ -83,9 +93,9 @@ export class Checkers implements HostObserver {
   }
 
   event(host: Host, name: string, data: Readonly<Record<string, string | number | boolean>>): void {
+    if (name === 'checkpoint-skipped') this.points.reached(host.index, Number(data.op));
     if (name !== 'normal' && name !== 'started') return;
-    // A witness has not started an epoch before what its log lacks is held by the voters of this one.
-    if (this.#isWitness(host, host.epoch) && host.replica.log.base > host.superblockDisk.current.heldByAll) return;
+    if (this.#lacksSomething(host)) return;
     if (name === 'normal') this.#cluster.membership.started(host.id, viewEpoch(data.view as View));
     // Its process died when that was durable, and before it could say so.
     if (name === 'started' && data.usable === true) this.#cluster.membership.started(host.id, data.epoch as Epoch);
@@ -131,16 +141,24 @@ export class Checkers implements HostObserver {
     this.#cluster.coverage.count('reads at replicas');
   }
 
+  takes(host: Host, op: number): void {
+    this.points.reached(host.index, op);
+  }
+
   checkpointDurable(host: Host, op: number, root: string): void {
     this.roots.durable(host.index, op, root);
   }
 
   stateInstalled(host: Host, op: number): void {
     this.chain.restart(host.index, op);
+    this.points.restart(host.index, op);
   }
 
-  turn(): void {
-    // Everything else is checked where it happens.
+  /** What a turn has executed; a witness executes nothing, and takes no checkpoints. */
+  turn(host: Host): void {
+    const { isWitness, executed } = host.replica;
+    if (isWitness) this.points.restart(host.index, executed);
+    else this.points.executed(host.index, executed);
   }
 
   failed(host: Host, error: unknown): void {

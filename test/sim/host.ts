@@ -37,6 +37,8 @@ export interface HostObserver {
   sessionStarted(host: Host, entry: Entry, flags: number): void;
   sessionEnded(host: Host, entry: Entry, session: number): void;
   queried(host: Host, body: Buffer, result: Buffer): void;
+  /** The state at this op is to become a checkpoint. */
+  takes(host: Host, op: number): void;
   checkpointDurable(host: Host, op: number, root: string): void;
   stateInstalled(host: Host, op: number): void;
   /** After each turn of the loop. */

@@ -48,6 +48,7 @@ export class Nemesis {
     this.#policy.faults = { ...this.#profile.network };
     for (const host of this.#cluster.hosts) this.#equip(host);
     this.#changes?.start();
+    if (this.#profile.intervalChangesMs !== null) this.#cluster.intervals.start(this.#profile.intervalChangesMs);
     this.#next();
   }
 

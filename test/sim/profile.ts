@@ -30,6 +30,8 @@ export interface Profile {
   readonly observers: number;
   /** Null: the members stay the same. */
   readonly changes: ChangeProfile | null;
+  /** Mean milliseconds between questions about the checkpoint interval, most of which change it; null: it stays as configured. */
+  readonly intervalChangesMs: number | null;
   /** Of the reads that need not be linearizable, how many are bounded in age. */
   readonly boundedReads: number;
 }
@@ -69,6 +71,7 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
     clockSkewMs: some(random, 60_000),
     clients: drawClients(random),
     ...withPromotion(drawReplicaOptions(random), fixed ? FIXED_MEMBERS : drawMembers(random, replicas), random),
+    intervalChangesMs: random.chance(0.4) ? random.pick([150, 600, 2500]) : null,
   };
 }
 

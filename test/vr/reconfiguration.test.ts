@@ -439,4 +439,19 @@ describe('promotion', () => {
     cluster.node(2).start();
     cluster.until(() => cluster.node(2).replica.status().role === 'observer' && cluster.node(2).replica.phase === 'normal', 'back as an observer');
   });
+
+  // Seed 13057: of one that had been there for half a second, and then lost its disk, the witnesses did not know what it held.
+  test('and not one that has told of no state on its disk that goes on in the log', () => {
+    const { cluster, client, admin } = started({ replica: { autoPromoteMs: 3000 } });
+    const four = cluster.join(4);
+    cluster.drop = (p) => p.from === four.id && p.message.type === 'checkpointNotice';
+    writeAll(client, 'before', 20);
+    admin.change(members(1, 2, 3, member(4, 'observer')));
+    cluster.untilConverged();
+    cluster.node(2).crash();
+    cluster.run(10_000);
+    expect(cluster.leader?.replica.configuration.epoch).toBe(1);
+    cluster.heal();
+    cluster.until(() => cluster.leader?.replica.configuration.epoch === 2, 'the promotion', 10_000);
+  });
 });

@@ -404,4 +404,20 @@ describe('what must not go on for ever', () => {
     cluster.untilConverged();
     expect(five.event('state-installed')).toMatchObject({ op: 5 });
   });
+
+  // Seed 14253: it told of the checkpoint before, which it had no more and nobody could be given.
+  test('a checkpoint that a process did not live to name is the one that it tells of when it is back', () => {
+    const { cluster, client } = started();
+    const two = cluster.node(1);
+    cluster.untilConverged();
+    two.slowSuperblock = true;
+    for (let i = 0; i < 4; i++) client.write(`w${i}`);
+    cluster.until(() => two.event('checkpoint')?.op === 5, 'its checkpoint');
+    two.crash();
+    expect(two.disk.superblock.checkpoint.op).toBe(0);
+    two.start();
+    cluster.run(2500);
+    expect(two.disk.superblock.checkpoint.op).toBe(5);
+    expect(cluster.sentBy(two.id, 'checkpointNotice').at(-1)?.message).toMatchObject({ checkpoint: { op: 5 } });
+  });
 });

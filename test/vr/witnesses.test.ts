@@ -1,5 +1,6 @@
 /** Witnesses (PROTOCOL row 21): on whom the group may count, and how one that was away goes on. */
 import { describe, expect, test } from 'vitest';
+import { defined } from '../../lib/assert.ts';
 import type { Member } from '../../vr/configuration.ts';
 import { members, started, writeAll } from './administrator.ts';
 import type { ClusterOptions, Packet } from './cluster.ts';
@@ -421,5 +422,93 @@ describe('a voter that becomes a witness (row 21)', () => {
     cluster.run(100);
     expect(three.replica.log.base).toBe(base);
     expect(three.replica.persistence.superblock.checkpoint).toEqual(checkpoint);
+  });
+
+  // Seed 17609: what it lacked was gone at the only voter that had a state, and it was asked for as in a group of other electors.
+  test('and whose epoch has gone to one of the same electors goes on without what nobody can give it', () => {
+    const group = witnessesAway({ voters: 2, witnesses: 1 });
+    const { cluster, client, admin } = group;
+    const [three] = group.witnesses as [Node];
+    cluster.join(4);
+    admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer')));
+    cluster.node(1).crash();
+    cluster.heal();
+    client.write('with members 1 and 3');
+    expect(three.event('state-installed')).toBeDefined();
+    cluster.node(1).start();
+    cluster.untilConverged();
+  });
+
+  // Seed 10466: it voted in a view of an epoch that it had not begun.
+  test('and on the way to one epoch meets a checkpoint of the next asks for that one', () => {
+    const group = witnessesAway({ voters: 2, witnesses: 1 });
+    const { cluster, client, admin } = group;
+    const [three] = group.witnesses as [Node];
+    cluster.join(4);
+    cluster.join(5);
+    cluster.drop = (p) => p.from === three.id || (p.to === three.id && p.message.type !== 'startEpoch');
+    cluster.hold = (p) => p.to === three.id;
+    admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer')));
+    const [first] = cluster.held;
+    admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer'), member(5, 'observer')));
+    writeAll(client, 'on', 20);
+    cluster.run(2500);
+    cluster.drop = (p) => p.to === three.id && p.message.type !== 'newState';
+    cluster.hold = () => false;
+    cluster.deliver(defined(first, 'the beginning of epoch 1'));
+    cluster.until(() => three.event('checkpoint-of-later-epoch') !== undefined, 'a checkpoint of epoch 2');
+    cluster.run(2500);
+    expect(three.replica).toMatchObject({ phase: 'transitioning', configuration: { epoch: 0 } });
+    expect(three.event('state-installed')).toBeUndefined();
+    cluster.heal();
+    cluster.untilConverged();
+    expect(three.replica.status()).toMatchObject({ epoch: 2, status: 'normal' });
+  });
+
+  // Seed 8141: it insisted on the newest checkpoint, which one voter had.
+  test('and comes into an epoch of other electors begins behind the newest checkpoint that f+1 of its voters hold', () => {
+    const { cluster, client, admin } = started({ members: 4, witnesses: 1 });
+    cluster.join(5);
+    admin.change(members(1, 2, 3, member(4, 'witness'), member(5, 'observer')));
+    cluster.untilConverged();
+    const [two, four, five] = [cluster.node(1), cluster.node(3), cluster.node(4)];
+    cluster.isolate(four.id);
+    writeAll(client, 'away', 20);
+    cluster.run(2500);
+    two.slowCheckpoint = true;
+    writeAll(client, 'on', 5);
+    admin.change(members(1, 2, 5, member(4, 'witness')));
+    five.crash();
+    cluster.heal();
+    cluster.until(() => four.event('state-installed') !== undefined, 'the witness');
+    cluster.run(1000);
+    client.write('with members 1, 2 and 4');
+    expect(four.event('state-installed')).toMatchObject({ op: 20 });
+    expect(cluster.node(0).disk.superblock.checkpoint.op).toBe(25);
+    five.start();
+    cluster.untilConverged();
+  });
+
+  // Seed 12954: the new primary asked each of them for all that it lacked, and neither had all of it.
+  test('has the end of the log, and another one what it lacks: together they bring a voter that was away to its head', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const [one, two, three, four, five] = cluster.nodes as [Node, Node, Node, Node, Node];
+    cluster.isolate(two.id, four.id);
+    writeAll(client, 'away', 30);
+    cluster.isolate(two.id);
+    cluster.until(() => four.event('state-installed') !== undefined, 'the first witness');
+    cluster.isolate(two.id, five.id);
+    writeAll(client, 'and on', 2);
+    cluster.run(500);
+    one.crash();
+    three.crash();
+    expect([two.replica.log.head, four.replica.log.base, four.replica.log.head, five.replica.log.base, five.replica.log.head]).toEqual([1, 30, 33, 0, 31]);
+    cluster.heal();
+    client.write('with members 2, 4 and 5');
+    expect(two.replica.log.head).toBe(34);
+    one.start();
+    three.start();
+    cluster.untilConverged();
   });
 });

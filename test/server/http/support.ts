@@ -93,12 +93,17 @@ export class FakeReplica implements RunningReplica {
       clusterId: CLUSTER_ID.toString('hex'), version: '0.1.0', pid: 4711, clientConnections: 2,
       replica: {
         memberId: memberId(1), epoch: epoch(0), status: 'normal', view: view(3), logView: view(3), primary: memberId(1), isPrimary: true,
-        op: opNumber(42), commit: opNumber(41), executed: opNumber(41), checkpointing: false, transferring: false, sessions: 4,
+        op: opNumber(42), commit: opNumber(41), executed: opNumber(41), checkpointInterval: { ops: 1000, bytes: 64 << 20, since: opNumber(0) }, checkpointing: false, transferring: false, sessions: 4,
         checkpoint: { op: opNumber(40), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(3), time: 5 },
         configuration: this.configuration(), role: 'voter' as const, epochComplete: true, leaseMs: 0, stalenessMs: null, peers: [peer(2), peer(3)],
       },
       recovery: { startedAt: 1, bootCheckpointOp: 30, bootLogEntries: 2, bootLogIntact: true, bootTornBytes: 0, transfers: 1, bytesReceived: 2048, stateBytes: 1 << 20, caughtUpMs: 15, lastTransfer: { bytesReceived: 2048, recordBytes: 1800, recordsChanged: 20, stateBytes: 1 << 20, requests: 3, milliseconds: 9, donors: ['2'] }, logBytesReceived: 100 },
       store: { records: 1000, bytes: 76_000, overlayRecords: 3, overlayBytes: 300, takes: 4, lastTakeMs: 7, damages: 0, lastDamage: null },
+      checkpointCost: {
+        last: { records: 30, recordBytes: 3000, nodeBytes: 1500, busyMs: 4, longestMs: 2, wallMs: 7 }, takes: 4,
+        recent: { spanMs: 300_000, takes: 2, mean: { records: 25, recordBytes: 2500, nodeBytes: 1200, busyMs: 3, longestMs: 2.5, wallMs: 6 }, share: 0.02, busyShare: 0.01 },
+        total: { records: 100, recordBytes: 10_000, nodeBytes: 5000, busyMs: 12, longestMs: 2.5, wallMs: 24 }, logOpsSince: 2, logBytesSince: 200,
+      },
       scrub: { rate: 1 << 18, state: 'resting', pass: null, last: null, lastCompleteAt: 1_700_000_000_000, passes: 2, pages: 30, records: 1000, bytes: 90_000, damages: 0, rewrittenTables: 0, lastDamage: null },
       journal: { segments: 1, bytes: 4096, groups: 9, records: 40, bytesWritten: 4000, syncMs: 80 },
       links: [link(2), link(3)],

@@ -1,6 +1,6 @@
 /** One replica in this process, with its HTTP API: what `vrfs serve` and every child of `vrfs start` runs. */
 import { VrfsClient } from '../client/client.ts';
-import { parseAddress } from '../server/address.ts';
+import { parseAddress } from '../lib/address.ts';
 import { loadConfig, type ConfigSources, type ServerConfig } from '../server/config.ts';
 import { prepareToJoin, type JoinRequest } from '../server/join.ts';
 import { startHttp } from '../server/http/server.ts';

@@ -3,10 +3,10 @@
  * take what waits for it, they are dropped and counted; the protocol re-sends what matters. Memory stays bounded.
  */
 import { connect, type Socket } from 'node:net';
+import type { HostPort } from '../lib/address.ts';
 import { encodeFrame } from '../lib/frame.ts';
 import type { MemberId } from '../lib/ids.ts';
 import { FramedSocket } from './framed_socket.ts';
-import type { HostPort } from './address.ts';
 import { decodePeerHello, encodePeerHello, isPing, PING, refusalOf } from './peer_handshake.ts';
 import type { PeerPins } from './peer_pins.ts';
 import type { LinkStatus } from './running_replica.ts';

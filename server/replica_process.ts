@@ -10,7 +10,8 @@ import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Proof } from '../checkpoint/proof_codec.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
-import { assert, defined } from '../lib/assert.ts';
+import { formatAddress, parseAddress, type HostPort } from '../lib/address.ts';
+import { defined } from '../lib/assert.ts';
 import type { MemberId, OpNumber } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
 import type { Configuration } from '../vr/configuration.ts';
@@ -19,12 +20,11 @@ import type { Clock, ConnectionId, Ports, Random, SuperblockStore } from '../vr/
 import { Replica } from '../vr/replica.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 import type { Superblock } from '../vr/superblock.ts';
-import { formatAddress, parseAddress, type HostPort } from './address.ts';
 import { boot, type Boot } from './boot.ts';
 import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
 import { heldCheckpoints, KnownCheckpoints, provePath, readParts } from './checkpoint_reader.ts';
 import { ClientLinks } from './client_links.ts';
-import { replicaOptions, type ServerConfig } from './config.ts';
+import { ConfigError, replicaOptions, type ServerConfig } from './config.ts';
 import { healthOf } from './health.ts';
 import type { WriteVector } from './journal.ts';
 import type { DiskRoomOptions } from './disk_room.ts';
@@ -270,7 +270,7 @@ export class ReplicaProcess implements RunningReplica {
   #listenAddress(booted: Boot): HostPort {
     const text = this.#config.listen ?? booted.data.addresses.address;
     const address = parseAddress(text);
-    assert(address.ok, 'the address was checked with the configuration');
+    if (!address.ok) throw new ConfigError(`the address of member ${booted.data.memberId}: ${address.reason}. Give it one to listen on (--listen)`);
     return address.value;
   }
 

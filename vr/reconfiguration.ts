@@ -11,35 +11,17 @@
  * ever answered with where the group is now.
  */
 import { assert, defined } from '../lib/assert.ts';
-import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
 import { epoch as epochOf, laterOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
-import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, sameElectors, tolerated, voters, type Configuration, type Member } from './configuration.ts';
+import { configuration, electors, isElector, isMember, quorum, sameElectors, tolerated, voters, type Configuration, type Member } from './configuration.ts';
 import { CONFIGURATION_KEY, decodeBeginning, encodeBeginning, type Beginning } from './configuration_record.ts';
 import type { Entry } from './entry.ts';
 import { promotion, refusal, type Readiness } from './membership.ts';
 import type { CheckEpoch, ClientRequest, EpochStarted, Reconfigure, RefusedCode, ReplicaMessage, StartEpoch } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
+import { beginningOf, encodeReconfigurationBody } from './reconfiguration_body.ts';
 import type { Replica } from './replica.ts';
 import type { CheckpointId } from './superblock.ts';
 import { Backoff } from './timeouts.ts';
-
-/** The body of a Reconfiguration: self-contained, so that it can be executed by who missed the epochs before. */
-export interface ReconfigurationBody {
-  readonly previous: Configuration;
-  readonly next: Configuration;
-  /** What every voter of the next one was known to hold in a checkpoint. */
-  readonly held: OpNumber;
-}
-
-export function encodeReconfigurationBody(b: ReconfigurationBody): Buffer {
-  const w = new Writer();
-  encodeConfiguration(w, b.previous);
-  encodeConfiguration(w, b.next);
-  return w.u48(b.held).finish();
-}
-export function decodeReconfigurationBody(bytes: Buffer): Decoded<ReconfigurationBody> {
-  return decodeAll(bytes, (r) => ({ previous: decodeConfiguration(r), next: decodeConfiguration(r), held: opNumber(r.u48()) }));
-}
 
 /** Requests that wait for the new epoch to begin here. */
 const MAX_HELD = 10_000;
@@ -508,11 +490,4 @@ export class Reconfiguration {
   isElector(id: MemberId): boolean {
     return isElector(this.#r.configuration, id);
   }
-}
-
-function beginningOf(entry: Entry): Beginning {
-  const body = decodeReconfigurationBody(entry.body);
-  assert(body.ok, 'a reconfiguration was made by a primary');
-  const { previous, next, held } = body.value;
-  return { start: { op: entry.op, entryHash: entry.hash, view: firstView(previous, next, entry.view), previous, held }, configuration: next };
 }

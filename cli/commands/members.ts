@@ -1,7 +1,7 @@
 /** Who belongs to the group, and changing it while it runs: vrfs members, add, remove, replace, set-role. */
-import { InvalidArgumentError, Option, type Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { Administrator, introduce, NoAnswer } from '../../client/administrator.ts';
-import { parseAddress } from '../../client/connection.ts';
+import { parseDestination } from '../../lib/address.ts';
 import type { Configuration, Member, Role } from '../../vr/configuration.ts';
 import type { NewEpoch } from '../../vr/messages.ts';
 import { connectionOptions, jsonOption, positiveInteger, serversOf, type ConnectionOptions } from '../connected.ts';
@@ -129,7 +129,8 @@ class Change {
     const own = await introduce(c.members[0]?.address ?? '', 3000).catch(() => null);
     const nodes: Member[] = [];
     for (const address of addresses) {
-      if (parseAddress(address) === null) throw new InvalidArgumentError(`'${address}' is not host:port`);
+      const parsed = parseDestination(address);
+      if (!parsed.ok) throw new UsageError(parsed.reason);
       const known = c.members.find((m) => m.address === address);
       if (known !== undefined) {
         nodes.push(known);

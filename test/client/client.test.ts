@@ -239,7 +239,7 @@ describe('a client that gets no answer', () => {
 
   it('refuses servers that are no addresses', async () => {
     await expect(VrfsClient.connect({ servers: [] })).rejects.toThrow('at least one');
-    await expect(VrfsClient.connect({ servers: ['localhost'] })).rejects.toThrow("'localhost' is not host:port");
+    await expect(VrfsClient.connect({ servers: ['localhost'] })).rejects.toThrow('"localhost" is not an address: write host:port');
   });
 });
 

@@ -13,7 +13,7 @@ import { QUEUE_BYTES } from '../../server/peer_link.ts';
 import { PeerLinks } from '../../server/peer_links.ts';
 import { encodePeerHello } from '../../server/peer_handshake.ts';
 import { Turn } from '../../server/turn.ts';
-import { parseAddress } from '../../server/address.ts';
+import { parseAddress } from '../../lib/address.ts';
 import { CLUSTER_ID, groupOf, until } from './support.ts';
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -161,6 +161,22 @@ describe('the links between replicas', () => {
     await until(() => a.peers.status()[0]?.connected === true, 'connected again');
     again.peers.send(memberId(1), commit(3));
     await until(() => a.received.length === 1, 'a message over the new connection');
+  });
+
+  it('leave out a member whose address is none, and say so; the others are connected', async () => {
+    const addresses = await freeAddresses(2);
+    const made = groupOf([...addresses, 'garbage']);
+    const [a, b] = [new Edge(memberId(1), made), new Edge(memberId(2), made)];
+    for (const [i, edge] of [a, b].entries()) await edge.listen(defined(addresses[i], 'address'));
+    for (const edge of [a, b]) edge.peers.start();
+    await until(() => a.peers.status().some((l) => l.connected) && b.peers.status().some((l) => l.connected), 'the two are connected');
+    expect(a.lost).toEqual([expect.stringMatching(/^it cannot be dialled: "garbage" is not an address.*vrfs members replace 3/)]);
+    a.peers.broadcast([memberId(2), memberId(3)], commit(1));
+    await until(() => b.received.length === 1, 'the message');
+    // Should it come by itself, it is heard.
+    const c = await dial(a.address);
+    c.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(3), to: memberId(1), instance: Buffer.alloc(16, 3) })));
+    await until(() => a.peers.status().every((l) => l.connected), 'it is connected');
   });
 
   it('drop messages for a peer that does not take them, and hold a bounded amount', async () => {

@@ -355,9 +355,9 @@ export class ReplicaProcess implements RunningReplica {
 
   #welcome(): Welcome {
     const { boot: booted, replica } = this.#started;
-    const { memberId } = booted.data;
+    const { memberId, addresses } = booted.data;
     const { view, configuration } = replica?.redirect() ?? booted.data.superblock;
-    return { type: 'welcome', view, configuration, self: memberId, httpAddress: this.httpAddress ?? '', clusterId: this.clusterId };
+    return { type: 'welcome', view, configuration, self: memberId, ...addresses, clusterId: this.clusterId };
   }
 
   // --- inputs ----------------------------------------------------------------------------------------------------------

@@ -30,11 +30,14 @@ export const MAX_MEMBERS = 32;
 /** Of a Reconfiguration's body, what is not its members: epochs, counts, op-number. */
 const BODY_REST_BYTES = 64;
 
-/** Null: it may. `next` is of the following epoch. `force` overrides what depends on the present health only. */
+/**
+ * Null: it may. `force` gives a vote also to who is not heard of or behind, and overrides nothing else: a group that would stand still at once
+ * helps nobody.
+ */
 export function refusal(present: Configuration, members: readonly Member[], readiness: (id: MemberId) => Readiness, force: boolean): Refusal | null {
   const wrong = malformed(members) ?? misaddressed(present, members) ?? tooLong(present, members) ?? impossible(present, members);
   if (wrong !== null) return { code: 'invalid', reason: wrong };
-  const unready = unheld(present, members, readiness) ?? (force ? null : unreadiness(present, members, readiness));
+  const unready = unheld(present, members, readiness) ?? (force ? null : unreadiness(present, members, readiness)) ?? tooFewUp(members, readiness);
   return unready === null ? null : { code: 'unready', reason: unready };
 }
 
@@ -104,9 +107,14 @@ function unreadiness(present: Configuration, members: readonly Member[], readine
     if (state === 'silent') return `nothing is heard of ${m.address}, which would get a vote: make it an observer first, and see that it runs and can be reached`;
     if (state === 'behind') return `${m.address}, which would get a vote, is still behind: wait until it has caught up`;
   }
+  return null;
+}
+
+function tooFewUp(members: readonly Member[], readiness: (id: MemberId) => Readiness): string | null {
+  const voting = members.filter((m) => m.role !== 'observer');
   const up = voting.filter((m) => readiness(m.id) === 'ready').length;
   const needed = Math.floor(voting.length / 2) + 1;
-  return up < needed ? `only ${up} of the ${voting.length} members with a vote would be up; ${needed} are needed to go on` : null;
+  return up < needed ? `only ${up} of the ${voting.length} members with a vote would be up and caught up; ${needed} are needed to go on` : null;
 }
 
 /**

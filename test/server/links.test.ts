@@ -64,7 +64,7 @@ class Edge {
     this.peers.setPeers(configuration.members);
     this.clients = new ClientLinks({
       clusterId, maxConnections, requestTurn,
-      welcome: () => ({ type: 'welcome', view: view(3), configuration, self, httpAddress: 'h:1', clusterId: Buffer.alloc(16) }),
+      welcome: () => ({ type: 'welcome', view: view(3), configuration, self, address: 'h:0', httpAddress: 'h:1', clusterId: Buffer.alloc(16) }),
       onMessage: (connection, message) => {
         this.requests.push({ connection, message });
         this.onRequest?.(connection, message);

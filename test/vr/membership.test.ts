@@ -118,7 +118,10 @@ describe('who may become the members', () => {
     expect(reason(three, [member(1), member(2), member(9)], except(3, 'silent'))).toBeNull();
     const four = group(...three.members, member(4));
     const down = (id: MemberId): Readiness => (id >= 3 ? 'silent' : 'ready');
-    expect(reason(four, [member(2), member(3), member(4)], down)).toMatch(/^unready: only 1 of the 3 members with a vote would be up; 2 are needed/);
+    expect(reason(four, [member(2), member(3), member(4)], down)).toMatch(/^unready: only 1 of the 3 members with a vote would be up and caught up; 2 are needed/);
+    // A group that stands still helps nobody: also not by force.
+    expect(reason(four, [member(2), member(3), member(4)], down, true)).toMatch(/^unready: only 1 of the 3/);
+    expect(reason(group(member(1), member(2), member(3)), [...three.members, member(4)], (id) => (id >= 3 ? 'silent' : 'ready'), true)).toMatch(/^unready: only 2 of the 4/);
   });
 });
 

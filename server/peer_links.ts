@@ -32,6 +32,7 @@ export interface PeerLinksOptions {
   readonly requestTurn: () => void;
   readonly onConnected: (member: MemberId) => void;
   readonly onDisconnected: (member: MemberId, reason: string | null) => void;
+  readonly onRefused: (member: MemberId, reason: string) => void;
 }
 
 const CLIENT_MESSAGES: ReadonlySet<Message['type']> = new Set([
@@ -73,6 +74,7 @@ export class PeerLinks {
         this.#guests.delete(member);
         options.onDisconnected(member, reason);
       },
+      onRefused: options.onRefused,
     };
   }
 
@@ -153,7 +155,7 @@ export class PeerLinks {
     for (const link of this.#links.values()) link.stop();
   }
 
-  status(): LinkStatus[] {
+  status(): Omit<LinkStatus, 'refused'>[] {
     return [...this.#links.values()].map((link) => link.status());
   }
 

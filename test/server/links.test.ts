@@ -29,6 +29,7 @@ class Edge {
   readonly rejected: string[] = [];
   readonly refused: string[] = [];
   readonly lost: (string | null)[] = [];
+  readonly refusals: string[] = [];
   turns = 0;
   incarnation = 1;
   onRequest: ((connection: number, message: ClientRequest) => void) | null = null;
@@ -38,7 +39,7 @@ class Edge {
   address = '';
   #envelope: Envelope | null = null;
 
-  constructor(self: MemberId, configuration: Configuration, clusterId = CLUSTER_ID, maxConnections = 100) {
+  constructor(self: MemberId, configuration: Configuration, clusterId = CLUSTER_ID, maxConnections = 100, instance = Buffer.alloc(16, self)) {
     this.self = self;
     const turn = new Turn(() => {
       this.turns++;
@@ -55,11 +56,12 @@ class Edge {
       },
     };
     this.peers = new PeerLinks({
-      clusterId, self, instance: Buffer.alloc(16, self), pins, requestTurn,
+      clusterId, self, instance, pins, requestTurn,
       envelope: () => this.#currentEnvelope(),
       onMessage: (from, message) => { this.received.push({ from, message }); },
       onConnected: () => undefined,
       onDisconnected: (_member, reason) => { this.lost.push(reason); },
+      onRefused: (member, reason) => { this.refusals.push(`${member}: ${reason}`); },
     });
     this.peers.setPeers(configuration.members);
     this.clients = new ClientLinks({
@@ -220,6 +222,26 @@ describe('the links between replicas', () => {
       expect(edge.refused.pop()).toMatch(reason);
     }
     expect(edge.peers.status().every((l) => l.connected)).toBe(true);
+  });
+
+  it('tell a peer that was dialled why it is refused, and hear it', async () => {
+    const addresses = await freeAddresses(2);
+    const a = new Edge(memberId(1), groupOf(addresses));
+    await a.listen(defined(addresses[0], 'address'));
+    // Member 2 was met before; at its address now is one that was formatted anew.
+    const met = await dial(a.address);
+    const hello = { clusterId: CLUSTER_ID, from: memberId(2), to: memberId(1) };
+    met.socket.write(encodeFrame(encodePeerHello({ ...hello, instance: Buffer.alloc(16, 2) })));
+    await until(() => met.payloads.length === 1, 'the answer');
+    met.socket.destroy();
+    const b = new Edge(memberId(2), groupOf(addresses), CLUSTER_ID, 100, Buffer.alloc(16, 7));
+    await b.listen(defined(addresses[1], 'address'));
+    a.peers.start();
+    b.peers.start();
+    await until(() => b.refusals.length > 1, 'the refusal, at each attempt');
+    expect(b.refusals[0]).toMatch(/^1: member 2 comes with another data directory than before: it was formatted anew/);
+    expect(a.lost.filter((r) => r !== null).at(0)).toMatch(/member 2 comes with another data directory/);
+    expect(a.refusals).toEqual([]);
   });
 
   it('take in a stranger of the same group as a guest, and can answer it', async () => {

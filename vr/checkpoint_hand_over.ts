@@ -4,6 +4,7 @@
  */
 import { assert, defined } from '../lib/assert.ts';
 import { opNumber, viewEpoch, type Digest, type MemberId, type OpNumber } from '../lib/ids.ts';
+import { memberOf } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import type { CheckpointNotice } from './messages.ts';
 import type { Replica } from './replica.ts';
@@ -308,11 +309,17 @@ export class CheckpointHandOver {
     return since < 2 || (furthest ?? 0) - offer.op <= retainEntries;
   }
 
-  /** Members that have told of just this checkpoint. */
+  /** Voters that have told of just this checkpoint. What observers tell makes no quorum: their states are nobody's promise. */
   #tellers(target: CheckpointId): number {
     let count = 0;
-    for (const roots of this.#peerRoots.values()) if (roots.get(target.op) === target.root) count++;
+    for (const [member, roots] of this.#peerRoots) if (roots.get(target.op) === target.root && this.#isVoter(member)) count++;
     return count;
+  }
+
+  /** In the present epoch or the one that begins. */
+  #isVoter(id: MemberId): boolean {
+    const { configuration, reconfiguration } = this.#r;
+    return [configuration, reconfiguration.newest].some((c) => memberOf(c, id)?.role === 'voter');
   }
 
   #isConfirmed(target: CheckpointId): boolean {
@@ -325,16 +332,17 @@ export class CheckpointHandOver {
     const heardSince = r.now - this.#waitingSince < ASK_MS ? -Infinity : r.now - NOTICE_MS;
     let possible = this.#tellers(target);
     for (const id of r.reconfiguration.donors()) {
-      if (r.heardAt(id) >= heardSince && this.#peerRoots.get(id)?.get(target.op) === undefined) possible++;
+      if (this.#isVoter(id) && r.heardAt(id) >= heardSince && this.#peerRoots.get(id)?.get(target.op) === undefined) possible++;
     }
     return possible >= r.quorum;
   }
 
-  /** A member that has told another root for the same op. */
+  /** A member that has told another root for the same op: a voter, or anybody where no voter has told this one. */
   #disputing(target: CheckpointId): MemberId | null {
+    const isAVoters = this.#tellers(target) > 0;
     for (const [member, roots] of this.#peerRoots) {
       const root = roots.get(target.op);
-      if (root !== undefined && root !== target.root) return member;
+      if (root !== undefined && root !== target.root && (!isAVoters || this.#isVoter(member))) return member;
     }
     return null;
   }
@@ -472,15 +480,15 @@ export class CheckpointHandOver {
     }
   }
 
-  /** Stops this replica when a quorum has another root for the same checkpoint. */
+  /** Stops this replica when a quorum of voters has another root for the same checkpoint. */
   #compare(op: OpNumber): void {
     const own = this.#ownRoots.get(op);
     if (own === undefined) return;
     const others = new Map<Digest, number>();
-    for (const roots of this.#peerRoots.values()) {
+    for (const [member, roots] of this.#peerRoots) {
       const root = roots.get(op);
       if (root === undefined || root === own) continue;
-      others.set(root, defined(others.get(root) ?? 0, 'count') + 1);
+      if (memberOf(this.#r.configuration, member)?.role === 'voter') others.set(root, (others.get(root) ?? 0) + 1);
       this.#r.event('root-differs', { op });
     }
     for (const count of others.values()) {

@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { digest, memberId, opNumber, view } from '../../lib/ids.ts';
+import { members, started as withAdministrator } from './administrator.ts';
 import { Cluster } from './cluster.ts';
+import { testMember } from './group.ts';
 import type { CheckpointId } from '../../vr/superblock.ts';
 import { TestClient } from './test_client.ts';
 
@@ -302,6 +304,53 @@ describe('roots', () => {
     one.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(2), incarnation: 1 }, { type: 'checkpointNotice', view: view(0), checkpoint: wrong });
     expect(one.event('root-differs')).toMatchObject({ op: 10 });
     client.write('still');
+  });
+
+  describe('told by observers', () => {
+    /** Voters 1 to 3, observers 4 and 5, all at some checkpoint; and the one that the observers tell of at that op. */
+    function observed(): { cluster: Cluster; client: TestClient; checkpoint: CheckpointId; wrong: CheckpointId } {
+      const { cluster, client, admin } = withAdministrator({ replica: { checkpointOps: 5, retainEntries: 0 } });
+      for (const id of [4, 5]) cluster.join(id);
+      admin.change(members(1, 2, 3, testMember(4, 'observer'), testMember(5, 'observer')));
+      for (let i = 0; i < 20; i++) client.write(`w${i}`);
+      cluster.untilConverged();
+      const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+      return { cluster, client, checkpoint, wrong: { ...checkpoint, root: digest('x'.repeat(32)) } };
+    }
+    function tell(cluster: Cluster, to: ReturnType<Cluster['node']>, from: number, checkpoint: CheckpointId): void {
+      to.replica.step(cluster.byId(memberId(from)).envelope, { type: 'checkpointNotice', view: to.replica.view, checkpoint });
+    }
+
+    test('wrong roots stop no voter, however many tell them', () => {
+      const { cluster, client, wrong } = observed();
+      for (const id of [4, 5]) tell(cluster, cluster.node(0), id, wrong);
+      expect(cluster.node(0).event('root-differs')).toMatchObject({ op: wrong.op });
+      client.write('still');
+    });
+
+    test('a root that a quorum of the voters contradicts stops the observer that has it', () => {
+      const { cluster, wrong } = observed();
+      const four = cluster.byId(memberId(4));
+      tell(cluster, four, 1, wrong);
+      expect(() => { tell(cluster, four, 2, wrong); }).toThrow(/gone astray/);
+    });
+
+    test('a root makes no quorum for a transfer, and cannot keep one from what a voter tells', () => {
+      const { cluster, client, wrong } = observed();
+      const three = cluster.node(2);
+      cluster.isolate(three.id);
+      for (let i = 0; i < 20; i++) client.write(`v${i}`);
+      cluster.untilServing();
+      const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+      cluster.node(1).crash();
+      const lie = { ...wrong, op: checkpoint.op };
+      for (const id of [4, 5]) tell(cluster, three, id, lie);
+      three.replica.handOver.fetch(lie, memberId(4));
+      expect(three.fetchStarted).toBe(false);
+      cluster.drop = (p) => p.to === 3 && p.from !== 1;
+      cluster.until(() => three.event('state-installed') !== undefined, 'the state');
+      expect(three.event('state-installed')).toMatchObject({ op: checkpoint.op });
+    });
   });
 
   test('a disputed checkpoint is not taken over', () => {

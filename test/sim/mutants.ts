@@ -25,7 +25,7 @@ export interface Mutant {
   readonly foundBy: readonly string[];
 }
 
-const LOSS: readonly string[] = ['committed ops survive', 'one chain', 'acknowledged ops are executed', 'complete execution', 'a replica stops itself', 'real-time order', 'one configuration an epoch'];
+const LOSS: readonly string[] = ['committed ops survive', 'one chain', 'acknowledged ops are executed', 'complete execution', 'a replica stops itself', 'real-time order', 'one configuration an epoch', 'replies as the model'];
 
 type Sender = Parameters<Replica['step']>[0];
 
@@ -118,7 +118,7 @@ function commitsWithoutQuorum(ports: Ports, host: Host): Ports {
         const { view, round } = message;
         for (const sender of to) {
           host.inject((replica) => {
-            if (replica instanceof Replica) replica.normal.onPrepareOk(sender, { type: 'prepareOk', view, op: last.op, round, stamp: 0 });
+            if (replica instanceof Replica) replica.normal.onPrepareOk(sender, { type: 'prepareOk', view, op: last.op, round, leaseMs: 0, stamp: 0 });
           });
         }
       },

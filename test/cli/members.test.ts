@@ -94,7 +94,7 @@ describe('vrfs members add', () => {
   it('says what it waits for while a node is behind, and what becomes of it', async () => {
     const at = await joining();
     own.readiness = (id) => (id === JOINER ? 'behind' : 'ready');
-    const late = await members('add', at, '--timeout', '1500');
+    const late = await members('add', at, '--timeout', '5000');
     expect(late.exitCode).toBe(3);
     expect(late.stderr).toMatch(/how far it is cannot be seen from here \(http:\/\/127\.0\.0\.1:9\/v1\/status does not answer: .*\); the primary says when it has caught up/);
     expect(late.stderr).toMatch(/not yet: .* is still behind/);

@@ -1,8 +1,8 @@
 /** The options of every command that speaks to a group, and the connection they lead to. */
 import { InvalidArgumentError, type Command } from 'commander';
 import { VrfsClient } from '../client/client.ts';
-import { parseAddress } from '../client/connection.ts';
 import { FileSystem } from '../client/file_system.ts';
+import { parseDestination } from '../lib/address.ts';
 import type { Io } from './io.ts';
 import { UsageError } from './failure.ts';
 
@@ -42,7 +42,10 @@ export function serversOf(options: Pick<ConnectionOptions, 'server'>, io: Io): s
   const servers = text.split(',').map((s) => s.trim()).filter((s) => s !== '');
   const source = options.server !== undefined ? '--server' : 'VRFS_SERVERS';
   if (servers.length === 0) throw new UsageError(`${source} is empty: give host:port,host:port`);
-  for (const s of servers) if (parseAddress(s) === null) throw new UsageError(`${source}: '${s}' is not host:port, as 127.0.0.1:7101`);
+  for (const s of servers) {
+    const parsed = parseDestination(s);
+    if (!parsed.ok) throw new UsageError(`${source}: ${parsed.reason}`);
+  }
   return servers;
 }
 

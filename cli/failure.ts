@@ -2,8 +2,9 @@
 import { CommanderError } from 'commander';
 import { errnoText, FsError } from '../client/fs_error.ts';
 import { NotVerified, VrfsError } from '../client/errors.ts';
+import { NoAnswer } from '../client/line.ts';
 import type { ErrnoName } from '../fsservice/errno.ts';
-import { ChangeRefused, NoAnswer } from '../client/administrator.ts';
+import { ChangeRefused } from '../client/administrator.ts';
 import { AssertionError } from '../lib/assert.ts';
 import { MountError } from '../mount/binding.ts';
 import { RevivalRefusedError } from '../server/revive.ts';

@@ -1,13 +1,13 @@
 /** One replica in this process, with its HTTP API: what `vrfs serve` and every child of `vrfs start` runs. */
 import { VrfsClient } from '../client/client.ts';
-import { parseAddress } from '../server/address.ts';
+import { parseAddress } from '../lib/address.ts';
 import { loadConfig, type ConfigSources, type ServerConfig } from '../server/config.ts';
 import { prepareToJoin, type JoinRequest } from '../server/join.ts';
 import { startHttp } from '../server/http/server.ts';
 import { createLog, type Log } from '../server/log.ts';
 import { startReplica } from '../server/replica_process.ts';
 import type { AttachHttp, HttpHandle, RunningReplica } from '../server/running_replica.ts';
-import { EnvironmentError, failureOf } from './failure.ts';
+import { EnvironmentError, failureOf, UsageError } from './failure.ts';
 
 /** What a replica tells the process that supervises it, over the IPC channel that fork made. */
 export type FromReplica =
@@ -20,6 +20,7 @@ export async function serve(sources: ConfigSources, join?: Omit<JoinRequest, 'di
   try {
     const config = await loadConfig(sources);
     const log = createLog(config);
+    if (join !== undefined && !config.http) throw new UsageError('a node that joins needs its HTTP API: the other members fetch checkpoints there, and vrfs members looks there how far it has caught up. Leave out --no-http (http, VRFS_HTTP)');
     if (join !== undefined) await prepareToJoin({ ...join, directory: config.data }, log);
     running = await startReplica(config, log, config.http ? { attachHttp: httpOf(config, log) } : {});
   } catch (error) {

@@ -7,10 +7,12 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as after } from 'node:timers/promises';
 import type { Epoch } from '../lib/ids.ts';
 import { primaryOf, type Configuration, type Member } from '../vr/configuration.ts';
-import type { AskInterval, CheckEpoch, Interval, IntervalChange, NewEpoch, Reconfigure, RefusedCode, ReplicaToClient, Welcome } from '../vr/messages.ts';
-import { Connection } from './connection.ts';
+import type { Interval, IntervalChange, NewEpoch, RefusedCode, ReplicaToClient } from '../vr/messages.ts';
 import { OutcomeUnknown } from './errors.ts';
 import { GroupPin } from './group_pin.ts';
+import { Line, NoAnswer, type Question } from './line.ts';
+
+export { NoAnswer };
 
 const ANSWER_MS = 1000;
 const PAUSE_MS = 100;
@@ -25,89 +27,18 @@ export class ChangeRefused extends Error {
   }
 }
 
-/** Nobody answered in time. */
-export class NoAnswer extends Error {
-  override readonly name = 'NoAnswer';
-}
-
-type Question = Reconfigure | CheckEpoch | AskInterval;
-
-interface Waiting {
-  readonly matches: (m: ReplicaToClient) => boolean;
-  readonly resolve: (m: ReplicaToClient | null) => void;
-}
-
-/** One connection and one question at a time. */
-class Line {
-  readonly address: string;
-  readonly #connection: Connection;
-  #waiting: Waiting | null = null;
-
-  constructor(address: string) {
-    this.address = address;
-    this.#connection = new Connection(address, new GroupPin(), {
-      message: (_from, m) => { if (this.#waiting?.matches(m) === true) this.#settle(m); },
-      disconnected: () => { this.#settle(null); },
-    });
-  }
-
-  get failure(): string | null {
-    return this.#connection.lastFailure;
-  }
-
-  /** Null: not in time, or not connected. */
-  async #next(matches: (m: ReplicaToClient) => boolean, ms: number): Promise<ReplicaToClient | null> {
-    const answer = new Promise<ReplicaToClient | null>((resolve) => { this.#waiting = { matches, resolve }; });
-    const timer = setTimeout(() => { this.#settle(null); }, ms);
-    try {
-      return await answer;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  async welcome(ms: number): Promise<Welcome | null> {
-    const answer = this.#next((m) => m.type === 'welcome', ms);
-    this.#connection.dial();
-    const m = await answer;
-    return m?.type === 'welcome' ? m : null;
-  }
-
-  async ask(question: Question, ms: number): Promise<ReplicaToClient | null> {
-    const answer = this.#next((m) => m.type === 'redirect' || ((m.type === 'newEpoch' || m.type === 'interval' || m.type === 'refused') && m.nonce.equals(question.nonce)), ms);
-    if (!this.#connection.send(question)) this.#settle(null);
-    return await answer;
-  }
-
-  #settle(m: ReplicaToClient | null): void {
-    const waiting = this.#waiting;
-    this.#waiting = null;
-    waiting?.resolve(m);
-  }
-
-  close(): void {
-    this.#settle(null);
-    this.#connection.close();
-  }
-}
-
-/** What the replica at an address says it is. Rejects with NoAnswer. */
-export async function introduce(address: string, timeoutMs: number): Promise<Welcome> {
-  const line = new Line(address);
-  try {
-    const welcome = await line.welcome(timeoutMs);
-    if (welcome === null) throw new NoAnswer(`${address} does not answer: ${line.failure ?? `nothing within ${timeoutMs} ms`}`);
-    return welcome;
-  } finally {
-    line.close();
-  }
-}
-
 export class Administrator {
+  /** What one replica says leads to the next one: all of them have to be of one group, whatever answers at an address by now. */
+  readonly #group = new GroupPin();
   readonly #deadline: number;
   #seeds: readonly string[];
   #turn = 0;
-  #lastFailure = 'nobody was asked';
+  /** By address, what came of asking it last. */
+  readonly #said = new Map<string, string>();
+  /** A question went out that was not answered. */
+  #unanswered = false;
+  /** What `pause` was called for last. */
+  #waitingFor: string | null = null;
 
   /** `timeoutMs`: for everything together. */
   constructor(servers: readonly string[], timeoutMs: number) {
@@ -119,6 +50,11 @@ export class Administrator {
     return Math.max(0, this.#deadline - performance.now());
   }
 
+  /** 16 bytes: of the group that has answered. Null: none has yet. */
+  get clusterId(): Buffer | null {
+    return this.#group.found;
+  }
+
   /** The members as the primary knows them, and whether a quorum of them has started the epoch. Rejects with NoAnswer. */
   async current(): Promise<NewEpoch> {
     return await this.#ask(() => ({ type: 'checkEpoch', nonce: randomBytes(16) }), isNewEpoch);
@@ -126,11 +62,11 @@ export class Administrator {
 
   /**
    * Makes these the members, if the group is in this epoch. Resolves with what they are then: somebody else may have been faster. Rejects with
-   * ChangeRefused or NoAnswer (then it is not known whether it was made: look).
+   * ChangeRefused; with NoAnswer when nobody was asked for it; and with OutcomeUnknown.
    */
   async reconfigure(epoch: Epoch, members: readonly Member[], force: boolean): Promise<NewEpoch> {
     const nonce = randomBytes(16);
-    return await this.#ask(() => ({ type: 'reconfigure', nonce, epoch, members, force }), isNewEpoch);
+    return await this.#change(() => ({ type: 'reconfigure', nonce, epoch, members, force }), isNewEpoch);
   }
 
   /** How often checkpoints are taken. Rejects with NoAnswer. */
@@ -148,9 +84,7 @@ export class Administrator {
     if (before.since > 0 && ops === before.ops && bytes === before.bytes) return before;
     const nonce = randomBytes(16);
     const change: IntervalChange = { after: before.since, ops, bytes };
-    const now = await this.#ask(() => ({ type: 'askInterval', nonce, change }), isInterval).catch((error: unknown) => {
-      throw error instanceof NoAnswer ? new OutcomeUnknown(error.message) : error;
-    });
+    const now = await this.#change(() => ({ type: 'askInterval', nonce, change }), isInterval);
     if (now.ops === ops && now.bytes === bytes) return now;
     throw new ChangeRefused('underWay', `somebody else has changed the checkpoint interval meanwhile, to ${now.ops} operations and ${now.bytes} bytes: look, and ask again`);
   }
@@ -160,42 +94,74 @@ export class Administrator {
     for (;;) {
       const now = await this.current();
       if (now.complete) return now;
-      await this.pause();
+      await this.pause(`a majority of the members of epoch ${now.configuration.epoch} has not begun it yet: ${now.configuration.members.map((m) => m.address).join(', ')}; those that are down have to be started (vrfs status)`);
     }
   }
 
-  /** A moment, unless the time is over: then it rejects with NoAnswer. */
-  async pause(ms = PAUSE_MS): Promise<void> {
-    if (this.#left === 0) throw new NoAnswer(`not within the time that was given (--timeout): ${this.#lastFailure}`);
+  /** A moment, unless the time is over: then it rejects with NoAnswer. `waitingFor`: what, and what can be done about it. */
+  async pause(waitingFor: string, ms = PAUSE_MS): Promise<void> {
+    this.#waitingFor = waitingFor;
+    await this.#pause(waitingFor, ms);
+  }
+
+  async #pause(waitingFor: string, ms: number): Promise<void> {
+    if (this.#left === 0) throw new NoAnswer(`not within the time that was given (--timeout): ${waitingFor}`);
     await after(Math.min(ms, this.#left + 1));
+  }
+
+  async #change<A extends ReplicaToClient>(question: () => Question, isAnswer: (m: ReplicaToClient) => m is A): Promise<A> {
+    try {
+      const answer = await this.#ask(question, isAnswer);
+      this.#waitingFor = null;
+      return answer;
+    } catch (error) {
+      if (!(error instanceof NoAnswer) || !this.#unanswered) throw error;
+      throw new OutcomeUnknown(`${error.message}. Whether the change was made is not known: look before you ask for it again`, { cause: error });
+    }
   }
 
   async #ask<A extends ReplicaToClient>(question: () => Question, isAnswer: (m: ReplicaToClient) => m is A): Promise<A> {
     let hint: string | null = null;
+    // The time ends in the midst of a question that is asked again and again: what was waited for is the news, not that it was cut short.
+    const waitingFor = this.#left < ANSWER_MS ? this.#waitingFor : null;
+    this.#said.clear();
+    this.#unanswered = false;
     for (;;) {
       const address: string = hint ?? this.#seeds[this.#turn++ % this.#seeds.length] ?? '';
       hint = null;
-      const line = new Line(address);
+      const line = new Line(address, this.#group);
       try {
         const welcome = await line.welcome(Math.min(ANSWER_MS, this.#left));
-        if (welcome === null) this.#lastFailure = `${address} does not answer (${line.failure ?? 'no welcome'})`;
+        if (welcome === null) this.#note(address, `does not answer (${line.failure ?? `nothing within ${ANSWER_MS} ms`})`);
         else {
           this.#learn(welcome.configuration);
-          const answer = await line.ask(question(), Math.min(ANSWER_MS, this.#left));
+          const answer: ReplicaToClient | null = await line.ask(question(), Math.min(ANSWER_MS, this.#left));
           if (answer !== null && isAnswer(answer)) return answer;
+          if (answer === null) this.#unanswered = true;
           if (answer?.type === 'refused' && answer.code !== 'busy') throw new ChangeRefused(answer.code, answer.reason);
           if (answer?.type === 'redirect') {
             this.#learn(answer.configuration);
             const primary = primaryOf(answer.configuration, answer.view).address;
             if (primary !== address) hint = primary;
-          }
-          this.#lastFailure = answer === null ? `${address} did not answer in time` : `${address} is not the primary`;
+            this.#note(address, primary === address ? 'is the primary of a view that has not begun' : `says that ${primary} is the primary`);
+          } else this.#note(address, answer?.type === 'refused' ? `is busy (${answer.reason})` : 'is there, and did not answer in time: it has no majority with it, or is overloaded');
         }
       } finally {
         line.close();
       }
-      await this.pause(hint === null ? PAUSE_MS : 10);
+      await this.#pause(waitingFor ?? this.#whoSaidWhat(), hint === null ? PAUSE_MS : 10);
     }
+  }
+
+  /** What an attempt that had to be cut short comes to is no news. */
+  #note(address: string, what: string): void {
+    if (this.#left > 0 || !this.#said.has(address)) this.#said.set(address, what);
+  }
+
+  #whoSaidWhat(): string {
+    const said = [...this.#said].map(([address, what]) => `${address} ${what}`).join('; ');
+    const notAsked = this.#seeds.filter((s) => !this.#said.has(s));
+    return `no primary answers: ${said}${notAsked.length === 0 ? '' : `; not asked: ${notAsked.join(', ')}`}. A majority of the group has to run and reach each other (vrfs status)`;
   }
 
   #learn(c: Configuration): void {

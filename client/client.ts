@@ -12,12 +12,13 @@ import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { encodeCall, decodeResult } from '../fsservice/operation_codec.ts';
 import type { Call, OperationType, ReadOperation, Result, WriteOperation } from '../fsservice/operations.ts';
+import { parseDestination } from '../lib/address.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
 import { ClientSession, DEFAULT_CLIENT_OPTIONS, type ClientFailure, type Consistency } from '../vr/client.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import { SESSION_HOLDS_OPENS, type ReplicaToClient } from '../vr/messages.ts';
 import type { Completion } from './completion.ts';
-import { Connection, parseAddress } from './connection.ts';
+import { Connection } from './connection.ts';
 import { BadAnswer, errorOf, NotReachable, type VrfsError } from './errors.ts';
 import { GroupPin } from './group_pin.ts';
 import { KeepAlive } from './keep_alive.ts';
@@ -271,7 +272,8 @@ class PromisedResult<T extends OperationType> implements Completion {
 function checkOptions(options: ConnectOptions): void {
   if (options.servers.length === 0) throw new TypeError('servers: at least one host:port is needed');
   for (const s of options.servers) {
-    if (parseAddress(s) === null) throw new TypeError(`servers: '${s}' is not host:port, as 127.0.0.1:7101`);
+    const parsed = parseDestination(s);
+    if (!parsed.ok) throw new TypeError(`servers: ${parsed.reason}`);
   }
   if (options.clusterId !== undefined && options.clusterId.length !== 16) throw new TypeError('clusterId: 16 bytes');
 }

@@ -3,6 +3,7 @@
  * the event loop leave in one write; what comes is decoded a chunk at a time.
  */
 import { connect, type Socket } from 'node:net';
+import { parseDestination } from '../lib/address.ts';
 import { FrameBatch, FrameDecoder } from '../lib/frame.ts';
 import { decodeMessage, encodeMessage, encodeRequest } from '../vr/message_codec.ts';
 import type { ClientToReplica, Message, ReplicaToClient } from '../vr/messages.ts';
@@ -59,12 +60,13 @@ export class Connection {
     this.#wanted = true;
     if (this.#redial !== undefined) return;
     this.#wanted = false;
-    const target = parseAddress(this.address);
-    if (target === null) {
-      this.#lastFailure = `'${this.address}' is not host:port`;
+    const target = parseDestination(this.address);
+    if (!target.ok) {
+      this.#lastFailure = target.reason;
       return;
     }
-    const socket = connect({ host: target.host, port: target.port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS });
+    const { host, port } = target.value;
+    const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS });
     this.#socket = socket;
     const decoder = new FrameDecoder();
     const timer = setTimeout(() => { socket.destroy(new Error(`no answer within ${CONNECT_MS} ms`)); }, CONNECT_MS);
@@ -171,13 +173,4 @@ function isForClients(m: Message): m is ReplicaToClient {
     case 'welcome': case 'registered': case 'reply': case 'readReply': case 'redirect': case 'reject': case 'newEpoch': case 'interval': case 'refused': return true;
     default: return false;
   }
-}
-
-/** `host:port`, the host perhaps an IPv6 address in brackets; null when it is neither. */
-export function parseAddress(address: string): { readonly host: string; readonly port: number } | null {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})$/.exec(address);
-  if (match === null) return null;
-  const host = match[1] ?? match[2];
-  const port = Number(match[3]);
-  return host === undefined || port < 1 || port > 65_535 ? null : { host, port };
 }

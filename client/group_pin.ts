@@ -18,6 +18,11 @@ export class GroupPin {
     return this.#id;
   }
 
+  /** Null: any group will do, and none has answered yet. */
+  get found(): Buffer | null {
+    return this.#id.equals(ANY_GROUP) ? null : this.#id;
+  }
+
   /** A replica of this group has answered: null, or why it is not to be spoken to. */
   refusal(found: Buffer): string | null {
     if (this.#id.equals(ANY_GROUP)) this.#id = Buffer.from(found);

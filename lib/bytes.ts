@@ -176,8 +176,13 @@ export class Reader {
   bytes32(): Buffer {
     return this.raw(this.u32());
   }
+  /** Text that is written again as the same bytes; what is no UTF-8 would become longer, and fit no more where it came from. */
   string16(): string {
-    return this.bytes16().toString('utf8');
+    const at = this.offset;
+    const bytes = this.bytes16();
+    const text = bytes.toString('utf8');
+    if (!Buffer.from(text, 'utf8').equals(bytes)) throw new DecodeError(`text that is not UTF-8 at ${at}`);
+    return text;
   }
   /** Every codec ends with this: bytes behind the value are an error. */
   done(): void {

@@ -4,10 +4,10 @@
  */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { parseAddress, parseDestination } from '../lib/address.ts';
 import { epoch, memberId } from '../lib/ids.ts';
 import { configuration, type Configuration } from '../vr/configuration.ts';
 import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions } from '../vr/replica_types.ts';
-import { parseAddress } from './address.ts';
 import { DEFAULT_SEGMENT_BYTES } from './journal.ts';
 import { PAGE_BYTES } from './journal_format.ts';
 
@@ -16,10 +16,12 @@ export class ConfigError extends Error {
 }
 
 const integer = (low: number, high: number): z.ZodType<number> => z.coerce.number().int().min(low).max(high);
-const address = z.string().superRefine((text, ctx) => {
-  const parsed = parseAddress(text);
+const addressBy = (parse: typeof parseAddress): z.ZodString => z.string().superRefine((text, ctx) => {
+  const parsed = parse(text);
   if (!parsed.ok) ctx.addIssue({ code: 'custom', message: parsed.reason });
 });
+const address = addressBy(parseAddress);
+const destination = addressBy(parseDestination);
 const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((v) => v === 'true')]);
 const hex = z.string().regex(/^[0-9a-f]{32}$/, '32 hexadecimal digits, as "vrfs format" has printed them');
 const d = DEFAULT_REPLICA_OPTIONS;
@@ -173,7 +175,7 @@ export function replicaOptions(c: ServerConfig): ReplicaOptions {
 const ClusterSchema = z.strictObject({
   clusterId: hex,
   durability: z.enum(['disk', 'memory']).default('disk'),
-  members: z.array(z.strictObject({ id: integer(1, 0xffff_ffff), role: z.enum(['voter', 'witness', 'observer']).default('voter'), address, httpAddress: address })).min(1).max(255),
+  members: z.array(z.strictObject({ id: integer(1, 0xffff_ffff), role: z.enum(['voter', 'witness', 'observer']).default('voter'), address: destination, httpAddress: destination })).min(1).max(255),
 }).superRefine((c, ctx) => {
   for (const key of ['id', 'address', 'httpAddress'] as const) {
     if (new Set(c.members.map((m) => m[key])).size < c.members.length) ctx.addIssue({ code: 'custom', path: ['members'], message: `two members have the same ${key}` });

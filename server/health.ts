@@ -1,5 +1,6 @@
 /** Whether a replica can serve, and if not why, and what to do. Of what it says of itself; a halted process or a store under repair is the process's to say. */
-import { quorum } from '../vr/configuration.ts';
+import type { MemberId } from '../lib/ids.ts';
+import { isElector, quorum } from '../vr/configuration.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 import type { Health } from './running_replica.ts';
 
@@ -15,12 +16,16 @@ export interface Circumstances {
   readonly groupCannotRecover: boolean;
   /** A checkpoint waits until its disk has room; bytes. */
   readonly waitingForRoom: { readonly neededBytes: number; readonly freeBytes: number } | null;
+  /** Members that will not have this one, with the reason. */
+  readonly refusals: ReadonlyMap<MemberId, string>;
 }
 
 export function healthOf(s: ReplicaStatus, at: Circumstances): Health {
   if (s.cramped && at.waitingForRoom !== null) {
     return { ok: false, reason: `the disk is full: a checkpoint waits for ${at.waitingForRoom.neededBytes - at.waitingForRoom.freeBytes} more bytes, and until then nothing more is taken into the log. Make room` };
   }
+  const refused = refusedBy(s, at.refusals);
+  if (refused !== null) return { ok: false, reason: refused };
   if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
   if (s.status === 'recovering' && s.configuration.durability === 'memory' && at.groupCannotRecover) {
     return { ok: false, reason: `so many replicas of this group with durability memory have stopped at once that what it acknowledged after its newest checkpoint is gone. To go on from there stop all of them, and see on each machine what it still holds: vrfs revive --data ${at.data} (with durability disk a group outlives this)` };
@@ -34,4 +39,13 @@ export function healthOf(s: ReplicaStatus, at: Circumstances): Health {
   if (silent === null) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, yet` };
   if (silent > PRIMARY_SILENCE_MS) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, for ${Math.round(silent / 1000)} s` };
   return { ok: true };
+}
+
+/** Without those that refuse it, it hears no quorum: whatever its status says, as of a replica that was formatted anew, which thinks that all begins. */
+function refusedBy(s: ReplicaStatus, refusals: ReadonlyMap<MemberId, string>): string | null {
+  const [first] = refusals;
+  if (first === undefined) return null;
+  const heard = s.peers.filter((p) => isElector(s.configuration, p.id) && p.silentMs !== null && p.silentMs <= PRIMARY_SILENCE_MS && !refusals.has(p.id)).length;
+  if (heard + 1 >= quorum(s.configuration)) return null;
+  return `member ${[...refusals.keys()].join(', ')} will not have this replica: ${first[1]}`;
 }

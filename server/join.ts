@@ -1,8 +1,7 @@
 /** How a node with an empty data directory comes to be one that a group can take in: it asks a member what group it is. */
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
-import { Connection } from '../client/connection.ts';
-import { GroupPin } from '../client/group_pin.ts';
+import { introduce, NoAnswer } from '../client/line.ts';
 import { memberId, type MemberId } from '../lib/ids.ts';
 import { isMember } from '../vr/configuration.ts';
 import type { Welcome } from '../vr/messages.ts';
@@ -11,28 +10,11 @@ import type { Log } from './log.ts';
 
 /** Ids below are those that groups are founded with. */
 const FIRST_RANDOM_ID = 0x1_0000;
+const WELCOME_MS = 5000;
 
 /** No server of the list could be asked. */
 export class JoinError extends Error {
   override readonly name = 'JoinError';
-}
-
-/** What the replica at `address` says of its group. Rejects with JoinError. */
-export function welcomeFrom(address: string): Promise<Welcome> {
-  return new Promise((resolve, reject) => {
-    const connection: Connection = new Connection(address, new GroupPin(), {
-      message: (_from, m) => {
-        if (m.type !== 'welcome') return;
-        connection.close();
-        resolve(m);
-      },
-      disconnected: () => {
-        connection.close();
-        reject(new JoinError(`${address}: ${connection.lastFailure ?? 'no answer'}`));
-      },
-    });
-    connection.dial();
-  });
 }
 
 export interface JoinRequest {
@@ -43,26 +25,34 @@ export interface JoinRequest {
 }
 
 /**
- * Makes the data directory, unless it is that of a node of this group already (a restart with the same command line). The node takes no part
- * before it is made a member. Rejects with JoinError or DataDirectoryError.
+ * Makes the data directory, unless there is one already (a restart with the same command line): that needs nobody, since after a power loss of
+ * all there is nobody to be asked. The node takes no part before it is made a member. Rejects with JoinError or DataDirectoryError.
  */
 export async function prepareToJoin(request: JoinRequest, log: Log): Promise<void> {
-  const welcome = await firstWelcome(request.servers);
-  const clusterId = welcome.clusterId.toString('hex');
-  if (await isEmpty(request.directory)) {
-    const { configuration } = welcome;
-    const taken = configuration.members.find((m) => m.address === request.addresses.address || m.httpAddress === request.addresses.httpAddress);
-    if (taken !== undefined) {
-      throw new DataDirectoryError('otherMember', `member ${taken.id} of the group has the address ${taken.address} (HTTP ${taken.httpAddress}) already: give this node addresses of its own (--address, --http-address). To put a new node in the place of one that is lost, join with other ports, then: vrfs members replace ${taken.address} <host:port of the new one>`);
-    }
-    const id = newMemberId(welcome);
-    await format({ directory: request.directory, clusterId: welcome.clusterId, memberId: id, configuration, joining: request.addresses });
-    log.info({ member: id, clusterId }, `formatted ${request.directory} for a new member ${id} of group ${clusterId}; it takes no part until it is made one: vrfs members add ${request.addresses.address}`);
+  if (!await isEmpty(request.directory)) {
+    const { clusterId } = await inspect(request.directory);
+    void noteOtherGroup(request, clusterId, log);
     return;
   }
-  const found = await inspect(request.directory);
-  if (!found.clusterId.equals(welcome.clusterId)) {
-    throw new DataDirectoryError('otherGroup', `${request.directory} belongs to group ${found.clusterId.toString('hex')}, and ${request.servers.join(', ')} to group ${clusterId}: give an empty directory (--data), or the servers of its own group`);
+  const welcome = await firstWelcome(request.servers);
+  const clusterId = welcome.clusterId.toString('hex');
+  const { configuration } = welcome;
+  const taken = configuration.members.find((m) => m.address === request.addresses.address || m.httpAddress === request.addresses.httpAddress);
+  if (taken !== undefined) {
+    throw new DataDirectoryError('otherMember', `member ${taken.id} of the group has the address ${taken.address} (HTTP ${taken.httpAddress}) already: give this node addresses of its own (--address, --http-address). To put a new node in the place of one that is lost, join with other ports, then: vrfs members replace ${taken.address} <host:port of the new one>`);
+  }
+  const id = newMemberId(welcome);
+  await format({ directory: request.directory, clusterId: welcome.clusterId, memberId: id, configuration, joining: request.addresses });
+  log.info({ member: id, clusterId }, `formatted ${request.directory} for a new member ${id} of group ${clusterId}; it takes no part until it is made one: vrfs members add ${request.addresses.address}`);
+}
+
+/** The node goes on in the group of its directory, whatever --join names; that they are two is a mistake somewhere. */
+async function noteOtherGroup({ directory, servers }: JoinRequest, own: Buffer, log: Log): Promise<void> {
+  for (const answer of await Promise.allSettled(servers.map((s) => introduce(s, WELCOME_MS)))) {
+    if (answer.status === 'rejected') log.debug({ err: answer.reason as unknown }, 'a server of --join was not asked which group it is of');
+    if (answer.status === 'rejected' || answer.value.clusterId.equals(own)) continue;
+    log.error({ clusterId: own.toString('hex') }, `${directory} belongs to group ${own.toString('hex')}, in which this node goes on; ${servers.join(', ')} are of group ${answer.value.clusterId.toString('hex')}: to join that one give an empty directory (--data)`);
+    return;
   }
 }
 
@@ -70,9 +60,9 @@ async function firstWelcome(servers: readonly string[]): Promise<Welcome> {
   const failures: string[] = [];
   for (const server of servers) {
     try {
-      return await welcomeFrom(server);
+      return await introduce(server, WELCOME_MS);
     } catch (error) {
-      if (!(error instanceof JoinError)) throw error;
+      if (!(error instanceof NoAnswer)) throw error;
       failures.push(error.message);
     }
   }

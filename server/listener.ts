@@ -2,8 +2,8 @@
  * The TCP port of a replica. Replicas and clients come to the same one: the first frame tells which it is.
  */
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { formatAddress, type HostPort } from '../lib/address.ts';
 import { assert } from '../lib/assert.ts';
-import { formatAddress, type HostPort } from './address.ts';
 import type { ClientLinks } from './client_links.ts';
 import { FramedSocket } from './framed_socket.ts';
 import { isPeerHello } from './peer_handshake.ts';

@@ -3,7 +3,7 @@
  * replica from a client, whose messages have small kinds.
  *
  *   hello    F0 | version u8 | cluster id 16 | from u32 | to u32 | instance 16    both sides, the dialling one first
- *   refusal  F1 | reason                                                instead of the answer
+ *   refusal  F1 | reason                                                instead of the answer, or after it by the dialling side
  *   ping     F2                                                         when nothing else was sent for a while
  *   message  (behind the hellos) envelope | message
  */
@@ -41,11 +41,16 @@ export function encodeRefusal(reason: string): Buffer {
   return new Writer(64).u8(Kind.refusal).string16(reason).finish();
 }
 
-/** The reason of a refusal is a failure like any other. */
+/** Why the other side will not have this one; null: it is no refusal. */
+export function decodeRefusal(payload: Buffer): string | null {
+  if (payload[0] !== Kind.refusal) return null;
+  const decoded = decodeAll(payload.subarray(1), (r) => r.string16());
+  return decoded.ok ? decoded.value : `it gives a reason that cannot be read (${decoded.reason})`;
+}
+
 export function decodePeerHello(payload: Buffer): Decoded<PeerHello> {
   return decodeAll(payload, (r) => {
     const kind = r.u8();
-    if (kind === Kind.refusal) throw new DecodeError(`refused: ${r.string16()}`);
     if (kind !== Kind.hello) throw new DecodeError('the other side does not speak as a replica does');
     const version = r.u8();
     if (version !== LINK_VERSION) throw new DecodeError(`it speaks version ${version} of the replica link, this one version ${LINK_VERSION}`);

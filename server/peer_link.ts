@@ -3,11 +3,11 @@
  * take what waits for it, they are dropped and counted; the protocol re-sends what matters. Memory stays bounded.
  */
 import { connect, type Socket } from 'node:net';
+import type { HostPort } from '../lib/address.ts';
 import { encodeFrame } from '../lib/frame.ts';
 import type { MemberId } from '../lib/ids.ts';
 import { FramedSocket } from './framed_socket.ts';
-import type { HostPort } from './address.ts';
-import { decodePeerHello, encodePeerHello, isPing, PING, refusalOf } from './peer_handshake.ts';
+import { decodePeerHello, decodeRefusal, encodePeerHello, encodeRefusal, isPing, PING, refusalOf } from './peer_handshake.ts';
 import type { PeerPins } from './peer_pins.ts';
 import type { LinkStatus } from './running_replica.ts';
 
@@ -35,6 +35,8 @@ export interface PeerLinkContext {
   onConnected(member: MemberId): void;
   /** `reason` null: in order. Repeated failures of the same kind are told once. */
   onDisconnected(member: MemberId, reason: string | null): void;
+  /** The other side will not have this one; `onDisconnected` follows, and the next attempt. */
+  onRefused(member: MemberId, reason: string): void;
 }
 
 export class PeerLink {
@@ -139,7 +141,7 @@ export class PeerLink {
     this.#framed?.socket.destroySoon();
   }
 
-  status(): LinkStatus {
+  status(): Omit<LinkStatus, 'refused'> {
     return {
       member: this.member,
       connected: this.connected,
@@ -150,7 +152,17 @@ export class PeerLink {
     };
   }
 
-  readonly #onPayload = (payload: Buffer): string | null => (isPing(payload) ? null : this.#context.onPayload(this.member, payload));
+  readonly #onPayload = (payload: Buffer): string | null => {
+    if (isPing(payload)) return null;
+    return this.#refused(payload) ?? this.#context.onPayload(this.member, payload);
+  };
+
+  #refused(payload: Buffer): string | null {
+    const reason = decodeRefusal(payload);
+    if (reason === null) return null;
+    this.#context.onRefused(this.member, reason);
+    return `refused: ${reason}`;
+  }
 
   #establish(framed: FramedSocket): void {
     const old = this.#framed;
@@ -180,11 +192,18 @@ export class PeerLink {
   }
 
   #onAnswer(framed: FramedSocket, payload: Buffer): string | null {
+    const refused = this.#refused(payload);
+    if (refused !== null) return refused;
     const hello = decodePeerHello(payload);
     if (!hello.ok) return hello.reason;
     const { clusterId, self, pins } = this.#context;
     const refusal = refusalOf(hello.value, { clusterId, self, isPeer: (id) => id === this.member, pins });
-    if (refusal !== null) return refusal;
+    if (refusal !== null) {
+      // It has to hear why: what is wrong is on its side.
+      framed.write([encodeFrame(encodeRefusal(refusal))]);
+      framed.end(refusal);
+      return null;
+    }
     framed.socket.setTimeout(0);
     this.#dialling = null;
     this.#establish(framed);

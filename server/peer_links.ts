@@ -2,14 +2,13 @@
  * The connections to the other replicas, and the bytes of their messages: a frame around an envelope and a message,
  * encoded once however many it goes to.
  */
-import { assert } from '../lib/assert.ts';
+import { parseDestination } from '../lib/address.ts';
 import { decodeAll, EMPTY, Writer } from '../lib/bytes.ts';
 import { encodeFrame, encodeFrameOf } from '../lib/frame.ts';
 import type { MemberId } from '../lib/ids.ts';
 import type { Member } from '../vr/configuration.ts';
 import { decodeEnvelope, encodeEnvelope, encodeMessage, ENVELOPE_BYTES, readMessage } from '../vr/message_codec.ts';
 import type { Envelope, Message, ReplicaMessage } from '../vr/messages.ts';
-import { parseAddress } from './address.ts';
 import type { FramedSocket } from './framed_socket.ts';
 import { decodePeerHello, encodeRefusal, refusalOf } from './peer_handshake.ts';
 import type { PeerPins } from './peer_pins.ts';
@@ -33,6 +32,7 @@ export interface PeerLinksOptions {
   readonly requestTurn: () => void;
   readonly onConnected: (member: MemberId) => void;
   readonly onDisconnected: (member: MemberId, reason: string | null) => void;
+  readonly onRefused: (member: MemberId, reason: string) => void;
 }
 
 const CLIENT_MESSAGES: ReadonlySet<Message['type']> = new Set([
@@ -74,6 +74,7 @@ export class PeerLinks {
         this.#guests.delete(member);
         options.onDisconnected(member, reason);
       },
+      onRefused: options.onRefused,
     };
   }
 
@@ -89,9 +90,10 @@ export class PeerLinks {
       if (this.#links.has(m.id)) continue;
       this.#guests.get(m.id)?.stop();
       this.#guests.delete(m.id);
-      const address = parseAddress(m.address);
-      assert(address.ok, `the address of member ${m.id} was checked when it was made a member`);
-      const link = new PeerLink(m.id, address.value, this.#context);
+      const address = parseDestination(m.address);
+      // No change makes such a member any more (vr/membership.ts); a group that has one goes on without dialling it.
+      if (!address.ok) this.#options.onDisconnected(m.id, `it cannot be dialled: ${address.reason}. Replace it by a node that has an address: vrfs members replace ${m.id} <host:port>`);
+      const link = new PeerLink(m.id, address.ok ? address.value : null, this.#context);
       this.#links.set(m.id, link);
       if (this.#started) link.start();
     }
@@ -153,7 +155,7 @@ export class PeerLinks {
     for (const link of this.#links.values()) link.stop();
   }
 
-  status(): LinkStatus[] {
+  status(): Omit<LinkStatus, 'refused'>[] {
     return [...this.#links.values()].map((link) => link.status());
   }
 

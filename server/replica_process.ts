@@ -10,8 +10,9 @@ import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Proof } from '../checkpoint/proof_codec.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
-import { assert, defined } from '../lib/assert.ts';
-import type { MemberId, OpNumber } from '../lib/ids.ts';
+import { formatAddress, parseAddress, type HostPort } from '../lib/address.ts';
+import { defined } from '../lib/assert.ts';
+import { memberId as memberIdOf, type MemberId, type OpNumber } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
@@ -19,25 +20,19 @@ import type { Clock, ConnectionId, Ports, Random, SuperblockStore } from '../vr/
 import { Replica } from '../vr/replica.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 import type { Superblock } from '../vr/superblock.ts';
-import { formatAddress, parseAddress, type HostPort } from './address.ts';
 import { boot, type Boot } from './boot.ts';
-import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
 import { heldCheckpoints, KnownCheckpoints, provePath, readParts } from './checkpoint_reader.ts';
-import { ClientLinks } from './client_links.ts';
-import { replicaOptions, type ServerConfig } from './config.ts';
+import { ConfigError, replicaOptions, type ServerConfig } from './config.ts';
 import { healthOf } from './health.ts';
 import type { WriteVector } from './journal.ts';
 import type { DiskRoomOptions } from './disk_room.ts';
-import { Listener } from './listener.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
 import type { NodeAddresses } from './data_directory.ts';
-import { PeerLinks } from './peer_links.ts';
-import { PeerPins } from './peer_pins.ts';
+import { assemble, closeParts, type Parts } from './parts.ts';
 import { repairDamage } from './record_repair.ts';
-import { RecoveryTracker } from './recovery_tracker.ts';
 import { Scrubber } from './scrubber.ts';
-import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
-import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
+import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus } from './running_replica.ts';
+import type { SuperblockFile, SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
 
@@ -173,7 +168,7 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   status(): ServerStatus {
-    const { boot: booted, store, journal, peers, clients, recovery } = this.#started;
+    const { boot: booted, store, journal, peers, linkLog, clients, recovery } = this.#started;
     const s = store.status();
     return {
       clusterId: this.clusterId.toString('hex'),
@@ -190,7 +185,7 @@ export class ReplicaProcess implements RunningReplica {
       checkpointCost: { ...s.costs, ...this.#sinceCheckpoint() },
       scrub: this.#scrubber.status(),
       journal: journal.status(),
-      links: peers.status(),
+      links: peers.status().map((l) => ({ ...l, refused: linkLog.refusals.get(memberIdOf(l.member)) ?? null })),
       clientConnections: clients.size,
       ...(booted.data.warnings.length > 0 ? { warnings: booted.data.warnings } : {}),
     };
@@ -206,9 +201,9 @@ export class ReplicaProcess implements RunningReplica {
   health(): Health {
     if (this.#halted) return { ok: false, reason: 'the replica has stopped after an error; see its log' };
     if (this.#repairing !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
-    const { boot: { data, room } } = this.#started;
+    const { boot: { data, room }, linkLog: { refusals } } = this.#started;
     return healthOf(this.#replicaStatus(), {
-      data: data.root, address: data.addresses.address, groupCannotRecover: this.#sink.counts.has('group-cannot-recover'), waitingForRoom: room.waiting,
+      data: data.root, address: data.addresses.address, groupCannotRecover: this.#sink.counts.has('group-cannot-recover'), waitingForRoom: room.waiting, refusals,
     });
   }
 
@@ -270,50 +265,25 @@ export class ReplicaProcess implements RunningReplica {
   #listenAddress(booted: Boot): HostPort {
     const text = this.#config.listen ?? booted.data.addresses.address;
     const address = parseAddress(text);
-    assert(address.ok, 'the address was checked with the configuration');
+    if (!address.ok) throw new ConfigError(`the address of member ${booted.data.memberId}: ${address.reason}. Give it one to listen on (--listen)`);
     return address.value;
   }
 
+  /** What they have for the replica, and what becomes of it when one of them fails. */
   #assemble(booted: Boot): Parts {
-    const { data, store, journal } = booted;
-    const recovery = new RecoveryTracker(this.#log, booted.state, booted.tornBytes, () => {
-      const { recordBytes, overlayBytes, frozenBytes } = store.status();
-      return recordBytes + overlayBytes + frozenBytes;
-    });
-    const requestTurn = (): void => { this.#turn.request(); };
-    const peers = new PeerLinks({
-      clusterId: data.clusterId, self: data.memberId, instance: data.superblock.instance, pins: new PeerPins(data.root), requestTurn,
+    return assemble(booted, {
+      config: this.#config,
+      log: this.#log,
+      writeCopy: this.#options.disk?.writeCopy,
       envelope: () => defined(this.#envelope ?? undefined, 'a superblock is written before anything is sent'),
-      onMessage: (from, message, bytes) => { this.#step(from, message, bytes); },
-      onConnected: (member) => { this.#log.info({ member }, `connected to member ${member}`); },
-      onDisconnected: (member, reason) => { this.#log.warn({ member }, `no connection to member ${member}: ${reason ?? 'the other side has closed it'}`); },
-    });
-    const clients = new ClientLinks({
-      clusterId: data.clusterId, maxConnections: this.#config.maxClientConnections, requestTurn,
       welcome: () => this.#welcome(),
-      onMessage: (connection, message) => { this.#receive(connection, message); },
-      onRejected: (remote, reason) => { this.#log.warn({ remote, reason }, 'a client was turned away'); },
+      requestTurn: () => { this.#turn.request(); },
+      fatal: this.#fatal,
+      step: (from, message, bytes) => { this.#step(from, message, bytes); },
+      receive: (connection, message) => { this.#receive(connection, message); },
+      run: (input) => { this.#run(input); },
+      onCheckpoint: (id) => { this.#known.add(id); },
     });
-    const listener = new Listener({ peers, clients, requestTurn, onRefused: (remote, reason) => { this.#log.warn({ remote, reason }, 'a connection was refused'); } });
-    const superblock = new SuperblockFile({
-      directory: data.root, sequence: data.superblockSequence, fatal: this.#fatal, writeCopy: this.#options.disk?.writeCopy,
-      onDurable: (ticket) => { this.#run((replica) => { replica.onSuperblockDurable(ticket); }); },
-    });
-    const donors = new DonorClient(data.clusterId);
-    const checkpoints = new StoreCheckpoints({
-      store, donors, fatal: this.#fatal,
-      onDurable: (id) => {
-        this.#known.add(id);
-        this.#run((replica) => { replica.onCheckpointDurable(id); });
-      },
-      onInstalled: (id, report) => { this.#installed(id, report, recovery); },
-      onFetchFailed: (reason, intact) => {
-        recovery.onTransferFailed();
-        this.#run((replica) => { replica.onStateFetchFailed(reason, intact); });
-      },
-      onProgress: (op, progress) => { recovery.onProgress(op, progress); },
-    });
-    return { boot: booted, store, journal, recovery, peers, clients, listener, superblock, donors, checkpoints, replica: null, closed: false };
   }
 
   /** From here on the replica is fed. */
@@ -355,9 +325,9 @@ export class ReplicaProcess implements RunningReplica {
 
   #welcome(): Welcome {
     const { boot: booted, replica } = this.#started;
-    const { memberId } = booted.data;
+    const { memberId, addresses } = booted.data;
     const { view, configuration } = replica?.redirect() ?? booted.data.superblock;
-    return { type: 'welcome', view, configuration, self: memberId, httpAddress: this.httpAddress ?? '', clusterId: this.clusterId };
+    return { type: 'welcome', view, configuration, self: memberId, ...addresses, clusterId: this.clusterId };
   }
 
   // --- inputs ----------------------------------------------------------------------------------------------------------
@@ -424,12 +394,6 @@ export class ReplicaProcess implements RunningReplica {
     }
     peers.flush();
     clients.flush();
-  }
-
-  #installed(id: Parameters<Replica['onStateInstalled']>[0], report: TransferReport, recovery: RecoveryTracker): void {
-    this.#known.add(id);
-    recovery.onTransfer(report);
-    this.#run((replica) => { replica.onStateInstalled(id); });
   }
 
   // --- the end -----------------------------------------------------------------------------------------------------------
@@ -527,36 +491,4 @@ export class ReplicaProcess implements RunningReplica {
     this.#damages++;
     this.#lastDamage = damage;
   }
-}
-
-async function closeParts(parts: Parts): Promise<void> {
-  if (parts.closed) return;
-  parts.closed = true;
-  parts.listener.stopAccepting();
-  parts.peers.stop();
-  parts.clients.stop();
-  await parts.listener.close();
-  parts.boot.room.close();
-  await parts.checkpoints.close();
-  await parts.donors.close();
-  await parts.journal.close();
-  await parts.superblock.close();
-  await parts.store.close();
-  await parts.boot.data.close();
-}
-
-interface Parts {
-  readonly boot: Boot;
-  readonly store: Boot['store'];
-  readonly journal: Boot['journal'];
-  readonly recovery: RecoveryTracker;
-  readonly peers: PeerLinks;
-  readonly clients: ClientLinks;
-  readonly listener: Listener;
-  readonly superblock: SuperblockFile;
-  readonly donors: DonorClient;
-  readonly checkpoints: StoreCheckpoints;
-  /** Null until the port is open, and from the moment on in which its records are found damaged. */
-  replica: Replica | null;
-  closed: boolean;
 }

@@ -225,6 +225,8 @@ export interface LinkStatus {
   readonly receivedBytes: number;
   /** Messages dropped because the peer was slow or away. */
   readonly dropped: number;
+  /** Why it refuses this replica, as when that was formatted anew; null: it does not. */
+  readonly refused: string | null;
 }
 
 export interface ServerStatus {

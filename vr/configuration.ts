@@ -115,6 +115,13 @@ export function encodeMember(w: Writer, m: Member): void {
   w.u32(m.id).u8(ROLES.indexOf(m.role)).string16(m.address).string16(m.httpAddress);
 }
 
+/** Of these members, as `encodeMember` writes them. */
+export function encodedMembersBytes(members: readonly Member[]): number {
+  let bytes = 0;
+  for (const m of members) bytes += 4 + 1 + 2 + Buffer.byteLength(m.address) + 2 + Buffer.byteLength(m.httpAddress);
+  return bytes;
+}
+
 export function decodeMember(r: Reader): Member {
   const id = memberId(r.u32());
   const code = r.u8();

@@ -3,8 +3,10 @@
  * once more than the present one survives losing, and must not give a vote to somebody who could not use it: a new
  * voter that is down or far behind costs the group the failure that it was to survive. Pure.
  */
+import { parseDestination } from '../lib/address.ts';
 import type { MemberId } from '../lib/ids.ts';
-import { electors, isElector, memberOf, tolerated, type Configuration, type Member } from './configuration.ts';
+import { electors, encodedMembersBytes, isElector, isMember, memberOf, tolerated, type Configuration, type Member } from './configuration.ts';
+import { MAX_BODY_BYTES } from './entry.ts';
 import type { RefusedCode } from './messages.ts';
 
 /** How a member looks from the primary. */
@@ -25,12 +27,17 @@ export interface Refusal {
 const LEAST_ELECTORS = 3;
 export const MAX_ELECTORS = 9;
 export const MAX_MEMBERS = 32;
+/** Of a Reconfiguration's body, what is not its members: epochs, counts, op-number. */
+const BODY_REST_BYTES = 64;
 
-/** Null: it may. `next` is of the following epoch. `force` overrides what depends on the present health only. */
+/**
+ * Null: it may. `force` gives a vote also to who is not heard of or behind, and overrides nothing else: a group that would stand still at once
+ * helps nobody.
+ */
 export function refusal(present: Configuration, members: readonly Member[], readiness: (id: MemberId) => Readiness, force: boolean): Refusal | null {
-  const wrong = malformed(members) ?? impossible(present, members);
+  const wrong = malformed(members) ?? misaddressed(present, members) ?? tooLong(present, members) ?? impossible(present, members);
   if (wrong !== null) return { code: 'invalid', reason: wrong };
-  const unready = unheld(present, members, readiness) ?? (force ? null : unreadiness(present, members, readiness));
+  const unready = unheld(present, members, readiness) ?? (force ? null : unreadiness(present, members, readiness)) ?? tooFewUp(members, readiness);
   return unready === null ? null : { code: 'unready', reason: unready };
 }
 
@@ -43,6 +50,29 @@ function malformed(members: readonly Member[]): string | null {
   const voting = members.filter((m) => m.role !== 'observer').length;
   if (voting > MAX_ELECTORS) return `at most ${MAX_ELECTORS} members have a vote, not ${voting}`;
   return null;
+}
+
+/**
+ * What is no address could never be connected to, by anybody who is told of it from then on; two members at one address are one. Of new
+ * members only: a present one keeps its addresses, and may be asked to leave.
+ */
+function misaddressed(present: Configuration, members: readonly Member[]): string | null {
+  for (const m of members) {
+    if (isMember(present, m.id)) continue;
+    for (const [what, text] of [['address', m.address], ['HTTP address', m.httpAddress]] as const) {
+      const parsed = parseDestination(text);
+      if (!parsed.ok) return `the ${what} of member ${m.id}: ${parsed.reason}`;
+      const other = members.find((o) => o !== m && (o.address === text || o.httpAddress === text));
+      if (other !== undefined) return `members ${other.id} and ${m.id} would have the same address, ${text}`;
+    }
+    if (m.address === m.httpAddress) return `member ${m.id} would have ${m.address} as its address and as its HTTP address`;
+  }
+  return null;
+}
+
+function tooLong(present: Configuration, members: readonly Member[]): string | null {
+  const bytes = encodedMembersBytes(present.members) + encodedMembersBytes(members) + BODY_REST_BYTES;
+  return bytes > MAX_BODY_BYTES ? `the old and the new members together take ${bytes} bytes, and an entry of the log has ${MAX_BODY_BYTES} at most: fewer members, or shorter addresses` : null;
 }
 
 function impossible(present: Configuration, members: readonly Member[]): string | null {
@@ -77,9 +107,14 @@ function unreadiness(present: Configuration, members: readonly Member[], readine
     if (state === 'silent') return `nothing is heard of ${m.address}, which would get a vote: make it an observer first, and see that it runs and can be reached`;
     if (state === 'behind') return `${m.address}, which would get a vote, is still behind: wait until it has caught up`;
   }
+  return null;
+}
+
+function tooFewUp(members: readonly Member[], readiness: (id: MemberId) => Readiness): string | null {
+  const voting = members.filter((m) => m.role !== 'observer');
   const up = voting.filter((m) => readiness(m.id) === 'ready').length;
   const needed = Math.floor(voting.length / 2) + 1;
-  return up < needed ? `only ${up} of the ${voting.length} members with a vote would be up; ${needed} are needed to go on` : null;
+  return up < needed ? `only ${up} of the ${voting.length} members with a vote would be up and caught up; ${needed} are needed to go on` : null;
 }
 
 /**

@@ -106,7 +106,7 @@ export function encodeMessage(m: Message): Buffer {
   switch (m.type) {
     case 'hello': return new Writer(17).u8(Kind.hello).raw(m.clusterId).finish();
     case 'welcome': {
-      const w = new Writer().u8(Kind.welcome).u53(m.view).u32(m.self).string16(m.httpAddress).raw(m.clusterId);
+      const w = new Writer().u8(Kind.welcome).u53(m.view).u32(m.self).string16(m.address).string16(m.httpAddress).raw(m.clusterId);
       encodeConfiguration(w, m.configuration);
       return w.finish();
     }
@@ -247,7 +247,7 @@ export function readMessage(r: Reader): Message {
   const kind = r.u8();
   switch (kind) {
     case Kind.hello: return { type: 'hello', clusterId: r.raw(16) };
-    case Kind.welcome: return { type: 'welcome', view: view(r.u53()), self: memberId(r.u32()), httpAddress: r.string16(), clusterId: r.raw(16), configuration: decodeConfiguration(r) };
+    case Kind.welcome: return { type: 'welcome', view: view(r.u53()), self: memberId(r.u32()), address: r.string16(), httpAddress: r.string16(), clusterId: r.raw(16), configuration: decodeConfiguration(r) };
     case Kind.register: return { type: 'register', nonce: r.raw(NONCE_BYTES), flags: r.u32(), name: r.string16() };
     case Kind.registered: return { type: 'registered', nonce: r.raw(NONCE_BYTES), session: sessionId(r.u48()), slots: r.u16(), timeoutMs: r.u32() };
     case Kind.request: return { type: 'request', session: sessionId(r.u48()), slot: r.u16(), seq: r.u32(), body: r.raw(r.remaining) };

@@ -21,7 +21,10 @@ export interface Hello { readonly type: 'hello'; readonly clusterId: Buffer }
 export interface Welcome {
   readonly type: 'welcome'; readonly view: View; readonly configuration: Configuration;
   /** Who answers. Not in `configuration`: a node that waits to be made a member, or was one. */
-  readonly self: MemberId; readonly httpAddress: string; readonly clusterId: Buffer;
+  readonly self: MemberId;
+  /** Where the others find it, as it was made: not where it listens, nor what it was asked under. Empty: it has left. */
+  readonly address: string; readonly httpAddress: string;
+  readonly clusterId: Buffer;
 }
 
 /** Begins a session, through the log. The nonce (16 random bytes) makes a repeated Register find the same session. */
@@ -71,7 +74,7 @@ export interface Reject {
 /**
  * Makes these the members (VRR 7), if the group is still in `epoch`. Answered by NewEpoch once it is committed, by
  * Refused, or by Redirect. A repeat finds the later epoch and is told of it: whoever asks compares the members.
- * `force`: also when a new member was not heard of or is behind.
+ * `force`: also when who gets a vote was not heard of or is behind.
  */
 export interface Reconfigure { readonly type: 'reconfigure'; readonly nonce: Buffer; readonly epoch: Epoch; readonly members: readonly Member[]; readonly force: boolean }
 /** Which epoch is it, and has it started everywhere? Answered by NewEpoch or Redirect. */
@@ -94,7 +97,7 @@ export type RefusedCode =
   | 'invalid'
   /** Another change is under way. */
   | 'underWay'
-  /** New members were not heard of, are behind, or too few would be up: `force` overrides. */
+  /** New members were not heard of or are behind (`force` overrides that), or too few would be up (nothing does). */
   | 'unready'
   /** Ask again later. */
   | 'busy';

@@ -11,40 +11,21 @@
  * ever answered with where the group is now.
  */
 import { assert, defined } from '../lib/assert.ts';
-import { decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
 import { epoch as epochOf, laterOf, opNumber, viewEpoch, viewOf, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
-import { configuration, decodeConfiguration, electors, encodeConfiguration, firstView, isElector, isMember, quorum, sameElectors, tolerated, voters, type Configuration, type Member } from './configuration.ts';
+import { configuration, electors, isElector, isMember, quorum, sameElectors, tolerated, voters, type Configuration, type Member } from './configuration.ts';
 import { CONFIGURATION_KEY, decodeBeginning, encodeBeginning, type Beginning } from './configuration_record.ts';
 import type { Entry } from './entry.ts';
-import { promotion, refusal, type Readiness } from './membership.ts';
+import { promotion, refusal } from './membership.ts';
 import type { CheckEpoch, ClientRequest, EpochStarted, Reconfigure, RefusedCode, ReplicaMessage, StartEpoch } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
+import { heirReadiness, readinessAmong } from './readiness.ts';
+import { beginningOf, encodeReconfigurationBody } from './reconfiguration_body.ts';
 import type { Replica } from './replica.ts';
 import type { CheckpointId } from './superblock.ts';
 import { Backoff } from './timeouts.ts';
 
-/** The body of a Reconfiguration: self-contained, so that it can be executed by who missed the epochs before. */
-export interface ReconfigurationBody {
-  readonly previous: Configuration;
-  readonly next: Configuration;
-  /** What every voter of the next one was known to hold in a checkpoint. */
-  readonly held: OpNumber;
-}
-
-export function encodeReconfigurationBody(b: ReconfigurationBody): Buffer {
-  const w = new Writer();
-  encodeConfiguration(w, b.previous);
-  encodeConfiguration(w, b.next);
-  return w.u48(b.held).finish();
-}
-export function decodeReconfigurationBody(bytes: Buffer): Decoded<ReconfigurationBody> {
-  return decodeAll(bytes, (r) => ({ previous: decodeConfiguration(r), next: decodeConfiguration(r), held: opNumber(r.u48()) }));
-}
-
 /** Requests that wait for the new epoch to begin here. */
 const MAX_HELD = 10_000;
-/** A member that has acknowledged all but so many entries has caught up. */
-const CAUGHT_UP_WITHIN = 2000;
 
 export class Reconfiguration {
   readonly #r: Replica;
@@ -129,7 +110,7 @@ export class Reconfiguration {
       this.#refuse(connection, m.nonce, 'underWay', r.normal.closing ? 'another change is being made' : `epoch ${present.epoch} has not been started by a quorum of its members yet`);
       return;
     }
-    const refused = refusal(present, m.members, (id) => this.#readinessAmong(m.members, id), m.force);
+    const refused = refusal(present, m.members, (id) => readinessAmong(r, m.members, id), m.force);
     if (refused !== null) {
       this.#refuse(connection, m.nonce, refused.code, refused.reason);
       return;
@@ -157,30 +138,6 @@ export class Reconfiguration {
 
   #redirect(connection: ConnectionId): void {
     this.#r.ports.network.reply(connection, this.#r.redirect());
-  }
-
-  /** The same for a member of the next epoch: what a new witness's log lacks, the voters have to have (row 21). */
-  #readinessAmong(members: readonly Member[], id: MemberId): Readiness {
-    const { handOver, configuration: present } = this.#r;
-    const isWitness = (m: Member): boolean => m.id === id && m.role === 'witness';
-    // Its log may begin as late as behind its newest checkpoint. Of one that was never heard of nothing is known: it has no log.
-    const base = handOver.offeredBy(id)?.op ?? 0;
-    const isHeld = members.every((m) => m.role !== 'voter' || (handOver.offeredBy(m.id)?.op ?? 0) >= base);
-    return isHeld || !members.some(isWitness) || present.members.some(isWitness) ? this.readiness(id) : 'ahead';
-  }
-
-  /** How a member looks from here, the primary. */
-  readiness(id: MemberId): Readiness {
-    const r = this.#r;
-    if (id === r.self) return 'ready';
-    if (r.now - r.heardAt(id) > r.options.viewChangeMs * 2) return 'silent';
-    return (r.normal.acked(id) ?? 0) + CAUGHT_UP_WITHIN >= r.log.head ? 'ready' : 'behind';
-  }
-
-  /** Nobody looks at it before it gets a vote, so it has to have told of a state on its disk that goes on in this log. */
-  #heirReadiness(id: MemberId): Readiness {
-    const offer = this.#r.handOver.offeredBy(id);
-    return offer === undefined || offer.op < this.#r.log.base ? 'behind' : this.readiness(id);
   }
 
   /** The primary of this view is another: what was asked for has to be asked there. */
@@ -482,8 +439,8 @@ export class Reconfiguration {
     if (!r.normal.serving || r.normal.closing || !this.complete) return;
     for (const m of electors(r.configuration)) {
       if (m.id === r.self || r.now - Math.max(r.heardAt(m.id), r.normal.openedAt) < r.options.autoPromoteMs) continue;
-      const members = promotion(r.configuration, m, (id) => this.#heirReadiness(id));
-      if (members === null || refusal(r.configuration, members, (id) => this.#readinessAmong(members, id), false) !== null) continue;
+      const members = promotion(r.configuration, m, (id) => heirReadiness(r, id));
+      if (members === null || refusal(r.configuration, members, (id) => readinessAmong(r, members, id), false) !== null) continue;
       r.event('promotes', { gone: m.id });
       this.#propose(members);
       return;
@@ -513,11 +470,4 @@ export class Reconfiguration {
   isElector(id: MemberId): boolean {
     return isElector(this.#r.configuration, id);
   }
-}
-
-function beginningOf(entry: Entry): Beginning {
-  const body = decodeReconfigurationBody(entry.body);
-  assert(body.ok, 'a reconfiguration was made by a primary');
-  const { previous, next, held } = body.value;
-  return { start: { op: entry.op, entryHash: entry.hash, view: firstView(previous, next, entry.view), previous, held }, configuration: next };
 }

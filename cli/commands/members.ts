@@ -1,17 +1,19 @@
 /** Who belongs to the group, and changing it while it runs: vrfs members, add, remove, replace, set-role. */
-import { InvalidArgumentError, Option, type Command } from 'commander';
-import { Administrator, introduce, NoAnswer } from '../../client/administrator.ts';
-import { parseAddress } from '../../client/connection.ts';
-import type { Configuration, Member, Role } from '../../vr/configuration.ts';
-import type { NewEpoch } from '../../vr/messages.ts';
+import { Option, type Command } from 'commander';
+import { introduce, NoAnswer } from '../../client/line.ts';
+import { parseDestination } from '../../lib/address.ts';
+import { defined } from '../../lib/assert.ts';
+import { memberId } from '../../lib/ids.ts';
+import { memberOf, type Configuration, type Member, type Role } from '../../vr/configuration.ts';
 import { connectionOptions, jsonOption, positiveInteger, serversOf, type ConnectionOptions } from '../connected.ts';
 import { UsageError } from '../failure.ts';
 import { table } from '../format.ts';
-import { note, print, printJson, type Io } from '../io.ts';
-import { statusOf } from './group.ts';
+import { print, printJson, type Io } from '../io.ts';
+import { byId, MemberChange, type ChangeOptions, type Identity } from '../member_change.ts';
 
-interface ChangeOptions extends ConnectionOptions {
-  readonly force?: boolean;
+interface NewNodeOptions extends ChangeOptions {
+  readonly id?: number;
+  readonly httpAddress?: string;
 }
 
 /** A change of the members takes as long as a new one needs to fetch the state. */
@@ -27,62 +29,85 @@ export function membersCommands(program: Command, io: Io): void {
     else await print(io, table([['ID', 'ROLE', 'ADDRESS', 'HTTP'], ...all.map((m) => [String(m.id), m.role, m.address, `http://${m.httpAddress}`])]));
   });
 
-  changing(members.command('add <address...>'), 'take in nodes that were started with "vrfs serve --join": each becomes an observer, catches up, and then gets its vote')
+  takingIn(members.command('add <address...>'), 'take in nodes that were started with "vrfs serve --join": each becomes an observer, catches up, and then gets its vote')
     .addOption(new Option('--role <role>', 'what they become').choices(['voter', 'witness', 'observer']).default('voter'))
     .addHelpText('after', '\nExample:\n  vrfs members add 10.0.0.4:7101')
-    .action(async (addresses: string[], options: ChangeOptions & { role: Role }) => {
-      const change = new Change(io, options);
-      const nodes = await change.newNodes(addresses);
+    .action(async (addresses: string[], options: NewNodeOptions & { role: Role }) => {
+      const change = new MemberChange(io, options);
+      const nodes = await change.newNodes(addresses, identityOf(options, addresses));
+      for (const m of nodes) {
+        if (m.role !== 'observer' && m.role !== options.role) throw new UsageError(`${m.address} is a member already, ${m.id}, a ${m.role}: to make it something else: vrfs members set-role ${m.id} ${options.role}`);
+      }
       await change.warmed(nodes, (c) => [...without(c, nodes), ...nodes.map((m) => ({ ...m, role: options.role }))]);
     });
 
   changing(members.command('remove <member...>'), 'by address or id; what leaves serves what it has until the others have it, and ends')
     .addHelpText('after', '\nExample:\n  vrfs members remove 10.0.0.3:7101')
     .action(async (names: string[], options: ChangeOptions) => {
-      const change = new Change(io, options);
+      const change = new MemberChange(io, options);
       await change.to((c) => without(c, names.map((name) => memberNamed(c, name))));
     });
 
-  changing(members.command('replace <member> <address>'), 'a new node in the place of a member, which may be down for good')
+  takingIn(members.command('replace <member> <address>'), 'a new node in the place of a member, which may be down for good')
     .addHelpText('after', '\nExample:\n  vrfs members replace 10.0.0.3:7101 10.0.0.4:7101')
-    .action(async (name: string, address: string, options: ChangeOptions) => {
-      const change = new Change(io, options);
+    .action(async (name: string, address: string, options: NewNodeOptions) => {
+      const change = new MemberChange(io, options);
+      const node = defined((await change.newNodes([address], identityOf(options, [address])))[0], 'the new node');
       const { configuration: c } = await change.administrator.current();
-      const nodes = await change.newNodes([address]);
+      const present = memberOf(c, node.id);
       // Asked for again, after an interruption between the two steps and the end: it may be done already.
-      if (!c.members.some((m) => named(m, name)) && c.members.some((m) => m.address === address && m.role !== 'observer')) return change.done(await change.administrator.complete());
+      if (!c.members.some((m) => named(m, name)) && present !== undefined && present.role !== 'observer') return change.done(await change.administrator.complete());
       const old = memberNamed(c, name);
-      await change.warmed(nodes, (now) => [...without(now, [old, ...nodes]), ...nodes.map((m) => ({ ...m, role: old.role }))]);
+      if (node.id === old.id) throw new UsageError(`${name} and ${address} are the same, member ${old.id}: give the address of a new node, started with "vrfs serve --join"`);
+      if (present !== undefined && present.role !== 'observer') throw new UsageError(`${address} has a vote already, as member ${node.id}, a ${present.role}: give a new node, or only take the other one out: vrfs members remove ${old.id}`);
+      await change.warmed([node], (now) => [...without(now, [old, node]), { ...node, role: old.role }]);
     });
 
   changing(members.command('set-role <member> <role>'), 'voter, witness or observer: gives a vote, or takes it')
     .addHelpText('after', '\nExample:\n  vrfs members set-role 10.0.0.4:7101 voter')
     .action(async (name: string, role: string, options: ChangeOptions) => {
       if (role !== 'voter' && role !== 'witness' && role !== 'observer') throw new UsageError(`'${role}' is no role: voter, witness or observer`);
-      const change = new Change(io, options);
+      const change = new MemberChange(io, options);
       await change.to((c) => [...without(c, [memberNamed(c, name)]), { ...memberNamed(c, name), role }]);
     });
 }
 
-/** Without a primary too: of those that answer, who knows the newest. Rejects with NoAnswer. */
+/** Without a primary too: of those that answer, who knows the newest. Rejects with NoAnswer, and with UsageError when they are not of one group. */
 async function newestKnown(servers: readonly string[], timeoutMs: number): Promise<Configuration> {
   const answers = await Promise.allSettled(servers.map((s) => introduce(s, timeoutMs)));
-  const known = answers.flatMap((a) => (a.status === 'fulfilled' ? [a.value.configuration] : []));
-  const newest = known.sort((a, b) => b.epoch - a.epoch)[0];
+  const known = answers.flatMap((a, i) => (a.status === 'fulfilled' ? [{ server: servers[i], group: a.value.clusterId.toString('hex'), configuration: a.value.configuration }] : []));
+  if (new Set(known.map((k) => k.group)).size > 1) {
+    throw new UsageError(`these servers are of different groups: ${known.map((k) => `${k.server} of ${k.group}`).join(', ')}. Give those of one (--server, VRFS_SERVERS)`);
+  }
+  const newest = known.map((k) => k.configuration).sort((a, b) => b.epoch - a.epoch)[0];
   if (newest !== undefined) return newest;
-  const [first] = answers;
-  throw first?.status === 'rejected' ? first.reason : new NoAnswer('no server was given');
+  const failures = answers.flatMap((a) => (a.status === 'rejected' ? [a.reason instanceof Error ? a.reason.message : String(a.reason)] : []));
+  throw new NoAnswer(failures.join('; '));
 }
 
 function changing(command: Command, description: string): Command {
   command.description(description).option('--server <list>', 'replicas as host:port,host:port (default: as for every command)')
     .option('--timeout <ms>', 'how long the whole change may take, milliseconds', positiveInteger, CHANGE_TIMEOUT_MS)
-    .option('--force', 'also when a member that gets a vote is not heard of or behind, or too few would be up');
-  return jsonOption(command);
+    .option('--force', 'wait for nobody to catch up, and give the vote also to a node that is not heard of or behind; never when too few would be up to go on');
+  return command.option('--json', 'progress and result as JSON, one object a line; errors too');
 }
 
-function byId(c: Configuration): Member[] {
-  return [...c.members].sort((a, b) => a.id - b.id);
+function takingIn(command: Command, description: string): Command {
+  return changing(command, description)
+    .option('--id <id>', 'with --force, of a node that cannot be reached from here: its member id, as its log names it', positiveInteger)
+    .option('--http-address <address>', 'with --force and --id: host:port of its HTTP API');
+}
+
+/** Of a node that may not answer. Null: it has to. */
+function identityOf(options: NewNodeOptions, addresses: readonly string[]): Identity | null {
+  const { id, httpAddress, force } = options;
+  if (id === undefined && httpAddress === undefined) return null;
+  if (id === undefined || httpAddress === undefined || force !== true) throw new UsageError('--id and --http-address go together, and with --force: they say who a node is that cannot be asked');
+  if (addresses.length !== 1) throw new UsageError('--id is the member id of one node: give one address');
+  if (id > 0xffff_ffff) throw new UsageError(`--id ${id} is no member id: 1 to ${0xffff_ffff}`);
+  const parsed = parseDestination(httpAddress);
+  if (!parsed.ok) throw new UsageError(parsed.reason);
+  return { id: memberId(id), httpAddress };
 }
 
 function named(m: Member, name: string): boolean {
@@ -97,107 +122,4 @@ function memberNamed(c: Configuration, name: string): Member {
 
 function without(c: Configuration, gone: readonly Member[]): Member[] {
   return c.members.filter((m) => !gone.some((g) => g.id === m.id));
-}
-
-function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {
-  return a.length === b.length && a.every((m) => b.some((o) => o.id === m.id && o.role === m.role));
-}
-
-/** One change, with what is told of it on the way. */
-class Change {
-  readonly administrator: Administrator;
-  readonly #io: Io;
-  readonly #options: ChangeOptions;
-  #told = '';
-
-  constructor(io: Io, options: ChangeOptions) {
-    this.#io = io;
-    this.#options = options;
-    this.administrator = new Administrator(serversOf(options, io), options.timeout);
-  }
-
-  async #tell(text: string, data: Readonly<Record<string, unknown>>): Promise<void> {
-    if (text === this.#told) return;
-    this.#told = text;
-    if (this.#options.json === true) await printJson(this.#io, data);
-    else await note(this.#io, text);
-  }
-
-  /** The nodes at these addresses: new ones that wait to be members, or members already. */
-  async newNodes(addresses: readonly string[]): Promise<Member[]> {
-    const { configuration: c } = await this.administrator.current();
-    const own = await introduce(c.members[0]?.address ?? '', 3000).catch(() => null);
-    const nodes: Member[] = [];
-    for (const address of addresses) {
-      if (parseAddress(address) === null) throw new InvalidArgumentError(`'${address}' is not host:port`);
-      const known = c.members.find((m) => m.address === address);
-      if (known !== undefined) {
-        nodes.push(known);
-        continue;
-      }
-      const welcome = await introduce(address, 3000);
-      if (own !== null && !welcome.clusterId.equals(own.clusterId)) throw new UsageError(`${address} belongs to another group, ${welcome.clusterId.toString('hex')}: start a node for this one with "vrfs serve --join" in an empty data directory`);
-      if (welcome.configuration.members.some((m) => m.id === welcome.self)) throw new UsageError(`the replica at ${address} is member ${welcome.self} under another address: name it by that`);
-      nodes.push({ id: welcome.self, role: 'observer', address, httpAddress: welcome.httpAddress });
-      await this.#tell(`${address}: reached, node ${welcome.self}`, { phase: 'reached', address, id: welcome.self });
-    }
-    return nodes;
-  }
-
-  /** First as observers, until they have caught up; then as what they are to be. */
-  async warmed(nodes: readonly Member[], wanted: (c: Configuration) => readonly Member[]): Promise<void> {
-    await this.#apply((c) => {
-      const missing = nodes.filter((m) => !c.members.some((known) => known.id === m.id));
-      return [...c.members, ...missing.map((m): Member => ({ ...m, role: 'observer' }))];
-    });
-    for (const node of nodes) await this.#warm(node);
-    await this.to(wanted);
-  }
-
-  async #warm(node: Member): Promise<void> {
-    for (;;) {
-      const { configuration: c } = await this.administrator.current();
-      if (c.members.some((m) => m.id === node.id && m.role !== 'observer')) return;
-      const answers = await Promise.all(c.members.map((m) => statusOf(m, 3000)));
-      const primary = answers.find((a) => 'status' in a && a.status.isPrimary);
-      const own = answers.find((a) => a.member.id === node.id);
-      const op = primary !== undefined && 'status' in primary ? primary.status.op : 0;
-      const at = own !== undefined && 'status' in own ? own.status.executed : 0;
-      const percent = op === 0 ? 0 : Math.min(100, Math.floor((at / op) * 100));
-      await this.#tell(`${node.address}: warmed ${percent} % (op ${at} of ${op})`, { phase: 'warming', address: node.address, percent, executed: at, op });
-      if (op > 0 && at + 1000 >= op) return;
-      await this.administrator.pause(200);
-    }
-  }
-
-  async to(wanted: (c: Configuration) => readonly Member[]): Promise<void> {
-    await this.done(await this.#apply(wanted));
-  }
-
-  async #apply(wanted: (c: Configuration) => readonly Member[]): Promise<NewEpoch> {
-    const before = await this.administrator.complete();
-    const members = wanted(before.configuration);
-    if (sameMembers(members, before.configuration.members)) return before;
-    // A member that has caught up may not have been heard to say so yet.
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const now = await this.administrator.reconfigure(before.configuration.epoch, members, this.#options.force === true);
-        if (!sameMembers(members, now.configuration.members)) throw new UsageError(`somebody else has changed the members meanwhile (epoch ${now.configuration.epoch}): look (vrfs members), and ask again`);
-        await this.#tell(`epoch ${now.configuration.epoch} begins: ${describe(now.configuration)}`, { phase: 'starting', epoch: now.configuration.epoch });
-        return await this.administrator.complete();
-      } catch (error) {
-        if (!(error instanceof Error && error.name === 'ChangeRefused' && 'code' in error && error.code === 'unready' && attempt < 20)) throw error;
-        await this.administrator.pause(250);
-      }
-    }
-  }
-
-  async done(now: NewEpoch): Promise<void> {
-    const c = now.configuration;
-    await this.#tell(`done: epoch ${c.epoch}: ${describe(c)}`, { phase: 'done', epoch: c.epoch, members: byId(c) });
-  }
-}
-
-function describe(c: Configuration): string {
-  return byId(c).map((m) => `${m.address}${m.role === 'voter' ? '' : ` (${m.role})`}`).join(', ');
 }

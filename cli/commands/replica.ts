@@ -3,7 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { epoch, memberId } from '../../lib/ids.ts';
 import { describeCluster, loadCluster } from '../../server/config.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
-import { parseAddress } from '../../server/address.ts';
+import { parseAddress } from '../../lib/address.ts';
 import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import { positiveInteger } from '../connected.ts';
 import { UsageError } from '../failure.ts';

@@ -10,7 +10,7 @@ import { createServer } from 'node:net';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { epoch, memberId } from '../../lib/ids.ts';
-import { parseAddress } from '../../server/address.ts';
+import { parseAddress } from '../../lib/address.ts';
 import { describeCluster, loadCluster, type Cluster } from '../../server/config.ts';
 import { DataDirectoryError, format, GONE, inspect, newClusterId } from '../../server/data_directory.ts';
 import { DirectoryLockedError, lockDirectory, lockHolder, LOCK_NAME, type ProcessLock } from '../../server/process_lock.ts';

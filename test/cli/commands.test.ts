@@ -68,7 +68,7 @@ describe('exit codes', () => {
     [['ls', '--frobnicate'], 'unknown option'],
     [['mkdir'], 'missing required argument'],
     [['ls', '--timeout', 'soon'], 'a positive integer is needed'],
-    [['ls', '--server', 'here'], "'here' is not host:port"],
+    [['ls', '--server', 'here'], '"here" is not an address: write host:port'],
     [['mv', '/a'], 'mv takes what to move and where to'],
     [['chmod', 'rwx', '/'], "'rwx' is not a mode"],
     [['chown', 'ann', '/'], "'ann' is not an owner"],

@@ -170,7 +170,7 @@ describe('a client whose group was replaced by another at the same addresses, as
         members.push(member);
         return undefined;
       }
-      return { type: 'welcome', view: view(group.view), configuration: group.configuration, self: memberId(member + 1), httpAddress: 'h:1', clusterId: member === primary ? group.clusterId : NEW };
+      return { type: 'welcome', view: view(group.view), configuration: group.configuration, self: memberId(member + 1), address: 'h:0', httpAddress: 'h:1', clusterId: member === primary ? group.clusterId : NEW };
     };
     const client = await connect({ servers: group.servers.slice(primary, primary + 1), requestTimeoutMs: 500 });
     await client.submit(mkdir('/a'));
@@ -239,7 +239,7 @@ describe('a client that gets no answer', () => {
 
   it('refuses servers that are no addresses', async () => {
     await expect(VrfsClient.connect({ servers: [] })).rejects.toThrow('at least one');
-    await expect(VrfsClient.connect({ servers: ['localhost'] })).rejects.toThrow("'localhost' is not host:port");
+    await expect(VrfsClient.connect({ servers: ['localhost'] })).rejects.toThrow('"localhost" is not an address: write host:port');
   });
 });
 

@@ -128,7 +128,7 @@ export class FakeGroup {
     if (!wanted.equals(Buffer.alloc(16)) && !wanted.equals(clusterId)) {
       return { type: 'reject', code: 'invalid', reason: `this replica belongs to group ${clusterId.toString('hex')}, not to ${wanted.toString('hex')}`, retryAfterMs: 0, session: sessionId(0), slot: 0, seq: 0, id: 0 };
     }
-    return { type: 'welcome', view: view(this.view), configuration: this.configuration, self: memberId(index + 1), httpAddress: 'h:1', clusterId };
+    return { type: 'welcome', view: view(this.view), configuration: this.configuration, self: memberId(index + 1), address: this.servers[index] ?? '', httpAddress: `127.0.0.1:${index + 1}`, clusterId };
   }
 
   #redirect(): Message {

@@ -35,6 +35,16 @@ class World {
     return this.#spawn(join(this.group.directory, name), `127.0.0.1:${defined(port, 'port')}`, `127.0.0.1:${defined(http, 'port')}`, servers);
   }
 
+  /** All at once, as by a power loss, and then all again by the same command lines. */
+  async powerLoss(nodes: readonly Node[]): Promise<Node[]> {
+    for (const { child } of nodes) {
+      const ended = once(child, 'exit');
+      child.kill('SIGKILL');
+      await ended;
+    }
+    return Promise.all(nodes.map((n) => this.#spawn(n.data, n.address, n.http, this.group.servers)));
+  }
+
   async #spawn(data: string, address: string, http: string, servers: readonly string[]): Promise<Node> {
     const child = spawn(process.execPath, [CLI, 'serve', '--data', data, '--join', servers.join(','), '--address', address, '--http-address', http, '-o', 'checkpointOps=200'], { stdio: ['ignore', 'pipe', 'pipe'] });
     const node: Node = { child, address, http, data, output: '' };
@@ -178,6 +188,25 @@ describe('the members of a group', () => {
     console.log(`${load.made.length} files while the members changed; longest write ${Math.round(load.longestMs)} ms`);
   });
 
+  it('come back after a power loss of all also when each of them has joined', async () => {
+    world = await World.start();
+    const { group } = world;
+    await world.ok('mkdir', '/kept');
+    const joined: Node[] = [];
+    for (const [i, name] of ['four', 'five', 'six'].entries()) {
+      const node = await world.join(name);
+      await world.ok('members', 'replace', defined(group.servers[i], 'address'), node.address);
+      expect(await group.exitCode(i)).toBe(0);
+      joined.push(node);
+    }
+    const again = await world.powerLoss(joined);
+    expect(again.map((n) => n.child.exitCode), again.map((n) => n.output).join('\n')).toEqual([null, null, null]);
+    const listed = await world.vrfs(['ls', '/'], again.map((n) => n.address));
+    expect(listed).toMatchObject({ code: 0, text: 'kept\n' });
+    const changed = await world.vrfs(['mkdir', '/after'], again.map((n) => n.address));
+    expect(changed.code, changed.text).toBe(0);
+  });
+
   it('are not changed by what is wrong, and a member that was formatted anew takes no part', async () => {
     world = await World.start();
     const { group } = world;
@@ -188,6 +217,8 @@ describe('the members of a group', () => {
     expect(few).toMatchObject({ code: 1, text: expect.stringMatching(/would have 2 members with a vote/) as string });
     const away = await world.vrfs(['members', 'add', `127.0.0.1:${defined(nowhere, 'port')}`]);
     expect(away).toMatchObject({ code: 3, text: expect.stringMatching(/does not answer/) as string });
+    const none = await world.vrfs(['members', 'add', 'foo']);
+    expect(none).toMatchObject({ code: 2, text: expect.stringMatching(/"foo" is not an address: write host:port/) as string });
     const nobody = await world.vrfs(['members', 'remove', '10.9.8.7:1']);
     expect(nobody).toMatchObject({ code: 2, text: expect.stringMatching(/has no member/) as string });
 
@@ -201,6 +232,11 @@ describe('the members of a group', () => {
     await format({ directory: group.data(2), clusterId, memberId: defined(group.configuration.members[2], 'member').id, configuration: group.configuration });
     group.start(2);
     await until('its refusal', BOUND_MS, () => (/comes with another data directory than before/.test(group.log(2) + group.log(0)) ? true : undefined));
+    const status = await until('a status that says so', BOUND_MS, async () => {
+      const { code, text } = await world?.vrfs(['status']) ?? { code: 0, text: '' };
+      return /will not have this replica/.test(text) ? { code, text } : undefined;
+    });
+    expect(status).toMatchObject({ code: 1, text: expect.stringMatching(/replica 3: member [\d, ]+ will not have this replica: member 3 comes with another data directory than before/) as string });
     expect((await group.status(2))?.status === 'normal' && (await group.status(2))?.op !== 0).toBe(false);
     await world.ok('mkdir', '/still-there');
   });

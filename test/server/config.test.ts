@@ -1,7 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseAddress } from '../../server/address.ts';
 import { ConfigError, describeCluster, loadCluster, loadConfig, parseCluster, replicaOptions } from '../../server/config.ts';
 import { DEFAULT_REPLICA_OPTIONS } from '../../vr/replica_types.ts';
 import { temporaryDirectory } from './support.ts';
@@ -69,14 +68,5 @@ describe('a cluster file', () => {
     expect(() => parseCluster({ ...value, members: [...members, members[0]] }, 'c.json')).toThrow(/two members have the same id/);
     expect(() => parseCluster({ ...value, members: [] }, 'c.json')).toThrow(/members/);
     expect(() => parseCluster(null, 'c.json')).toThrow(/c\.json/);
-  });
-});
-
-describe('an address', () => {
-  it('is host:port', () => {
-    expect(parseAddress('127.0.0.1:80')).toEqual({ ok: true, value: { host: '127.0.0.1', port: 80 } });
-    expect(parseAddress('[::1]:0')).toEqual({ ok: true, value: { host: '::1', port: 0 } });
-    expect(parseAddress('node-1.example:65535').ok).toBe(true);
-    for (const text of ['', 'a', 'a:', ':1', 'a:65536', 'a:-1', '::1:80', 'a b:1', 'http://a:1']) expect(parseAddress(text).ok).toBe(false);
   });
 });

@@ -11,7 +11,7 @@ import { loadConfig } from '../../server/config.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
 import { startHttp } from '../../server/http/server.ts';
 import { startReplica, type ReplicaProcess, type StartOptions } from '../../server/replica_process.ts';
-import { parseAddress } from '../../server/address.ts';
+import { parseAddress } from '../../lib/address.ts';
 import { temporaryDirectory } from './support.ts';
 
 async function freePort(): Promise<number> {

@@ -13,7 +13,7 @@ import { QUEUE_BYTES } from '../../server/peer_link.ts';
 import { PeerLinks } from '../../server/peer_links.ts';
 import { encodePeerHello } from '../../server/peer_handshake.ts';
 import { Turn } from '../../server/turn.ts';
-import { parseAddress } from '../../server/address.ts';
+import { parseAddress } from '../../lib/address.ts';
 import { CLUSTER_ID, groupOf, until } from './support.ts';
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -29,6 +29,7 @@ class Edge {
   readonly rejected: string[] = [];
   readonly refused: string[] = [];
   readonly lost: (string | null)[] = [];
+  readonly refusals: string[] = [];
   turns = 0;
   incarnation = 1;
   onRequest: ((connection: number, message: ClientRequest) => void) | null = null;
@@ -38,7 +39,7 @@ class Edge {
   address = '';
   #envelope: Envelope | null = null;
 
-  constructor(self: MemberId, configuration: Configuration, clusterId = CLUSTER_ID, maxConnections = 100) {
+  constructor(self: MemberId, configuration: Configuration, clusterId = CLUSTER_ID, maxConnections = 100, instance = Buffer.alloc(16, self)) {
     this.self = self;
     const turn = new Turn(() => {
       this.turns++;
@@ -55,16 +56,17 @@ class Edge {
       },
     };
     this.peers = new PeerLinks({
-      clusterId, self, instance: Buffer.alloc(16, self), pins, requestTurn,
+      clusterId, self, instance, pins, requestTurn,
       envelope: () => this.#currentEnvelope(),
       onMessage: (from, message) => { this.received.push({ from, message }); },
       onConnected: () => undefined,
       onDisconnected: (_member, reason) => { this.lost.push(reason); },
+      onRefused: (member, reason) => { this.refusals.push(`${member}: ${reason}`); },
     });
     this.peers.setPeers(configuration.members);
     this.clients = new ClientLinks({
       clusterId, maxConnections, requestTurn,
-      welcome: () => ({ type: 'welcome', view: view(3), configuration, self, httpAddress: 'h:1', clusterId: Buffer.alloc(16) }),
+      welcome: () => ({ type: 'welcome', view: view(3), configuration, self, address: 'h:0', httpAddress: 'h:1', clusterId: Buffer.alloc(16) }),
       onMessage: (connection, message) => {
         this.requests.push({ connection, message });
         this.onRequest?.(connection, message);
@@ -163,6 +165,22 @@ describe('the links between replicas', () => {
     await until(() => a.received.length === 1, 'a message over the new connection');
   });
 
+  it('leave out a member whose address is none, and say so; the others are connected', async () => {
+    const addresses = await freeAddresses(2);
+    const made = groupOf([...addresses, 'garbage']);
+    const [a, b] = [new Edge(memberId(1), made), new Edge(memberId(2), made)];
+    for (const [i, edge] of [a, b].entries()) await edge.listen(defined(addresses[i], 'address'));
+    for (const edge of [a, b]) edge.peers.start();
+    await until(() => a.peers.status().some((l) => l.connected) && b.peers.status().some((l) => l.connected), 'the two are connected');
+    expect(a.lost).toEqual([expect.stringMatching(/^it cannot be dialled: "garbage" is not an address.*vrfs members replace 3/)]);
+    a.peers.broadcast([memberId(2), memberId(3)], commit(1));
+    await until(() => b.received.length === 1, 'the message');
+    // Should it come by itself, it is heard.
+    const c = await dial(a.address);
+    c.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(3), to: memberId(1), instance: Buffer.alloc(16, 3) })));
+    await until(() => a.peers.status().every((l) => l.connected), 'it is connected');
+  });
+
   it('drop messages for a peer that does not take them, and hold a bounded amount', async () => {
     const addresses = await freeAddresses(2);
     const configuration = groupOf(addresses);
@@ -204,6 +222,26 @@ describe('the links between replicas', () => {
       expect(edge.refused.pop()).toMatch(reason);
     }
     expect(edge.peers.status().every((l) => l.connected)).toBe(true);
+  });
+
+  it('tell a peer that was dialled why it is refused, and hear it', async () => {
+    const addresses = await freeAddresses(2);
+    const a = new Edge(memberId(1), groupOf(addresses));
+    await a.listen(defined(addresses[0], 'address'));
+    // Member 2 was met before; at its address now is one that was formatted anew.
+    const met = await dial(a.address);
+    const hello = { clusterId: CLUSTER_ID, from: memberId(2), to: memberId(1) };
+    met.socket.write(encodeFrame(encodePeerHello({ ...hello, instance: Buffer.alloc(16, 2) })));
+    await until(() => met.payloads.length === 1, 'the answer');
+    met.socket.destroy();
+    const b = new Edge(memberId(2), groupOf(addresses), CLUSTER_ID, 100, Buffer.alloc(16, 7));
+    await b.listen(defined(addresses[1], 'address'));
+    a.peers.start();
+    b.peers.start();
+    await until(() => b.refusals.length > 1, 'the refusal, at each attempt');
+    expect(b.refusals[0]).toMatch(/^1: member 2 comes with another data directory than before: it was formatted anew/);
+    expect(a.lost.filter((r) => r !== null).at(0)).toMatch(/member 2 comes with another data directory/);
+    expect(a.refusals).toEqual([]);
   });
 
   it('take in a stranger of the same group as a guest, and can answer it', async () => {

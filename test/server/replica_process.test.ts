@@ -5,6 +5,8 @@ import { FileSystem } from '../../client/file_system.ts';
 import type { VrfsClient } from '../../client/client.ts';
 import { defined } from '../../lib/assert.ts';
 import { digestToHex } from '../../lib/hash.ts';
+import { memberId } from '../../lib/ids.ts';
+import { format } from '../../server/data_directory.ts';
 import { PAGE_BYTES } from '../../server/journal_format.ts';
 import { TestGroup } from './group.ts';
 import { until } from './support.ts';
@@ -48,6 +50,28 @@ describe('a group of three', () => {
       const status = group.replica(1).status();
       expect(status.clientConnections).toBeGreaterThan(0);
       expect(status.journal.segments > 0).toBe(durability === 'disk');
+    });
+  }
+
+  for (const id of [1, 3]) {
+    it(`tells a member that was formatted anew why it takes no part: member ${id}`, async () => {
+      const group = await TestGroup.make();
+      await group.startAll();
+      await writeFiles(await group.client(), 0, 5);
+      // Whoever has not met the one that is lost cannot tell.
+      await until(() => group.replica(id).status().links.every((l) => l.connected), 'all have met it');
+      await group.stopOne(id);
+      await rm(group.data(id), { recursive: true });
+      await format({ directory: group.data(id), clusterId: group.clusterId, memberId: memberId(id), configuration: group.configuration });
+      const anew = await group.start(id);
+      const others = group.configuration.members.map((m) => m.id).filter((m) => m !== id);
+      await until(() => {
+        const { links } = anew.status();
+        return links.every((l) => l.refused !== null);
+      }, 'both others have said it');
+      expect(anew.health()).toEqual({ ok: false, reason: expect.stringMatching(/^member \d, \d will not have this replica: member \d comes with another data directory than before: it was formatted anew.*vrfs serve --join, vrfs members replace/) as string });
+      await until(() => others.every((other) => group.replica(other).health().ok), 'the others go on');
+      await expectFiles(await group.client(), 5);
     });
   }
 

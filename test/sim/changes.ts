@@ -112,7 +112,7 @@ export class Changes {
       host.start();
       this.#cluster.coverage.count('nodes that joined');
     }
-    return { id: host.id, role, address: host.address, httpAddress: `${host.address}/http` };
+    return { id: host.id, role, address: host.address, httpAddress: host.httpAddress };
   }
 
   /** By an observer that is warm, or by a new node, perhaps at the same address. */

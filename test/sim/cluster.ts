@@ -305,7 +305,7 @@ export class Cluster {
     const client = this.clients.find((c) => c.process === process);
     if (client === undefined) return;
     const { view: at, configuration: members } = host.status;
-    this.network.send(host.index, [client.endpoint], process, { type: 'welcome', view: at, configuration: members, self: host.id, httpAddress: addresses(host.id).httpAddress, clusterId: Buffer.alloc(16, 7) });
+    this.network.send(host.index, [client.endpoint], process, { type: 'welcome', view: at, configuration: members, self: host.id, address: host.address, httpAddress: host.httpAddress, clusterId: Buffer.alloc(16, 7) });
   }
 }
 

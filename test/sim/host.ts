@@ -88,6 +88,7 @@ export class Host {
   readonly index: number;
   readonly id: MemberId;
   readonly address: string;
+  readonly httpAddress: string;
   /** What its messages are sent under: that of the superblock that was written last. */
   epoch: Epoch;
   readonly clock: SimulatedClock;
@@ -121,10 +122,11 @@ export class Host {
   #held: (() => void)[] = [];
   #peers: ReadonlySet<MemberId> = new Set();
 
-  constructor(index: number, member: Pick<Member, 'id' | 'address'>, world: HostWorld, disks: { superblock: SuperblockDisk; checkpoints: CheckpointDisk }, clock: SimulatedClock, random: Prng) {
+  constructor(index: number, member: Pick<Member, 'id' | 'address' | 'httpAddress'>, world: HostWorld, disks: { superblock: SuperblockDisk; checkpoints: CheckpointDisk }, clock: SimulatedClock, random: Prng) {
     this.index = index;
     this.id = member.id;
     this.address = member.address;
+    this.httpAddress = member.httpAddress;
     this.epoch = disks.superblock.current.configuration.epoch;
     this.#world = world;
     this.superblockDisk = disks.superblock;

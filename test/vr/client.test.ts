@@ -381,7 +381,7 @@ describe('what a client believes of the group', () => {
 
   it('uses the address under which a member answered', () => {
     const h = new ClientHarness(1, { servers: ['alias:9'] });
-    h.client.receive('alias:9', { type: 'welcome', view: view(0), configuration: GROUP, self: memberId(1), httpAddress: 'h:1', clusterId: Buffer.alloc(16) }, 0);
+    h.client.receive('alias:9', { type: 'welcome', view: view(0), configuration: GROUP, self: memberId(1), address: 'h:0', httpAddress: 'h:1', clusterId: Buffer.alloc(16) }, 0);
     expect(h.client.primary).toBe('alias:9');
     expect(h.client.peers).toEqual(['alias:9', 'b:1', 'c:1']);
   });

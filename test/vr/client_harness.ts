@@ -102,7 +102,7 @@ export class ClientHarness {
   }
   welcome(address: string): void {
     const self = GROUP.members.find((m) => m.address === address)?.id ?? memberId(1);
-    this.client.receive(address, { type: 'welcome', view: view(this.view), configuration: GROUP, self, httpAddress: 'h:1', clusterId: Buffer.alloc(16) }, this.now);
+    this.client.receive(address, { type: 'welcome', view: view(this.view), configuration: GROUP, self, address: 'h:0', httpAddress: 'h:1', clusterId: Buffer.alloc(16) }, this.now);
   }
   expireSessions(): void {
     this.sessions.clear();

@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { epoch, memberId, type MemberId } from '../../lib/ids.ts';
+import { MAX_ADDRESS_BYTES } from '../../lib/address.ts';
+import { epoch, memberId, opNumber, type MemberId } from '../../lib/ids.ts';
 import { configuration, type Configuration, type Member, type Role } from '../../vr/configuration.ts';
+import { MAX_BODY_BYTES } from '../../vr/entry.ts';
 import { MAX_ELECTORS, MAX_MEMBERS, promotion, refusal, type Readiness } from '../../vr/membership.ts';
+import { decodeReconfigurationBody, encodeReconfigurationBody } from '../../vr/reconfiguration_body.ts';
 
 const member = (id: number, role: Role = 'voter', address = `h${id}:1`): Member => ({ id: memberId(id), role, address, httpAddress: `h${id}:2` });
 const group = (...members: Member[]): Configuration => configuration(epoch(4), members, 'disk');
@@ -62,6 +65,43 @@ describe('who may become the members', () => {
     expect(reason(three, Array.from({ length: MAX_MEMBERS + 1 }, (_, i) => member(i + 1, i < 3 ? 'voter' : 'observer')))).toMatch(/^invalid: a group has at most 32 members/);
   });
 
+  test('addresses that are none, or that lead to somebody else, never become part of the group', () => {
+    const with4 = (address: string, httpAddress = 'h4:2'): string | null => reason(three, [...three.members, { ...member(4, 'observer', address), httpAddress }], all, true);
+    expect(with4('garbage')).toMatch(/^invalid: the address of member 4: "garbage" is not an address: write host:port/);
+    expect(with4('h4:0')).toMatch(/^invalid: the address of member 4: .*its port is 0/);
+    expect(with4('h4:1', '')).toMatch(/^invalid: the HTTP address of member 4: "" is not an address/);
+    expect(with4('h4:1', 'not an address')).toMatch(/^invalid: the HTTP address of member 4: "not an address" is not an address/);
+    expect(with4(`${'h'.repeat(300)}:1`)).toMatch(/^invalid: the address of member 4: "h+"\.\.\. \(302 characters, 255 at most\)/);
+    expect(with4(`${'\ufffd'.repeat(40_000)}:1`)).toMatch(/^invalid: the address of member 4/);
+    expect(with4('h4:1', 'h1:2')).toBe('invalid: members 1 and 4 would have the same address, h1:2');
+    expect(with4('h4:1', 'h1:1')).toBe('invalid: members 1 and 4 would have the same address, h1:1');
+    expect(with4('h4:1', 'h4:1')).toBe('invalid: member 4 would have h4:1 as its address and as its HTTP address');
+  });
+
+  test('a member that has no proper address from earlier does not stand in the way, and can leave', () => {
+    const odd = group(...three.members, { ...member(4, 'observer'), httpAddress: 'not an address' });
+    expect(reason(odd, [...odd.members, member(5, 'observer')])).toBeNull();
+    expect(reason(odd, [...three.members])).toBeNull();
+  });
+
+  test('the largest group with the longest addresses fits an entry of the log; one that does not is refused', () => {
+    const long = (id: number, role: Role): Member => {
+      const end = `-${id}`.padStart(200, 'x');
+      return { id: memberId(id), role, address: `${end.padStart(MAX_ADDRESS_BYTES - 2, 'y')}:1`, httpAddress: `${end.padStart(MAX_ADDRESS_BYTES - 2, 'z')}:2` };
+    };
+    const largest = group(...Array.from({ length: MAX_MEMBERS - 1 }, (_, i) => long(i + 1, i < 3 ? 'voter' : 'observer')));
+    const next = [...largest.members, long(99, 'observer')];
+    expect(next.every((m) => m.address.length === MAX_ADDRESS_BYTES)).toBe(true);
+    expect(reason(largest, next)).toBeNull();
+    const body = encodeReconfigurationBody({ previous: largest, next: configuration(epoch(5), next, 'disk'), held: opNumber(0) });
+    expect(body.length).toBeLessThan(MAX_BODY_BYTES);
+    expect(decodeReconfigurationBody(body).ok).toBe(true);
+
+    // As nobody can make any more, and a file on a disk may still have.
+    const huge = group(...Array.from({ length: 20 }, (_, i) => ({ ...member(i + 1, i < 3 ? 'voter' : 'observer'), address: `${i}${'a'.repeat(60_000)}:1` })));
+    expect(reason(huge, huge.members.slice(0, 19))).toMatch(/^invalid: the old and the new members together take \d+ bytes, and an entry of the log has 1114112 at most/);
+  });
+
   test('a vote only for who is there and has caught up, unless forced', () => {
     const four = [...three.members, member(4)];
     expect(reason(three, four, except(4, 'silent'))).toMatch(/^unready: nothing is heard of h4:1/);
@@ -78,7 +118,10 @@ describe('who may become the members', () => {
     expect(reason(three, [member(1), member(2), member(9)], except(3, 'silent'))).toBeNull();
     const four = group(...three.members, member(4));
     const down = (id: MemberId): Readiness => (id >= 3 ? 'silent' : 'ready');
-    expect(reason(four, [member(2), member(3), member(4)], down)).toMatch(/^unready: only 1 of the 3 members with a vote would be up; 2 are needed/);
+    expect(reason(four, [member(2), member(3), member(4)], down)).toMatch(/^unready: only 1 of the 3 members with a vote would be up and caught up; 2 are needed/);
+    // A group that stands still helps nobody: also not by force.
+    expect(reason(four, [member(2), member(3), member(4)], down, true)).toMatch(/^unready: only 1 of the 3/);
+    expect(reason(group(member(1), member(2), member(3)), [...three.members, member(4)], (id) => (id >= 3 ? 'silent' : 'ready'), true)).toMatch(/^unready: only 2 of the 4/);
   });
 });
 

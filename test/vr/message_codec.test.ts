@@ -26,7 +26,7 @@ function claimOf(base: number, bodies: number): LogClaim {
 
 const messages: Record<string, Message> = {
   hello: { type: 'hello', clusterId: nonce },
-  welcome: { type: 'welcome', view: view(7), configuration, self: memberId(2), httpAddress: 'h:1', clusterId: nonce },
+  welcome: { type: 'welcome', view: view(7), configuration, self: memberId(2), address: 'h:0', httpAddress: 'h:1', clusterId: nonce },
   register: { type: 'register', nonce, flags: 1, name: 'näme' },
   registered: { type: 'registered', nonce, session: sessionId(2 ** 40), slots: 1024, timeoutMs: 60_000 },
   request: { type: 'request', session: sessionId(5), slot: 1023, seq: 2 ** 32 - 1, body: Buffer.from('operation') },

@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { epoch as epochOf, viewNumber } from '../../lib/ids.ts';
 import { members, started, writeAll } from './administrator.ts';
+import type { Member } from '../../vr/configuration.ts';
+import { decodeMessage, encodeMessage } from '../../vr/message_codec.ts';
 import { testMember as member } from './group.ts';
 
 describe('adding', () => {
@@ -61,6 +63,33 @@ describe('adding', () => {
     cluster.untilConverged();
     expect(four.event('state-installed')).toBeDefined();
     expect(four.replica.status()).toMatchObject({ role: 'voter', epoch: 1 });
+  });
+
+  test('with an address that is none is refused, and whatever bytes a client sends stop nobody', () => {
+    const { cluster, client, admin } = started();
+    const observer = (change: Partial<Member>): Member => ({ ...member(9, 'observer'), ...change });
+    for (const change of [{ address: 'garbage' }, { httpAddress: '' }, { httpAddress: '10.0.0.1:8000' }, { address: `${'\ufffd'.repeat(60_000)}:1` }]) {
+      expect(admin.ask(members(1, 2, 3, observer(change)), true)).toMatchObject({ type: 'refused', code: 'invalid' });
+    }
+    // Each of these bytes would be read as three: what was decoded would not fit where it came from.
+    const good = encodeMessage({ type: 'reconfigure', nonce: Buffer.alloc(16, 3), epoch: epochOf(0), members: members(1, 2, 3, observer({})), force: false });
+    const at = good.indexOf(Buffer.from('10.0.0.9:7000'));
+    const bad = Buffer.concat([good.subarray(0, at - 2), Buffer.from([60_000 >> 8, 60_000 & 255]), Buffer.alloc(60_000, 0xff), good.subarray(at + 13)]);
+    expect(decodeMessage(bad)).toEqual({ ok: false, reason: expect.stringMatching(/text that is not UTF-8/) as string });
+    const register = encodeMessage({ type: 'register', nonce: Buffer.alloc(16), flags: 0, name: 'x'.repeat(60_000) });
+    expect(decodeMessage(Buffer.concat([register.subarray(0, register.length - 60_000), Buffer.alloc(60_000, 0xff)])).ok).toBe(false);
+    expect(cluster.untilServing().replica.configuration.epoch).toBe(0);
+    client.write('goes on');
+    cluster.untilConverged();
+  });
+
+  test('that would not fit an entry of the log is refused before it closes the epoch', () => {
+    const { cluster, client, admin } = started();
+    const long = (id: number): Member => ({ ...member(id, 'observer'), address: `${id}-${'a'.repeat(60_000)}:1`, httpAddress: `${id}-${'b'.repeat(60_000)}:1` });
+    expect(admin.ask(members(1, 2, 3, ...Array.from({ length: 10 }, (_, i) => long(10 + i))))).toMatchObject({ type: 'refused', code: 'invalid' });
+    expect(cluster.untilServing().replica.normal.closing).toBe(false);
+    client.write('goes on');
+    cluster.untilConverged();
   });
 
   test('three to five, and back, under load', () => {

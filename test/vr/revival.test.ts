@@ -5,7 +5,7 @@ import { sha256, ZERO_DIGEST } from '../../lib/hash.ts';
 import { epoch, memberId, opNumber, view, viewEpoch, viewOf, type MemberId } from '../../lib/ids.ts';
 import { configuration, type Configuration } from '../../vr/configuration.ts';
 import { CONFIGURATION_KEY, decodeBeginning, encodeBeginning } from '../../vr/configuration_record.ts';
-import { encodeReconfigurationBody } from '../../vr/reconfiguration.ts';
+import { encodeReconfigurationBody } from '../../vr/reconfiguration_body.ts';
 import type { Reject, Reply } from '../../vr/messages.ts';
 import { firstViewOf, membersAt, revivedClusterId, revivedSuperblock, type MembersAt } from '../../vr/revival.ts';
 import type { CheckpointId, EpochStart } from '../../vr/superblock.ts';

@@ -87,7 +87,7 @@ export class FakeReplica implements RunningReplica {
   }
 
   status(): ServerStatus {
-    const link = (member: number) => ({ member, connected: true, queuedBytes: 0, sentBytes: 10 * member, receivedBytes: 5, dropped: 0 });
+    const link = (member: number) => ({ member, connected: true, queuedBytes: 0, sentBytes: 10 * member, receivedBytes: 5, dropped: 0, refused: null });
     const peer = (n: number) => ({ id: memberId(n), role: 'voter' as const, address: `127.0.0.1:710${n}`, httpAddress: `127.0.0.1:720${n}`, acked: n === 2 ? opNumber(41) : null, checkpoint: null, silentMs: n === 2 ? 12 : null });
     return {
       clusterId: CLUSTER_ID.toString('hex'), version: '0.1.0', pid: 4711, clientConnections: 2,

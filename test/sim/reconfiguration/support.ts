@@ -18,7 +18,7 @@ export function join(s: Scenario): Host {
 }
 
 export function memberOf(host: Host, role: Role): Member {
-  return { id: host.id, role, address: host.address, httpAddress: `${host.address}/http` };
+  return { id: host.id, role, address: host.address, httpAddress: host.httpAddress };
 }
 
 /** The present members without `gone` and with `added` (which may be a member already, in another role). */

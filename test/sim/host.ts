@@ -104,6 +104,8 @@ export class Host {
   syncMs: readonly [number, number] = [0, 3];
   /** The same for superblocks, where they differ. */
   superblockMs: readonly [number, number] | null = null;
+  /** What it is configured with otherwise than the others, from its next start on: an administrator restarts them one after the other. */
+  ownOptions: Partial<ReplicaOptions> = {};
   paused = false;
   /** The log is not certain (memory mode or damage), and the replica has not been normal since. */
   amnesiac = false;
@@ -222,7 +224,7 @@ export class Host {
   /** Null: a rotten record was met on the way. */
   #construct(ports: Ports, boot: BootState): Replica | null {
     try {
-      return new this.#world.Replica(ports, this.#world.options, boot);
+      return new this.#world.Replica(ports, { ...this.#world.options, ...this.ownOptions }, boot);
     } catch (error) {
       if (!(error instanceof DamagedRecord)) throw error;
       this.#world.coverage.count('rotten records met at a start');

@@ -69,14 +69,14 @@ const enough = (seconds: number): number => Math.ceil(seconds * 30_000);
 async function whileFetching(group: ProcessGroup, load: Load, index: number): Promise<{ perSecond: number; bytes: number; ms: number }> {
   await load.prepare(enough(60));
   group.start(index);
-  await until('a transfer', BOUND_MS, async () => ((await group.status(index))?.recovery.transfer == null ? undefined : true));
+  await until('a transfer', BOUND_MS, async () => ((await group.status(index))?.recovery.transfer ? true : undefined));
   const started = load.files;
   const from = performance.now();
   for (;;) {
     await load.run(SLICE_MS);
     const ms = performance.now() - from;
     const recovery = (await group.status(index))?.recovery;
-    if (recovery?.lastTransfer != null) return { perSecond: (load.files - started) * 1000 / ms, bytes: recovery.lastTransfer.bytesReceived, ms: recovery.lastTransfer.milliseconds };
+    if (recovery?.lastTransfer) return { perSecond: (load.files - started) * 1000 / ms, bytes: recovery.lastTransfer.bytesReceived, ms: recovery.lastTransfer.milliseconds };
     if (ms > BOUND_MS) throw new Error('the transfer does not end');
   }
 }

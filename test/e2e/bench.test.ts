@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { PeersReport } from '../bench/peers/peers.ts';
+import type { Report } from '../bench/report.ts';
 import { REPOSITORY } from '../support/process_group.ts';
 
 let directory: string;
@@ -29,6 +30,20 @@ it('measures creates and reads of a group', async () => {
   for (const { median } of r.cells) expect(Object.values(median).every((v) => Number.isFinite(v) && v >= 0)).toBe(true);
   expect(r.leftOut).toEqual([]);
   expect(readdirSync(directory)).toEqual([]);
+});
+
+it('measures transfers of a small state, and says of each figure with a target whether it is met', async () => {
+  const child = spawn(process.execPath, [join(REPOSITORY, 'dist/test/bench/main.js'), 'transfer', '--quick', '--rounds', '1', '--json'], { cwd: REPOSITORY });
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString(); });
+  child.stderr.on('data', (chunk: Buffer) => { err += chunk.toString(); });
+  const [code] = (await once(child, 'close')) as [number | null];
+  expect(code, err).toBe(0);
+  const { rows } = JSON.parse(out) as Report;
+  expect(rows.filter((r) => r.target !== undefined).map((r) => [r.what, typeof r.ok])).toHaveLength(9);
+  expect(rows.every((r) => Number.isFinite(r.value))).toBe(true);
+  // Bytes do not depend on the machine.
+  expect(rows.filter((r) => r.unit === 'ratio' || r.unit === 'bytes').filter((r) => r.ok === false)).toEqual([]);
 });
 
 it('a signal in the midst of it ends its servers and removes their data', async () => {

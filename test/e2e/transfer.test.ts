@@ -5,30 +5,17 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { VrfsClient } from '../../client/client.ts';
-import { FileSystem } from '../../client/file_system.ts';
+import type { FileSystem } from '../../client/file_system.ts';
 import { defined } from '../../lib/assert.ts';
-import type { Durability } from '../../vr/configuration.ts';
-import { CLI, ProcessGroup, until, type StatusAnswer } from '../support/process_group.ts';
 import { JoiningNode } from '../support/joining_node.ts';
+import { CLI, until, type StatusAnswer } from '../support/process_group.ts';
+import { ALL, BOUND_MS, caughtUp, equalRoots, makeGroup } from './transfer_support.ts';
 
 const run = promisify(execFile);
-const ALL = [0, 1, 2];
-const BOUND_MS = 120_000;
 /** Bytes a second that each donor gives. */
 const RATE = 1_500_000;
 /** What a fetcher has in hand when it is killed: verified and not written yet, and two answers of a quarter of a second each. */
 const IN_HAND = (2 << 20) + RATE;
-
-async function makeGroup(durability: Durability, config: Readonly<Record<string, number>> = {}): Promise<{ group: ProcessGroup; fs: FileSystem }> {
-  const group = await ProcessGroup.create({ durability, config: { checkpointOps: 500, retainEntries: 200, transferRate: RATE, ...config } });
-  onTestFinished(() => group.destroy());
-  group.startAll();
-  await group.normal(ALL);
-  const client = await VrfsClient.connect({ servers: group.servers, name: 'transfer test', requestTimeoutMs: 60_000 });
-  onTestFinished(() => client.close());
-  return { group, fs: new FileSystem(client) };
-}
 
 /** Files of 4 KiB, many at a time. */
 async function fill(fs: FileSystem, folder: string, files: number): Promise<void> {
@@ -44,29 +31,9 @@ function transferOf(status: StatusAnswer | undefined): NonNullable<StatusAnswer[
   return status?.recovery.transfer ?? undefined;
 }
 
-async function caughtUp(group: ProcessGroup, index: number): Promise<StatusAnswer> {
-  return until(`replica ${index + 1} has caught up`, BOUND_MS, async () => {
-    const [own, primary] = await Promise.all([group.status(index), group.primary().then((p) => group.status(p))]);
-    return own?.status === 'normal' && own.recovery.transfer === null && primary !== undefined && own.executed >= primary.commit ? own : undefined;
-  });
-}
-
-/** At one of their next checkpoints all have the same root. */
-async function equalRoots(group: ProcessGroup, fs: FileSystem): Promise<void> {
-  let n = 0;
-  await until('equal checkpoints', BOUND_MS, async () => {
-    for (let i = 0; i < 20; i++) await fs.writeFile('/tick', String(n++));
-    const all = await Promise.all(ALL.map((i) => group.status(i)));
-    const ops = new Set(all.map((s) => s?.checkpoint.op));
-    if (ops.size !== 1 || ops.has(undefined)) return undefined;
-    expect(new Set(all.map((s) => s?.checkpoint.root)).size, 'one root at one op').toBe(1);
-    return true;
-  });
-}
-
 describe.each(['disk', 'memory'] as const)('a replica that fetches, durability %s', (durability) => {
   it('is killed in the midst of it: the second time only what was left is fetched, then the log behind it', async () => {
-    const { group, fs } = await makeGroup(durability);
+    const { group, fs } = await makeGroup(durability, { transferRate: RATE });
     const last = ((await group.primary()) + 1) % 3;
     await group.signal(last, 'SIGKILL');
     await fill(fs, '/bulk', 1800);
@@ -98,7 +65,7 @@ describe.each(['disk', 'memory'] as const)('a replica that fetches, durability %
 
 describe('a new member', () => {
   it('catches up while clients go on writing, with donors that give slowly', async () => {
-    const { group, fs } = await makeGroup('disk', { checkpointOps: 200, retainEntries: 200 });
+    const { group, fs } = await makeGroup('disk', { transferRate: RATE, checkpointOps: 200, retainEntries: 200 });
     await fill(fs, '/bulk', 1500);
     await fs.mkdir('/load');
     let stop = false;

@@ -6,21 +6,36 @@ export class Died extends Error {
   override readonly name = 'Died';
 }
 
+export interface Death {
+  /** What is done at the step that is not taken any more. */
+  die(): never;
+  /** A write has begun, and the step behind it is not taken any more. */
+  whileWriting(): void;
+}
+const BY_ERROR: Death = {
+  die: () => {
+    throw new Died('the process is gone');
+  },
+  whileWriting: () => undefined,
+};
+
 export class DyingStore implements KeyValueStore {
   readonly #inner: LevelStore;
+  readonly #death: Death;
   /** Steps that are still taken; a step is a read, a change that is put into a batch, a write begun, a write done. */
   left = Infinity;
   steps = 0;
 
-  private constructor(inner: LevelStore) {
+  private constructor(inner: LevelStore, death: Death) {
     this.#inner = inner;
+    this.#death = death;
   }
-  static async open(directory: string): Promise<DyingStore> {
-    return new DyingStore(await LevelStore.open(directory, { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 }));
+  static async open(directory: string, death: Death = BY_ERROR): Promise<DyingStore> {
+    return new DyingStore(await LevelStore.open(directory, { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 }), death);
   }
 
   #step(): void {
-    if (this.left <= 0) throw new Died('the process is gone');
+    if (this.left <= 0) this.#death.die();
     this.left--;
     this.steps++;
   }
@@ -62,7 +77,9 @@ export class DyingStore implements KeyValueStore {
       write: async () => {
         if (this.left <= 0) await batch.discard();
         this.#step();
-        await batch.write();
+        const written = batch.write();
+        if (this.left <= 0) this.#death.whileWriting();
+        await written;
         this.#step();
       },
     };

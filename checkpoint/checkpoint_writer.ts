@@ -28,6 +28,8 @@ export interface WriteRequest {
   /** The meta record for the tree's new top. */
   readonly meta: (top: Top) => Meta;
   readonly slices: Slices;
+  /** Awaited before anything is written, with the bytes of all that is; when it rejects, nothing was. */
+  readonly room?: ((bytes: number) => Promise<void>) | undefined;
 }
 
 export interface WriteResult {
@@ -43,12 +45,14 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
   const meta = request.meta(update.top);
   const batch = store.batch();
   let nodeBytes = 0;
+  let recordBytes = 0;
   let written = 0;
   try {
     for (const { key, value } of changes) {
       const at = recordKey(key.latin1Slice(0, key.length));
       if (value === null) batch.delete(at);
       else batch.put(at, value);
+      recordBytes += at.length + (value?.length ?? 0);
       if ((++written & 31) === 0 && slices.over) await slices.giveWay();
     }
     for (const [id, bytes] of update.puts) {
@@ -61,11 +65,12 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
       if ((++written & 31) === 0 && slices.over) await slices.giveWay();
     }
     batch.put(META_KEY, encodeMeta(meta));
+    slices.pause();
+    await request.room?.(recordBytes + nodeBytes);
   } catch (error) {
     await batch.discard();
     throw error;
   }
-  slices.pause();
   await batch.write();
   slices.begin();
   return { update, meta, nodeBytes };

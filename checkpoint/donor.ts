@@ -1,7 +1,8 @@
 /**
  * Serves checkpoints to replicas that lag behind. Each served checkpoint is a snapshot of the database, so it stays as it
- * was while newer ones are written. Their number and age are bounded: a snapshot keeps what was overwritten since from
- * being reclaimed.
+ * was while newer ones are written. One that somebody fetches stays as long as he goes on asking, whatever else is taken
+ * meanwhile: a fetcher that had to change to a newer one each time would chase the group for ever. Number and age are
+ * bounded all the same: a snapshot keeps what was overwritten since from being reclaimed.
  */
 import { Writer } from '../lib/bytes.ts';
 import type { OpNumber } from '../lib/ids.ts';
@@ -11,6 +12,8 @@ import { decodeInner, innerId, nodeId, type InnerNode } from './inner_node.ts';
 import type { StoreSnapshot } from './key_value_store.ts';
 import type { Top } from './merkle_tree.ts';
 import { lastDelete, pageCount, pageEntries, type PageEntry } from './page.ts';
+import type { Pace } from './pace.ts';
+import { Slices } from './slices.ts';
 import { StoreDamageError } from './store_damage.ts';
 import { nodeKey, recordKey } from './store_keys.ts';
 import { unsealNode } from './stored_node.ts';
@@ -20,6 +23,7 @@ import {
   decodeRequest,
   encodeGone,
   encodeRefused,
+  encodeWait,
   isFollowed,
   putInner,
   putMissing,
@@ -36,18 +40,26 @@ import {
 import { checkedRecord } from './verified_reads.ts';
 
 export interface DonorOptions {
-  /** Checkpoints served at once, the newest among them. */
+  /** The newest checkpoints, which are served whether somebody asks for them or not. */
   readonly maxCheckpoints: number;
+  /** Older ones that are kept beside them because somebody fetches them, and for how long at most. */
+  readonly maxPinned: number;
+  readonly maxPinnedMs: number;
   /** One that is not the newest goes when nobody has asked for it for so long. */
   readonly maxIdleMs: number;
   /** Upper bound of an answer, as far as its last node does not exceed it. */
   readonly maxAnswerBytes: number;
+  /** How long an answer may hold the event loop at a time, milliseconds. */
+  readonly sliceMs: number;
+  readonly pace: Pace;
 }
 
 export interface DonorStatus {
   readonly checkpoints: readonly AvailableCheckpoint[];
   readonly requests: number;
   readonly bytesSent: number;
+  /** Requests that were told to come again later. */
+  readonly deferred: number;
 }
 
 export interface HeldCheckpoint {
@@ -73,8 +85,11 @@ interface Served {
   readonly info: CheckpointInfo;
   readonly top: Top;
   readonly snapshot: StoreSnapshot;
+  readonly since: number;
   usedAt: number;
   keptUntil: number;
+  /** Somebody has asked for it. */
+  wanted: boolean;
   /** Requests that are being answered from it. */
   users: number;
   retired: boolean;
@@ -83,8 +98,10 @@ interface Served {
 /** Checkpoints kept at once because somebody asked for it: each holds on to what was overwritten since. */
 const MAX_KEPT = 4;
 
-// Nodes read at a time: bounds both the work between two waits and what is read in vain when the answer is full.
+// Nodes read at a time, and about how many bytes of records: bounds both the work between two waits and what is read in
+// vain when the answer is full.
 const CHUNK = 64;
+const CHUNK_BYTES = 256 << 10;
 
 export class Donor {
   readonly #options: DonorOptions;
@@ -92,13 +109,14 @@ export class Donor {
   #served: Served[] = [];
   #requests = 0;
   #bytesSent = 0;
+  #deferred = 0;
 
   constructor(options: DonorOptions) {
     this.#options = options;
   }
 
   status(): DonorStatus {
-    return { checkpoints: this.#available(), requests: this.#requests, bytesSent: this.#bytesSent };
+    return { checkpoints: this.#available(), requests: this.#requests, bytesSent: this.#bytesSent, deferred: this.#deferred };
   }
 
   /** The snapshot of the newest checkpoint; null when none is served. */
@@ -144,7 +162,8 @@ export class Donor {
 
   /** Serves a checkpoint from now on; the donor closes the snapshot. */
   async publish(info: CheckpointInfo, top: Top, snapshot: StoreSnapshot): Promise<void> {
-    this.#served.push({ info, top, snapshot, usedAt: performance.now(), keptUntil: 0, users: 0, retired: false });
+    const now = performance.now();
+    this.#served.push({ info, top, snapshot, since: now, usedAt: now, keptUntil: 0, wanted: false, users: 0, retired: false });
     await this.#expire();
   }
 
@@ -156,19 +175,19 @@ export class Donor {
   }
 
   async #expire(): Promise<void> {
+    const { maxCheckpoints, maxPinned, maxPinnedMs, maxIdleMs } = this.#options;
     const now = performance.now();
-    const oldest = now - this.#options.maxIdleMs;
-    const keep: Served[] = [];
-    const drop: Served[] = [];
+    const isKept = (one: Served): boolean => one.keptUntil > now;
+    const isIdle = (one: Served): boolean => one.users === 0 && one.usedAt < now - maxIdleMs;
     // Those that are kept take no room from the others.
-    let surplus = this.#served.filter((one) => one.keptUntil <= now).length - this.#options.maxCheckpoints;
-    for (const one of this.#served) {
-      const isNewest = one === this.#served.at(-1);
-      const isKept = one.keptUntil > now;
-      const hasRoom = isKept || surplus-- <= 0;
-      if (isNewest || isKept || (hasRoom && (one.users > 0 || one.usedAt >= oldest))) keep.push(one);
-      else drop.push(one);
-    }
+    const others = this.#served.filter((one) => !isKept(one));
+    const recent = others.slice(-maxCheckpoints);
+    const older = others.slice(0, -maxCheckpoints).filter((one) => one.wanted && one.since >= now - maxPinnedMs);
+    const pinned = older.sort((a, b) => b.usedAt - a.usedAt).slice(0, maxPinned);
+    const newest = this.#served.at(-1);
+    const stays = new Set([...recent, ...pinned].filter((one) => !isIdle(one)));
+    const keep = this.#served.filter((one) => one === newest || isKept(one) || stays.has(one));
+    const drop = this.#served.filter((one) => !keep.includes(one));
     this.#served = keep;
     for (const one of drop) await this.#retire(one);
   }
@@ -199,16 +218,27 @@ export class Donor {
     const served = this.#served.findLast(({ info }) => info.op === request.op && info.root === request.root);
     if (served === undefined) return encodeGone(this.#available());
     served.usedAt = performance.now();
+    served.wanted = true;
+    const { pace } = this.#options;
+    const wait = pace.waitMs(served.usedAt);
+    if (wait > 0) {
+      this.#deferred++;
+      return encodeWait(wait);
+    }
+    const slices = new Slices(this.#options.sliceMs);
     served.users++;
     try {
-      return await this.#nodes(served, request);
+      return await this.#nodes(served, request, slices);
     } finally {
+      slices.pause();
+      served.usedAt = performance.now();
       await this.#release(served);
     }
   }
 
-  async #nodes(served: Served, request: TransferRequest): Promise<Buffer> {
+  async #nodes(served: Served, request: TransferRequest, slices: Slices): Promise<Buffer> {
     const { info, top, snapshot } = served;
+    const { pace } = this.#options;
     const items: NodeRequest[] = [...request.items];
     let topAnswer: TopAnswer | null = null;
     if (request.top !== 'no') {
@@ -216,15 +246,20 @@ export class Donor {
       topAnswer = { count: info.count, extra: info.extra, top: top === null || place === null ? null : { place, hash: top.hash } };
       if (place !== null) items.unshift({ ...place, full: request.top === 'full' });
     }
-    const limit = Math.min(request.maxBytes, this.#options.maxAnswerBytes);
+    const limit = Math.min(request.maxBytes, this.#options.maxAnswerBytes, pace.answerBytes);
     const w = new Writer(64 << 10);
     beginAnswer(w, topAnswer);
     // `items` grows by what follows; see transfer_messages.ts.
     for (let at = 0; at < items.length && (at === 0 || w.length < limit); ) {
+      const before = w.length;
       const chunk = items.slice(at, at + CHUNK);
-      const { answered, followers } = await this.#chunk(w, snapshot, chunk, request, limit);
+      const { answered, followers } = await this.#chunk(w, snapshot, chunk, request, Math.min(limit, w.length + CHUNK_BYTES), slices);
       for (const follower of followers) items.push(follower);
       at += answered;
+      // At once, not at the end: another request may be waiting for its turn.
+      slices.pause();
+      pace.spend(w.length - before, slices.takeBusyMs(), performance.now());
+      slices.begin();
     }
     return w.finish();
   }
@@ -236,10 +271,11 @@ export class Donor {
     items: readonly NodeRequest[],
     request: TransferRequest,
     limit: number,
+    slices: Slices,
   ): Promise<{ answered: number; followers: NodeRequest[] }> {
     const { since } = request;
     const followers: NodeRequest[] = [];
-    const nodes = await nodesOf(snapshot, items);
+    const nodes = await nodesOf(snapshot, items, slices);
     // Which records go along: their values are read all at once, as far as the answer has room.
     const told: PageEntry[][] = [];
     const keys: Buffer[] = [];
@@ -259,7 +295,9 @@ export class Donor {
         expected += key.length + size;
       }
     }
+    slices.pause();
     const values = await snapshot.getMany(keys);
+    slices.begin();
     let nextValue = 0;
     for (const [i, entries] of told.entries()) {
       const item = items[i] as NodeRequest;
@@ -274,14 +312,17 @@ export class Donor {
         putPage(w, pageAnswer(bytes, entries, values, nextValue, item.full, since), item);
       }
       nextValue += entries.length;
+      if (slices.over) await slices.giveWay();
     }
     return { answered: told.length, followers };
   }
 }
 
-async function nodesOf(snapshot: StoreSnapshot, items: readonly NodeRequest[]): Promise<(Buffer | undefined)[]> {
+async function nodesOf(snapshot: StoreSnapshot, items: readonly NodeRequest[], slices: Slices): Promise<(Buffer | undefined)[]> {
   const ids = items.map(idOf);
+  slices.pause();
   const stored = await snapshot.getMany(ids.map(nodeKey));
+  slices.begin();
   return stored.map((bytes, i) => {
     if (bytes === undefined) return undefined;
     const id = ids[i] as string;

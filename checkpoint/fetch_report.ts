@@ -2,10 +2,12 @@
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { AvailableCheckpoint } from './transfer_messages.ts';
 
-/** Sends a request to a donor's `serve` and gives its answer; rejects when it cannot, and has a time-out of its own. */
+/** Sends a request to a donor's `serve` and gives its answer; rejects when it cannot. Given up when the signal is given. */
 export interface DonorConnection {
   readonly name: string;
-  request(body: Buffer): Promise<Buffer>;
+  /** Asked only when no other donor is left: it has clients to serve. */
+  readonly lastResort?: boolean;
+  request(body: Buffer, signal: AbortSignal): Promise<Buffer>;
 }
 
 export interface FetchProgress {
@@ -14,8 +16,14 @@ export interface FetchProgress {
   readonly bytesSent: number;
   readonly recordBytes: number;
   readonly recordsChanged: number;
-  /** Nodes known to differ and not fetched yet. */
+  /** Nodes of the target's tree that were fetched and found right, and those known to differ and not fetched yet. */
+  readonly verified: number;
   readonly wanted: number;
+  /** How much of the target is settled, 0 to 1: each node counts for an equal share of the one above. */
+  readonly settled: number;
+  readonly milliseconds: number;
+  /** Milliseconds that the rest takes at the rate of what was fetched so far; null: nothing was yet. */
+  readonly etaMs: number | null;
 }
 
 export interface FetchOptions {

@@ -9,15 +9,17 @@
  * Verified changes are written through the ordinary checkpoint path from time to time. So whatever happens, the own
  * tree describes the own records, and to resume is to compare again.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { assert, defined } from '../lib/assert.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
-import { decodeAnswer, encodeRequest, MAX_ITEMS, toldChildren, type AvailableCheckpoint, type NodeAnswer, type NodeRequest, type TopAnswer, type TransferAnswer } from './transfer_messages.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
-import { FetchFailed, TargetGone, type DonorConnection, type DonorReport, type FetchOptions, type FetchReport } from './fetch_report.ts';
+import { DonorPool, type NodesAnswer, type PooledDonor, type PoolLimits } from './donor_pool.ts';
+import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { rootHash } from './hashes.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
 import { Overlay } from './overlay.ts';
 import type { Slices } from './slices.ts';
+import { MAX_ITEMS, isFollowed, toldChildren, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
 import { findInner, findPage, recordsInRange, type Range } from './tree_walk.ts';
 import { verifyInner, verifyPage, type WantedNode } from './verify.ts';
 
@@ -27,6 +29,8 @@ export interface OwnTree {
   top(): Top;
   /** The checkpoint whose records the own ones are, apart from ranges that an earlier transfer has replaced; null: none. */
   readonly base: OpNumber | null;
+  /** An earlier transfer has replaced some of them: what follows a node unasked may be here already. */
+  readonly isMixed: boolean;
   /** Writes verified changes durably; `final` when the target is complete with them. */
   install(changes: Overlay, final: CheckpointInfo | null): Promise<void>;
 }
@@ -36,32 +40,29 @@ export interface FetchTarget {
   readonly root: Digest;
 }
 
-export interface FetcherLimits {
-  /** Nodes asked for at once, and about how many bytes a donor shall answer. */
+export interface FetcherLimits extends PoolLimits {
+  /** Nodes asked for at once. */
   readonly maxItems: number;
-  readonly maxAnswerBytes: number;
   /** Verified changes are written when they exceed this many bytes. */
   readonly installBytes: number;
 }
 
-export const DEFAULT_FETCHER_LIMITS: FetcherLimits = { maxItems: 512, maxAnswerBytes: 4 << 20, installBytes: 2 << 20 };
+export const DEFAULT_FETCHER_LIMITS: FetcherLimits = {
+  maxItems: 512, maxAnswerBytes: 4 << 20, answerMs: 10_000, deferMs: 60_000, requestsPerDonor: 2, installBytes: 2 << 20,
+};
 
-/** Failures of the connection before a donor is given up. */
-const MAX_FAILURES = 3;
 /** Own records deleted at a time. */
 const CLEAR_RECORDS = 8192;
+/** With few nodes left a request more costs more than what is gained by asking two donors. */
+const LEAST_ITEMS = 16;
 
-interface Donor {
-  readonly connection: DonorConnection;
-  readonly report: { name: string; requests: number; bytesReceived: number; error: string | null };
-  failures: number;
-  usable: boolean;
-}
+/** A node that is to be fetched, and how much of the target it is. */
+type Wanted = WantedNode & { readonly share: number };
 
 /** The next answer: where its node stands, and what it must hash to. */
 interface Expected {
   readonly place: NodeRequest;
-  readonly node: WantedNode | null;
+  readonly node: Wanted | null;
 }
 
 /** Own records to be deleted: those in `range` outside of `except`. */
@@ -70,21 +71,39 @@ interface Clear {
   readonly except: Range | null;
 }
 
+/** A request that has ended. */
+interface Round {
+  readonly donor: PooledDonor;
+  readonly items: readonly Wanted[];
+  readonly answer: NodesAnswer | null;
+  /** It is no longer under way. */
+  readonly forget: () => void;
+}
+
+const WHOLE: Range = { prefix: Buffer.alloc(0), bits: 0 };
+
 export class Fetcher {
   readonly #target: FetchTarget;
   readonly #own: OwnTree;
-  readonly #donors: Donor[];
+  readonly #pool: DonorPool;
   readonly #options: FetchOptions;
   readonly #limits: FetcherLimits;
   readonly #slices: Slices;
-  #turn = 0;
+  /** Lowest stamp of interest; behind full nodes nothing follows unasked unless it is 0. */
+  readonly #since: number;
+  readonly #underWay = new Set<Promise<Round>>();
+  /** Nodes that were asked for and not answered yet. */
+  #asked = 0;
   // What is left to do, the next at the end: depth first, so that it stays short.
-  readonly #wanted: WantedNode[] = [];
+  readonly #wanted: Wanted[] = [];
   readonly #clears: Clear[] = [];
   // Verified, not written yet. An overlay sorts as it grows: no long sort of all at once.
   #changes = new Overlay();
-  readonly #available = new Map<OpNumber, AvailableCheckpoint>();
-  readonly #total = { requests: 0, bytesReceived: 0, bytesSent: 0, recordBytes: 0, recordsChanged: 0 };
+  readonly #total = { recordBytes: 0, recordsChanged: 0 };
+  #verified = 0;
+  /** Shares of the target that were fetched, and that were here. */
+  #fetched = 0;
+  #present = 0;
   readonly #startedAt = performance.now();
 
   constructor(target: FetchTarget, own: OwnTree, donors: readonly DonorConnection[], options: FetchOptions, limits: FetcherLimits, slices: Slices) {
@@ -93,90 +112,138 @@ export class Fetcher {
     this.#options = options;
     this.#limits = limits;
     this.#slices = slices;
-    this.#donors = donors.map((connection) => ({
-      connection,
-      report: { name: connection.name, requests: 0, bytesReceived: 0, error: null },
-      failures: 0,
-      usable: true,
-    }));
+    this.#pool = new DonorPool(target, donors, limits, options.signal);
+    this.#since = own.base === null ? (own.isMixed ? 1 : 0) : own.base + 1;
   }
 
   /** Rejects with TargetGone, FetchFailed, the signal's reason, or the database's error. */
   async run(): Promise<FetchReport> {
-    const header = await this.#begin();
-    while (this.#wanted.length > 0 || this.#clears.length > 0) {
-      await this.#clear();
-      if (this.#wanted.length > 0) await this.#round();
-      if (this.#changes.bytes >= this.#limits.installBytes) await this.#install(null);
+    try {
+      const header = await this.#begin();
+      this.#progress();
+      while (this.#wanted.length > 0 || this.#clears.length > 0 || this.#underWay.size > 0) {
+        await this.#clear();
+        if (this.#changes.bytes >= this.#limits.installBytes) await this.#install(null);
+        this.#send();
+        const round = await this.#nextRound();
+        if (round === null) continue;
+        await this.#onRound(round);
+        this.#progress();
+      }
+      const final: CheckpointInfo = { op: this.#target.op, root: this.#target.root, extra: header.extra, count: header.count };
+      await this.#install(final);
+    } finally {
+      this.#pool.close();
+      // Whatever ended the transfer, requests that were broken off are not waited for by anybody else.
+      await Promise.allSettled(this.#underWay);
     }
-    const final: CheckpointInfo = { op: this.#target.op, root: this.#target.root, extra: header.extra, count: header.count };
-    await this.#install(final);
     const stateBytes = this.#own.top()?.recordBytes ?? 0;
-    return { ...this.#total, stateBytes, milliseconds: performance.now() - this.#startedAt, donors: this.#reports() };
-  }
-
-  #reports(): DonorReport[] {
-    return this.#donors.map(({ report }) => ({ ...report }));
+    return { ...this.#pool.traffic, ...this.#total, stateBytes, milliseconds: performance.now() - this.#startedAt, donors: this.#pool.reports() };
   }
 
   /** Asks for the root's content and the top node, until some donor's answer hashes to the root. */
   async #begin(): Promise<TopAnswer> {
-    let full = this.#own.base === null;
+    const { base, isMixed } = this.#own;
+    let full = base === null || isMixed;
     for (;;) {
-      const donor = this.#nextDonor();
-      const answer = await this.#ask(donor, [], full ? 'full' : 'changed');
+      const donor = await this.#donorForTop();
+      this.#slices.pause();
+      // Of a mixed tree the top alone: most of what would follow may be here.
+      const answer = await this.#pool.ask(donor, { ...this.#target, since: this.#since, maxBytes: isMixed ? 1 : null, top: full ? 'full' : 'changed', items: [] });
+      this.#slices.begin();
       if (answer === null) continue;
       const top = defined(answer.top ?? undefined, 'the top that was asked for');
       const { op, root } = this.#target;
       if (rootHash(op, top.count, top.extra, top.top?.hash ?? null) !== root) {
-        this.#blame(donor, 'what it says of the root does not hash to it');
+        donor.blame('what it says of the root does not hash to it');
         continue;
       }
       if (top.top === null) {
-        this.#clears.push({ range: { prefix: Buffer.alloc(0), bits: 0 }, except: null });
+        this.#clears.push({ range: WHOLE, except: null });
+        this.#present = 1;
         return top;
       }
-      const wanted: WantedNode = { ...top.top.place, hash: top.top.hash, range: { prefix: Buffer.alloc(0), bits: 0 }, full };
-      if (this.#own.top()?.hash.equals(wanted.hash) === true) return top;
+      const wanted: Wanted = { ...top.top.place, hash: top.top.hash, range: WHOLE, full, share: 1 };
+      if (this.#own.top()?.hash.equals(wanted.hash) === true) {
+        this.#present = 1;
+        return top;
+      }
       // The top is what the root says if its node hashes right; of the rest, what is wrong is asked for again.
-      if (await this.#use([wanted], answer.nodes)) return top;
+      if (await this.#use([wanted], answer.nodes, null)) return top;
       this.#wanted.length = 0;
-      if (full) this.#blame(donor, 'its top node does not hash to the root');
+      if (full) donor.blame('its top node does not hash to the root');
       full = true;
     }
   }
 
-  /** One request and what comes of it. */
-  async #round(): Promise<void> {
-    const donor = this.#nextDonor();
-    const limit = Math.min(this.#limits.maxItems, MAX_ITEMS);
-    const items = this.#wanted.splice(-limit).reverse();
-    const restore = (): void => {
-      for (let i = items.length - 1; i >= 0; i--) this.#wanted.push(items[i] as WantedNode);
-    };
-    let answer: Extract<TransferAnswer, { type: 'nodes' }> | null;
-    try {
-      answer = await this.#ask(donor, items, 'no');
-    } catch (error) {
-      restore();
-      throw error;
+  async #donorForTop(): Promise<PooledDonor> {
+    for (;;) {
+      this.#options.signal?.throwIfAborted();
+      const donor = this.#pool.next();
+      if (donor !== null) return donor;
+      this.#slices.pause();
+      await sleep(this.#pool.waitMs() ?? 0, undefined, { signal: this.#options.signal }).catch(() => { this.#options.signal?.throwIfAborted(); });
+      this.#slices.begin();
     }
+  }
+
+  /** As many requests as donors take, with an equal part each of what is known to be wanted. */
+  #send(): void {
+    this.#options.signal?.throwIfAborted();
+    if (this.#wanted.length === 0) return;
+    for (let slots = this.#pool.slots; slots > 0 && this.#wanted.length > 0; slots--) {
+      const donor = this.#pool.next();
+      if (donor === null) return;
+      const part = Math.max(LEAST_ITEMS, Math.ceil(this.#wanted.length / slots));
+      const items = this.#wanted.splice(-Math.min(part, this.#limits.maxItems, MAX_ITEMS)).reverse().map((node) => this.#asAsked(node));
+      this.#asked += items.length;
+      const round = this.#pool.ask(donor, { ...this.#target, since: this.#since, maxBytes: null, top: 'no', items })
+        .then((answer): Round => ({ donor, items, answer, forget: () => { this.#underWay.delete(round); } }));
+      this.#underWay.add(round);
+      // It rejects when the transfer is broken off, perhaps while nobody waits for it; who does next sees it.
+      round.catch(settled);
+    }
+  }
+
+  // In full, so that nothing follows unasked of which a part may be here already.
+  #asAsked(node: Wanted): Wanted {
+    return this.#own.isMixed && node.kind === 'inner' ? { ...node, full: true } : node;
+  }
+
+  /** The next request that ends; null: a donor that wanted to be left alone may be asked again, or there is other work. */
+  async #nextRound(): Promise<Round | null> {
+    const ends: Promise<Round | null>[] = [...this.#underWay];
+    const wait = this.#wanted.length > 0 ? this.#pool.waitMs() : null;
+    if (ends.length === 0 && wait === null) return null;
+    const timer = new AbortController();
+    if (wait !== null) ends.push(sleep(wait, null, { signal: timer.signal }));
+    this.#slices.pause();
+    try {
+      return await Promise.race(ends);
+    } finally {
+      timer.abort();
+      this.#slices.begin();
+    }
+  }
+
+  async #onRound({ donor, items, answer, forget }: Round): Promise<void> {
+    forget();
+    this.#asked -= items.length;
     if (answer === null) {
-      restore();
+      for (let i = items.length - 1; i >= 0; i--) this.#wanted.push(items[i] as Wanted);
       return;
     }
-    if (answer.nodes.length === 0) this.#blame(donor, 'it answers with nothing');
+    if (answer.nodes.length === 0) donor.blame('it answers with nothing');
     await this.#use(items, answer.nodes, donor);
   }
 
   /**
    * Uses the answers for `items` and for what follows them (transfer_messages.ts); what is left goes back to be asked for.
-   * Returns whether the first one was right.
+   * Returns whether the first one was right. `donor`: whom to blame for a full answer that is wrong.
    */
-  async #use(items: readonly WantedNode[], nodes: readonly NodeAnswer[], donor?: Donor): Promise<boolean> {
+  async #use(items: readonly Wanted[], nodes: readonly NodeAnswer[], donor: PooledDonor | null): Promise<boolean> {
     // In the order of the answers; null: of no interest, because it is equal to the own or its parent's answer was wrong.
     const expected: Expected[] = items.map((node) => ({ node, place: node }));
-    const isFollowed = (node: NodeRequest): boolean => !node.full || this.#own.base === null;
     let first = false;
     let at = 0;
     for (; at < nodes.length; at++) {
@@ -184,13 +251,13 @@ export class Fetcher {
       const { node, place } = expected[at] as Expected;
       const children = node === null ? null : this.#take(node, answer);
       if (node !== null && children === null) {
-        if (node.full && donor !== undefined) this.#blame(donor, `its ${node.kind} at ${node.bits} bits does not hash to what the node above says`);
+        if (node.full) donor?.blame(`its ${node.kind} at ${node.bits} bits does not hash to what the node above says`);
         this.#wanted.push({ ...node, full: true });
       }
       if (at === 0) first = children !== null;
-      if (answer.kind === 'inner' && isFollowed(place)) {
+      if (answer.kind === 'inner' && isFollowed({ since: this.#since }, place)) {
         const told = toldChildren(place, answer.slots);
-        for (const [i, child] of told.entries()) expected.push({ node: children === null ? null : this.#filter(children[i] as WantedNode), place: child });
+        for (const [i, child] of told.entries()) expected.push({ node: children === null ? null : this.#filter(children[i] as Wanted), place: child });
       } else if (children !== null) {
         for (const child of children) {
           const wanted = this.#filter(child);
@@ -207,7 +274,7 @@ export class Fetcher {
   }
 
   /** Uses an answer if it hashes right, and gives the children that it tells of; otherwise null. */
-  #take(wanted: WantedNode, answer: NodeAnswer): readonly WantedNode[] | null {
+  #take(wanted: Wanted, answer: NodeAnswer): readonly Wanted[] | null {
     if (answer.kind !== wanted.kind) return null;
     const { source } = this.#own;
     const top = this.#own.top();
@@ -215,23 +282,31 @@ export class Fetcher {
       const changes = verifyPage(source, top, wanted, answer);
       if (changes === null) return null;
       for (const { key, value } of changes) this.#change(key, value);
+      this.#verified++;
+      this.#fetched += wanted.share;
       return [];
     }
     const found = verifyInner(source, top, wanted, answer);
     if (found === null) return null;
+    this.#verified++;
     // Outside of the node's prefix there is nothing in its range.
     if (wanted.bits > wanted.range.bits) this.#clears.push({ range: wanted.range, except: { prefix: wanted.prefix, bits: wanted.bits } });
     for (const range of found.empty) this.#clears.push({ range, except: null });
-    return found.children;
+    if (found.children.length === 0) this.#fetched += wanted.share;
+    return found.children.map((child) => ({ ...child, share: wanted.share / found.children.length }));
   }
 
   // What is equal to an own node in the same place need not be fetched: null.
-  #filter(node: WantedNode): WantedNode | null {
+  #filter(node: Wanted): Wanted | null {
     const { source } = this.#own;
     const top = this.#own.top();
-    if (node.kind === 'page') return findPage(source, top, node.prefix, node.bits)?.hash.equals(node.hash) === true ? null : node;
-    if (findInner(source, top, node.prefix, node.bits >> 2)?.hash.equals(node.hash) !== true) return node;
-    this.#clears.push({ range: node.range, except: { prefix: node.prefix, bits: node.bits } });
+    if (node.kind === 'page') {
+      if (findPage(source, top, node.prefix, node.bits)?.hash.equals(node.hash) !== true) return node;
+    } else {
+      if (findInner(source, top, node.prefix, node.bits >> 2)?.hash.equals(node.hash) !== true) return node;
+      this.#clears.push({ range: node.range, except: { prefix: node.prefix, bits: node.bits } });
+    }
+    this.#present += node.share;
     return null;
   }
 
@@ -259,91 +334,21 @@ export class Fetcher {
     if (changes.size === 0 && final === null) return;
     this.#changes = new Overlay();
     await this.#own.install(changes, final);
-    this.#progress();
   }
 
   #progress(): void {
-    this.#options.onProgress?.({ ...this.#total, wanted: this.#wanted.length });
-  }
-
-  /** The donor whose turn it is. */
-  #nextDonor(): Donor {
-    this.#options.signal?.throwIfAborted();
-    for (let i = 0; i < this.#donors.length; i++) {
-      const donor = this.#donors[(this.#turn + i) % this.#donors.length] as Donor;
-      if (!donor.usable) continue;
-      this.#turn = (this.#turn + i) % this.#donors.length;
-      return donor;
-    }
-    const available = [...this.#available.values()].sort((a, b) => b.op - a.op);
-    if (available.some(({ op }) => op > this.#target.op)) throw new TargetGone(this.#target, available);
-    throw new FetchFailed(this.#target, this.#reports());
-  }
-
-  #blame(donor: Donor, error: string): void {
-    donor.usable = false;
-    donor.report.error = error;
-  }
-
-  /** One request; null when the donor could not answer it, which is noted. */
-  async #ask(donor: Donor, items: readonly WantedNode[], top: 'no' | 'changed' | 'full'): Promise<Extract<TransferAnswer, { type: 'nodes' }> | null> {
-    const base = this.#own.base;
-    const request = { ...this.#target, since: base === null ? 0 : base + 1, maxBytes: this.#limits.maxAnswerBytes, top, items };
-    const body = encodeRequest(request);
-    this.#total.requests++;
-    this.#total.bytesSent += body.length;
-    donor.report.requests++;
-    this.#slices.pause();
-    let bytes: Buffer;
-    try {
-      bytes = await this.#abortable(donor.connection.request(body));
-    } catch (error) {
-      this.#options.signal?.throwIfAborted();
-      donor.report.error = error instanceof Error ? error.message : String(error);
-      donor.failures++;
-      if (donor.failures >= MAX_FAILURES) donor.usable = false;
-      this.#turn++;
-      return null;
-    } finally {
-      this.#slices.begin();
-    }
-    donor.report.bytesReceived += bytes.length;
-    this.#total.bytesReceived += bytes.length;
-    const answer = decodeAnswer(bytes, request);
-    if (!answer.ok) {
-      this.#blame(donor, `an answer that cannot be read: ${answer.reason}`);
-      return null;
-    }
-    if (answer.value.type === 'gone') {
-      for (const one of answer.value.available) this.#available.set(one.op, one);
-      this.#blame(donor, `it no longer has the checkpoint of op ${this.#target.op}`);
-      return null;
-    }
-    if (answer.value.type === 'refused') {
-      this.#blame(donor, `it refuses: ${answer.value.reason}`);
-      return null;
-    }
-    donor.failures = 0;
-    return answer.value;
-  }
-
-  // A donor that hangs must not keep an aborted fetch.
-  async #abortable<T>(work: Promise<T>): Promise<T> {
-    const { signal } = this.#options;
-    if (signal === undefined) return work;
-    let stop: (() => void) | undefined;
-    const aborted = new Promise<never>((_resolve, reject) => {
-      stop = () => {
-        reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
-      };
-      signal.addEventListener('abort', stop, { once: true });
-      // It may have been aborted while the request was being made.
-      if (signal.aborted) stop();
+    const { onProgress } = this.#options;
+    if (onProgress === undefined) return;
+    const wanted = this.#wanted.length + this.#asked;
+    const milliseconds = performance.now() - this.#startedAt;
+    const settled = Math.min(1, this.#present + this.#fetched);
+    onProgress({
+      ...this.#pool.traffic, ...this.#total, verified: this.#verified, wanted, settled, milliseconds,
+      etaMs: this.#fetched === 0 ? null : milliseconds * (1 - settled) / this.#fetched,
     });
-    try {
-      return await Promise.race([work, aborted]);
-    } finally {
-      if (stop !== undefined) signal.removeEventListener('abort', stop);
-    }
   }
+}
+
+function settled(): void {
+  // Only the moment counts.
 }

@@ -28,10 +28,12 @@ import { LevelStore } from './level_store.ts';
 import { deleteChange, putChange, recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import { Overlay } from './overlay.ts';
 import { rangeOf } from './range.ts';
+import { Pace, type PaceOptions } from './pace.ts';
 import { Slices } from './slices.ts';
 import { nodeKey, type Meta } from './store_keys.ts';
 import { readMeta } from './store_meta.ts';
 import { checkedNode } from './stored_node.ts';
+import { TakeCostRecorder, type TakeCosts } from './take_costs.ts';
 import { VerifiedReads } from './verified_reads.ts';
 
 export interface RecordStoreOptions {
@@ -45,10 +47,18 @@ export interface RecordStoreOptions {
   readonly initialExtra?: Buffer;
   /** How long a checkpoint may hold the event loop at a time, in milliseconds. Default 2. */
   readonly sliceMs?: number;
-  /** Checkpoints that peers may fetch at once. Default 3; one that nobody asks for goes after `servedIdleMs`, default 60 000. */
+  /**
+   * The newest checkpoints are kept for peers, default 8, and beside them up to 3 that peers are fetching, for half an hour at
+   * most; one that nobody asks for goes after `servedIdleMs`, default 60 000.
+   */
   readonly servedCheckpoints?: number;
   readonly servedIdleMs?: number;
+  readonly servedPinnedMs?: number;
+  /** What is given to all peers together; default: as fast as it goes, and as much of the event loop as there is. */
+  readonly pace?: PaceOptions;
   readonly fetcher?: Partial<FetcherLimits>;
+  /** Awaited before so many bytes are written; a rejection ends the checkpoint or the transfer, with nothing changed. */
+  readonly room?: (bytes: number) => Promise<void>;
   /** For tests: opens the database under the store. */
   readonly openStore?: (directory: string) => Promise<KeyValueStore>;
 }
@@ -73,6 +83,8 @@ export interface RecordStoreStatus {
   readonly lastTakeLongestMs: number;
   readonly lastTakeRecords: number;
   readonly lastTakeNodeBytes: number;
+  /** Of checkpoints since the store was opened. */
+  readonly costs: TakeCosts;
   readonly donor: DonorStatus;
 }
 
@@ -104,7 +116,8 @@ export class RecordStore implements Table {
   #busy: 'take' | 'fetch' | null = null;
   #working: Promise<unknown> = Promise.resolve();
   #needsReopen = false;
-  #figures = { takes: 0, failedTakes: 0, lastTakeMs: 0, lastTakeBusyMs: 0, lastTakeLongestMs: 0, lastTakeRecords: 0, lastTakeNodeBytes: 0 };
+  readonly #costs = new TakeCostRecorder(performance.now());
+  #failedTakes = 0;
   readonly #source: NodeSource = (id, hash) => this.#node(id, hash);
   readonly #reads: VerifiedReads;
 
@@ -120,9 +133,13 @@ export class RecordStore implements Table {
     this.#values = new ByteCache(cacheBytes / 2);
     this.#nodes = new ByteCache(cacheBytes / 2);
     this.#donor = new Donor({
-      maxCheckpoints: options.servedCheckpoints ?? 3,
+      maxCheckpoints: options.servedCheckpoints ?? 8,
+      maxPinned: 3,
+      maxPinnedMs: options.servedPinnedMs ?? 1_800_000,
       maxIdleMs: options.servedIdleMs ?? 60_000,
       maxAnswerBytes: MAX_ANSWER_BYTES,
+      sliceMs: this.#sliceMs,
+      pace: new Pace(options.pace ?? { bytesPerSecond: 0, loopUse: null }),
     });
   }
 
@@ -272,7 +289,8 @@ export class RecordStore implements Table {
       taking: this.#busy === 'take',
       fetching: this.#busy === 'fetch',
       donor: this.#donor.status(),
-      ...this.#figures,
+      ...takeFields(this.#costs.costs(performance.now())),
+      failedTakes: this.#failedTakes,
     };
   }
 
@@ -294,7 +312,7 @@ export class RecordStore implements Table {
   }
 
   async #writeFrozen(frozen: Frozen): Promise<CheckpointInfo> {
-    const startedAt = performance.now();
+    this.#costs.begin(performance.now());
     const slices = new Slices(this.#sliceMs);
     try {
       await slices.giveWay();
@@ -308,18 +326,11 @@ export class RecordStore implements Table {
       this.#written = frozen.overlay.bytes <= (this.#options.cacheBytes ?? 64 << 20) ? frozen.overlay : null;
       this.#frozen = null;
       slices.pause();
-      this.#figures = {
-        takes: this.#figures.takes + 1,
-        failedTakes: this.#figures.failedTakes,
-        lastTakeMs: performance.now() - startedAt,
-        lastTakeBusyMs: slices.busyMs,
-        lastTakeLongestMs: slices.longestMs,
-        lastTakeRecords: changes.length,
-        lastTakeNodeBytes: nodeBytes,
-      };
+      this.#costs.end(performance.now(), { records: changes.length, recordBytes: frozen.overlay.bytes, nodeBytes, busyMs: slices.busyMs, longestMs: slices.longestMs });
       await this.#serveNewest();
     } catch (error) {
-      this.#figures = { ...this.#figures, failedTakes: this.#figures.failedTakes + 1 };
+      this.#failedTakes++;
+      this.#costs.fail();
       throw error;
     }
     assert(this.#state.kind === 'checkpoint', 'a checkpoint was written');
@@ -342,6 +353,7 @@ export class RecordStore implements Table {
         stamp,
         meta,
         slices,
+        room: this.#options.room,
       });
       // In one turn: tree, caches and state change together.
       const { update } = result;
@@ -369,6 +381,7 @@ export class RecordStore implements Table {
     const own: OwnTree = {
       source: this.#source,
       base: this.#base(),
+      isMixed: this.#state.kind === 'between',
       top: () => this.#top,
       install: (changes, final) => this.#install(target, changes, final, slices),
     };
@@ -428,6 +441,14 @@ export class RecordStore implements Table {
     this.#needsReopen = false;
     await this.#serveNewest();
   }
+}
+
+function takeFields(costs: TakeCosts): Pick<RecordStoreStatus, 'takes' | 'lastTakeMs' | 'lastTakeBusyMs' | 'lastTakeLongestMs' | 'lastTakeRecords' | 'lastTakeNodeBytes' | 'costs'> {
+  const { last } = costs;
+  return {
+    takes: costs.takes, lastTakeMs: last?.wallMs ?? 0, lastTakeBusyMs: last?.busyMs ?? 0, lastTakeLongestMs: last?.longestMs ?? 0,
+    lastTakeRecords: last?.records ?? 0, lastTakeNodeBytes: last?.nodeBytes ?? 0, costs,
+  };
 }
 
 function settled(): void {

@@ -6,6 +6,7 @@ export class Slices {
   #end = 0;
   #startedAt = 0;
   #busy = 0;
+  #taken = 0;
   #longest = 0;
 
   constructor(milliseconds: number) {
@@ -19,6 +20,13 @@ export class Slices {
   }
   get longestMs(): number {
     return this.#longest;
+  }
+
+  /** Time spent in slices since the last call, in milliseconds. */
+  takeBusyMs(): number {
+    const taken = this.#busy - this.#taken;
+    this.#taken = this.#busy;
+    return taken;
   }
 
   /** The slice is used up: the caller should await `giveWay()`. */

@@ -7,6 +7,7 @@
  *   answer    0 u8 | has top u8 | [records u48 | extra | top] | node*            the top's own node first when asked for
  *             1 u8 | n u8 | (op u48, root 32)*n                                   gone; what there is instead
  *             2 u8 | text                                                         not understood
+ *             3 u8 | milliseconds u32                                             not now: the donor gives no more than its rate
  *
  * Behind the nodes asked for come, as far as there is room, the children that the answered inner nodes told of, in the
  * order in which they were told; then those of these, and so on: most transfers take one round trip or two. Nodes asked
@@ -87,7 +88,8 @@ export interface TopAnswer {
 export type TransferAnswer =
   | { readonly type: 'nodes'; readonly top: TopAnswer | null; readonly nodes: readonly NodeAnswer[] }
   | { readonly type: 'gone'; readonly available: readonly AvailableCheckpoint[] }
-  | { readonly type: 'refused'; readonly reason: string };
+  | { readonly type: 'refused'; readonly reason: string }
+  | { readonly type: 'wait'; readonly milliseconds: number };
 
 export const FINGERPRINT_BYTES = 8;
 // In place of the number of fingerprints.
@@ -196,6 +198,10 @@ export function encodeRefused(reason: string): Buffer {
   return new Writer().u8(2).string16(reason).finish();
 }
 
+export function encodeWait(milliseconds: number): Buffer {
+  return new Writer(8).u8(3).u32(milliseconds).finish();
+}
+
 // Shapes as 4 bits each on the wire: index in this list.
 const SHAPES = [0, 1, 2, 4, 8, INNER_SHAPE] as const;
 
@@ -240,7 +246,7 @@ export function putPage(w: Writer, page: PageAnswer, place: NodePlace): void {
 }
 
 /** Whether a donor goes on with the children of a node, unasked. */
-export function isFollowed(request: TransferRequest, item: NodeRequest): boolean {
+export function isFollowed(request: Pick<TransferRequest, 'since'>, item: NodeRequest): boolean {
   return !item.full || request.since === 0;
 }
 
@@ -266,6 +272,7 @@ export function decodeAnswer(bytes: Buffer, request: TransferRequest): Decoded<T
       return { type: 'gone', available };
     }
     if (type === 2) return { type: 'refused', reason: r.string16() };
+    if (type === 3) return { type: 'wait', milliseconds: r.u32() };
     if (type !== 0) throw new DecodeError(`unknown type of answer: ${type}`);
     const top = r.bool() ? readTop(r) : null;
     if ((top !== null) !== (request.top !== 'no')) throw new DecodeError('the top is told if and only if asked for');

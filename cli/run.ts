@@ -13,6 +13,7 @@ import { reviveCommand } from './commands/revive.ts';
 import { scrubCommand } from './commands/scrub.ts';
 import { startCommand } from './commands/start.ts';
 import { statCommand } from './commands/stat.ts';
+import { tuneCommand } from './commands/tune.ts';
 import { EXIT_CODES_HELP, type ExitCode } from './exit_codes.ts';
 import { failureOf, type Failure } from './failure.ts';
 import { note, type Io } from './io.ts';
@@ -29,6 +30,7 @@ export function buildProgram(io: Io): Command {
     writeErr: (text) => { io.stderr.write(text); },
   });
   startCommand(program, io);
+  tuneCommand(program, io);
   replicaCommands(program, io);
   reviveCommand(program, io);
   mountCommands(program, io);

@@ -1,14 +1,15 @@
 /**
- * Who changes the members of a group (docs/PROTOCOL.md, "Reconfiguration"): asks the primary, follows it when it is another,
- * repeats what was not answered. A repeat is harmless: it finds the later epoch, and what the members are now is compared with what
- * was asked for.
+ * Who changes the members of a group (docs/PROTOCOL.md, "Reconfiguration") and how often it takes checkpoints ("Checkpoint interval"):
+ * asks the primary, follows it when it is another, repeats what was not answered. A repeat is harmless: it finds the later epoch or
+ * interval, and what that is now is compared with what was asked for.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as after } from 'node:timers/promises';
 import type { Epoch } from '../lib/ids.ts';
 import { primaryOf, type Configuration, type Member } from '../vr/configuration.ts';
-import type { CheckEpoch, NewEpoch, Reconfigure, RefusedCode, ReplicaToClient, Welcome } from '../vr/messages.ts';
+import type { AskInterval, CheckEpoch, Interval, IntervalChange, NewEpoch, Reconfigure, RefusedCode, ReplicaToClient, Welcome } from '../vr/messages.ts';
 import { Connection } from './connection.ts';
+import { OutcomeUnknown } from './errors.ts';
 import { GroupPin } from './group_pin.ts';
 
 const ANSWER_MS = 1000;
@@ -28,6 +29,8 @@ export class ChangeRefused extends Error {
 export class NoAnswer extends Error {
   override readonly name = 'NoAnswer';
 }
+
+type Question = Reconfigure | CheckEpoch | AskInterval;
 
 interface Waiting {
   readonly matches: (m: ReplicaToClient) => boolean;
@@ -70,8 +73,8 @@ class Line {
     return m?.type === 'welcome' ? m : null;
   }
 
-  async ask(question: Reconfigure | CheckEpoch, ms: number): Promise<ReplicaToClient | null> {
-    const answer = this.#next((m) => m.type === 'redirect' || ((m.type === 'newEpoch' || m.type === 'refused') && m.nonce.equals(question.nonce)), ms);
+  async ask(question: Question, ms: number): Promise<ReplicaToClient | null> {
+    const answer = this.#next((m) => m.type === 'redirect' || ((m.type === 'newEpoch' || m.type === 'interval' || m.type === 'refused') && m.nonce.equals(question.nonce)), ms);
     if (!this.#connection.send(question)) this.#settle(null);
     return await answer;
   }
@@ -118,7 +121,7 @@ export class Administrator {
 
   /** The members as the primary knows them, and whether a quorum of them has started the epoch. Rejects with NoAnswer. */
   async current(): Promise<NewEpoch> {
-    return await this.#ask(() => ({ type: 'checkEpoch', nonce: randomBytes(16) }));
+    return await this.#ask(() => ({ type: 'checkEpoch', nonce: randomBytes(16) }), isNewEpoch);
   }
 
   /**
@@ -127,7 +130,29 @@ export class Administrator {
    */
   async reconfigure(epoch: Epoch, members: readonly Member[], force: boolean): Promise<NewEpoch> {
     const nonce = randomBytes(16);
-    return await this.#ask(() => ({ type: 'reconfigure', nonce, epoch, members, force }));
+    return await this.#ask(() => ({ type: 'reconfigure', nonce, epoch, members, force }), isNewEpoch);
+  }
+
+  /** How often checkpoints are taken. Rejects with NoAnswer. */
+  async interval(): Promise<Interval> {
+    return await this.#ask(() => ({ type: 'askInterval', nonce: randomBytes(16), change: null }), isInterval);
+  }
+
+  /**
+   * Changes how often checkpoints are taken; what is not given stays. Resolves with what it is then. Rejects with ChangeRefused ('underWay': somebody
+   * else has changed it meanwhile), with NoAnswer when nothing was asked for yet, and with OutcomeUnknown.
+   */
+  async changeInterval(wanted: Partial<Pick<Interval, 'ops' | 'bytes'>>): Promise<Interval> {
+    const before = await this.interval();
+    const { ops, bytes } = { ...before, ...wanted };
+    if (before.since > 0 && ops === before.ops && bytes === before.bytes) return before;
+    const nonce = randomBytes(16);
+    const change: IntervalChange = { after: before.since, ops, bytes };
+    const now = await this.#ask(() => ({ type: 'askInterval', nonce, change }), isInterval).catch((error: unknown) => {
+      throw error instanceof NoAnswer ? new OutcomeUnknown(error.message) : error;
+    });
+    if (now.ops === ops && now.bytes === bytes) return now;
+    throw new ChangeRefused('underWay', `somebody else has changed the checkpoint interval meanwhile, to ${now.ops} operations and ${now.bytes} bytes: look, and ask again`);
   }
 
   /** Until a quorum of the present members has started the epoch. */
@@ -145,7 +170,7 @@ export class Administrator {
     await after(Math.min(ms, this.#left + 1));
   }
 
-  async #ask(question: () => Reconfigure | CheckEpoch): Promise<NewEpoch> {
+  async #ask<A extends ReplicaToClient>(question: () => Question, isAnswer: (m: ReplicaToClient) => m is A): Promise<A> {
     let hint: string | null = null;
     for (;;) {
       const address: string = hint ?? this.#seeds[this.#turn++ % this.#seeds.length] ?? '';
@@ -157,7 +182,7 @@ export class Administrator {
         else {
           this.#learn(welcome.configuration);
           const answer = await line.ask(question(), Math.min(ANSWER_MS, this.#left));
-          if (answer?.type === 'newEpoch') return answer;
+          if (answer !== null && isAnswer(answer)) return answer;
           if (answer?.type === 'refused' && answer.code !== 'busy') throw new ChangeRefused(answer.code, answer.reason);
           if (answer?.type === 'redirect') {
             this.#learn(answer.configuration);
@@ -176,4 +201,12 @@ export class Administrator {
   #learn(c: Configuration): void {
     this.#seeds = [...new Set([...c.members.map((m) => m.address), ...this.#seeds])];
   }
+}
+
+function isNewEpoch(m: ReplicaToClient): m is NewEpoch {
+  return m.type === 'newEpoch';
+}
+
+function isInterval(m: ReplicaToClient): m is Interval {
+  return m.type === 'interval';
 }

@@ -168,7 +168,7 @@ export class Connection {
 
 function isForClients(m: Message): m is ReplicaToClient {
   switch (m.type) {
-    case 'welcome': case 'registered': case 'reply': case 'readReply': case 'redirect': case 'reject': case 'newEpoch': case 'refused': return true;
+    case 'welcome': case 'registered': case 'reply': case 'readReply': case 'redirect': case 'reject': case 'newEpoch': case 'interval': case 'refused': return true;
     default: return false;
   }
 }

@@ -87,6 +87,7 @@ export function errorOf(failure: ClientFailure, unreachable: string | null, dura
       if (failure.mayHaveHappened) {
         return new OutcomeUnknown(`${failure.reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.${unreachable === null ? '' : ` Now ${unreachable}`}`);
       }
+      if (failure.putOff !== null) return new TimedOut(`${failure.reason}, nothing was done: the group takes nothing more at present, ${failure.putOff}. Try again later; what it waits for is in vrfs status.`);
       if (unreachable !== null) return new NotReachable(unreachable);
       return new TimedOut(`${failure.reason}: the replicas that can be reached have no primary. A majority of the group has to run and reach each other (vrfs status).${durability === 'memory' ? IN_MEMORY : ''}`);
   }

@@ -11,6 +11,8 @@ export const SystemKind = {
   registration: 0x12,
   /** → the newest epoch and where it began */
   configuration: 0x13,
+  /** → how often checkpoints are taken, once that was changed */
+  checkpointInterval: 0x14,
   /** first kind of the application */
   application: 0x40,
 } as const;

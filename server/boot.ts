@@ -14,19 +14,24 @@ import type { ServerConfig } from './config.ts';
 import { DataDirectoryError, openDataDirectory, type DataDirectory } from './data_directory.ts';
 import { DiskJournal, MemoryJournal, type WriteVector } from './journal.ts';
 import type { Log } from './log.ts';
+import { DiskRoom, type DiskRoomOptions } from './disk_room.ts';
 import { isDamage, repairDamage } from './record_repair.ts';
 import type { DamageReport } from './running_replica.ts';
 
 export interface JournalEvents {
   readonly onDurable: (ticket: number) => void;
   readonly fatal: (error: Error) => void;
-  /** For tests: see journal.ts. */
+  /** There is hardly room for the journal, while a checkpoint waits for room; or there is again. */
+  readonly onCramped: (cramped: boolean) => void;
+  /** For tests: see journal.ts, disk_room.ts. */
   readonly writev?: WriteVector;
+  readonly look?: DiskRoomOptions['look'];
 }
 
 export interface Boot {
   readonly data: DataDirectory;
   readonly store: RecordStore;
+  readonly room: DiskRoom;
   readonly journal: DiskJournal | MemoryJournal;
   readonly state: BootState;
   /** Bytes of the last write that a crash had torn; cut. */
@@ -45,19 +50,24 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
   try {
     for (const warning of data.warnings) log.warn(warning);
     refuse(data, config);
-    const { store, damage } = await openRecords(data.records, config, log);
+    const room = new DiskRoom({ directory: data.root, reserveBytes: config.reserveBytes, log, onCramped: events.onCramped, look: events.look });
+    const { store, damage } = await openRecords(data.records, config, log, room);
     opened.push(store);
     const state = stateOf(store.checkpoint, data, log);
     const found = await openJournal(data, state ?? data.superblock.checkpoint, config, log, events);
-    return { data, store, journal: found.journal, tornBytes: found.tornBytes, damage, state: { superblock: data.superblock, log: found.log, state } };
+    return { data, store, room, journal: found.journal, tornBytes: found.tornBytes, damage, state: { superblock: data.superblock, log: found.log, state } };
   } catch (error) {
     for (const resource of opened.reverse()) await resource.close();
     throw error;
   }
 }
 
-async function openRecords(directory: string, config: ServerConfig, log: Log): Promise<{ store: RecordStore; damage: DamageReport | null }> {
-  const options = { directory, cacheBytes: config.cacheBytes };
+async function openRecords(directory: string, config: ServerConfig, log: Log, room: DiskRoom): Promise<{ store: RecordStore; damage: DamageReport | null }> {
+  const options = {
+    directory, cacheBytes: config.cacheBytes,
+    room: (bytes: number) => room.need(bytes),
+    pace: { bytesPerSecond: config.transferRate, loopUse: () => performance.eventLoopUtilization() },
+  };
   let damage: DamageReport | null = null;
   try {
     return { store: await RecordStore.open(options), damage };

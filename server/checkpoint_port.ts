@@ -5,19 +5,19 @@
  */
 import { Agent, request } from 'undici';
 import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
-import { FetchFailed, TargetGone, type DonorConnection, type FetchOptions, type FetchReport } from '../checkpoint/fetch_report.ts';
+import { FetchFailed, TargetGone, type DonorConnection, type FetchOptions, type FetchProgress, type FetchReport } from '../checkpoint/fetch_report.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert } from '../lib/assert.ts';
-import type { Digest, MemberId, OpNumber } from '../lib/ids.ts';
+import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { Table } from '../lib/table.ts';
 import type { Member } from '../vr/configuration.ts';
 import type { CheckpointPort } from '../vr/ports.ts';
 import type { CheckpointId } from '../vr/superblock.ts';
 import { decodeExtra, encodeExtra } from '../lib/checkpoint_extra.ts';
+import { WaitEnded } from './disk_room.ts';
 import { CHECKPOINT_BODY_MAX, CHECKPOINT_PATH, CLUSTER_ID_HEADER, type TransferReport } from './running_replica.ts';
 
 const CONNECT_MS = 3_000;
-const ANSWER_MS = 30_000;
 
 /** What the port needs of checkpoint/record_store.ts. */
 export interface CheckpointStore extends Table {
@@ -38,7 +38,8 @@ export function checkpointId(info: CheckpointInfo): CheckpointId {
 export class DonorClient {
   readonly #clusterId: string;
   readonly #agent = new Agent({
-    connect: { timeout: CONNECT_MS }, connections: 2, headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS, maxResponseSize: CHECKPOINT_BODY_MAX,
+    // How long an answer may take is up to the transfer (checkpoint/donor_pool.ts).
+    connect: { timeout: CONNECT_MS }, connections: 2, headersTimeout: 0, bodyTimeout: 0, maxResponseSize: CHECKPOINT_BODY_MAX,
   });
 
   constructor(clusterId: Buffer) {
@@ -46,8 +47,8 @@ export class DonorClient {
   }
 
   /** Its requests reject with what the donor, or the network, said. */
-  connection(name: string, httpAddress: string, signal: AbortSignal): DonorConnection {
-    return { name, request: (body) => this.#post(httpAddress, body, signal) };
+  connection(name: string, httpAddress: string, lastResort = false): DonorConnection {
+    return { name, lastResort, request: (body, signal) => this.#post(httpAddress, body, signal) };
   }
 
   async #post(httpAddress: string, body: Buffer, signal: AbortSignal): Promise<Buffer> {
@@ -74,6 +75,8 @@ export interface StoreCheckpointsOptions {
   readonly onInstalled: (id: CheckpointId, report: TransferReport) => void;
   /** `intact`: nothing of what was fetched has replaced anything. */
   readonly onFetchFailed: (reason: string, intact: boolean) => void;
+  /** How far the transfer of this checkpoint is; often. */
+  readonly onProgress: (op: OpNumber, progress: FetchProgress) => void;
   /** A StoreDamageError, which the process has a remedy for, or what it ends with. */
   readonly fatal: (error: Error) => void;
 }
@@ -102,19 +105,22 @@ export class StoreCheckpoints implements CheckpointPort {
     this.#track(store.take(at.op, encodeExtra(at)).then(
       (info) => { if (!this.#abort.signal.aborted) onDurable({ ...at, root: info.root }); },
       (error: unknown) => {
+        // It was not begun, and what belongs into it is in the journal.
+        if (error instanceof WaitEnded) return;
         fatal(error instanceof StoreDamageError ? error : new Error(`the checkpoint of op ${at.op} could not be written: ${reasonOf(error)}. What was acknowledged is in the journal; make room or check the disk, then start the replica again`, { cause: error }));
       },
     ));
   }
 
-  fetch({ donors, target }: { readonly donors: readonly MemberId[]; readonly target: CheckpointId }): void {
-    const { store, onInstalled, onFetchFailed, fatal } = this.#options;
+  fetch({ donors, lastResort, target }: Parameters<CheckpointPort['fetch']>[0]): void {
+    const { store, onInstalled, onFetchFailed, onProgress, fatal } = this.#options;
     const connections: DonorConnection[] = [];
     for (const member of this.#members) {
-      if (donors.includes(member.id)) connections.push(this.#options.donors.connection(`member ${member.id}`, member.httpAddress, this.#abort.signal));
+      if (donors.includes(member.id)) connections.push(this.#options.donors.connection(`member ${member.id}`, member.httpAddress, member.id === lastResort));
     }
-    this.#track(store.fetch({ op: target.op, root: target.root }, connections, { signal: this.#abort.signal }).then(
-      (report) => { onInstalled(target, transferReport(report)); },
+    const options: FetchOptions = { signal: this.#abort.signal, onProgress: (progress) => { onProgress(target.op, progress); } };
+    this.#track(store.fetch({ op: target.op, root: target.root }, connections, options).then(
+      (report) => { onInstalled(target, transferReport(target.op, report)); },
       (error: unknown) => {
         if (this.#abort.signal.aborted) return;
         if (error instanceof TargetGone || error instanceof FetchFailed) onFetchFailed(error.message, store.checkpoint !== null);
@@ -139,8 +145,9 @@ function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function transferReport(r: FetchReport): TransferReport {
+function transferReport(op: OpNumber, r: FetchReport): TransferReport {
   return {
+    op,
     bytesReceived: r.bytesReceived, recordBytes: r.recordBytes, recordsChanged: r.recordsChanged, stateBytes: r.stateBytes,
     requests: r.requests, milliseconds: Math.round(r.milliseconds),
     donors: r.donors.filter((donor) => donor.bytesReceived > 0).map((donor) => donor.name),

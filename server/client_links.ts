@@ -178,6 +178,7 @@ export class ClientLinks {
       case 'endSession':
       case 'reconfigure':
       case 'checkEpoch':
+      case 'askInterval':
         if (connection.held.length === 0 && !this.#isFull(connection)) {
           this.#hand(connection, m);
           return null;

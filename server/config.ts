@@ -41,6 +41,10 @@ const Schema = z.strictObject({
   logFile: z.string().min(1).optional(),
   /** Memory for records that were read, bytes. */
   cacheBytes: integer(1 << 20, 2 ** 40).default(64 << 20),
+  /** What this replica gives to all that fetch its state together, bytes a second; 0: as much as it can. */
+  transferRate: integer(0, 2 ** 40).default(64 << 20),
+  /** What a checkpoint has to leave free on the disk, bytes, at most a tenth of it; below, it waits. */
+  reserveBytes: integer(0, 2 ** 40).default(128 << 20),
   journalSegmentBytes: integer(4 * PAGE_BYTES, 1 << 30).refine((n) => n % PAGE_BYTES === 0, `a multiple of ${PAGE_BYTES}`).default(DEFAULT_SEGMENT_BYTES),
   maxClientConnections: integer(1, 1_000_000).default(10_000),
   heartbeatMs: integer(5, 60_000).default(d.heartbeatMs),

@@ -27,7 +27,11 @@ const LEVELS: Readonly<Record<string, Level>> = {
   'state-installed': 'info',
   'state-transfer-failed': 'warn',
   'checkpoint-skipped': 'info',
+  'log-cramped': 'error',
+  'log-has-room': 'info',
+  'yields-for-room': 'warn',
   'checkpoint-disputed': 'error',
+  'checkpoint-unconfirmed': 'info',
   'root-differs': 'error',
 };
 

@@ -37,7 +37,7 @@ export interface PeerLinksOptions {
 
 const CLIENT_MESSAGES: ReadonlySet<Message['type']> = new Set([
   'hello', 'welcome', 'register', 'registered', 'request', 'reply', 'read', 'readReply', 'redirect', 'reject',
-  'endSession', 'reconfigure', 'checkEpoch', 'newEpoch', 'refused',
+  'endSession', 'reconfigure', 'checkEpoch', 'newEpoch', 'refused', 'askInterval', 'interval',
 ] as const);
 
 function isReplicaMessage(m: Message): m is ReplicaMessage {

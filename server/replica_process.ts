@@ -13,7 +13,7 @@ import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert, defined } from '../lib/assert.ts';
 import type { MemberId, OpNumber } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
-import { quorum, type Configuration } from '../vr/configuration.ts';
+import type { Configuration } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
 import type { Clock, ConnectionId, Ports, Random, SuperblockStore } from '../vr/ports.ts';
 import { Replica } from '../vr/replica.ts';
@@ -25,7 +25,9 @@ import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
 import { heldCheckpoints, KnownCheckpoints, provePath, readParts } from './checkpoint_reader.ts';
 import { ClientLinks } from './client_links.ts';
 import { replicaOptions, type ServerConfig } from './config.ts';
+import { healthOf } from './health.ts';
 import type { WriteVector } from './journal.ts';
+import type { DiskRoomOptions } from './disk_room.ts';
 import { Listener } from './listener.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
 import type { NodeAddresses } from './data_directory.ts';
@@ -34,15 +36,13 @@ import { PeerPins } from './peer_pins.ts';
 import { repairDamage } from './record_repair.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
 import { Scrubber } from './scrubber.ts';
-import type { AttachHttp, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
+import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus, TransferReport } from './running_replica.ts';
 import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
 
 /** The replica's clock ticks this often, milliseconds. */
 const TICK_MS = 10;
-/** A primary that was not heard of for longer is not counted on. */
-const PRIMARY_SILENCE_MS = 2_000;
 /** Exit code of a process that could not go on. */
 export const EXIT_FATAL = 70;
 
@@ -52,7 +52,7 @@ export interface StartOptions {
   /** After the error has been logged. Default: ends the process with EXIT_FATAL. */
   readonly onFatal?: (error: Error) => void;
   /** For tests: a disk that fails, in place of the real one. */
-  readonly disk?: { readonly writev?: WriteVector; readonly writeCopy?: SuperblockFileOptions['writeCopy'] };
+  readonly disk?: { readonly writev?: WriteVector; readonly writeCopy?: SuperblockFileOptions['writeCopy']; readonly look?: DiskRoomOptions['look'] };
 }
 
 const CLOCK: Clock = { wall: () => Date.now() * 1000, monotonic: () => performance.now() };
@@ -136,7 +136,9 @@ export class ReplicaProcess implements RunningReplica {
     const booted = await boot(this.#config, this.#log, {
       onDurable: (ticket) => { this.#run((replica) => { replica.onJournalDurable(ticket); }); },
       fatal: this.#fatal,
+      onCramped: (cramped) => { this.#run((replica) => { replica.onLogCramped(cramped); }); },
       writev: this.#options.disk?.writev,
+      look: this.#options.disk?.look,
     });
     if (booted.damage !== null) this.#onRepaired(booted.damage);
     return booted;
@@ -179,10 +181,13 @@ export class ReplicaProcess implements RunningReplica {
       pid: process.pid,
       replica: this.#replicaStatus(),
       recovery: recovery.report(),
+      donor: { requests: s.donor.requests, bytesSent: s.donor.bytesSent, deferred: s.donor.deferred, checkpoints: s.donor.checkpoints.map(({ op }) => op) },
       store: {
         records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
-        takes: s.takes, lastTakeMs: s.lastTakeMs, damages: this.#damages, lastDamage: this.#lastDamage,
+        takes: s.takes, lastTakeMs: s.lastTakeMs, waitingForRoom: booted.room.waiting, roomWaits: booted.room.waits,
+        damages: this.#damages, lastDamage: this.#lastDamage,
       },
+      checkpointCost: { ...s.costs, ...this.#sinceCheckpoint() },
       scrub: this.#scrubber.status(),
       journal: journal.status(),
       links: peers.status(),
@@ -191,23 +196,20 @@ export class ReplicaProcess implements RunningReplica {
     };
   }
 
+  #sinceCheckpoint(): Pick<CheckpointCost, 'logOpsSince' | 'logBytesSince'> {
+    const replica = this.#parts?.replica ?? null;
+    if (replica === null) return { logOpsSince: 0, logBytesSince: 0 };
+    const { log, persistence: { superblock: { checkpoint } } } = replica;
+    return { logOpsSince: Math.max(0, log.head - checkpoint.op), logBytesSince: log.bytesAfter(checkpoint.op) };
+  }
+
   health(): Health {
     if (this.#halted) return { ok: false, reason: 'the replica has stopped after an error; see its log' };
     if (this.#repairing !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
-    const s = this.#replicaStatus();
-    if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
-    if (s.status === 'recovering' && s.configuration.durability === 'memory' && this.#sink.counts.has('group-cannot-recover')) {
-      return { ok: false, reason: `so many replicas of this group with durability memory have stopped at once that what it acknowledged after its newest checkpoint is gone. To go on from there stop all of them, and see on each machine what it still holds: vrfs revive --data ${this.#started.boot.data.root} (with durability disk a group outlives this)` };
-    }
-    if (s.status === 'joining') return { ok: false, reason: `this node is no member of the group yet: vrfs members add ${this.addresses.address}` };
-    if (s.status === 'retired') return { ok: false, reason: 'this member has left the group; it ends when the others have all that it had' };
-    if (s.status === 'transitioning') return { ok: false, reason: 'the members have changed, and what came before is being fetched from the others; wait' };
-    if (s.status === 'recovering') return { ok: false, reason: `recovering: this needs the answers of ${quorum(s.configuration)} other replicas or of a working group; start them if they are down` };
-    if (s.status === 'view-change') return { ok: false, reason: 'a new primary is being elected; this needs a majority of the replicas' };
-    const silent = s.isPrimary ? 0 : s.peers.find((p) => p.id === s.primary)?.silentMs ?? null;
-    if (silent === null) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, yet` };
-    if (silent > PRIMARY_SILENCE_MS) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, for ${Math.round(silent / 1000)} s` };
-    return { ok: true };
+    const { boot: { data, room } } = this.#started;
+    return healthOf(this.#replicaStatus(), {
+      data: data.root, address: data.addresses.address, groupCannotRecover: this.#sink.counts.has('group-cannot-recover'), waitingForRoom: room.waiting,
+    });
   }
 
   async serveCheckpoint(request: Buffer): Promise<Buffer> {
@@ -305,7 +307,11 @@ export class ReplicaProcess implements RunningReplica {
         this.#run((replica) => { replica.onCheckpointDurable(id); });
       },
       onInstalled: (id, report) => { this.#installed(id, report, recovery); },
-      onFetchFailed: (reason, intact) => { this.#run((replica) => { replica.onStateFetchFailed(reason, intact); }); },
+      onFetchFailed: (reason, intact) => {
+        recovery.onTransferFailed();
+        this.#run((replica) => { replica.onStateFetchFailed(reason, intact); });
+      },
+      onProgress: (op, progress) => { recovery.onProgress(op, progress); },
     });
     return { boot: booted, store, journal, recovery, peers, clients, listener, superblock, donors, checkpoints, replica: null, closed: false };
   }
@@ -530,6 +536,7 @@ async function closeParts(parts: Parts): Promise<void> {
   parts.peers.stop();
   parts.clients.stop();
   await parts.listener.close();
+  parts.boot.room.close();
   await parts.checkpoints.close();
   await parts.donors.close();
   await parts.journal.close();

@@ -7,11 +7,14 @@ import type { Proof } from '../checkpoint/proof_codec.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import type { NodeAddresses } from './data_directory.ts';
+import type { TakeCosts } from '../checkpoint/take_costs.ts';
 import type { RepairReport } from '../checkpoint/repair.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 
 /** What a replica that was behind had to fetch of the state, against the size of all of it. Bytes are octets on the wire. */
 export interface TransferReport {
+  /** Of the checkpoint. */
+  readonly op: number;
   readonly bytesReceived: number;
   /** Bytes of the records (keys and values) that had changed. */
   readonly recordBytes: number;
@@ -22,6 +25,38 @@ export interface TransferReport {
   readonly milliseconds: number;
   /** The peers that it came from: member ids. */
   readonly donors: readonly string[];
+}
+
+/** A checkpoint that is being fetched. */
+export interface TransferProgress {
+  readonly op: number;
+  /** Milliseconds since 1970 of its begin, and how long it has run. */
+  readonly startedAt: number;
+  readonly milliseconds: number;
+  readonly requests: number;
+  readonly bytesReceived: number;
+  /** Keys and values of the records that differed, of what was fetched so far. */
+  readonly recordBytes: number;
+  readonly recordsChanged: number;
+  /** Nodes of the tree that were fetched and found right, and those known to differ that were not fetched yet. */
+  readonly nodesVerified: number;
+  readonly nodesWanted: number;
+  /** How much of the checkpoint is here, 0 to 1. */
+  readonly settled: number;
+  /** Of the whole transfer so far. */
+  readonly bytesPerSecond: number;
+  /** Milliseconds that the rest will take at this rate; null: not known yet. */
+  readonly etaMs: number | null;
+}
+
+/** What this replica gave to others that fetched its state, since the boot. */
+export interface DonorReport {
+  readonly requests: number;
+  readonly bytesSent: number;
+  /** Requests that were told to come again later, because of transferRate or of what clients need. */
+  readonly deferred: number;
+  /** The op-numbers of the checkpoints that can be fetched from here. */
+  readonly checkpoints: readonly number[];
 }
 
 /** How the replica came to its present state after this boot. */
@@ -37,6 +72,8 @@ export interface RecoveryReport {
   /** Checkpoint transfers since the boot, and all bytes that they received. */
   readonly transfers: number;
   readonly bytesReceived: number;
+  /** The one under way. */
+  readonly transfer: TransferProgress | null;
   /** The newest finished transfer; null: none was needed. */
   readonly lastTransfer: TransferReport | null;
   /** Bytes of log that peers have sent to bring this replica up to date (NewState, StartView) since the boot. */
@@ -45,6 +82,15 @@ export interface RecoveryReport {
   readonly stateBytes: number;
   /** Milliseconds from the start until the replica was normal and had executed all that it knew to be committed; null: not yet. */
   readonly caughtUpMs: number | null;
+}
+
+/** A checkpoint that waits for room on the disk. */
+export interface RoomReport {
+  /** Milliseconds since 1970. */
+  readonly since: number;
+  /** What has to be free, with the reserve, and what is. */
+  readonly neededBytes: number;
+  readonly freeBytes: number;
 }
 
 export interface StoreStatus {
@@ -56,6 +102,9 @@ export interface StoreStatus {
   /** Checkpoints taken since the boot, and how long the newest took, milliseconds. */
   readonly takes: number;
   readonly lastTakeMs: number;
+  /** A checkpoint, or a transfer, that waits for room on the disk; null: none does. And how often one had to since the boot. */
+  readonly waitingForRoom: RoomReport | null;
+  readonly roomWaits: number;
   /** How often records were found damaged on the disk since the process began, and the last time. */
   readonly damages: number;
   readonly lastDamage: DamageReport | null;
@@ -70,6 +119,13 @@ export interface DamageReport {
   readonly remedy: 'repaired' | 'set aside';
   readonly report: RepairReport | null;
   readonly movedTo: string | null;
+}
+
+/** What checkpoints cost this replica, and what there is to go through again if it has to start from the newest. */
+export interface CheckpointCost extends TakeCosts {
+  /** Log behind the newest durable checkpoint: entries, and their bytes. */
+  readonly logOpsSince: number;
+  readonly logBytesSince: number;
 }
 
 /** One time through the whole store, looking for damage (scrubber.ts). */
@@ -178,7 +234,9 @@ export interface ServerStatus {
   readonly pid: number;
   readonly replica: ReplicaStatus;
   readonly recovery: RecoveryReport;
+  readonly donor: DonorReport;
   readonly store: StoreStatus;
+  readonly checkpointCost: CheckpointCost;
   readonly scrub: ScrubStatus;
   readonly journal: JournalStatus;
   readonly links: readonly LinkStatus[];

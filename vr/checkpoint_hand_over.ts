@@ -14,6 +14,10 @@ import { Backoff } from './timeouts.ts';
 const REMEMBERED = 16;
 /** Interval of CheckpointNotice. */
 const NOTICE_MS = 2000;
+/** How long a transfer waits for a quorum to tell the same root; a peer tells its own at least once in that time. */
+const CONFIRM_MS = NOTICE_MS + 500;
+/** Whoever has not been heard of after so long is not waited for. */
+const ASK_MS = 300;
 
 export class CheckpointHandOver {
   readonly #r: Replica;
@@ -21,6 +25,8 @@ export class CheckpointHandOver {
   #target: CheckpointId | null = null;
   /** The target has been handed to the port. */
   #started = false;
+  /** Since when the target waits for a quorum that tells its root. */
+  #waitingSince = 0;
   /** There was a whole state when the transfer began. */
   #hadState = false;
   /** Once a transfer has changed anything the table is between two states: nothing but another transfer helps. */
@@ -96,9 +102,14 @@ export class CheckpointHandOver {
 
   // --- taking over a peer's --------------------------------------------------------------------------------------------
 
-  /** The log from here on is gone at the peers: takes over their checkpoint. The log and log-view stay as they are meanwhile. */
-  fetch(target: CheckpointId): void {
+  /**
+   * The log from here on is gone at the peers: takes over their checkpoint. The log and log-view stay as they are meanwhile. The root
+   * is what the transfer trusts, so it should be a quorum's: a member whose state has gone astray would hand it on. See #start.
+   * `from`: the member that told of it.
+   */
+  fetch(target: CheckpointId, from?: MemberId): void {
     const r = this.#r;
+    if (from !== undefined) this.#note(from, target);
     if (this.#target !== null) return;
     if (r.execution.ready && target.op <= r.executed) {
       r.event('checkpoint-not-ahead', { op: target.op, executed: r.executed });
@@ -109,12 +120,10 @@ export class CheckpointHandOver {
       r.event('checkpoint-too-old', { op: target.op, base: r.log.base });
       return;
     }
-    for (const [member, roots] of this.#peerRoots) {
-      const root = roots.get(target.op);
-      if (root !== undefined && root !== target.root) {
-        r.event('checkpoint-disputed', { op: target.op, member });
-        return;
-      }
+    const disputed = this.#disputing(target);
+    if (disputed !== null && !this.#isConfirmed(target)) {
+      r.event('checkpoint-disputed', { op: target.op, member: disputed });
+      return;
     }
     if (r.isWitness && viewEpoch(target.view) > r.reconfiguration.newest.epoch) {
       // A state would bring its configuration with it. What a witness may begin its log behind depends on whose state that is.
@@ -124,6 +133,7 @@ export class CheckpointHandOver {
     }
     this.#target = target;
     this.#started = false;
+    this.#waitingSince = r.now;
     if (r.isWitness) {
       this.#fillOrPassOver();
       return;
@@ -131,6 +141,9 @@ export class CheckpointHandOver {
     this.#hadState = r.execution.ready;
     r.execution.ready = false;
     r.event('state-transfer', { from: r.executed, to: target.op });
+    // Whoever holds a newer one answers with it. (After a restart they have done so by themselves, and what a replica without a
+    // log says of its checkpoint may not be so.)
+    if (!this.#isConfirmed(target) && (r.phase === 'normal' || r.phase === 'view-change')) this.#tell();
     this.#start();
   }
 
@@ -146,8 +159,9 @@ export class CheckpointHandOver {
    */
   #fillOrPassOver(): void {
     const r = this.#r;
-    const target = this.#target;
-    if (target === null || this.#started) return;
+    if (this.#target === null || this.#started) return;
+    const target = this.#nearest(this.#target);
+    this.#target = target;
     if (r.log.hashAt(target.op) === target.entryHash) {
       // All of it is here, and now it is known to be committed.
       this.#onWhole(target.op);
@@ -164,6 +178,13 @@ export class CheckpointHandOver {
     }
   }
 
+  /** The newest checkpoint may be that of a few: behind an older one, that enough voters hold, others may have the log that goes on. */
+  #nearest(target: CheckpointId): CheckpointId {
+    const { heldByVoters: held, newest } = this.#r.reconfiguration;
+    if (held === undefined || held.op <= this.#r.log.head || held.op >= target.op || viewEpoch(held.view) > newest.epoch || this.#mayPassOver(target.op)) return target;
+    return held;
+  }
+
   /**
    * That is so when as many voters as any quorum has at least one of hold it on disk. Or, without having heard of them: when this log is
    * whole as far as it goes. Then a quorum has what was committed without this witness behind its head, which is f+1, so one of them is
@@ -172,7 +193,7 @@ export class CheckpointHandOver {
    */
   #mayPassOver(op: OpNumber): boolean {
     const r = this.#r;
-    if (r.reconfiguration.heldByVoters(op)) return true;
+    if (op <= (r.reconfiguration.heldByVoters?.op ?? -1)) return true;
     const witnesses = r.reconfiguration.newest.members.filter((m) => m.role === 'witness');
     if (witnesses.some((m) => m.id < r.self)) return false;
     const { epochStart, heldByAll } = r.persistence.superblock;
@@ -216,7 +237,7 @@ export class CheckpointHandOver {
   get counts(): boolean {
     const { isWitness, log, persistence, reconfiguration } = this.#r;
     if (!isWitness || log.base <= persistence.superblock.heldByAll) return true;
-    if (reconfiguration.heldByVoters(log.base)) persistence.writeSuperblock({ heldByAll: log.base });
+    if (log.base <= (reconfiguration.heldByVoters?.op ?? -1)) persistence.writeSuperblock({ heldByAll: log.base });
     return log.base <= persistence.superblock.heldByAll;
   }
 
@@ -235,10 +256,59 @@ export class CheckpointHandOver {
     r.persistence.writeSuperblock({ checkpoint: oldest, heldByAll: oldest.op }, () => { this.#collect(previous); });
   }
 
+  /**
+   * The transfer begins when a quorum has told the target's root, or so few can tell that there will be none (the others are down, or
+   * are witnesses), or those that can have not within the time in which each tells its newest checkpoint: they may have passed it by.
+   */
   #start(): void {
-    if (this.#target === null || this.#started || this.#taking) return;
+    const r = this.#r;
+    const target = this.#target;
+    if (target === null || this.#started || this.#taking || r.isWitness) return;
+    if (!this.#isConfirmed(target)) {
+      if (r.now - this.#waitingSince < CONFIRM_MS && this.#mayBeConfirmed(target)) return;
+      const disputed = this.#disputing(target);
+      if (disputed !== null) {
+        r.event('checkpoint-disputed', { op: target.op, member: disputed });
+        this.onFetchFailed(`member ${disputed} has told another root for the checkpoint of op ${target.op}`, true);
+        return;
+      }
+      r.event('checkpoint-unconfirmed', { op: target.op, told: this.#tellers(target), quorum: r.quorum });
+    }
     this.#started = true;
-    this.#r.ports.checkpoints.fetch({ donors: this.#r.reconfiguration.donors(), target: this.#target });
+    const donors = r.reconfiguration.donors();
+    const lastResort = r.phase === 'normal' || r.phase === 'view-change' || r.phase === 'recovering' ? r.primary : null;
+    r.ports.checkpoints.fetch({ donors, lastResort: lastResort !== null && donors.includes(lastResort) ? lastResort : null, target });
+  }
+
+  /** Members that have told of just this checkpoint. */
+  #tellers(target: CheckpointId): number {
+    let count = 0;
+    for (const roots of this.#peerRoots.values()) if (roots.get(target.op) === target.root) count++;
+    return count;
+  }
+
+  #isConfirmed(target: CheckpointId): boolean {
+    return this.#tellers(target) >= this.#r.quorum;
+  }
+
+  /** Enough are heard of, or may be in a moment, that have told nothing of it yet. */
+  #mayBeConfirmed(target: CheckpointId): boolean {
+    const r = this.#r;
+    const heardSince = r.now - this.#waitingSince < ASK_MS ? -Infinity : r.now - NOTICE_MS;
+    let possible = this.#tellers(target);
+    for (const id of r.reconfiguration.donors()) {
+      if (r.heardAt(id) >= heardSince && this.#peerRoots.get(id)?.get(target.op) === undefined) possible++;
+    }
+    return possible >= r.quorum;
+  }
+
+  /** A member that has told another root for the same op. */
+  #disputing(target: CheckpointId): MemberId | null {
+    for (const [member, roots] of this.#peerRoots) {
+      const root = roots.get(target.op);
+      if (root !== undefined && root !== target.root) return member;
+    }
+    return null;
   }
 
   onInstalled(id: CheckpointId): void {
@@ -311,6 +381,7 @@ export class CheckpointHandOver {
     const r = this.#r;
     if (this.#tells() && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
     if (r.isWitness) this.#fillOrPassOver();
+    this.#start();
     if (!this.#retry.running || this.#target !== null || !this.#retry.due(r.now)) return;
     const offer = this.#newestOffer();
     if (r.execution.ready) this.#retry.stop();
@@ -348,16 +419,24 @@ export class CheckpointHandOver {
   }
 
   onCheckpointNotice(from: MemberId, m: CheckpointNotice): void {
+    this.#note(from, m.checkpoint);
+    this.#offered.set(from, m);
+    this.#compare(m.checkpoint.op);
+    // It may be looking for somebody who confirms what it is to take over.
+    const { phase, persistence } = this.#r;
+    if ((phase === 'normal' || phase === 'view-change') && m.checkpoint.op < persistence.superblock.checkpoint.op) this.introduce(from);
+    this.#start();
+    if (this.#r.isWitness && this.#target === null) this.#collectWitness();
+  }
+
+  #note(from: MemberId, { op: at, root }: CheckpointId): void {
     const roots = this.#peerRoots.get(from) ?? new Map<OpNumber, Digest>();
     this.#peerRoots.set(from, roots);
-    roots.set(m.checkpoint.op, m.checkpoint.root);
-    this.#offered.set(from, m);
+    roots.set(at, root);
     for (const op of roots.keys()) {
       if (roots.size <= REMEMBERED) break;
       roots.delete(op);
     }
-    this.#compare(m.checkpoint.op);
-    if (this.#r.isWitness && this.#target === null) this.#collectWitness();
   }
 
   /** Stops this replica when a quorum has another root for the same checkpoint. */

@@ -151,6 +151,7 @@ export class ClientSession<Token> {
         return;
       case 'reject': return this.#onReject(from, message);
       case 'newEpoch':
+      case 'interval':
       case 'refused': return; // to an administrator, which this is not
     }
   }
@@ -298,7 +299,7 @@ export class ClientSession<Token> {
 
   #pending(token: Token, body: Buffer, consistency: Consistency | null, minOp: OpNumber, maxStalenessMs = 0): Pending<Token> {
     const expires = this.#now + this.#options.requestTimeoutMs;
-    return { token, body, consistency, minOp, maxStalenessMs, expires, id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, turnedAway: false, sentTo: '', sentAt: 0, due: 0 };
+    return { token, body, consistency, minOp, maxStalenessMs, expires, id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, putOff: null, turnedAway: false, sentTo: '', sentAt: 0, due: 0 };
   }
 
   #occupySlot(session: SessionId, p: Pending<Token>): void {
@@ -379,7 +380,7 @@ export class ClientSession<Token> {
     if (p === undefined || p.seq !== m.seq) return;
     switch (m.code) {
       case 'busy':
-      case 'behind': return this.#retryLater(p, m.retryAfterMs);
+      case 'behind': return this.#retryLater(p, m);
       case 'noSession': return this.#onNoSession(from, p);
       case 'invalid':
         // The slot is given up: a late copy of this answer must not meet another request under the same number.
@@ -402,8 +403,9 @@ export class ClientSession<Token> {
   }
 
   /** Not before the time that the replica asked for, spread a little so that its clients do not all come back at once. */
-  #retryLater(p: Pending<Token>, retryAfterMs: number): void {
+  #retryLater(p: Pending<Token>, { reason, retryAfterMs }: Reject): void {
     p.postponed = true;
+    p.putOff = reason;
     // That copy has been answered for good: nothing was done.
     if (this.#options.deliveredOnce && p.sends > 0) p.sends--;
     p.due = this.#now + retryAfterMs + (this.#ports.uint32() % (8 + (retryAfterMs >> 2)));
@@ -450,7 +452,7 @@ export class ClientSession<Token> {
 
   #onReadRejected(p: Pending<Token>, m: Reject): void {
     if (m.code === 'behind') p.turnedAway = true;
-    if (m.code === 'busy' || m.code === 'behind') return this.#retryLater(p, m.retryAfterMs);
+    if (m.code === 'busy' || m.code === 'behind') return this.#retryLater(p, m);
     this.#reads.delete(p.id);
     this.#nextWaitingRead();
     this.#fail(p, { code: 'invalid', mayHaveHappened: false, reason: m.reason });
@@ -507,6 +509,7 @@ export class ClientSession<Token> {
       else {
         if (oldest === null || p.expires < oldest.expires) oldest = p;
         if (p.sentTo !== '') p.overdue++;
+        p.putOff = null;
       }
       p.sentTo = '';
       if (p.consistency !== null) this.#transmitRead(p);
@@ -541,6 +544,7 @@ export class ClientSession<Token> {
         code: 'timedOut',
         mayHaveHappened: mayHaveHappened(p),
         reason: `no answer within ${this.#options.requestTimeoutMs} ms`,
+        putOff: p.putOff,
       });
     }
   }

@@ -8,7 +8,8 @@ export type Consistency = Read['consistency'];
 export type ClientFailure =
   /** The session ended between sending and answer. */
   | { readonly code: 'outcomeUnknown'; readonly mayHaveHappened: true; readonly reason: string }
-  | { readonly code: 'timedOut'; readonly mayHaveHappened: boolean; readonly reason: string }
+  /** `putOff`: a replica said so long that it takes nothing at present, and why; null: none did. */
+  | { readonly code: 'timedOut'; readonly mayHaveHappened: boolean; readonly reason: string; readonly putOff: string | null }
   /** The group refuses it as it is; repeating it is no use. */
   | { readonly code: 'invalid'; readonly mayHaveHappened: false; readonly reason: string }
   /** Too much is waiting here already. */
@@ -73,6 +74,8 @@ export interface Pending<Token> {
   overdue: number;
   /** The last sending was answered: not now. */
   postponed: boolean;
+  /** Why; null: that was not the last that was heard. */
+  putOff: string | null;
   /** A replica that is not the primary was behind: the next one to ask is the primary. */
   turnedAway: boolean;
   /** To whom it went last ('': to nobody who is still connected); when; when to send it next. */

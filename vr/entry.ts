@@ -21,9 +21,11 @@ export type EntryKind =
   /** Nothing: lets a new primary commit what it inherited. */
   | 'noop'
   /** The last entry of its epoch; the body is the new configuration. */
-  | 'reconfiguration';
+  | 'reconfiguration'
+  /** Changes how often checkpoints are taken; the body is an IntervalBody (see checkpoint_interval.ts). */
+  | 'checkpointInterval';
 
-const KINDS: readonly EntryKind[] = ['request', 'register', 'expire', 'housekeeping', 'noop', 'reconfiguration'];
+const KINDS: readonly EntryKind[] = ['request', 'register', 'expire', 'housekeeping', 'noop', 'reconfiguration', 'checkpointInterval'];
 
 export const ENTRY_HEADER_BYTES = 4 + 1 + 4 + 4 + 6 + 8 + 6 + 2 + 4;
 /** The longest operation that a client may send, in bytes: a 1 MiB write and its names. */

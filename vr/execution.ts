@@ -1,7 +1,7 @@
 /**
  * Executes committed entries in order, on every replica alike, and answers the client from the primary. Also finds
- * the checkpoint points: every O operations or B bytes of log, and where an operation asks for one, a function of the log alone, so that replicas take the
- * same checkpoints and can compare roots.
+ * the checkpoint points: every O operations or B bytes of log (checkpoint_interval.ts), and where an operation asks for one, a function
+ * of the log alone, so that replicas take the same checkpoints and can compare roots.
  */
 import { assert, defined, unreachable } from '../lib/assert.ts';
 import { opNumber, view, type OpNumber, type View } from '../lib/ids.ts';
@@ -32,7 +32,7 @@ export class Execution {
     this.view = state?.view ?? view(0);
     this.time = state?.time ?? 0;
     this.ready = state !== null;
-    if (this.ready && !replica.isWitness) replica.clients.load();
+    if (this.ready && !replica.isWitness) this.#load();
   }
 
   /** The table now holds the state at this checkpoint. */
@@ -43,7 +43,13 @@ export class Execution {
     this.#bytesSincePoint = 0;
     this.ready = true;
     this.#r.leases.onStateReplaced();
-    if (!this.#r.isWitness) this.#r.clients.load();
+    if (!this.#r.isWitness) this.#load();
+  }
+
+  /** What is kept beside the table of what is in it. */
+  #load(): void {
+    this.#r.clients.load();
+    this.#r.intervals.load();
   }
 
   run(): void {
@@ -57,7 +63,8 @@ export class Execution {
       this.view = entry.view;
       this.time = entry.time;
       this.#bytesSincePoint += entry.bytes.length;
-      if (!r.isWitness && (this.#asked || entry.op % r.options.checkpointOps === 0 || this.#bytesSincePoint >= r.options.checkpointBytes)) {
+      const { ops, bytes } = r.intervals.present;
+      if (!r.isWitness && (this.#asked || entry.op % ops === 0 || this.#bytesSincePoint >= bytes)) {
         this.#bytesSincePoint = 0;
         r.handOver.onPoint(entry);
       }
@@ -95,6 +102,7 @@ export class Execution {
       }
       case 'noop': return;
       case 'reconfiguration': r.reconfiguration.record(entry); return;
+      case 'checkpointInterval': r.intervals.execute(entry); return;
       default: unreachable(entry.kind);
     }
   }

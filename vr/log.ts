@@ -33,6 +33,13 @@ export class Log {
     return this.#bytes;
   }
 
+  /** Bytes of the entries behind `op`. */
+  bytesAfter(op: OpNumber): number {
+    let bytes = 0;
+    for (let i = Math.max(op, this.#base) + 1; i <= this.head; i++) bytes += defined(this.at(i), 'entry').bytes.length;
+    return bytes;
+  }
+
   at(op: number): Entry | undefined {
     if (op <= this.#base) return undefined;
     return this.#entries[this.#start + op - this.#base - 1];

@@ -10,7 +10,7 @@
  *   repair   a new primary lacks bodies of the winning log: asked for by hash, of whoever voted (row 4)
  */
 import { assert, defined } from '../lib/assert.ts';
-import type { Digest, MemberId, OpNumber, View } from '../lib/ids.ts';
+import { opNumber, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { primaryOf } from './configuration.ts';
 import type { Entry, Header } from './entry.ts';
 import type { GetState, NewState } from './messages.ts';
@@ -32,10 +32,16 @@ interface Collected {
 type Task = { nonce: Buffer; progressAt: number } & (
   | { readonly kind: 'append'; readonly view: View }
   | ({ readonly kind: 'gather' } & Collected)
-  | ({ readonly kind: 'repair'; readonly commit: OpNumber; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
-  | ({ readonly kind: 'bridge'; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
-  | ({ readonly kind: 'fill'; readonly head: Header; readonly from: readonly MemberId[]; turn: number } & Collected)
+  | ({ readonly kind: 'repair'; readonly commit: OpNumber; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
+  | ({ readonly kind: 'bridge'; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
+  | ({ readonly kind: 'fill'; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
 );
+
+/** Who may have entries of the log that is asked for, and up to where. */
+export interface Source {
+  readonly id: MemberId;
+  readonly head: Header;
+}
 
 /** Of whichever member still has it. */
 interface ByHash {
@@ -74,7 +80,7 @@ export class LogCatchUp {
   /** The primary of this view is ahead of this log. */
   behind(): void {
     const r = this.#r;
-    if (this.#task !== null || r.phase !== 'normal' || r.isPrimary || r.handOver.fetching) return;
+    if (this.#task !== null || r.phase !== 'normal' || r.isPrimary || r.handOver.fetching || r.room.isFull()) return;
     this.#begin({ kind: 'append', view: r.view, ...this.#fresh() });
   }
 
@@ -82,7 +88,7 @@ export class LogCatchUp {
     this.#begin({ kind: 'gather', view: c.view, keep: c.keep, entries: [...c.entries], at: c.after, hash: c.parent, ...this.#fresh() });
   }
 
-  repair(c: { readonly view: View; readonly keep: OpNumber; readonly entries: readonly Entry[]; readonly commit: OpNumber; readonly head: Header; readonly from: readonly MemberId[] }): void {
+  repair(c: { readonly view: View; readonly keep: OpNumber; readonly entries: readonly Entry[]; readonly commit: OpNumber; readonly head: Header; readonly from: readonly Source[] }): void {
     const last = c.entries.at(-1);
     const at = last?.op ?? c.keep;
     const hash = last?.hash ?? defined(this.#r.log.hashAt(c.keep), 'kept entry');
@@ -104,10 +110,11 @@ export class LogCatchUp {
 
   #askAnybody(kind: 'bridge' | 'fill', c: ByHash): void {
     const { commit, log } = this.#r;
-    this.#collectFrom(kind, c, log.head < c.head.op ? log.head : commit);
+    const from = c.from.map((id) => ({ id, head: c.head }));
+    this.#collectFrom(kind, { ...c, from }, log.head < c.head.op ? log.head : commit);
   }
 
-  #collectFrom(kind: 'bridge' | 'fill', c: ByHash, keep: OpNumber): void {
+  #collectFrom(kind: 'bridge' | 'fill', c: { readonly view: View; readonly head: Header; readonly from: readonly Source[] }, keep: OpNumber): void {
     const hash = defined(this.#r.log.hashAt(keep), 'kept entry');
     this.#begin({ kind, view: c.view, head: c.head, from: c.from, keep, entries: [], at: keep, hash, turn: 0, ...this.#fresh() });
   }
@@ -130,8 +137,8 @@ export class LogCatchUp {
     } else if (task.kind === 'gather') {
       r.send(primaryOf(r.configuration, view).id, { type: 'getState', view, nonce, after: task.at, parent: task.hash, repairHead: null });
     } else {
-      const to = defined(task.from[task.turn % task.from.length], 'a voter to ask');
-      r.send(to, { type: 'getState', view, nonce, after: task.at, parent: task.hash, repairHead: task.head });
+      const { id, head } = nextSource(task.from, task.turn, task.at);
+      r.send(id, { type: 'getState', view, nonce, after: task.at, parent: task.hash, repairHead: head });
     }
   }
 
@@ -146,26 +153,29 @@ export class LogCatchUp {
 
   onGetState(from: MemberId, m: GetState): void {
     const r = this.#r;
-    const { nonce, after } = m;
-    if (m.repairHead === null) {
-      if (r.phase !== 'normal' || m.view !== r.view) return;
-      if (after > r.log.head) return;
-    } else if (m.repairHead.op > r.log.base && r.log.hashAt(m.repairHead.op) !== m.repairHead.hash) {
-      return;
-    } else if (m.repairHead.op <= r.log.base && m.repairHead.op > r.persistence.superblock.checkpoint.op) {
-      return;
-    }
+    const { nonce, after, repairHead, view } = m;
+    if (repairHead === null && (r.phase !== 'normal' || view !== r.view || after > r.log.head)) return;
+    const whole = repairHead === null || this.#leadsTo(repairHead);
+    // Not all of it is here, or in another log; but what is committed is in all of them.
+    if (!whole && (after < r.log.base || after >= r.commit)) return;
     if (after < r.log.base) {
       if (r.isWitness) return; // it has no state to give
-      r.send(from, { type: 'newState', kind: 'checkpoint', view: m.view, nonce, checkpoint: r.persistence.superblock.checkpoint });
+      r.send(from, { type: 'newState', kind: 'checkpoint', view, nonce, checkpoint: r.persistence.superblock.checkpoint });
       return;
     }
     if (r.log.hashAt(after) !== m.parent) {
-      r.send(from, { type: 'newState', kind: 'mismatch', view: m.view, nonce, after });
+      r.send(from, { type: 'newState', kind: 'mismatch', view, nonce, after });
       return;
     }
-    const entries = r.log.slice(after, m.repairHead?.op ?? r.log.head, CHUNK_BYTES);
-    r.send(from, { type: 'newState', kind: 'entries', view: m.view, nonce, after, parent: m.parent, entries, op: r.log.head, commit: r.commit });
+    const upTo = repairHead?.op ?? r.log.head;
+    const entries = r.log.slice(after, whole ? upTo : opNumber(Math.min(r.commit, upTo)), CHUNK_BYTES);
+    r.send(from, { type: 'newState', kind: 'entries', view, nonce, after, parent: m.parent, entries, op: r.log.head, commit: r.commit });
+  }
+
+  /** The log, or what was collected of it, has this entry. */
+  #leadsTo(head: Header): boolean {
+    const { log, persistence } = this.#r;
+    return head.op > log.base ? log.hashAt(head.op) === head.hash : head.op <= persistence.superblock.checkpoint.op;
   }
 
   // --- receiving -------------------------------------------------------------------------------------------------------
@@ -185,7 +195,7 @@ export class LogCatchUp {
         if (task.kind === 'fill') return;
         this.cancel();
         if (task.kind === 'repair') r.viewChange.yieldView('the winning log starts beyond this one');
-        else r.handOver.fetch(m.checkpoint);
+        else r.handOver.fetch(m.checkpoint, from);
         return;
       case 'mismatch':
         if ((task.kind === 'bridge' || task.kind === 'fill') && task.keep > r.commit) {
@@ -204,7 +214,8 @@ export class LogCatchUp {
     for (const e of fresh) r.log.append(e);
     if (fresh.length > 0) r.persistence.append(fresh);
     r.normal.learnCommit(m.commit);
-    if (r.log.head >= m.op) {
+    // Full: the next heart-beat asks again when there is room.
+    if (r.log.head >= m.op || r.room.isFull()) {
       this.cancel();
       return;
     }
@@ -242,4 +253,11 @@ export class LogCatchUp {
     const commit = task.kind === 'gather' ? m.commit : task.commit;
     r.viewChange.install({ view: task.view, keep: task.keep, entries: task.entries, commit });
   }
+}
+
+/** As from this turn, the first who has more than what is there; each may have another part of it. */
+function nextSource(from: readonly Source[], turn: number, at: OpNumber): Source {
+  const inTurn = (i: number): Source => defined(from[(turn + i) % from.length], 'a member to ask');
+  for (let i = 0; i < from.length; i++) if (inTurn(i).head.op > at) return inTurn(i);
+  return inTurn(0);
 }

@@ -6,7 +6,7 @@
  * so that nothing is lost because a body did not fit into a message (PROTOCOL row 4).
  */
 import { assert, defined } from '../lib/assert.ts';
-import { opNumber, type Digest, type OpNumber } from '../lib/ids.ts';
+import { opNumber, view, type Digest, type OpNumber } from '../lib/ids.ts';
 import type { Entry, Header } from './entry.ts';
 import type { Log } from './log.ts';
 import type { LogClaim } from './messages.ts';
@@ -31,6 +31,36 @@ export function claimHead(claim: LogClaim): OpNumber {
 /** The place of the claim's last entry. */
 export function claimHeadHash(claim: LogClaim): Digest {
   return claim.headers.at(-1)?.hash ?? claim.baseHash;
+}
+
+/** The hash that the claim names at this op. */
+function claimHashAt(claim: LogClaim, op: OpNumber): Digest | undefined {
+  return op === claim.base ? claim.baseHash : claim.headers[op - claim.base - 1]?.hash;
+}
+
+/** The last op of which both name the same hash: up to there they are of one log. */
+export function commonHead(a: LogClaim, b: LogClaim): Header | null {
+  for (let op = Math.min(claimHead(a), claimHead(b)); op >= Math.max(a.base, b.base); op--) {
+    const at = opNumber(op);
+    const hash = claimHashAt(a, at);
+    if (hash === undefined || hash !== claimHashAt(b, at)) continue;
+    return { op: at, hash, view: (a.headers[op - a.base - 1] ?? b.headers[op - b.base - 1])?.view ?? view(0) };
+  }
+  return null;
+}
+
+/**
+ * The claim with what the others say of the same log before its base: whoever knows more to be committed begins its claim later, and
+ * may no longer have what is missing elsewhere.
+ */
+export function extendBack(claim: LogClaim, others: readonly LogClaim[]): LogClaim {
+  let { base, baseHash, headers } = claim;
+  for (;;) {
+    const longer = others.find((o) => o.base < base && claimHashAt(o, base) === baseHash);
+    if (longer === undefined) return { base, baseHash, headers, entries: claim.entries };
+    headers = [...longer.headers.slice(0, base - longer.base), ...headers];
+    ({ base, baseHash } = longer);
+  }
 }
 
 export interface Assembly {

@@ -6,6 +6,7 @@
 import { decodeAll, DecodeError, type Decoded, Reader, Writer } from '../lib/bytes.ts';
 import { digest, epoch, memberId, opNumber, sessionId, view, viewEpoch, viewNumber, type Digest, type Epoch, type OpNumber } from '../lib/ids.ts';
 import { unreachable } from '../lib/assert.ts';
+import { decodeIntervalChange, encodeIntervalChange } from './checkpoint_interval.ts';
 import { decodeConfiguration, decodeMember, encodeConfiguration, encodeMember, type Member } from './configuration.ts';
 import { decodeEntries, type Entry, type Header } from './entry.ts';
 import type { Echo, Envelope, LogClaim, Message, Read, RefusedCode, RejectCode, ReplicaMessage } from './messages.ts';
@@ -13,7 +14,7 @@ import { decodeCheckpointId, decodeEpochStart, encodeCheckpointId, encodeEpochSt
 
 const Kind = {
   hello: 1, welcome: 2, register: 3, registered: 4, request: 5, reply: 6, read: 7, readReply: 8, redirect: 9, reject: 10,
-  endSession: 11, reconfigure: 12, checkEpoch: 13, newEpoch: 14, refused: 15,
+  endSession: 11, reconfigure: 12, checkEpoch: 13, newEpoch: 14, refused: 15, askInterval: 16, interval: 17,
   prepare: 32, prepareOk: 33, commit: 34, startViewChange: 35, doViewChange: 36, startView: 37, getView: 38,
   getState: 39, newState: 40, recovery: 41, recoveryResponse: 42, checkpointNotice: 43,
   startEpoch: 44, epochStarted: 45,
@@ -146,6 +147,12 @@ export function encodeMessage(m: Message): Buffer {
       encodeConfiguration(w, m.configuration);
       return w.finish();
     }
+    case 'askInterval': {
+      const w = new Writer(40).u8(Kind.askInterval).raw(m.nonce).bool(m.change !== null);
+      if (m.change !== null) encodeIntervalChange(w, m.change);
+      return w.finish();
+    }
+    case 'interval': return new Writer(40).u8(Kind.interval).raw(m.nonce).u32(m.ops).u53(m.bytes).u48(m.since).finish();
     case 'refused': return new Writer().u8(Kind.refused).raw(m.nonce).u8(REFUSED_CODES.indexOf(m.code)).string16(m.reason).finish();
     default: return encodeReplicaMessage(m);
   }
@@ -263,6 +270,8 @@ export function readMessage(r: Reader): Message {
     case Kind.reconfigure: return { type: 'reconfigure', nonce: r.raw(NONCE_BYTES), epoch: getEpoch(r), force: r.bool(), members: getMembers(r) };
     case Kind.checkEpoch: return { type: 'checkEpoch', nonce: r.raw(NONCE_BYTES) };
     case Kind.newEpoch: return { type: 'newEpoch', nonce: r.raw(NONCE_BYTES), view: view(r.u53()), complete: r.bool(), configuration: decodeConfiguration(r) };
+    case Kind.askInterval: return { type: 'askInterval', nonce: r.raw(NONCE_BYTES), change: r.bool() ? decodeIntervalChange(r) : null };
+    case Kind.interval: return { type: 'interval', nonce: r.raw(NONCE_BYTES), ops: r.u32(), bytes: r.u53(), since: opNumber(r.u48()) };
     case Kind.refused: {
       const nonce = r.raw(NONCE_BYTES);
       const code = REFUSED_CODES[r.u8()];

@@ -78,6 +78,17 @@ export interface Reconfigure { readonly type: 'reconfigure'; readonly nonce: Buf
 export interface CheckEpoch { readonly type: 'checkEpoch'; readonly nonce: Buffer }
 /** `complete`: a quorum of its members is known to have started it; until then there is no other change. */
 export interface NewEpoch { readonly type: 'newEpoch'; readonly nonce: Buffer; readonly view: View; readonly configuration: Configuration; readonly complete: boolean }
+
+/**
+ * How often are checkpoints taken? With `change`: make it so, if the present interval is still the one since op `after`. Answered by
+ * Interval, once a change is committed; by Refused, or Redirect. A repeat, and a change that came second, finds another interval
+ * and changes nothing: whoever asks compares.
+ */
+export interface AskInterval { readonly type: 'askInterval'; readonly nonce: Buffer; readonly change: IntervalChange | null }
+export interface IntervalChange { readonly after: OpNumber; readonly ops: number; readonly bytes: number }
+/** Every `ops` operations or `bytes` of log, since op `since`; 0: as the primary is configured. */
+export interface Interval { readonly type: 'interval'; readonly nonce: Buffer; readonly ops: number; readonly bytes: number; readonly since: OpNumber }
+
 export type RefusedCode =
   /** The request itself is wrong: too few members, too many at once, a member twice. */
   | 'invalid'
@@ -90,9 +101,9 @@ export type RefusedCode =
 export interface Refused { readonly type: 'refused'; readonly nonce: Buffer; readonly code: RefusedCode; readonly reason: string }
 
 /** What comes on a client's connection behind its Hello. */
-export type ClientRequest = Register | EndSession | Request | Read | Reconfigure | CheckEpoch;
+export type ClientRequest = Register | EndSession | Request | Read | Reconfigure | CheckEpoch | AskInterval;
 export type ClientToReplica = Hello | ClientRequest;
-export type ReplicaToClient = Welcome | Registered | Reply | ReadReply | Redirect | Reject | NewEpoch | Refused;
+export type ReplicaToClient = Welcome | Registered | Reply | ReadReply | Redirect | Reject | NewEpoch | Interval | Refused;
 
 // --- replicas ------------------------------------------------------------------------------------------------------
 

@@ -97,6 +97,7 @@ export class NormalCase {
   /** The view is over: what clients still wait for they ask again, elsewhere. */
   leave(): void {
     this.#r.reconfiguration.leave();
+    this.#r.intervals.leave();
     this.#reset();
   }
 
@@ -141,8 +142,8 @@ export class NormalCase {
       this.#reject(connection, 'invalid', `a session's name has at most ${MAX_NAME_BYTES} bytes`, GROUP, 0, 0);
       return;
     }
-    if (this.#full()) {
-      this.#reject(connection, 'busy', 'the log may not grow now', GROUP, 0, 0);
+    if (this.full) {
+      this.#reject(connection, 'busy', this.#r.room.reason, GROUP, 0, 0);
       return;
     }
     const body = encodeRegisterBody({ nonce: m.nonce, flags: m.flags, name: m.name, maxSessions: this.#r.options.maxSessions });
@@ -170,8 +171,8 @@ export class NormalCase {
     slot.connection = connection;
     if (m.seq === slot.seq) this.#reply(session.id, m.slot, slot);
     else if (m.seq > slot.inFlight) {
-      if (this.#full()) {
-        this.#reject(connection, 'busy', 'the log may not grow now', m.session, m.slot, m.seq);
+      if (this.full) {
+        this.#reject(connection, 'busy', this.#r.room.reason, m.session, m.slot, m.seq);
         return;
       }
       slot.inFlight = m.seq;
@@ -181,7 +182,7 @@ export class NormalCase {
 
   onEndSession(m: EndSession): void {
     const r = this.#r;
-    if (!this.serving || this.#closing || r.clients.session(m.session) === undefined || this.#full()) return;
+    if (!this.serving || this.#closing || r.clients.session(m.session) === undefined || this.full) return;
     this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: m.session, timeout: 0 }) });
   }
 
@@ -218,20 +219,14 @@ export class NormalCase {
   }
 
   /** The primary's own entry. */
-  propose(kind: 'reconfiguration', body: Buffer): void {
-    this.#closing = true;
+  propose(kind: 'reconfiguration' | 'checkpointInterval', body: Buffer): void {
+    if (kind === 'reconfiguration') this.#closing = true;
     this.#gather({ kind, session: GROUP, slot: 0, seq: 0, body });
   }
 
-  /**
-   * The log waits for a checkpoint only while one is being written. Otherwise it must be let grow to the next checkpoint
-   * point, however long it is: the one before may have been left out.
-   */
-  #full(): boolean {
-    const r = this.#r;
-    const ahead = r.log.head - r.persistence.superblock.checkpoint.op + this.#gathered.length;
+  get full(): boolean {
     if (this.#gathered.length >= MAX_GATHERED || this.#gatheredBytes >= MAX_GATHERED_BYTES) return true;
-    return r.handOver.taking && (ahead >= r.options.maxLogEntries || r.log.bytes + this.#gatheredBytes >= r.options.maxLogBytes);
+    return this.#r.room.isFull(this.#gathered.length, this.#gatheredBytes);
   }
 
   #gather(g: Gathered): void {
@@ -434,7 +429,7 @@ export class NormalCase {
       r.catchUp.behind();
     } else if (m.after + m.entries.length <= r.log.head) {
       this.#ackDue = true;
-    } else {
+    } else if (!r.room.isFull()) {
       const fresh = m.entries.slice(r.log.head - m.after);
       for (const e of fresh) r.log.append(e);
       r.persistence.append(fresh);

@@ -90,11 +90,11 @@ export interface CheckpointPort {
    */
   take(at: Omit<CheckpointId, 'root'>): void;
   /**
-   * Replaces the state by a checkpoint that a peer holds, fetching what differs: tries `donors` in turn, and ends with
-   * `replica.onStateInstalled(id)` or `replica.onStateFetchFailed(reason, intact)`. Until then the table may not be used; after a failure
-   * only if it is intact. The root is the one in `target`.
+   * Replaces the state by a checkpoint that peers hold, fetching what differs, and ends with `replica.onStateInstalled(id)` or
+   * `replica.onStateFetchFailed(reason, intact)`. `lastResort`: the one of the donors that is asked only when no other is left, since it
+   * has clients to serve. Until the end the table may not be used; after a failure only if it is intact. The root is the one in `target`.
    */
-  fetch(request: { readonly donors: readonly MemberId[]; readonly target: CheckpointId }): void;
+  fetch(request: { readonly donors: readonly MemberId[]; readonly lastResort: MemberId | null; readonly target: CheckpointId }): void;
 }
 
 export interface Clock {

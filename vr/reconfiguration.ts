@@ -20,6 +20,7 @@ import { promotion, refusal, type Readiness } from './membership.ts';
 import type { CheckEpoch, ClientRequest, EpochStarted, Reconfigure, RefusedCode, ReplicaMessage, StartEpoch } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 import type { Replica } from './replica.ts';
+import type { CheckpointId } from './superblock.ts';
 import { Backoff } from './timeouts.ts';
 
 /** The body of a Reconfiguration: self-contained, so that it can be executed by who missed the epochs before. */
@@ -484,11 +485,10 @@ export class Reconfiguration {
     }
   }
 
-  /** Whether as many voters as every quorum has at least one of (f+1) are known to hold a checkpoint that includes `op` (row 21). */
-  heldByVoters(op: OpNumber): boolean {
-    const r = this.#r;
-    const holders = voters(this.newest).filter((m) => (r.handOver.offeredBy(m.id)?.op ?? -1) >= op);
-    return holders.length > tolerated(this.newest);
+  /** The newest checkpoint that as many voters as every quorum has at least one of (f+1) are known to hold, or a later one (row 21). */
+  get heldByVoters(): CheckpointId | undefined {
+    const offers = voters(this.newest).flatMap((m) => this.#r.handOver.offeredBy(m.id) ?? []).sort((a, b) => b.op - a.op);
+    return offers[tolerated(this.newest)];
   }
 
   /** Who may have what this replica lacks: the members, and those of the epochs on the way to the newest. */

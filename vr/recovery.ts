@@ -85,7 +85,7 @@ export class Recovery {
     const answer = this.#responses.get(primary);
     if (newest < this.floor() || answer?.view !== newest || answer.state === null) return;
     if (!r.execution.ready) {
-      r.handOver.fetch(answer.state.checkpoint);
+      r.handOver.fetch(answer.state.checkpoint, primary);
       return;
     }
     // What a witness's log was filled with is not in the journal yet.

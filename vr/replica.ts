@@ -9,7 +9,9 @@
  *   recovery.ts            VRR 4.3   Recovery, RecoveryResponse
  *   log_catch_up.ts        VRR 5.2   GetState, NewState
  *   reconfiguration.ts     VRR 7     StartEpoch, EpochStarted, who is told what of which epoch
+ *   log_room.ts                      whether the log may grow
  *   checkpoint_hand_over.ts VRR 5.1  taking checkpoints, taking over a peer's, comparing roots
+ *   checkpoint_interval.ts           how often they are taken, and changing that
  *
  * Pure: no I/O, no clock, no randomness but through the ports; every call runs to completion.
  */
@@ -17,6 +19,7 @@ import { assert, defined, unreachable } from '../lib/assert.ts';
 import { opNumber, viewNumber, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { electors, isElector, isMember, memberOf, primaryOf, quorum, type Configuration } from './configuration.ts';
 import { Reconfiguration } from './reconfiguration.ts';
+import { CheckpointIntervals } from './checkpoint_interval.ts';
 import { CheckpointHandOver } from './checkpoint_hand_over.ts';
 import { ClientTable } from './client_table.ts';
 import { Execution } from './execution.ts';
@@ -24,6 +27,7 @@ import { checkInvariants } from './invariants.ts';
 import { Leases } from './leases.ts';
 import { Log } from './log.ts';
 import { LogCatchUp } from './log_catch_up.ts';
+import { LogRoom } from './log_room.ts';
 import type { ClientRequest, Envelope, Message, Redirect, ReplicaMessage } from './messages.ts';
 import { NormalCase } from './normal_case.ts';
 import { Persistence } from './persistence.ts';
@@ -80,6 +84,7 @@ export class Replica implements ReplicaEvents {
   now = 0;
 
   readonly execution: Execution;
+  readonly room: LogRoom;
   readonly normal: NormalCase;
   readonly leases: Leases;
   readonly reads: Reads;
@@ -87,6 +92,7 @@ export class Replica implements ReplicaEvents {
   readonly recovery: Recovery;
   readonly catchUp: LogCatchUp;
   readonly handOver: CheckpointHandOver;
+  readonly intervals: CheckpointIntervals;
   readonly reconfiguration: Reconfiguration;
 
   readonly #peers = new Map<MemberId, Peer>();
@@ -120,7 +126,9 @@ export class Replica implements ReplicaEvents {
     this.clients = new ClientTable(ports.checkpoints.table);
     this.reconfiguration = new Reconfiguration(this);
 
+    this.intervals = new CheckpointIntervals(this);
     this.execution = new Execution(this, state);
+    this.room = new LogRoom(this);
     this.normal = new NormalCase(this);
     this.leases = new Leases(this);
     this.reads = new Reads(this);
@@ -241,6 +249,7 @@ export class Replica implements ReplicaEvents {
       case 'endSession': this.normal.onEndSession(message); return;
       case 'reconfigure': this.reconfiguration.onReconfigure(connection, message); return;
       case 'checkEpoch': this.reconfiguration.onCheckEpoch(connection, message); return;
+      case 'askInterval': this.intervals.onAsk(connection, message); return;
       default: unreachable(message);
     }
   }
@@ -261,6 +270,7 @@ export class Replica implements ReplicaEvents {
     this.persistence.watch(this.now);
     this.execution.run();
     this.normal.tick();
+    this.room.tick();
     this.reads.tick();
     this.viewChange.tick();
     this.recovery.tick();
@@ -295,6 +305,11 @@ export class Replica implements ReplicaEvents {
   onStateFetchFailed(reason: string, intact: boolean): void {
     this.handOver.onFetchFailed(reason, intact);
     this.flush();
+  }
+
+  /** The disk has hardly room for the log itself, because of a checkpoint that waits for room; or has it again. */
+  onLogCramped(cramped: boolean): void {
+    this.room.cramped = cramped;
   }
 
   // --- dispatch ------------------------------------------------------------------------------------------------------
@@ -371,7 +386,9 @@ export class Replica implements ReplicaEvents {
       commit: this.commit,
       executed: this.executed,
       checkpoint: this.persistence.superblock.checkpoint,
+      checkpointInterval: this.intervals.present,
       checkpointing: this.handOver.taking,
+      cramped: this.room.cramped,
       transferring: this.handOver.fetching,
       sessions: this.clients.size,
       configuration: this.configuration,

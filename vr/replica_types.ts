@@ -1,5 +1,6 @@
 /** What a replica is started from, how it is tuned, and what it tells of itself. */
 import type { Digest, Epoch, MemberId, OpNumber, View } from '../lib/ids.ts';
+import type { CheckpointInterval } from './checkpoint_interval.ts';
 import type { Configuration, Role } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import { CLAIM_BODY_BYTES } from './log_claim.ts';
@@ -30,7 +31,7 @@ export interface ReplicaOptions {
   readonly viewChangeMs: number;
   /** First interval of re-sends; doubles with jitter up to 16 times. Default 100. */
   readonly resendMs: number;
-  /** A checkpoint every so many operations. Default 1000. */
+  /** A checkpoint every so many operations, until the group has agreed on another interval (checkpoint_interval.ts). Default 1000. */
   readonly checkpointOps: number;
   /** ... or after so many bytes of log. Default 64 MiB. */
   readonly checkpointBytes: number;
@@ -124,9 +125,13 @@ export interface ReplicaStatus {
   readonly commit: OpNumber;
   readonly executed: OpNumber;
   readonly checkpoint: CheckpointId;
+  /** How often checkpoints are taken; of a witness, which takes none, what it is configured with. */
+  readonly checkpointInterval: CheckpointInterval;
   /** A checkpoint is being written / the state is being fetched from a peer. */
   readonly checkpointing: boolean;
   readonly transferring: boolean;
+  /** The disk has hardly room for the log: nothing more is taken into it. */
+  readonly cramped: boolean;
   readonly sessions: number;
   readonly configuration: Configuration;
   /** A quorum of the members is known to have started this epoch. Known at the primary and at who leaves. */
@@ -146,7 +151,7 @@ export interface ReplicaStatus {
  *   flush()                          the inputs of this turn are in: send what has gathered
  *   tick(now)                        at least every 10 ms
  *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id),
- *   onStateFetchFailed(reason, intact)
+ *   onStateFetchFailed(reason, intact), onLogCramped(cramped)
  *   status()
  */
 export interface ReplicaEvents {
@@ -163,6 +168,8 @@ export interface ReplicaEvents {
    * @param intact the table is as it was before the fetch
    */
   onStateFetchFailed(reason: string, intact: boolean): void;
+  /** A checkpoint waits for room on the disk, and there is hardly any left for the log; or there is again. */
+  onLogCramped(cramped: boolean): void;
   status(): ReplicaStatus;
   /** It has left the group for good, and that is durable: nothing more is to be expected of it. */
   readonly ended: boolean;

@@ -10,10 +10,11 @@
 import { assert, defined } from '../lib/assert.ts';
 import { view as viewOf, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { primaryOf } from './configuration.ts';
-import type { Entry } from './entry.ts';
-import { assemble, claimHead, makeClaim } from './log_claim.ts';
+import type { Entry, Header } from './entry.ts';
+import type { Source } from './log_catch_up.ts';
+import { assemble, claimHead, commonHead, extendBack, makeClaim } from './log_claim.ts';
 import { selectLog } from './log_selection.ts';
-import type { DoViewChange, GetView, StartView, StartViewChange } from './messages.ts';
+import type { DoViewChange, GetView, LogClaim, StartView, StartViewChange } from './messages.ts';
 import { quorumPoint } from './quorum.ts';
 import type { Replica } from './replica.ts';
 import { Backoff, SilenceDetector } from './timeouts.ts';
@@ -316,7 +317,8 @@ export class ViewChange {
     const { message, commit, winner } = selectLog(votes);
     const bodies = new Map<Digest, Entry>();
     for (const vote of votes.values()) for (const e of vote.claim.entries) bodies.set(e.hash, e);
-    const built = assemble(r.log, r.commit, message.claim, bodies);
+    const claim = extendBack(message.claim, [...votes.values()].map((vote) => vote.claim));
+    const built = assemble(r.log, r.commit, claim, bodies);
     r.event('elected', { view: r.view, winner, op: message.op, missing: message.op - built.at });
     this.#installing = true;
     if (built.complete) {
@@ -324,7 +326,7 @@ export class ViewChange {
       return;
     }
     const head = message.claim.headers.at(-1) ?? { op: message.claim.base, view: message.logView, hash: message.claim.baseHash };
-    r.catchUp.repair({ view: r.view, keep: built.keep, entries: built.entries, commit, head, from: votersToAsk(votes.keys(), winner, r.self) });
+    r.catchUp.repair({ view: r.view, keep: built.keep, entries: built.entries, commit, head, from: votersToAsk(votes, claim, head, winner, r.self) });
   }
 
   /** A new primary whose log or state lies too far back lets the next one try (row 9). */
@@ -463,8 +465,8 @@ export class ViewChange {
   }
 }
 
-/** The winner first: it has all the bodies. */
-function votersToAsk(voters: Iterable<MemberId>, winner: MemberId, self: MemberId): MemberId[] {
-  const others = [...voters].filter((id) => id !== self && id !== winner);
-  return winner === self ? others : [winner, ...others];
+/** The winner first: it has all the bodies, but may have collected the oldest, which others still have. */
+function votersToAsk(votes: ReadonlyMap<MemberId, DoViewChange>, claim: LogClaim, head: Header, winner: MemberId, self: MemberId): Source[] {
+  const ids = [...votes.keys()].filter((id) => id !== self).sort((a, b) => Number(b === winner) - Number(a === winner));
+  return ids.map((id) => ({ id, head: commonHead(claim, defined(votes.get(id), 'vote').claim) ?? head }));
 }

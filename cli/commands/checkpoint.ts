@@ -1,4 +1,4 @@
-/** `vrfs checkpoint`: which checkpoints the replicas hold, taking one, and holding on to it. checkpoint_diff.ts compares two. */
+/** `vrfs checkpoint`: which checkpoints the replicas hold, taking one, and holding on to it. checkpoint_diff.ts compares two, checkpoint_interval.ts says how often they are taken. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
@@ -10,6 +10,7 @@ import { Failed } from '../failure.ts';
 import { sizeText, table } from '../format.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { checkpointDiffCommand } from './checkpoint_diff.ts';
+import { checkpointIntervalCommand } from './checkpoint_interval.ts';
 import { checkpointsOf, keepers } from './checkpoint_lists.ts';
 import { getJson, postJson } from './replica_http.ts';
 
@@ -21,7 +22,7 @@ interface TakeOptions extends ConnectionOptions {
 }
 
 export function checkpointCommands(program: Command, io: Io): void {
-  const checkpoint = program.command('checkpoint').description('checkpoints of the state: which there are, taking one, and what differs between two');
+  const checkpoint = program.command('checkpoint').description('checkpoints of the state: which there are, taking one, what differs between two, and how often they are taken');
   const list = checkpoint.command('list', { isDefault: true }).description('of each replica those that can be read (by transfers, proofs and diff), newest first');
   jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs checkpoint list').action(async (options: ConnectionOptions) => {
     await withClient(options, io, (client) => show(keepers(client), options, io));
@@ -32,6 +33,7 @@ export function checkpointCommands(program: Command, io: Io): void {
     await withClient(options, io, (client) => new Taking(client, options, io).run());
   });
   checkpointDiffCommand(checkpoint, io);
+  checkpointIntervalCommand(checkpoint, io);
 }
 
 function timeText(micros: number): string {

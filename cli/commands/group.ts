@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import type { VrfsClient } from '../../client/client.ts';
 import type { Member } from '../../vr/configuration.ts';
+import { CheckpointStatus, costTable } from '../checkpoint_costs.ts';
 import { connectionOptions, jsonOption, positiveInteger, withClient, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
 import { sizeText, table } from '../format.ts';
@@ -24,19 +25,30 @@ const Status = z.looseObject({
   sessions: z.number(),
   durability: z.string(),
   clusterId: z.string(),
+  store: z.looseObject({ waitingForRoom: z.looseObject({ neededBytes: z.number(), freeBytes: z.number() }).nullable().default(null) }),
   checkpoint: z.looseObject({ op: z.number(), root: z.string() }),
-  recovery: z.looseObject({ bytesReceived: z.number(), lastTransfer: z.looseObject({ bytesReceived: z.number(), stateBytes: z.number() }).nullable() }),
-});
+  recovery: z.looseObject({
+    bytesReceived: z.number(),
+    lastTransfer: z.looseObject({ bytesReceived: z.number(), stateBytes: z.number() }).nullable(),
+    transfer: z.looseObject({ bytesReceived: z.number(), settled: z.number(), bytesPerSecond: z.number(), etaMs: z.number().nullable() }).nullable().default(null),
+  }),
+}).and(CheckpointStatus);
 type Status = z.infer<typeof Status>;
 type Answer = { readonly member: Member; readonly status: Status } | { readonly member: Member; readonly error: string };
 
 export function groupCommands(program: Command, io: Io): void {
   const status = program.command('status').description('each replica: role, view, op-numbers, checkpoint; exit code 1 unless all are healthy');
-  jsonOption(connectionOptions(status)).addHelpText('after', '\nExample:\n  vrfs status').action(async (options: ConnectionOptions) => {
+  status.option('-v, --verbose', 'also what checkpoints cost: the last one, and those of the last minutes');
+  jsonOption(connectionOptions(status)).addHelpText('after', '\nExample:\n  vrfs status').action(async (options: ConnectionOptions & { verbose?: boolean }) => {
     await withClient(options, io, async (client) => {
       const answers = await Promise.all(membersOf(client).map((m) => statusOf(m, options.timeout)));
       if (options.json === true) await printJson(io, answers.map((a) => ({ id: a.member.id, address: a.member.address, httpAddress: a.member.httpAddress, ...('status' in a ? { status: a.status } : { error: a.error }) })));
       else await print(io, statusTable(answers));
+      if (options.verbose === true && options.json !== true) await print(io, `\n${costTable(answers.flatMap((a) => ('status' in a ? [{ id: a.member.id, status: a.status }] : [])))}`);
+      for (const a of options.json === true ? [] : answers) {
+        const waiting = 'status' in a ? a.status.store.waitingForRoom : null;
+        if (waiting !== null) await note(io, `replica ${a.member.id}: a checkpoint waits for room on the disk: ${sizeText(waiting.freeBytes)} are free, ${sizeText(waiting.neededBytes)} are needed`);
+      }
       const sick = answers.filter((a) => !('status' in a) || !a.status.healthy);
       for (const a of options.json === true ? [] : sick) await note(io, `replica ${a.member.id}: ${'status' in a ? a.status.unhealthyReason ?? 'not healthy' : a.error}`);
       if (sick.length > 0) throw new Failed(`${sick.length} of ${answers.length} replicas are not healthy`);
@@ -90,6 +102,14 @@ export async function statusOf(member: Member, timeoutMs: number): Promise<Answe
   return parsed.success ? { member, status: parsed.data } : { member, error: `its status is of another version: ${parsed.error.issues[0]?.path.join('.') ?? ''} ${parsed.error.issues[0]?.message ?? ''}` };
 }
 
+/** How far a transfer is: `41 %, 12.0 MiB at 8.1 MiB/s, 17 s to go`. */
+function underWay(transfer: Status['recovery']['transfer']): string {
+  if (transfer === null) return 'begins';
+  const { settled, bytesReceived, bytesPerSecond, etaMs } = transfer;
+  const eta = etaMs === null ? '' : `, ${Math.ceil(etaMs / 1000)} s to go`;
+  return `${Math.floor(settled * 100)} %, ${sizeText(bytesReceived)} at ${sizeText(bytesPerSecond)}/s${eta}`;
+}
+
 function statusTable(answers: readonly Answer[]): string {
   const rows = answers.map((a) => {
     const head = [String(a.member.id), a.member.address];
@@ -97,7 +117,7 @@ function statusTable(answers: readonly Answer[]): string {
     const s = a.status;
     const role = s.status !== 'normal' ? s.status : s.isPrimary ? 'primary' : 'backup';
     const transfer = s.recovery.lastTransfer;
-    const fetched = s.transferring ? 'now' : transfer === null ? '-' : `${sizeText(transfer.bytesReceived)} of ${sizeText(transfer.stateBytes)}`;
+    const fetched = s.transferring ? underWay(s.recovery.transfer) : transfer === null ? '-' : `${sizeText(transfer.bytesReceived)} of ${sizeText(transfer.stateBytes)}`;
     return [...head, role, String(s.view), String(s.op), String(s.commit), String(s.executed), `${s.checkpoint.op} ${s.checkpoint.root.slice(0, 12)}`, fetched];
   });
   return table([['ID', 'ADDRESS', 'ROLE', 'VIEW', 'OP', 'COMMIT', 'EXECUTED', 'CHECKPOINT', 'FETCHED'], ...rows]);

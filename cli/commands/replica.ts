@@ -55,6 +55,7 @@ function serveCommand(program: Command, io: Io): void {
     .option('--join <list>', 'members as host:port,host:port: in an empty data directory, make a node that the group can take in (vrfs members add)')
     .option('--address <address>', 'with --join: host:port under which the others find it')
     .option('--http-address <address>', 'with --join: host:port of its HTTP API for the others')
+    .option('--transfer-rate <bytes>', 'what it gives to all that fetch its state together, bytes a second; 0: no bound (default: 64 MiB)')
     .option('--scrub-rate <bytes>', 'how fast the store is read in the background to look for damage, bytes a second; 0: not at all')
     .option('--no-http', 'without the HTTP API')
     .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent')
@@ -83,7 +84,8 @@ function joinOf(join: string | undefined, address: string | undefined, httpAddre
   return { servers, addresses: { address, httpAddress } };
 }
 
-function collect(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
+/** `key=value`, once or more often. */
+export function collect(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
   const equals = text.indexOf('=');
   if (equals < 1) throw new InvalidArgumentError('key=value is needed');
   return { ...before, [text.slice(0, equals)]: text.slice(equals + 1) };

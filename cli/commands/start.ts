@@ -1,10 +1,8 @@
 /** The command line of `vrfs start`. */
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import type { Durability } from '../../vr/configuration.ts';
+import { compiledMain } from '../compiled_main.ts';
 import { positiveInteger } from '../connected.ts';
-import { EnvironmentError } from '../failure.ts';
 import type { Io } from '../io.ts';
 import { start } from '../start/start.ts';
 import { durabilityOption } from './replica.ts';
@@ -18,6 +16,7 @@ interface StartOptions {
   readonly httpPort?: number;
   readonly durability?: Durability;
   readonly checkpointOps?: number;
+  readonly transferRate?: string;
   readonly logLevel?: string;
 }
 
@@ -33,11 +32,13 @@ export function startCommand(program: Command, io: Io): void {
     .option('--http-port <port>', 'of the first HTTP API of a new group (default: 7201)', positiveInteger)
     .addOption(durabilityOption())
     .option('--checkpoint-ops <n>', 'a checkpoint every so many operations', positiveInteger)
+    .option('--transfer-rate <bytes>', 'what each replica gives to all that fetch its state together, bytes a second; 0: no bound')
     .option('--log-level <level>', 'of the replicas\' logs')
     .addHelpText('after', '\nExamples:\n  vrfs start\n  vrfs start --data /tmp/try --mount /tmp/try-mnt --port 7301 --http-port 7401 --durability memory');
   command.action(async (options: StartOptions) => {
     const settings = {
       ...(options.checkpointOps === undefined ? {} : { checkpointOps: options.checkpointOps }),
+      ...(options.transferRate === undefined ? {} : { transferRate: options.transferRate }),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
     };
     await start({
@@ -53,13 +54,4 @@ export function startCommand(program: Command, io: Io): void {
       ...(options.durability === undefined ? {} : { durability: options.durability }),
     }, io);
   });
-}
-
-/** main.js as it was compiled: beside this file, or in dist/ when this file itself runs uncompiled (under a test runner). */
-function compiledMain(): string {
-  for (const relative of ['../main.js', '../../dist/cli/main.js']) {
-    const path = fileURLToPath(new URL(relative, import.meta.url));
-    if (existsSync(path)) return path;
-  }
-  throw new EnvironmentError('the compiled program is not there', 'build it: npm run build');
 }

@@ -27,6 +27,11 @@ export const RenameBody = z.strictObject({
   flags: z.enum(['none', 'noreplace', 'exchange']).optional(),
 });
 
+export const IntervalBody = z.strictObject({
+  ops: z.int().min(1).optional().describe('A checkpoint every so many operations.'),
+  bytes: z.int().min(1).optional().describe('... or after so many bytes of log.'),
+}).refine((body) => Object.keys(body).length > 0, 'has to have at least one of ops, bytes');
+
 export type JsonSetAttributes = z.infer<typeof SetAttributesBody>;
 export type JsonTime = z.infer<typeof TIME>;
 

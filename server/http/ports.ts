@@ -2,6 +2,7 @@
  * What the HTTP handlers ask of the group: operations in, results out. The SDK's client is one, a state machine in
  * memory is another (tests). The handlers know nothing else of the network.
  */
+import type { CheckpointInterval } from '../../vr/checkpoint_interval.ts';
 import type { Call, ReadOperation, Result, WriteOperation } from '../../fsservice/operations.ts';
 
 export interface ReadOptions {
@@ -16,6 +17,14 @@ export interface FileSystemClient {
   query<O extends ReadOperation>(call: Call<O>, options?: ReadOptions): Promise<Result<O['type']>>;
   /** The newest op-number that any answer of this client reflected. */
   readonly lastOp: number;
+}
+
+/** How often checkpoints are taken; the client's Administrator is one. */
+export interface IntervalAdministrator {
+  /** Rejects when nobody answers in time. */
+  interval(): Promise<CheckpointInterval>;
+  /** What is not given stays. Rejects when it is refused, and when nobody answers in time: before it was asked for, or after. */
+  changeInterval(wanted: Partial<Pick<CheckpointInterval, 'ops' | 'bytes'>>): Promise<CheckpointInterval>;
 }
 
 /** The little that the handlers need of a logger; pino's is one. */

@@ -3,17 +3,19 @@
  * reaches the primary whichever replica took it. docs/HTTP_API.md describes it; GET /openapi.json is the contract.
  */
 import { LogController, fastify, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { Administrator } from '../../client/administrator.ts';
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
 import { checkpointRoutes } from './checkpoint_routes.ts';
 import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
 import { Gateway, routedUrl } from './gateway.ts';
+import { intervalRoutes } from './interval_routes.ts';
 import { maintenanceRoutes } from './maintenance_routes.ts';
 import { HttpMetrics } from './metrics.ts';
 import { opToken } from './op_token.ts';
 import { registerOpenApi } from './openapi.ts';
-import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog } from './ports.ts';
+import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog, type IntervalAdministrator } from './ports.ts';
 import { proofRoutes } from './proof_routes.ts';
 import { readRoutes } from './read_routes.ts';
 import { checkpointRoute, serviceRoutes } from './service_routes.ts';
@@ -23,6 +25,8 @@ import { xattrRoutes } from './xattr_routes.ts';
 export interface HttpOptions {
   readonly running: RunningReplica;
   readonly client: FileSystemClient;
+  /** A new one for each request: it has a deadline. Default: over the addresses of the group as the replica knows it. */
+  readonly administrator?: () => IntervalAdministrator;
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
@@ -37,11 +41,14 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
+/** How long the group may take for what an administrator asks. */
+const ADMINISTRATOR_MS = 10_000;
 const HEADERS_MAX = 32 << 10;
 
 /** The application without a port: `startHttp` listens with it, tests inject requests. */
 export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Promise<FastifyInstance> {
   const { running, client, log } = options;
+  const administrator = options.administrator ?? ((): Administrator => new Administrator([...new Set([running.address, ...running.configuration().members.map((m) => m.address)])], ADMINISTRATOR_MS));
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
   const metrics = new HttpMetrics(running);
   const app = fastify({
@@ -104,6 +111,10 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
   });
   app.register((scope, _options, done) => {
     checkpointRoutes(scope, running, gatewayOf);
+    done();
+  });
+  app.register((scope, _options, done) => {
+    intervalRoutes(scope, administrator);
     done();
   });
   app.register((scope, _options, done) => {

@@ -12,6 +12,8 @@ async function refresh() {
     show('state', s.healthy ? 'healthy' : s.unhealthyReason);
     show('facts', 'replica ' + s.memberId + ', ' + s.status + ', view ' + s.view + ', epoch ' + s.epoch + ', op ' + s.op + ', commit ' + s.commit + ', executed ' + s.executed + ', ' + s.durability + ' mode, ' + s.sessions + ' sessions');
     show('checkpoint', 'op ' + s.checkpoint.op + ', root ' + s.checkpoint.root + ', ' + s.store.records + ' records');
+    const c = s.checkpointCost, mean = c.recent.mean;
+    show('cost', 'every ' + s.checkpointInterval.ops + ' operations; ' + (mean ? c.recent.takes + ' in the last ' + Math.round(c.recent.spanMs / 1000) + ' s, in the mean ' + Math.round(mean.records) + ' records, ' + bytes(Math.round(mean.recordBytes + mean.nodeBytes)) + ', ' + mean.busyMs.toFixed(1) + ' ms of the event loop, ' + mean.wallMs.toFixed(0) + ' ms; longest hold ' + mean.longestMs.toFixed(1) + ' ms; being written ' + (100 * c.recent.share).toFixed(1) + ' % of the time' : 'none in the last minutes') + '; log since: ' + bytes(c.logBytesSince));
     const r = s.recovery;
     show('recovery', 'since the boot: ' + bytes(r.bytesReceived) + ' of state in ' + r.transfers + ' transfers and ' + bytes(r.logBytesReceived) + ' of log fetched, against a state of ' + bytes(r.stateBytes) + (r.caughtUpMs === null ? '; not caught up yet' : '; caught up after ' + (r.caughtUpMs / 1000).toFixed(1) + ' s'));
     const table = document.getElementById('members');
@@ -64,6 +66,7 @@ export const STATUS_PAGE = `<!doctype html>
 <dl>
 <dt>This replica</dt><dd id="facts"></dd>
 <dt>Newest checkpoint</dt><dd id="checkpoint"></dd>
+<dt>Cost of checkpoints</dt><dd id="cost"></dd>
 <dt>Recovery</dt><dd id="recovery"></dd>
 </dl>
 <table id="members"><tr><th>Member</th><th>Role</th><th>Address</th><th>HTTP</th><th>Acknowledged op</th><th>Heard of</th></tr></table>

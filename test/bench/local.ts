@@ -1,6 +1,5 @@
 /** `npm run bench -- local`: creates/s and stats/s of a group of three on this machine, in both durability modes. */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { VrfsClient } from '../../client/client.ts';
 import { encodeCall } from '../../fsservice/operation_codec.ts';
@@ -9,6 +8,7 @@ import type { Durability } from '../../vr/configuration.ts';
 import { ProcessGroup } from '../support/process_group.ts';
 import { runLoad, type Workload } from './load.ts';
 import { report, row, type Report, type Row } from './report.ts';
+import { cpuMicrosecondsOf, ownCpuMicroseconds } from './resources.ts';
 
 export interface LocalOptions {
   readonly replicas: number;
@@ -35,18 +35,9 @@ function fileAt(n: number): { dir: typeof ROOT_INO; path: Buffer } {
 
 const CREATES: Workload = { write: true, body: (n) => call({ type: 'create', at: fileAt(n), mode: 0o644, exclusive: true, truncate: false }) };
 
-const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
-
-/** CPU time of all replicas and of this process so far, microseconds: says what an operation costs, however busy the machine is. */
+/** Microseconds of CPU so far: says what an operation costs, however busy the machine is. */
 function cpuMicroseconds(group: ProcessGroup): { readonly replicas: number; readonly client: number } {
-  let ticks = 0;
-  for (let i = 0; i < group.size; i++) {
-    // Behind the command's closing parenthesis: state is field 3, utime 14, stime 15.
-    const fields = readFileSync(`/proc/${group.pid(i)}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-    ticks += Number(fields[11]) + Number(fields[12]);
-  }
-  const { user, system } = process.cpuUsage();
-  return { replicas: (ticks / TICKS_PER_SECOND) * 1e6, client: user + system };
+  return { replicas: cpuMicrosecondsOf(group.servers.map((_, i) => group.pid(i))), client: ownCpuMicroseconds() };
 }
 
 interface Series {

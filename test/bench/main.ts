@@ -3,6 +3,11 @@ import { Command, InvalidArgumentError } from 'commander';
 import type { Durability } from '../../vr/configuration.ts';
 import { benchCheckpoint } from './checkpoint.ts';
 import { local } from './local.ts';
+import { WORKLOADS, type Workload } from './peers/matrix.ts';
+import { OUTAGE_SYSTEMS, outageText, transferPeers, type OutageSystem } from './peers/outage.ts';
+import { peers, type PeersOptions, type PeersReport } from './peers/peers.ts';
+import { peersText } from './peers/peers_text.ts';
+import { SYSTEMS, type SystemName } from './peers/pools.ts';
 import { print } from './report.ts';
 
 function positive(text: string): number {
@@ -17,6 +22,13 @@ function modes(text: string): Durability[] {
   return text.split(',').map((m) => {
     if (m !== 'disk' && m !== 'memory') throw new InvalidArgumentError('disk, memory or both with a comma');
     return m;
+  });
+}
+function among<T extends string>(allowed: readonly T[]): (text: string) => T[] {
+  return (text) => text.split(',').map((t) => {
+    const found = allowed.find((a) => a === t);
+    if (found === undefined) throw new InvalidArgumentError(`some of ${allowed.join(', ')}, with commas`);
+    return found;
   });
 }
 
@@ -58,6 +70,88 @@ program
   .option('--json', 'one JSON object')
   .action(async (f: { readonly records: number; readonly json?: boolean }) => {
     print(await benchCheckpoint(f.records), f.json === true);
+  });
+
+interface PeersFlags {
+  readonly only?: SystemName[];
+  readonly workloads: Workload[];
+  readonly inFlight?: number[];
+  readonly rounds?: number;
+  readonly seconds?: number;
+  readonly connections: number;
+  readonly byteCreates?: number;
+  readonly directory?: string;
+  readonly plots: string | false;
+  readonly cpuProf?: string;
+  readonly quick?: boolean;
+  readonly json?: boolean;
+}
+
+/** Progress goes where it does not mix with the result. */
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+function printPeers(r: PeersReport, json: boolean): void {
+  process.stdout.write(json ? `${JSON.stringify(r)}\n` : peersText(r));
+  // What was asked for is not all there: a script has to see that.
+  if (r.leftOut.length > 0) process.exitCode = 1;
+}
+
+const QUICK = { rounds: 1, seconds: 0.5, warmUpSeconds: 0.2, inFlight: [1, 64], byteCreates: 0 };
+const FULL = { rounds: 3, seconds: 3, warmUpSeconds: 1, inFlight: [1, 16, 64, 256], byteCreates: 20_000 };
+
+function peersOptions(f: PeersFlags): PeersOptions {
+  const preset = f.quick === true ? QUICK : FULL;
+  return {
+    systems: f.only ?? SYSTEMS, workloads: f.workloads, inFlight: f.inFlight ?? preset.inFlight, rounds: f.rounds ?? preset.rounds, seconds: f.seconds ?? preset.seconds,
+    warmUpSeconds: preset.warmUpSeconds, connections: f.connections, byteCreates: f.byteCreates ?? preset.byteCreates, install: f.quick !== true,
+    directory: f.directory, cpuProfiles: f.cpuProf, plots: f.plots === false || f.quick === true ? undefined : f.plots, say,
+  };
+}
+
+program
+  .command('peers')
+  .description('etcd, ZooKeeper and vrfs in one run; installs their Debian packages where they are missing, as root')
+  .option('--only <systems>', `some of ${SYSTEMS.join(', ')}`, among(SYSTEMS))
+  .option('--workloads <list>', `some of ${WORKLOADS.join(', ')}`, among(WORKLOADS), [...WORKLOADS])
+  .option('--in-flight <list>', `operations under way at once (default: ${FULL.inFlight.join(',')})`, list)
+  .option('--rounds <n>', `runs of each measurement, in turn with the other systems'; the median is reported (default: ${FULL.rounds})`, positive)
+  .option('--seconds <n>', `length of a run (default: ${FULL.seconds})`, positive)
+  .option('--connections <n>', 'connections to the one that leads, and to each for reads at any', positive, 1)
+  .option('--byte-creates <n>', `creates of which the bytes are counted (default: ${FULL.byteCreates})`, positive)
+  .option('--directory <dir>', 'where the data of the servers lies, on a disk; default: the folder for temporary files')
+  .option('--plots <dir>', 'where the plots go', 'docs/bench')
+  .option('--no-plots', 'draw none')
+  .option('--cpu-prof <dir>', 'run the replicas of vrfs with --cpu-prof, which slows them down, and keep the profiles here')
+  .option('--quick', 'a smoke test: short runs, nothing installed, no plots')
+  .option('--json', 'one JSON object')
+  .action(async (f: PeersFlags) => { printPeers(await peers(peersOptions(f)), f.json === true); });
+
+program
+  .command('ceiling')
+  .description('what three Node processes and this load could reach at most: batches, group commit, coalesced replies, and no service')
+  .option('--rounds <n>', 'runs of each measurement; the median is reported', positive, FULL.rounds)
+  .option('--seconds <n>', 'length of a run', positive, FULL.seconds)
+  .option('--in-flight <list>', 'operations under way at once', list, FULL.inFlight)
+  .option('--directory <dir>', 'where the journals lie, on a disk; default: the folder for temporary files')
+  .option('--json', 'one JSON object')
+  .action(async (f: { readonly rounds: number; readonly seconds: number; readonly inFlight: number[]; readonly directory?: string; readonly json?: boolean }) => {
+    const { rounds, seconds, inFlight, directory } = f;
+    printPeers(await peers({ systems: ['probe', 'probe-memory'], workloads: ['create'], inFlight, rounds, seconds, warmUpSeconds: FULL.warmUpSeconds, connections: 1, byteCreates: 0, install: false, directory, plots: undefined, cpuProfiles: undefined, say }), f.json === true);
+  });
+
+program
+  .command('transfer-peers')
+  .description('bytes sent to a follower that was down while entries were changed: etcd, ZooKeeper and vrfs; as root')
+  .option('--only <systems>', `some of ${OUTAGE_SYSTEMS.join(', ')}`, among(OUTAGE_SYSTEMS), [...OUTAGE_SYSTEMS])
+  .option('--entries <n>', 'entries that there are, each with 64 bytes of content', positive, 100_000)
+  .option('--changed <n>', 'entries that are changed, evenly spread', positive, 1000)
+  .option('--times <list>', 'how often each is changed; an outage for each number', list, [1, 100])
+  .option('--directory <dir>', 'where the data of the servers lies, on a disk; default: the folder for temporary files')
+  .option('--json', 'one JSON object')
+  .action(async (f: { readonly only: OutageSystem[]; readonly entries: number; readonly changed: number; readonly times: number[]; readonly directory?: string; readonly json?: boolean }) => {
+    const result = await transferPeers({ systems: f.only, entries: f.entries, changed: f.changed, times: f.times }, f.directory, say);
+    process.stdout.write(f.json === true ? `${JSON.stringify(result)}\n` : outageText(result));
   });
 
 await program.parseAsync();

@@ -7,6 +7,7 @@ import { configuration } from '../../vr/configuration.ts';
 import { makeEntry, type Entry } from '../../vr/entry.ts';
 import type { Message } from '../../vr/messages.ts';
 import type { Superblock } from '../../vr/superblock.ts';
+import { CheckpointPoints } from './checkpoint_points.ts';
 import { CheckpointRoots } from './checkpoint_roots.ts';
 import { ClientOrder } from './client_order.ts';
 import { CommitChain } from './commit_chain.ts';
@@ -211,6 +212,22 @@ describe('roots and replies', () => {
     roots.durable(0, 10, 'a');
     roots.durable(1, 10, 'a');
     expect(() => roots.durable(2, 10, 'b')).toThrow(/equal roots/);
+  });
+
+  it('finds a checkpoint point that another replica passes, and one that another does not have', () => {
+    const points = new CheckpointPoints();
+    for (const replica of [0, 1, 2]) points.restart(replica, 0);
+    points.reached(0, 5);
+    points.executed(0, 7);
+    points.reached(1, 5);
+    points.executed(1, 7);
+    expect(() => { points.executed(2, 7); }).toThrow(/equal checkpoint points.*op 5 is no checkpoint point at replica #2, elsewhere it is one/);
+    points.restart(2, 5);
+    points.reached(2, 7);
+    expect(() => { points.executed(2, 7); }).toThrow(/op 7 is a checkpoint point at replica #2, elsewhere it is none/);
+    // What lies before the state that it was given is none of its business.
+    points.restart(2, 7);
+    points.executed(2, 7);
   });
 
   /** Counts the entries; a query gives the count. */

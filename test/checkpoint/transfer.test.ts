@@ -257,38 +257,62 @@ describe('donors', () => {
     expect(model.get(fileKey(9, 9))).toBeUndefined();
   });
 
-  test('serve a checkpoint while they take newer ones, for a while; then say what they have', async () => {
+  test('serve a checkpoint that is being fetched however many newer ones they take', async () => {
     const r = new Prng(8);
-    const { donor, fetcher, model } = await pair(800, { fetcher: { maxItems: 4, maxAnswerBytes: 600 } });
-    const own = fetcher.checkpoint;
-    change(r, [donor], model, 500);
-    const target = await donor.take(opNumber(2), EMPTY);
+    const donor = await openStore({ servedCheckpoints: 3 });
+    const fetcher = await openStore({ fetcher: { maxItems: 4, maxAnswerBytes: 600, requestsPerDonor: 1 } });
+    const model = new MemoryTable();
+    change(r, [donor], model, 900);
+    const target = await donor.take(opNumber(1), EMPTY);
     const atTarget = model.clone();
-    let op = 2;
+    let op: number = target.op;
     const busy: DonorConnection = {
       name: 'busy',
       request: async (body) => {
-        if (op < 4) {
-          change(r, [donor], model, 200);
-          await donor.take(opNumber(++op), EMPTY);
-        }
+        change(r, [donor], model, 50);
+        await donor.take(opNumber(++op), EMPTY);
         return donor.serve(body);
       },
     };
     await fetcher.fetch(target, [busy]);
+    expect(op).toBeGreaterThan(10);
     expect(fetcher.checkpoint).toEqual(target);
     expectSame(fetcher, atTarget);
-    await donor.take(opNumber(5), EMPTY);
-    await donor.take(opNumber(6), EMPTY);
-    const late = await openStore();
-    const failure: unknown = await late.fetch(target, [connect('d', donor)]).catch((error: unknown) => error);
+    // The newest three, and the one that was fetched.
+    expect(donor.status().donor.checkpoints.map(({ op: at }) => at)).toEqual([1, op - 2, op - 1, op]);
+  });
+
+  test('say what they have when they no longer have it', async () => {
+    const { donor, fetcher, model } = await pair(300);
+    const target = await donor.take(opNumber(2), EMPTY);
+    for (let op = 3; op <= 12; op++) {
+      change(new Prng(op), [donor], model, 30);
+      await donor.take(opNumber(op), EMPTY);
+    }
+    const failure: unknown = await fetcher.fetch(target, [connect('d', donor)]).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(TargetGone);
     const { available } = failure as TargetGone;
-    expect(available.map(({ op: at }) => at)).toEqual([6, 5, 4]);
-    expect(own).not.toBeNull();
-    await late.fetch(available[0] as (typeof available)[number], [connect('d', donor)]);
-    expectSame(late, model);
-    expect(donor.status().donor.checkpoints.length).toBe(3);
+    expect(available.map(({ op }) => op)).toEqual([12, 11, 10, 9, 8, 7, 6, 5]);
+    await fetcher.fetch(available[0] as (typeof available)[number], [connect('d', donor)]);
+    expectSame(fetcher, model);
+  });
+
+  test('no more than three that are fetched are kept beside the newest, and none for ever', async () => {
+    const donor = await openStore({ servedCheckpoints: 1 });
+    const targets = [];
+    for (let op = 1; op <= 5; op++) {
+      targets.push(await donor.take(opNumber(op), u32(op)));
+      const late = await openStore();
+      await late.fetch(targets.at(-1) as (typeof targets)[number], [connect('d', donor)]);
+    }
+    await donor.take(opNumber(6), EMPTY);
+    expect(donor.status().donor.checkpoints.map(({ op }) => op)).toEqual([3, 4, 5, 6]);
+    const impatient = await openStore({ servedCheckpoints: 1, servedPinnedMs: 0 });
+    const first = await impatient.take(opNumber(1), u32(1));
+    await (await openStore()).fetch(first, [connect('d', impatient)]);
+    await impatient.take(opNumber(2), EMPTY);
+    await impatient.take(opNumber(3), EMPTY);
+    expect(impatient.status().donor.checkpoints.map(({ op }) => op)).toEqual([3]);
   });
 
   test('those that nobody asks for go when they are old, the newest never', async () => {

@@ -2,7 +2,7 @@
  * Disks of real `vrfs serve` processes: bits flip in each kind of file while a replica is down, and disks that are really
  * full. The replica comes back by itself or says what to do, and the group never shows anything but what was written.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -10,7 +10,7 @@ import { VrfsClient } from '../../client/client.ts';
 import { FileSystem } from '../../client/file_system.ts';
 import { defined } from '../../lib/assert.ts';
 import { Prng } from '../../lib/prng.ts';
-import { ProcessGroup, until } from '../support/process_group.ts';
+import { CLI, ProcessGroup, until } from '../support/process_group.ts';
 
 const ALL = [0, 1, 2];
 
@@ -206,22 +206,34 @@ describe('a disk that is full', () => {
   it('for the journal: the replica stops with a message and no damage, and goes on when there is room', async () => {
     const group = await groupOnSmallDisk({ checkpointOps: 100_000, journalSegmentBytes: 256 << 10 }, 24);
     const { client, tree } = await connect(group);
+    onTestFinished(() => client.close());
     await tree.write(50);
-    await stopsAndComesBackThenClose(client, group, tree, /the journal in .* could not be written: ENOSPC.*A failed write is not repeated: make room or check the disk, then start the replica again/, 16 << 10);
+    await stopsAndComesBack(group, tree, fill(group, 16 << 10), /the journal in .* could not be written: ENOSPC.*A failed write is not repeated: make room or check the disk, then start the replica again/);
   });
 
-  it('for a checkpoint: the last one stays good, the replica stops with a message, and goes on when there is room', async () => {
-    const group = await groupOnSmallDisk({ checkpointOps: 100, journalSegmentBytes: 4 << 20 }, 40);
+  it('for a checkpoint: the last one stays good, the replica says what it waits for, and takes it when there is room', async () => {
+    const group = await groupOnSmallDisk({ checkpointOps: 100, journalSegmentBytes: 256 << 10 }, 40);
     const { client, tree } = await connect(group);
+    onTestFinished(() => client.close());
     await tree.write(150);
-    await stopsAndComesBackThenClose(client, group, tree, /the checkpoint of op \d+ could not be written: .*No space left on device.*What was acknowledged is in the journal; make room or check the disk, then start the replica again/, 0);
+    const filler = fill(group, 1 << 20);
+    const waiting = await until('the checkpoint waits', 60_000, async () => {
+      await tree.write(10);
+      const status = await group.status(2);
+      return (status?.store.waitingForRoom ?? null) === null ? undefined : status;
+    });
+    // The others go on, far beyond it; one that led has given that to them.
+    await tree.write(300);
+    await tree.check();
+    expect((await group.status(2))?.checkpoint).toEqual(waiting.checkpoint);
+    expect(group.log(2)).toMatch(/a checkpoint waits for room on the disk of .*: \d+ bytes are needed \(with the reserve\), \d+ are free/);
+    expect(await (await fetch(`${group.http(2)}/metrics`)).text()).toMatch(/\nvrfs_checkpoint_waiting_for_room 1\n/);
+    const shown = spawnSync(process.execPath, [CLI, 'status', '--server', group.servers.join(',')], { encoding: 'utf8' });
+    expect(shown.stdout + shown.stderr).toMatch(/replica 3: a checkpoint waits for room on the disk: [\d.]+ \w+ are free, [\d.]+ \w+ are needed/);
+    rmSync(filler);
+    await equalRoots(group, tree);
+    await tree.check();
+    expect((await group.status(2))?.store).toMatchObject({ waitingForRoom: null });
+    expect(group.log(2)).toMatch(/there is room on the disk again: the checkpoint is written/);
   });
-
-  async function stopsAndComesBackThenClose(client: VrfsClient, group: ProcessGroup, tree: Tree, message: RegExp, keep: number): Promise<void> {
-    try {
-      await stopsAndComesBack(group, tree, fill(group, keep), message);
-    } finally {
-      await client.close();
-    }
-  }
 });

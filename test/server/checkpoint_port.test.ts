@@ -42,10 +42,11 @@ class FakeStore extends MemoryTable implements CheckpointStore {
 function port(store: FakeStore): { port: StoreCheckpoints; events: string[] } {
   const events: string[] = [];
   const checkpoints = new StoreCheckpoints({
-    store, donors: { connection: (name) => ({ name, request: (b) => Promise.resolve(b) }) },
+    store, donors: { connection: (name, _address, lastResort) => ({ name, lastResort: lastResort === true, request: (b) => Promise.resolve(b) }) },
     onDurable: (id) => { events.push(`durable ${id.op}`); },
     onInstalled: (id, report) => { events.push(`installed ${id.op} of ${report.donors.join()}`); },
-    onFetchFailed: (reason, intact) => { events.push(`failed, ${intact ? 'intact' : 'between'}: ${reason}`); },
+      onFetchFailed: (reason, intact) => { events.push(`failed, ${intact ? 'intact' : 'between'}: ${reason}`); },
+      onProgress: () => undefined,
     fatal: (error) => { events.push(`fatal: ${error.message}`); },
   });
   checkpoints.setMembers(groupOf(['a:1', 'b:1', 'c:1']).members);
@@ -76,7 +77,7 @@ describe('the checkpoint port', () => {
   it('asks the donors it is given; what peers cannot give is told to the replica, what the own disk cannot do ends the process', async () => {
     const store = new FakeStore();
     const { port: checkpoints, events } = port(store);
-    const request = { donors: [memberId(2), memberId(3)], target: TARGET };
+    const request = { donors: [memberId(2), memberId(3)], lastResort: memberId(2), target: TARGET };
     const outcomes: [() => Promise<FetchReport>, RegExp][] = [
       [() => Promise.resolve(REPORT), /^installed 7 of member 3$/],
       [() => Promise.reject(new TargetGone(TARGET, [])), /^failed, intact: no donor holds/],
@@ -89,7 +90,7 @@ describe('the checkpoint port', () => {
       await until(() => events.length === 1, 'the end of the fetch');
       expect(events.pop()).toMatch(expected);
     }
-    expect(store.donors.map((d) => d.name)).toEqual(['member 2', 'member 3']);
+    expect(store.donors.map((d) => [d.name, d.lastResort])).toEqual([['member 2', true], ['member 3', false]]);
   });
 
   it('breaks a transfer off at the end, without telling a replica that is being stopped', async () => {
@@ -97,7 +98,7 @@ describe('the checkpoint port', () => {
     const { port: checkpoints, events } = port(store);
     let reject: (error: Error) => void = () => undefined;
     store.outcome = () => new Promise((_resolve, r) => { reject = r; });
-    checkpoints.fetch({ donors: [memberId(2)], target: TARGET });
+    checkpoints.fetch({ donors: [memberId(2)], lastResort: null, target: TARGET });
     const closed = checkpoints.close();
     reject(new Error('aborted'));
     await closed;
@@ -106,6 +107,7 @@ describe('the checkpoint port', () => {
 });
 
 describe('the connection to a donor', () => {
+  const never = new AbortController().signal;
   it('posts the request under the group\'s id and gives what the donor says, also why it refuses', async () => {
     const seen: (string | undefined)[] = [];
     const server = createServer((request, response) => {
@@ -124,13 +126,12 @@ describe('the connection to a donor', () => {
     const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
     const client = new DonorClient(CLUSTER_ID);
     cleanups.push(() => client.close());
-    const donor = client.connection('member 2', address, new AbortController().signal);
-    expect(await donor.request(Buffer.from('ab'))).toEqual(Buffer.from('abab'));
-    await expect(donor.request(Buffer.alloc(0))).rejects.toThrow(/answered 409: another group/);
+    const donor = client.connection('member 2', address);
+    expect(await donor.request(Buffer.from('ab'), never)).toEqual(Buffer.from('abab'));
+    await expect(donor.request(Buffer.alloc(0), never)).rejects.toThrow(/answered 409: another group/);
     expect(seen).toEqual([CLUSTER_ID.toString('hex'), CLUSTER_ID.toString('hex')]);
-    const nobody = client.connection('member 3', '127.0.0.1:1', new AbortController().signal);
-    await expect(nobody.request(Buffer.from('x'))).rejects.toThrow(/ECONNREFUSED/);
-    const aborted = client.connection('member 2', address, AbortSignal.abort(new Error('stopped')));
-    await expect(aborted.request(Buffer.from('x'))).rejects.toThrow(/stopped/);
+    const nobody = client.connection('member 3', '127.0.0.1:1');
+    await expect(nobody.request(Buffer.from('x'), never)).rejects.toThrow(/ECONNREFUSED/);
+    await expect(donor.request(Buffer.from('x'), AbortSignal.abort(new Error('stopped')))).rejects.toThrow(/stopped/);
   });
 });

@@ -7,6 +7,7 @@ import { memberOf, type Configuration } from '../../vr/configuration.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { ClientToReplica, Message } from '../../vr/messages.ts';
 import type { Superblock } from '../../vr/superblock.ts';
+import { CheckpointPoints } from '../checkers/checkpoint_points.ts';
 import { CheckpointRoots } from '../checkers/checkpoint_roots.ts';
 import { ClientOrder } from '../checkers/client_order.ts';
 import { CommitChain } from '../checkers/commit_chain.ts';
@@ -26,6 +27,7 @@ export class Checkers implements HostObserver {
   readonly once = new ExactlyOnce();
   readonly order: ClientOrder;
   readonly roots = new CheckpointRoots();
+  readonly points = new CheckpointPoints();
   readonly replyChecker: ReplyChecker;
   readonly #cluster: Cluster;
   /** Bounded reads under way, by client process and id: the bound, milliseconds. */
@@ -48,6 +50,7 @@ export class Checkers implements HostObserver {
 
   booted(host: Host): void {
     this.chain.restart(host.index, host.checkpointDisk.durable?.op ?? 0);
+    this.points.restart(host.index, host.checkpointDisk.durable?.op ?? 0);
   }
 
   sent(host: Host, m: Message): void {
@@ -90,6 +93,7 @@ export class Checkers implements HostObserver {
   }
 
   event(host: Host, name: string, data: Readonly<Record<string, string | number | boolean>>): void {
+    if (name === 'checkpoint-skipped') this.points.reached(host.index, Number(data.op));
     if (name !== 'normal' && name !== 'started') return;
     if (this.#lacksSomething(host)) return;
     if (name === 'normal') this.#cluster.membership.started(host.id, viewEpoch(data.view as View));
@@ -137,16 +141,24 @@ export class Checkers implements HostObserver {
     this.#cluster.coverage.count('reads at replicas');
   }
 
+  takes(host: Host, op: number): void {
+    this.points.reached(host.index, op);
+  }
+
   checkpointDurable(host: Host, op: number, root: string): void {
     this.roots.durable(host.index, op, root);
   }
 
   stateInstalled(host: Host, op: number): void {
     this.chain.restart(host.index, op);
+    this.points.restart(host.index, op);
   }
 
-  turn(): void {
-    // Everything else is checked where it happens.
+  /** What a turn has executed; a witness executes nothing, and takes no checkpoints. */
+  turn(host: Host): void {
+    const { isWitness, executed } = host.replica;
+    if (isWitness) this.points.restart(host.index, executed);
+    else this.points.executed(host.index, executed);
   }
 
   failed(host: Host, error: unknown): void {

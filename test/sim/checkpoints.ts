@@ -269,7 +269,7 @@ export class SimulatedCheckpoints implements CheckpointPort {
     });
   }
 
-  fetch(request: { readonly donors: readonly MemberId[]; readonly target: CheckpointId }): void {
+  fetch(request: { readonly donors: readonly MemberId[]; readonly lastResort: MemberId | null; readonly target: CheckpointId }): void {
     assert(request.donors.length > 0, 'a fetch without donors');
     this.#live.usable = false;
     this.#taking = false;

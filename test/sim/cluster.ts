@@ -13,7 +13,7 @@ import type { ClientToReplica, Message, ReplicaMessage } from '../../vr/messages
 import type { Ports } from '../../vr/ports.ts';
 import type { ReplicaOptions } from '../../vr/replica_types.ts';
 import type { Superblock } from '../../vr/superblock.ts';
-import { Administrator } from './administrator.ts';
+import { Administrator, type AdministratorWorld } from './administrator.ts';
 import type { Application, Workload } from './application.ts';
 import { CheckpointDisk } from './checkpoints.ts';
 import { Checkers } from './checkers.ts';
@@ -22,6 +22,7 @@ import { SimulatedClock } from './clock.ts';
 import type { Coverage } from './coverage.ts';
 import { EventQueue } from './event_queue.ts';
 import { Host, type ReplicaConstructor } from './host.ts';
+import { IntervalChanges } from './interval_changes.ts';
 import { Membership } from './membership.ts';
 import { FIRST_CLIENT, SimulatedNetwork, type Policy } from './network.ts';
 import { SuperblockDisk } from './superblock_store.ts';
@@ -29,6 +30,9 @@ import { Trace } from './trace.ts';
 
 const ADMINISTRATOR = 250;
 const ADMINISTRATOR_PROCESS = 0;
+/** Who changes the checkpoint interval. */
+const TUNER = 251;
+const TUNER_PROCESS = -1;
 
 export interface ClusterOptions {
   readonly seed: number;
@@ -71,6 +75,7 @@ export class Cluster {
   readonly hosts: readonly Host[];
   readonly clients: readonly SimulatedClient[];
   readonly administrator: Administrator;
+  readonly intervals: IntervalChanges;
   readonly checkers: Checkers;
   readonly workload: Workload;
   readonly policy: Policy & { isBlocked(from: number, to: number): boolean };
@@ -94,7 +99,8 @@ export class Cluster {
     this.hosts = this.#hosts;
     for (const member of first.members) this.#makeHost(member, first);
     this.clients = options.clients.map((settings, i) => new SimulatedClient(FIRST_CLIENT + i, this.#clientWorld(), settings, random.fork()));
-    this.administrator = this.#makeAdministrator();
+    this.administrator = new Administrator({ ...this.#operator(ADMINISTRATOR, ADMINISTRATOR_PROCESS), proposing: (next) => this.membership.proposed(next) });
+    this.intervals = new IntervalChanges(this.#operator(TUNER, TUNER_PROCESS), coverage);
   }
 
   get now(): number {
@@ -211,15 +217,15 @@ export class Cluster {
     return host;
   }
 
-  #makeAdministrator(): Administrator {
-    return new Administrator({
+  /** An operator's way to the group. */
+  #operator(endpoint: number, process: number): Omit<AdministratorWorld, 'proposing'> {
+    return {
       queue: this.queue,
       random: this.#random.fork(),
       hosts: () => this.members.map((h) => h.index),
       indexOf: (address) => this.hostAt(address)?.index ?? null,
-      send: (index, message) => this.network.send(ADMINISTRATOR, [index], ADMINISTRATOR_PROCESS, message),
-      proposing: (next) => this.membership.proposed(next),
-    });
+      send: (index, message) => this.network.send(endpoint, [index], process, message),
+    };
   }
 
   #clientWorld(): ConstructorParameters<typeof SimulatedClient>[1] {
@@ -256,8 +262,8 @@ export class Cluster {
   }
 
   #reply(process: number, from: Host, message: Message): void {
-    if (process === ADMINISTRATOR_PROCESS) {
-      this.network.send(from.index, [ADMINISTRATOR], process, message);
+    if (process === ADMINISTRATOR_PROCESS || process === TUNER_PROCESS) {
+      this.network.send(from.index, [process === TUNER_PROCESS ? TUNER : ADMINISTRATOR], process, message);
       return;
     }
     const client = this.clients.find((c) => c.process === process);
@@ -271,6 +277,10 @@ export class Cluster {
   #deliver(to: number, from: number, label: number, message: Message, at: number): void {
     if (to === ADMINISTRATOR) {
       this.administrator.receive(from, message);
+      return;
+    }
+    if (to === TUNER) {
+      this.intervals.receive(from, message);
       return;
     }
     if (to >= FIRST_CLIENT) {

@@ -37,6 +37,8 @@ export interface HostObserver {
   sessionStarted(host: Host, entry: Entry, flags: number): void;
   sessionEnded(host: Host, entry: Entry, session: number): void;
   queried(host: Host, body: Buffer, result: Buffer): void;
+  /** The state at this op is to become a checkpoint. */
+  takes(host: Host, op: number): void;
   checkpointDurable(host: Host, op: number, root: string): void;
   stateInstalled(host: Host, op: number): void;
   /** After each turn of the loop. */
@@ -326,6 +328,12 @@ export class Host {
     if (process === null || connection === undefined) return;
     process.connections.delete(clientProcess);
     process.clients.delete(connection);
+  }
+
+  /** The disk has hardly room for the log; until it has again, or the process ends. */
+  setCramped(cramped: boolean): void {
+    const process = this.#process;
+    if (process !== null) this.#input(process, () => this.#turn(() => process.replica.onLogCramped(cramped)));
   }
 
   /** Something has arrived for the process: handled when it gets to it, if it still lives. */

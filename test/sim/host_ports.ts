@@ -51,7 +51,14 @@ export function makePorts(context: ProcessContext): Ports {
         return superblock.write(s);
       },
     },
-    checkpoints,
+    checkpoints: {
+      table: checkpoints.table,
+      take: (at) => {
+        observer.takes(host, at.op);
+        checkpoints.take(at);
+      },
+      fetch: (request) => { checkpoints.fetch(request); },
+    },
     stateMachine: {
       execute: (entry) => {
         const result = inner.execute(entry);

@@ -6,6 +6,7 @@
  */
 import { defined } from '../../lib/assert.ts';
 import { opNumber, type MemberId } from '../../lib/ids.ts';
+import { systemKey, SystemKind } from '../../lib/system_keys.ts';
 import type { ClientRequest, Commit, Prepare, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports } from '../../vr/ports.ts';
 import { Replica } from '../../vr/replica.ts';
@@ -24,7 +25,7 @@ export interface Mutant {
   readonly foundBy: readonly string[];
 }
 
-const LOSS: readonly string[] = ['committed ops survive', 'one chain', 'acknowledged ops are executed', 'complete execution', 'a replica stops itself', 'real-time order'];
+const LOSS: readonly string[] = ['committed ops survive', 'one chain', 'acknowledged ops are executed', 'complete execution', 'a replica stops itself', 'real-time order', 'one configuration an epoch'];
 
 type Sender = Parameters<Replica['step']>[0];
 
@@ -97,7 +98,9 @@ function truncate(replica: Replica, message: Prepare | Commit): void {
 /** The commit-number of a newer view is applied to the log of the older one (row 17). */
 function commitsOnTheOldLog(): typeof Replica {
   return stepping((replica, from, message) => {
-    if (message.type === 'commit' && message.view > replica.view && replica.phase === 'normal') replica.normal.learnCommit(message.commit);
+    // Not before the replica has booted, when it hears nothing.
+    const hears = replica.heardAt(from.sender) > -Infinity;
+    if (hears && message.type === 'commit' && message.view > replica.view && replica.phase === 'normal') replica.normal.learnCommit(message.commit);
     straight(replica, from, message);
   });
 }
@@ -185,9 +188,28 @@ function promisesBeforePersisting(ports: Ports, host: Host): Ports {
   };
 }
 
+/** What the group has agreed on is not found again in the state after a restart or a transfer. */
+function forgetsTheInterval(ports: Ports): Ports {
+  const { table } = ports.checkpoints;
+  const record = systemKey(SystemKind.checkpointInterval, Buffer.alloc(0));
+  return {
+    ...ports,
+    checkpoints: {
+      table: {
+        get: (key) => (key.equals(record) ? undefined : table.get(key)),
+        put: (key, value) => { table.put(key, value); },
+        delete: (key) => { table.delete(key); },
+        range: (start, end, limit) => table.range(start, end, limit),
+      },
+      take: (at) => { ports.checkpoints.take(at); },
+      fetch: (request) => { ports.checkpoints.fetch(request); },
+    },
+  };
+}
+
 export const MUTANTS: readonly Mutant[] = [
   { name: 'acknowledges before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: acknowledgesBeforePersisting, checkOrderOfEffects: false }, foundBy: LOSS },
-  { name: 'counts a duplicate sender twice', replicas: 5, durability: 'disk', options: { Replica: countsDuplicates() }, foundBy: LOSS },
+  { name: 'counts a duplicate sender twice', replicas: 5, durability: 'disk', options: { Replica: countsDuplicates() }, foundBy: [...LOSS, 'durable promises stand'] },
   { name: 'truncates on state transfer', replicas: 5, durability: 'disk', options: { Replica: truncatesOnStateTransfer(), checkOrderOfEffects: false, adjustProfile: restless }, foundBy: [...LOSS, 'liveness', 'durable promises stand'] },
   { name: 'applies the commit-number of a newer view to its log', replicas: 5, durability: 'disk', options: { Replica: commitsOnTheOldLog(), adjustProfile: restless }, foundBy: LOSS },
   { name: 'commits without a quorum', replicas: 3, durability: 'disk', options: { wrapPorts: commitsWithoutQuorum }, foundBy: LOSS },
@@ -195,6 +217,7 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'takes an empty log for a whole one', replicas: 3, durability: 'memory', options: { Replica: ForgetsThatItForgot }, foundBy: LOSS },
   { name: 'executes differently on one replica', replicas: 3, durability: 'disk', options: { wrapPorts: executesDifferently }, foundBy: ['equal roots', 'a replica stops itself'] },
   { name: 'promises before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: promisesBeforePersisting }, foundBy: ['order of effects'] },
+  { name: 'forgets the checkpoint interval that was agreed on', replicas: 3, durability: 'disk', options: { wrapPorts: forgetsTheInterval }, foundBy: ['equal checkpoint points'] },
 ];
 
 export function mutantNamed(name: string): Mutant {

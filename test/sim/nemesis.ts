@@ -48,6 +48,7 @@ export class Nemesis {
     this.#policy.faults = { ...this.#profile.network };
     for (const host of this.#cluster.hosts) this.#equip(host);
     this.#changes?.start();
+    if (this.#profile.intervalChangesMs !== null) this.#cluster.intervals.start(this.#profile.intervalChangesMs);
     this.#next();
   }
 
@@ -118,6 +119,10 @@ export class Nemesis {
         this.#later(() => { host.diskSlowness = 1; });
         return;
       case 'diskStall': host.diskStalledUntil = this.#cluster.now + random.between(300, 6000); return;
+      case 'cramped':
+        host.setCramped(true);
+        this.#later(() => { host.setCramped(false); });
+        return;
       case 'slowHost':
         host.lagMs = random.between(5, 400);
         this.#later(() => { host.lagMs = 0; });
@@ -254,6 +259,7 @@ export class Nemesis {
       host.diskSlowness = 1;
       host.diskStalledUntil = 0;
       host.lagMs = 0;
+      host.setCramped(false);
       if (core.includes(host)) {
         if (host.paused) host.resume();
         if (!host.running) this.restart(host);

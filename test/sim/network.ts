@@ -116,6 +116,8 @@ export function describe(m: Message): string {
     case 'reconfigure': return `Reconfigure e=${m.epoch} ${m.members.map((x) => `${x.id}:${x.role}`).join(',')}${m.force ? ' force' : ''}`;
     case 'checkEpoch': return 'CheckEpoch';
     case 'newEpoch': return `NewEpoch v=${m.view} e=${m.configuration.epoch}${m.complete ? ' complete' : ''}`;
+    case 'askInterval': return `AskInterval${m.change === null ? '' : ` O=${m.change.ops} B=${m.change.bytes} after ${m.change.after}`}`;
+    case 'interval': return `Interval O=${m.ops} B=${m.bytes} since ${m.since}`;
     case 'refused': return `Refused ${m.code} (${m.reason})`;
     case 'startEpoch': return `StartEpoch e=${m.configuration.epoch} n=${m.start.op}`;
     case 'epochStarted': return `EpochStarted e=${m.epoch}`;

@@ -7,7 +7,7 @@ import type { ClientSettings } from './client.ts';
 import type { NetworkFaults } from './seeded_policy.ts';
 
 export type FaultKind =
-  | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'mute' | 'clockJump' | 'slowDisk' | 'diskStall' | 'slowHost'
+  | 'crash' | 'crashAll' | 'pause' | 'partition' | 'oneWay' | 'isolate' | 'clog' | 'mute' | 'clockJump' | 'slowDisk' | 'diskStall' | 'slowHost' | 'cramped'
   | 'longPause' | 'flap' | 'rot' | 'clockRate' | 'loseDisk' | 'clientCrash' | 'connectionReset' | 'weather';
 
 export interface Profile {
@@ -30,6 +30,8 @@ export interface Profile {
   readonly observers: number;
   /** Null: the members stay the same. */
   readonly changes: ChangeProfile | null;
+  /** Mean milliseconds between questions about the checkpoint interval, most of which change it; null: it stays as configured. */
+  readonly intervalChangesMs: number | null;
   /** Of the reads that need not be linearizable, how many are bounded in age. */
   readonly boundedReads: number;
 }
@@ -55,7 +57,7 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
   };
   const kinds: readonly (readonly [FaultKind, number])[] = [
     ['crash', 10], ['crashAll', durability === 'disk' ? 2 : 0], ['pause', 4], ['partition', 4], ['oneWay', 4], ['isolate', 4], ['clog', 3], ['mute', 3],
-    ['clockJump', 2], ['slowDisk', 2], ['diskStall', 1], ['slowHost', 1], ['longPause', 1], ['flap', 2], ['rot', 2], ['clockRate', 1], ['loseDisk', 1], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6],
+    ['clockJump', 2], ['slowDisk', 2], ['diskStall', 1], ['slowHost', 1], ['longPause', 1], ['flap', 2], ['rot', 2], ['clockRate', 1], ['loseDisk', 1], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6], ['cramped', 2],
   ];
   return {
     network,
@@ -69,6 +71,7 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
     clockSkewMs: some(random, 60_000),
     clients: drawClients(random),
     ...withPromotion(drawReplicaOptions(random), fixed ? FIXED_MEMBERS : drawMembers(random, replicas), random),
+    intervalChangesMs: random.chance(0.4) ? random.pick([150, 600, 2500]) : null,
   };
 }
 

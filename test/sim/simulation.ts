@@ -148,9 +148,9 @@ class Run {
    * view and have the same log; those that execute have executed all of it. Who has left has ended, if it ever knew that it was a member, and there is anybody left who could tell it.
    */
   #converged(core: readonly Host[]): boolean {
-    const { clients, membership, administrator } = this.#cluster;
+    const { clients, membership, administrator, intervals } = this.#cluster;
     for (const client of clients) if (client.open.size > 0) return false;
-    if (!core.every((h) => h.running || h.ended) || administrator.busy || !membership.isComplete) return false;
+    if (!core.every((h) => h.running || h.ended) || administrator.busy || intervals.busy || !membership.isComplete) return false;
     const { present } = membership;
     const allVoters = voters(membership.present).every((m) => core.some((h) => h.id === m.id));
     // A witness that has to wait for a voter that will not come back waits until somebody replaces that.
@@ -174,7 +174,7 @@ class Run {
       return `#${h.index} ${s.status} e=${s.epoch} v=${s.view} v'=${s.logView} op=${s.op} commit=${s.commit} executed=${s.executed} checkpoint=${s.checkpoint.op}${s.checkpointing ? ' checkpointing' : ''}${s.transferring ? ' transferring' : ''}${where}`;
     });
     const clients = this.#cluster.clients.map((c) => `client #${c.endpoint} has ${c.open.size} open`);
-    const { membership, administrator } = this.#cluster;
-    return [`epoch ${membership.present.epoch}${membership.isComplete ? '' : ' (not everywhere)'}: ${describe(membership.present)}${administrator.busy ? '; a change is asked for' : ''}`, ...replicas, ...clients].join('; ');
+    const { membership, administrator, intervals } = this.#cluster;
+    return [`epoch ${membership.present.epoch}${membership.isComplete ? '' : ' (not everywhere)'}: ${describe(membership.present)}${administrator.busy ? '; a change is asked for' : ''}${intervals.busy ? '; the checkpoint interval is asked for' : ''}`, ...replicas, ...clients].join('; ');
   }
 }

@@ -157,7 +157,7 @@ describe('the simulated checkpoints', () => {
     donor.take(AT(9));
     queue.runTo(20);
     const target = defined(disks[0]?.durable ?? undefined, 'target');
-    fetcher.fetch({ donors: [memberId(0)], target });
+    fetcher.fetch({ donors: [memberId(0)], lastResort: null, target });
     expect(() => fetcher.table.get(Buffer.from('k'))).toThrow(/being fetched/);
     queue.runTo(31);
     expect(disks[1]?.durable).toBeNull();
@@ -165,7 +165,7 @@ describe('the simulated checkpoints', () => {
     queue.runTo(200);
     expect(log).toEqual(['0 durable 9', '1 failed']);
     away.clear();
-    fetcher.fetch({ donors: [memberId(0)], target });
+    fetcher.fetch({ donors: [memberId(0)], lastResort: null, target });
     queue.runTo(300);
     expect(log.at(-1)).toBe('1 installed 9');
     expect(fetcher.table.get(Buffer.from('k'))?.toString()).toBe('v');
@@ -208,14 +208,14 @@ describe('records that rot', () => {
     const { port, disk, disks, ports, queue, log } = settled();
     const target = defined(disk.durable ?? undefined, 'checkpoint');
     const other = defined(disks[1], 'other disk');
-    defined(ports[1], 'other').fetch({ donors: [memberId(0)], target });
+    defined(ports[1], 'other').fetch({ donors: [memberId(0)], lastResort: null, target });
     queue.runTo(queue.now + 100);
     expect(disk.rot(new Prng(7))).toBe(true);
     const lost = disk.rotten.size;
     port.crash();
     disk.scrub();
     expect([disk.durable, disk.image.size, disk.rotten.size]).toEqual([null, 20 - lost, 0]);
-    port.fetch({ donors: [memberId(1)], target });
+    port.fetch({ donors: [memberId(1)], lastResort: null, target });
     queue.runTo(queue.now + 100);
     expect(log.at(-1)).toBe('0 installed 1');
     expect(rootOfRecords(opNumber(1), port.records())).toBe(target.root);

@@ -10,7 +10,7 @@ import { defined } from '../../lib/assert.ts';
 import { epoch, memberId } from '../../lib/ids.ts';
 import type { ServerConfigInput } from '../../server/config.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
-import type { RecoveryReport } from '../../server/running_replica.ts';
+import type { DonorReport, RecoveryReport, StoreStatus } from '../../server/running_replica.ts';
 import { configuration, type Configuration, type Durability } from '../../vr/configuration.ts';
 
 /** The repository, whether this runs from the sources or from dist/. */
@@ -28,7 +28,17 @@ export interface StatusAnswer {
   readonly executed: number;
   readonly checkpoint: { readonly op: number; readonly root: string };
   readonly recovery: RecoveryReport & { readonly stateBytes: number };
+  readonly donor: DonorReport;
+  readonly store: StoreStatus;
 }
+
+/** Where the replicas are, by index from 0. */
+export interface GroupNetwork {
+  readonly address: (index: number) => string;
+  /** The command that the replica's own follows: what puts it there. */
+  readonly launcher: (index: number) => readonly string[];
+}
+export const LOOPBACK: GroupNetwork = { address: () => '127.0.0.1', launcher: () => [] };
 
 export interface GroupOptions {
   readonly replicas?: number;
@@ -37,6 +47,8 @@ export interface GroupOptions {
   readonly config?: ServerConfigInput;
   /** For node, by replica index from 0. */
   readonly nodeArguments?: (index: number) => readonly string[];
+  /** Default: this machine's loopback. */
+  readonly network?: GroupNetwork;
 }
 
 /** Free ports; they may be taken by another process before they are used, which then fails loudly. */
@@ -82,12 +94,13 @@ export class ProcessGroup {
   static async create(options: GroupOptions = {}): Promise<ProcessGroup> {
     const count = options.replicas ?? 3;
     const directory = mkdtempSync(join(tmpdir(), 'vrfs-group-'));
+    const { address } = options.network ?? LOOPBACK;
     const ports = (await freePorts(count * 2)).sort((a, b) => a - b);
     const members = Array.from({ length: count }, (_, i) => ({
       id: memberId(i + 1),
       role: 'voter' as const,
-      address: `127.0.0.1:${defined(ports[i], 'port')}`,
-      httpAddress: `127.0.0.1:${defined(ports[count + i], 'port')}`,
+      address: `${address(i)}:${defined(ports[i], 'port')}`,
+      httpAddress: `${address(i)}:${defined(ports[count + i], 'port')}`,
     }));
     const group = configuration(epoch(0), members, options.durability ?? 'disk');
     const clusterId = newClusterId();
@@ -118,7 +131,9 @@ export class ProcessGroup {
   start(index: number): void {
     const output = openSync(join(this.directory, `${index + 1}.out`), 'a');
     const nodeArguments = this.#options.nodeArguments?.(index) ?? [];
-    this.#children[index] = spawn(process.execPath, [...nodeArguments, CLI, 'serve', '--config', join(this.directory, `${index + 1}.json`)], {
+    const launcher = (this.#options.network ?? LOOPBACK).launcher(index);
+    const [program = '', ...rest] = [...launcher, process.execPath, ...nodeArguments, CLI, 'serve', '--config', join(this.directory, `${index + 1}.json`)];
+    this.#children[index] = spawn(program, rest, {
       stdio: ['ignore', output, output],
       cwd: this.directory,
     });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { digest, memberId, opNumber, view } from '../../lib/ids.ts';
 import { Cluster } from './cluster.ts';
+import type { CheckpointId } from '../../vr/superblock.ts';
 import { TestClient } from './test_client.ts';
 
 function started(options: ConstructorParameters<typeof Cluster>[0] = {}): { cluster: Cluster; client: TestClient } {
@@ -313,5 +314,134 @@ describe('roots', () => {
     three.replica.handOver.fetch({ ...checkpoint, op: opNumber(checkpoint.op), view: view(0) });
     expect(three.event('checkpoint-disputed')).toMatchObject({ op: 20, member: 2 });
     expect(three.replica.handOver.fetching).toBe(false);
+  });
+});
+
+describe('the root that a transfer trusts', () => {
+  const FIVE = { members: 5, replica: { checkpointOps: 5, retainEntries: 0 } };
+  /** The fifth member misses ops 2 to 23; checkpoint 20 is everywhere else. */
+  function behind(options: ConstructorParameters<typeof Cluster>[0]): { cluster: Cluster; client: TestClient; last: ReturnType<Cluster['node']> } {
+    const { cluster, client } = started(options);
+    const last = cluster.node((options?.members ?? 3) - 1);
+    cluster.isolate(last.id);
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    return { cluster, client, last };
+  }
+  function notice(cluster: Cluster, to: ReturnType<Cluster['node']>, from: number, checkpoint: CheckpointId): void {
+    to.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(from), incarnation: 1 }, { type: 'checkpointNotice', view: view(0), checkpoint });
+  }
+
+  test('is a quorum\'s: the transfer begins when enough have told it', () => {
+    const { cluster, last } = behind(FIVE);
+    // The primary says where its log begins; of the others none has told of a checkpoint yet.
+    cluster.hold = (p) => p.to === 5 && p.message.type === 'checkpointNotice';
+    last.slowFetch = true;
+    cluster.heal();
+    cluster.until(() => last.event('state-transfer') !== undefined, 'a target');
+    const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+    notice(cluster, last, 2, checkpoint);
+    expect(last.fetchStarted).toBe(false);
+    notice(cluster, last, 3, checkpoint);
+    expect(last.fetchStarted).toBe(true);
+    expect(last.event('checkpoint-unconfirmed')).toBeUndefined();
+    cluster.hold = () => false;
+    cluster.discard();
+    last.slowFetch = false;
+    cluster.untilConverged();
+  });
+
+  test('is one member\'s when no quorum can tell it: nobody waits for those that are down', () => {
+    const { cluster, client, last } = behind(everyFive);
+    cluster.node(1).crash();
+    cluster.heal();
+    cluster.until(() => last.event('state-installed') !== undefined, 'the state', 1000);
+    expect(last.event('checkpoint-unconfirmed')).toMatchObject({ op: 20, told: 1, quorum: 2 });
+    client.write('more');
+    cluster.untilConverged();
+  });
+
+  test('is one member\'s when the others have not told it within their interval: they may have passed it by', () => {
+    const { cluster, last } = behind(FIVE);
+    const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+    cluster.heal();
+    cluster.drop = (p) => p.to === 5 && p.message.type === 'checkpointNotice';
+    cluster.until(() => last.event('state-transfer') !== undefined, 'a target');
+    for (const from of [2, 3, 4]) notice(cluster, last, from, { ...checkpoint, op: opNumber(25) });
+    const { now } = cluster;
+    cluster.until(() => last.event('state-installed') !== undefined, 'the state', 4000);
+    expect(cluster.now - now).toBeGreaterThan(1500);
+    expect(last.event('checkpoint-unconfirmed')).toMatchObject({ told: 1, quorum: 3 });
+    cluster.drop = () => false;
+    cluster.untilConverged();
+  });
+
+  test('is a quorum\'s also when one member tells another: that one is not believed, and stops nobody', () => {
+    const { cluster, last } = behind(FIVE);
+    const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+    const wrong = { ...checkpoint, root: digest('w'.repeat(32)) };
+    notice(cluster, last, 2, wrong);
+    for (const from of [1, 3, 4]) notice(cluster, last, from, checkpoint);
+    last.replica.handOver.fetch(wrong, memberId(2));
+    expect(last.event('checkpoint-disputed')).toMatchObject({ op: 20 });
+    expect(last.replica.handOver.fetching).toBe(false);
+    last.replica.handOver.fetch(checkpoint, memberId(1));
+    expect(last.fetchStarted).toBe(true);
+    cluster.heal();
+    cluster.untilConverged();
+  });
+
+  test('that is disputed while it is waited for is not taken', () => {
+    const { cluster, last } = behind(FIVE);
+    cluster.drop = (p) => p.to === 5 && p.message.type === 'checkpointNotice';
+    const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+    const wrong = { ...checkpoint, root: digest('w'.repeat(32)) };
+    for (const from of [1, 3, 4]) notice(cluster, last, from, { ...checkpoint, op: opNumber(15) });
+    last.replica.handOver.fetch(wrong, memberId(2));
+    expect(last.replica.handOver.fetching).toBe(true);
+    for (const from of [1, 3, 4]) notice(cluster, last, from, checkpoint);
+    expect(last.event('checkpoint-disputed')).toMatchObject({ op: 20 });
+    expect(last.replica.handOver.fetching).toBe(false);
+    cluster.heal();
+    cluster.untilConverged();
+    expect(last.event('state-installed')).toMatchObject({ op: 20 });
+  });
+});
+
+describe('the nonce recovery behind a checkpoint', () => {
+  test('names its op, and brings the log behind it alone', () => {
+    const { cluster, client } = started({ durability: 'memory', replica: { checkpointOps: 5, retainEntries: 10_000 } });
+    const three = cluster.node(2);
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    three.crash();
+    cluster.heal();
+    const from = cluster.sent.length;
+    three.start();
+    cluster.untilConverged();
+    const sent = cluster.sent.slice(from);
+    const recoveries = sent.flatMap((p) => (p.from === 3 && p.message.type === 'recovery' ? [p.message.checkpoint] : []));
+    expect(recoveries[0]).toBe(0);
+    const entries = sent.flatMap((p) => (p.to === 3 && p.message.type === 'newState' && p.message.kind === 'entries' ? p.message.entries : []));
+    // The log is there from the beginning, and it is small: no checkpoint is needed, and none is fetched.
+    expect(three.event('state-transfer')).toBeUndefined();
+    expect(entries.map((e) => e.op)).toEqual(Array.from({ length: 24 }, (_, i) => i + 1));
+  });
+
+  test.each(['disk', 'memory'] as const)('in mode %s: not one entry at or below it', (durability) => {
+    const { cluster, client } = started({ durability, replica: { checkpointOps: 5, retainEntries: 0 } });
+    const three = cluster.node(2);
+    cluster.isolate(memberId(3));
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    if (durability === 'memory') three.crash();
+    cluster.heal();
+    const from = cluster.sent.length;
+    if (durability === 'memory') three.start();
+    cluster.untilConverged();
+    expect(three.event('state-installed')).toMatchObject({ op: 20 });
+    const sent = cluster.sent.slice(from);
+    const recoveries = sent.flatMap((p) => (p.from === 3 && p.message.type === 'recovery' ? [p.message.checkpoint] : []));
+    if (durability === 'memory') expect(recoveries.at(-1)).toBe(20);
+    const entries = sent.flatMap((p) => (p.to === 3 && p.message.type === 'newState' && p.message.kind === 'entries' ? p.message.entries : []));
+    expect(entries.map((e) => e.op)).toEqual([21, 22, 23, 24]);
   });
 });

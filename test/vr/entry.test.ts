@@ -38,7 +38,7 @@ describe('an entry', () => {
   });
 
   test('round trip of every kind', () => {
-    const kinds: EntryKind[] = ['request', 'register', 'expire', 'housekeeping', 'noop', 'reconfiguration'];
+    const kinds: EntryKind[] = ['request', 'register', 'expire', 'housekeeping', 'noop', 'reconfiguration', 'checkpointInterval'];
     for (const kind of kinds) {
       const e = makeEntry({ ...fields, kind, body: Buffer.alloc(kind === 'noop' ? 0 : 100, 1) }, digest('q'.repeat(32)));
       expect(decodeAll(e.bytes, (r) => decodeEntry(r, e.parent))).toEqual({ ok: true, value: e });

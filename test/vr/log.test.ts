@@ -78,6 +78,16 @@ describe('the log', () => {
     expect(log.head).toBe(10);
   });
 
+  test('the bytes behind an op: of the entries that are held', () => {
+    const log = new Log(opNumber(0), ZERO_DIGEST);
+    const entries = chain(5);
+    for (const e of entries) log.append(e);
+    expect(log.bytesAfter(opNumber(5))).toBe(0);
+    expect(log.bytesAfter(opNumber(3))).toBe(entries.slice(3).reduce((sum, e) => sum + e.bytes.length, 0));
+    log.collect(opNumber(4));
+    expect(log.bytesAfter(opNumber(3))).toBe(log.bytes);
+  });
+
   test('a slice has at least one entry, then as many as fit', () => {
     const log = logOf(chain(5));
     const one = (log.at(1) as Entry).bytes.length;

@@ -4,7 +4,7 @@ import { ZERO_DIGEST } from '../../lib/hash.ts';
 import { opNumber, type Digest } from '../../lib/ids.ts';
 import type { Entry } from '../../vr/entry.ts';
 import { Log } from '../../vr/log.ts';
-import { assemble, CLAIM_BODY_BYTES, claimHead, claimHeadHash, makeClaim } from '../../vr/log_claim.ts';
+import { assemble, CLAIM_BODY_BYTES, claimHead, claimHeadHash, commonHead, extendBack, makeClaim } from '../../vr/log_claim.ts';
 import type { LogClaim } from '../../vr/messages.ts';
 import { chain, request } from './group.ts';
 
@@ -159,5 +159,24 @@ describe('assembling the log of a claim', () => {
     const log = logOf(common);
     log.collect(opNumber(6));
     expect(() => assemble(log, opNumber(8), makeClaim(logOf(chain(10, 'other')), opNumber(2)), NO_BODIES)).toThrow('two committed entries at op 8');
+  });
+});
+
+describe('several claims', () => {
+  const claim = (from: number, to: number, entries = common): LogClaim => makeClaim(logOf(entries.slice(0, to)), opNumber(from));
+  const other = [...common.slice(0, 5), request(6, hashAt(5), 'another')];
+
+  test('are of one log up to the last op of which both name the same hash', () => {
+    expect(commonHead(claim(2, 8), claim(4, 10))).toMatchObject({ op: 8, hash: hashAt(8) });
+    expect(commonHead(claim(8, 10), claim(4, 8))).toMatchObject({ op: 8, hash: hashAt(8) });
+    expect(commonHead(claim(3, 10), claim(2, 6, other))).toMatchObject({ op: 5, hash: hashAt(5) });
+    expect(commonHead(claim(7, 10), claim(2, 6))).toBeNull();
+    expect(commonHead(claim(5, 10), claim(5, 6, other))).toMatchObject({ op: 5, hash: hashAt(5) });
+  });
+
+  test('name together what is before the base of one', () => {
+    const extended = extendBack(claim(8, 10), [claim(8, 10), claim(6, 9), claim(2, 6)]);
+    expect(extended).toEqual({ ...claim(2, 10), entries: claim(8, 10).entries });
+    expect(extendBack(claim(6, 10), [claim(2, 6, other), claim(3, 5)])).toEqual(claim(6, 10));
   });
 });

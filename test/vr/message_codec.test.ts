@@ -63,6 +63,9 @@ const messages: Record<string, Message> = {
   'read, bounded': { type: 'read', id: 9, consistency: 'bounded', minOp: at(3), maxStalenessMs: 1500, body: Buffer.from('q') },
   endSession: { type: 'endSession', session: sessionId(77) },
   reconfigure: { type: 'reconfigure', nonce, epoch: epoch(4), members: configuration.members, force: true },
+  askInterval: { type: 'askInterval', nonce, change: null },
+  'askInterval, to change it': { type: 'askInterval', nonce, change: { after: at(9), ops: 1000, bytes: 2 ** 40 } },
+  interval: { type: 'interval', nonce, ops: 1000, bytes: 64 << 20, since: at(9) },
   checkEpoch: { type: 'checkEpoch', nonce },
   newEpoch: { type: 'newEpoch', nonce, view: viewOf(epoch(4), 7), configuration: { ...configuration, epoch: epoch(4) }, complete: false },
   checkpointNotice: { type: 'checkpointNotice', view: view(7), checkpoint },
@@ -120,6 +123,9 @@ describe('golden bytes', () => {
     expect(hex(messages['reply'])).toBe(`06000000000005000300000009000000000000000400000000004d${Buffer.from('result').toString('hex')}`);
     expect(hex(messages['read, linearizable'])).toBe('070000000c000000000000000000000071');
     expect(hex(messages['readReply'])).toBe('080000000c000000000008616e73776572');
+    expect(hex(messages['askInterval'])).toBe(`10${n}00`);
+    expect(hex(messages['askInterval, to change it'])).toBe(`10${n}01000000000009000003e80000010000000000`);
+    expect(hex(messages['interval'])).toBe(`11${n}000003e80000000004000000000000000009`);
     expect(hex(messages['reject, noSession'])).toBe('0a010007626563617573650000003200000000000500020000000300000004');
   });
 

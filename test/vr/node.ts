@@ -338,6 +338,11 @@ export class Node {
     this.replica.onStateFetchFailed('no donor gives it', !this.#torn);
   }
 
+  /** A transfer has been handed to the port and has not ended. */
+  get fetchStarted(): boolean {
+    return this.#fetching !== null;
+  }
+
   event(name: string): Event | undefined {
     return this.events.findLast((e) => e.name === name);
   }

@@ -464,4 +464,51 @@ describe('a voter that becomes a witness (row 21)', () => {
     cluster.untilConverged();
     expect(three.replica.status()).toMatchObject({ epoch: 2, status: 'normal' });
   });
+
+  // Seed 8141: it insisted on the newest checkpoint, which one voter had.
+  test('and comes into an epoch of other electors begins behind the newest checkpoint that f+1 of its voters hold', () => {
+    const { cluster, client, admin } = started({ members: 4, witnesses: 1 });
+    cluster.join(5);
+    admin.change(members(1, 2, 3, member(4, 'witness'), member(5, 'observer')));
+    cluster.untilConverged();
+    const [two, four, five] = [cluster.node(1), cluster.node(3), cluster.node(4)];
+    cluster.isolate(four.id);
+    writeAll(client, 'away', 20);
+    cluster.run(2500);
+    two.slowCheckpoint = true;
+    writeAll(client, 'on', 5);
+    admin.change(members(1, 2, 5, member(4, 'witness')));
+    five.crash();
+    cluster.heal();
+    cluster.until(() => four.event('state-installed') !== undefined, 'the witness');
+    cluster.run(1000);
+    client.write('with members 1, 2 and 4');
+    expect(four.event('state-installed')).toMatchObject({ op: 20 });
+    expect(cluster.node(0).disk.superblock.checkpoint.op).toBe(25);
+    five.start();
+    cluster.untilConverged();
+  });
+
+  // Seed 12954: the new primary asked each of them for all that it lacked, and neither had all of it.
+  test('has the end of the log, and another one what it lacks: together they bring a voter that was away to its head', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const [one, two, three, four, five] = cluster.nodes as [Node, Node, Node, Node, Node];
+    cluster.isolate(two.id, four.id);
+    writeAll(client, 'away', 30);
+    cluster.isolate(two.id);
+    cluster.until(() => four.event('state-installed') !== undefined, 'the first witness');
+    cluster.isolate(two.id, five.id);
+    writeAll(client, 'and on', 2);
+    cluster.run(500);
+    one.crash();
+    three.crash();
+    expect([two.replica.log.head, four.replica.log.base, four.replica.log.head, five.replica.log.base, five.replica.log.head]).toEqual([1, 30, 33, 0, 31]);
+    cluster.heal();
+    client.write('with members 2, 4 and 5');
+    expect(two.replica.log.head).toBe(34);
+    one.start();
+    three.start();
+    cluster.untilConverged();
+  });
 });

@@ -18,9 +18,12 @@ describe('status and health', () => {
     expect(status).toMatchObject({
       clusterId: CLUSTER_ID.toString('hex'), memberId: 1, status: 'normal', view: 3, primary: 1, isPrimary: true, op: 42, commit: 41, executed: 41, healthy: true, durability: 'disk',
       checkpoint: { op: 40, root: '0'.repeat(64) },
+      checkpointInterval: { ops: 1000, bytes: 64 << 20, since: 0 },
+      checkpointCost: { takes: 4, last: { records: 30 }, recent: { mean: { records: 25 }, share: 0.02 }, logBytesSince: 200 },
       members: [{ id: 1, httpAddress: '127.0.0.1:7201' }, { id: 2 }, { id: 3 }],
       peers: [{ id: 2, acked: 41, silentMs: 12 }, { id: 3, acked: null, silentMs: null }],
-      recovery: { bytesReceived: 2048, lastTransfer: { stateBytes: 1 << 20, donors: ['2'] } },
+      recovery: { bytesReceived: 2048, lastTransfer: { stateBytes: 1 << 20, donors: ['2'] }, transfer: { op: 90, settled: 0.41, nodesVerified: 60, nodesWanted: 40, etaMs: 5800 } },
+      donor: { requests: 12, deferred: 3, checkpoints: [60, 90] },
     });
     expect(status).not.toHaveProperty('configuration');
   });
@@ -49,6 +52,10 @@ describe('metrics', () => {
       'vrfs_view 3', 'vrfs_op_number 42', 'vrfs_healthy 1', 'vrfs_is_primary 1', 'vrfs_status{status="normal"} 1', 'vrfs_status{status="recovering"} 0',
       'vrfs_peer_silence_seconds{peer="2"} 0.012', 'vrfs_peer_acked_op_number{peer="2"} 41', 'vrfs_link_sent_bytes_total{peer="3"} 30',
       'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
+      'vrfs_checkpoint_interval_ops 1000', 'vrfs_checkpoint_busy_seconds_total 0.012', 'vrfs_checkpoint_node_bytes_total 5000', 'vrfs_checkpoint_longest_hold_seconds 0.0025',
+      'vrfs_checkpoint_share 0.02', 'vrfs_checkpoint_log_bytes 200', 'vrfs_checkpoint_seconds_total 0.024',
+      'vrfs_state_transfer_settled_ratio 0.41', 'vrfs_state_transfer_nodes_wanted 40', 'vrfs_state_transfer_eta_seconds 5.8', 'vrfs_donor_sent_bytes_total 34567', 'vrfs_donor_deferred_total 3',
+      'vrfs_checkpoint_waiting_for_room 1', 'vrfs_checkpoint_missing_room_bytes 3000', 'vrfs_checkpoint_room_waits_total 2', 'vrfs_cramped 1',
       'vrfs_scrub_passes_total 2', 'vrfs_scrub_bytes_total 90000', 'vrfs_scrub_last_complete_timestamp_seconds 1700000000', 'vrfs_scrub_progress_ratio 1',
       'vrfs_http_requests_total{method="PUT",route="/v1/fs",status="201"} 1', 'vrfs_http_requests_total{method="GET",route="/v1/fs",status="404"} 1',
       'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',
@@ -160,9 +167,10 @@ describe('OpenAPI', () => {
     expect(document.openapi).toBe('3.1.0');
     const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, o]) => [`${method} ${path}`, o] as const));
     expect(operations.map(([name]) => name).sort()).toEqual([
-      'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/checkpoints', 'get /v1/fs/{path}', 'get /v1/health', 'get /v1/health/live', 'get /v1/proof/{path}', 'get /v1/readlink/{path}',
-      'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}', 'patch /v1/fs/{path}', 'patch /v1/stat/{path}',
-      'post /v1/checkpoints', 'post /v1/checkpoints/keep', 'post /v1/checkpoints/read', 'post /v1/rename', 'post /v1/scrub', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
+      'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/checkpoints', 'get /v1/checkpoints/interval', 'get /v1/fs/{path}', 'get /v1/health',
+      'get /v1/health/live', 'get /v1/proof/{path}', 'get /v1/readlink/{path}', 'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}',
+      'patch /v1/fs/{path}', 'patch /v1/stat/{path}', 'post /v1/checkpoints', 'post /v1/checkpoints/keep', 'post /v1/checkpoints/read', 'post /v1/rename', 'post /v1/scrub',
+      'put /v1/checkpoints/interval', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
     ]);
     for (const [name, o] of operations) {
       expect(o.operationId, name).toMatch(/^[a-z]+$/);

@@ -1,0 +1,13 @@
+/** The program itself, for the processes that a command starts. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { EnvironmentError } from './failure.ts';
+
+/** main.js as it was compiled: beside this file, or in dist/ when this file itself runs uncompiled (under a test runner). */
+export function compiledMain(): string {
+  for (const relative of ['./main.js', '../dist/cli/main.js']) {
+    const path = fileURLToPath(new URL(relative, import.meta.url));
+    if (existsSync(path)) return path;
+  }
+  throw new EnvironmentError('the compiled program is not there', 'build it: npm run build');
+}

@@ -1,0 +1,47 @@
+/** What processes have used so far, from /proc: says what an operation costs, however busy the machine is. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+
+const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+
+/** Microseconds of CPU of all these processes, to about 10,000. */
+export function cpuMicrosecondsOf(pids: readonly number[]): number {
+  let ticks = 0;
+  for (const pid of pids) {
+    // Behind the command's closing parenthesis: state is field 3, utime 14, stime 15.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return (ticks / TICKS_PER_SECOND) * 1e6;
+}
+
+/** Microseconds of CPU of this process. */
+export function ownCpuMicroseconds(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
+
+/**
+ * Bytes that these processes gave to `write` and its like so far, to files and to sockets. (write_bytes beside it in /proc/PID/io is of no use here: a kernel that keeps
+ * a file in large folios counts a whole folio, up to megabytes, for each page of it that is made dirty.)
+ */
+export function writtenBytesOf(pids: readonly number[]): number {
+  let bytes = 0;
+  for (const pid of pids) {
+    const written = /^wchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1];
+    if (written === undefined) throw new Error(`/proc/${pid}/io says nothing of wchar: the kernel does not count`);
+    bytes += Number(written);
+  }
+  return bytes;
+}
+
+const SECTOR = 512;
+
+/** Bytes that the device below `directory` has written so far, for whomever; null: it has none of its own (a network, a layered file system). */
+export function deviceBytes(directory: string): number | null {
+  const { dev } = statSync(directory);
+  // As glibc's gnu_dev_major and gnu_dev_minor, for numbers below 2^32.
+  const file = `/sys/dev/block/${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}/stat`;
+  if (!existsSync(file)) return null;
+  return Number(readFileSync(file, 'utf8').trim().split(/\s+/)[6]) * SECTOR;
+}

@@ -1,0 +1,158 @@
+/** Who is asked for what: donors that are slow, silent, busy, and many. */
+import { describe, expect, test } from 'vitest';
+import { EMPTY } from '../../lib/bytes.ts';
+import { opNumber } from '../../lib/ids.ts';
+import { MemoryTable } from '../../lib/memory_table.ts';
+import { FetchFailed, type DonorConnection, type FetchProgress } from '../../checkpoint/fetch_report.ts';
+import type { RecordStore, RecordStoreOptions } from '../../checkpoint/record_store.ts';
+import { encodeWait } from '../../checkpoint/transfer_messages.ts';
+import { connect, expectSame, openStore } from './store_support.ts';
+import { fileKey } from './tree_support.ts';
+
+interface Made {
+  readonly donor: RecordStore;
+  readonly fetcher: RecordStore;
+  readonly model: MemoryTable;
+}
+
+/** A donor with so many records, and a fetcher with none. */
+async function made(records: number, fetcher: RecordStoreOptions['fetcher'] = {}, donorOptions: Partial<RecordStoreOptions> = {}): Promise<Made> {
+  const donor = await openStore(donorOptions);
+  const model = new MemoryTable();
+  for (let i = 0; i < records; i++) for (const table of [donor, model]) table.put(fileKey(i, 0), Buffer.alloc(80, i));
+  await donor.take(opNumber(1), EMPTY);
+  return { donor, fetcher: await openStore({ fetcher: { maxAnswerBytes: 4000, ...fetcher } }), model };
+}
+
+async function arrives({ donor, fetcher, model }: Made, donors: DonorConnection[], onProgress?: (p: FetchProgress) => void): ReturnType<RecordStore['fetch']> {
+  const target = donor.checkpoint;
+  if (target === null) throw new Error('the donor has a checkpoint');
+  const report = await fetcher.fetch(target, donors, onProgress === undefined ? {} : { onProgress });
+  expect(fetcher.checkpoint).toEqual(target);
+  expectSame(fetcher, model);
+  return report;
+}
+
+function named(name: string, request: DonorConnection['request'], lastResort = false): DonorConnection {
+  return { name, request, lastResort };
+}
+
+describe('the load', () => {
+  test('is spread over the donors, and several are asked at once', async () => {
+    const world = await made(6000);
+    let underWay = 0;
+    let most = 0;
+    const donors = ['a', 'b', 'c', 'd'].map((name) => named(name, async (body) => {
+      most = Math.max(most, ++underWay);
+      const answer = await world.donor.serve(body);
+      underWay--;
+      return answer;
+    }));
+    const report = await arrives(world, donors);
+    expect(most).toBeGreaterThan(3);
+    for (const donor of report.donors) {
+      expect(donor.bytesReceived).toBeGreaterThan(report.bytesReceived / 8);
+      expect(donor.bytesReceived).toBeLessThan(report.bytesReceived / 2);
+    }
+  });
+
+  test('is not put on the primary while another donor is left', async () => {
+    const world = await made(2000);
+    const { donor } = world;
+    const idle = await arrives(world, [named('primary', (b) => donor.serve(b), true), connect('backup', donor)]);
+    expect(idle.donors.map(({ requests }) => requests > 0)).toEqual([false, true]);
+
+    const other = await made(2000);
+    let left = 5;
+    const vanishing = named('backup', (b) => (left-- > 0 ? other.donor.serve(b) : Promise.reject(new Error('gone'))));
+    const report = await arrives(other, [named('primary', (b) => other.donor.serve(b), true), vanishing]);
+    expect(report.donors[0]?.requests).toBeGreaterThan(0);
+    expect(report.donors[1]?.error).toBe('gone');
+  });
+
+  test('is bounded by the donor\'s rate for all fetchers together', async () => {
+    const bytesPerSecond = 400_000;
+    const world = await made(3000, {}, { pace: { bytesPerSecond, loopUse: null } });
+    const second = await openStore({ fetcher: { maxAnswerBytes: 4000 } });
+    const begun = performance.now();
+    const target = world.donor.checkpoint;
+    if (target === null) throw new Error('the donor has a checkpoint');
+    const [first, other] = await Promise.all([arrives(world, [connect('d', world.donor)]), second.fetch(target, [connect('d', world.donor)])]);
+    const seconds = (performance.now() - begun) / 1000;
+    // The last answers of both need not have been paid for; a machine that is slow only gives less.
+    expect((first.bytesReceived + other.bytesReceived - 4 * 8000) / seconds).toBeLessThan(bytesPerSecond);
+    expect(world.donor.status().donor.deferred).toBeGreaterThan(0);
+    expectSame(second, world.model);
+  });
+});
+
+describe('a donor', () => {
+  test('that never answers is given up within a bound, and what it was asked for comes from another', async () => {
+    const world = await made(1500, { answerMs: 30 });
+    let asked = 0;
+    const silent = named('silent', () => {
+      asked++;
+      return new Promise<Buffer>(() => undefined);
+    });
+    const report = await arrives(world, [silent, connect('good', world.donor)]);
+    expect(report.donors[0]).toMatchObject({ bytesReceived: 0, error: 'no whole answer within 30 ms' });
+    expect(asked).toBeGreaterThan(0);
+    expect(asked).toBeLessThanOrEqual(4);
+  });
+
+  test('alone that never answers: the transfer fails within a bound', async () => {
+    const world = await made(10, { answerMs: 20 });
+    const silent = named('silent', () => new Promise<Buffer>(() => undefined));
+    await expect(arrives(world, [silent])).rejects.toThrow(FetchFailed);
+  });
+
+  test('behind a slow line is asked for less until its answers come in time', async () => {
+    const world = await made(1500, { maxAnswerBytes: 4 << 20, answerMs: 200 });
+    const sizes: number[] = [];
+    // So many bytes come through in time, and no more.
+    const slow = named('slow', async (body, signal) => {
+      const answer = await world.donor.serve(body);
+      sizes.push(answer.length);
+      if (answer.length < 100_000) return answer;
+      return new Promise<Buffer>((_resolve, reject) => { signal.addEventListener('abort', () => { reject(new Error('too late')); }); });
+    });
+    await arrives(world, [slow]);
+    expect(Math.max(...sizes)).toBeGreaterThan(100_000);
+  });
+
+  test('that puts everybody off is left alone for so long, and given up when it does so for ever', async () => {
+    const world = await made(800);
+    let left = 3;
+    const busy = named('busy', (body) => (left-- > 0 ? Promise.resolve(encodeWait(10)) : world.donor.serve(body)));
+    const report = await arrives(world, [busy]);
+    expect(report.donors[0]?.error).toBeNull();
+
+    const other = await made(800, { deferMs: 30 });
+    const never = named('never', () => Promise.resolve(encodeWait(1)));
+    const second = await arrives(other, [never, connect('good', other.donor)]);
+    expect(second.donors[1]?.bytesReceived).toBeGreaterThan(0);
+    await expect((await openStore({ fetcher: { deferMs: 30 } })).fetch({ op: opNumber(1), root: other.donor.checkpoint?.root ?? fail() }, [never])).rejects.toThrow(/put this replica off/);
+  });
+});
+
+test('progress goes from nothing to all of it, and says what is left', async () => {
+  const world = await made(4000);
+  const seen: FetchProgress[] = [];
+  const report = await arrives(world, [connect('d', world.donor)], (p) => { seen.push(p); });
+  for (const [i, p] of seen.entries()) {
+    expect(p.settled).toBeGreaterThanOrEqual(seen[i - 1]?.settled ?? 0);
+    expect(p.verified).toBeGreaterThanOrEqual(seen[i - 1]?.verified ?? 0);
+  }
+  expect(seen[0]?.settled).toBeLessThan(0.2);
+  const middle = seen[seen.length >> 1];
+  expect(middle?.wanted).toBeGreaterThan(0);
+  expect(middle?.etaMs).toBeGreaterThan(0);
+  const last = seen.at(-1);
+  expect(last?.settled).toBeCloseTo(1, 9);
+  expect(last).toMatchObject({ wanted: 0, recordsChanged: 4000, bytesReceived: report.bytesReceived });
+  expect(last?.etaMs).toBeCloseTo(0, 3);
+});
+
+function fail(): never {
+  throw new Error('the donor has a checkpoint');
+}

@@ -1,0 +1,66 @@
+/** A tree that is brought to a target, in memory: thousands of transfers a second, for tests of what donors may say. */
+import { assert } from '../../lib/assert.ts';
+import { EMPTY } from '../../lib/bytes.ts';
+import { opNumber, type OpNumber } from '../../lib/ids.ts';
+import { MemoryTable } from '../../lib/memory_table.ts';
+import type { CheckpointInfo } from '../../checkpoint/checkpoint_info.ts';
+import { Fetcher, DEFAULT_FETCHER_LIMITS, type FetcherLimits, type OwnTree } from '../../checkpoint/fetcher.ts';
+import type { DonorConnection, FetchOptions, FetchReport } from '../../checkpoint/fetch_report.ts';
+import { sourceOf, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
+import { applyChanges, deleteChange, putChange, runToEnd, type NodeSource, type Top } from '../../checkpoint/merkle_tree.ts';
+import type { Overlay } from '../../checkpoint/overlay.ts';
+import { Slices } from '../../checkpoint/slices.ts';
+
+export class MemoryOwn implements OwnTree {
+  readonly table: MemoryTable;
+  readonly #nodes: Map<string, Buffer>;
+  readonly source: NodeSource;
+  base: OpNumber | null;
+  isMixed = false;
+  final: CheckpointInfo | null = null;
+  installs = 0;
+  #top: Top;
+
+  constructor(at: MemoryCheckpoint) {
+    this.table = at.records.clone();
+    this.#nodes = new Map(at.nodes);
+    this.source = sourceOf(this.#nodes);
+    this.#top = at.top;
+    this.base = at.top === null ? null : at.op;
+  }
+
+  top(): Top {
+    return this.#top;
+  }
+
+  install(overlay: Overlay, final: CheckpointInfo | null): Promise<void> {
+    this.installs++;
+    const changes = [];
+    const cursor = overlay.cursor('');
+    for (let id = cursor.next(); id !== undefined; id = cursor.next()) {
+      const key = Buffer.from(id, 'latin1');
+      const value = overlay.get(id) ?? null;
+      changes.push(value === null ? deleteChange(key) : putChange(key, value));
+      if (value === null) this.table.delete(key);
+      else this.table.put(key, value);
+    }
+    const update = runToEnd(applyChanges(this.source, this.#top, changes, opNumber(1000)));
+    for (const id of update.deletes) this.#nodes.delete(id);
+    for (const [id, bytes] of update.puts) this.#nodes.set(id, bytes);
+    this.#top = update.top;
+    this.isMixed = true;
+    this.final = final;
+    return Promise.resolve();
+  }
+
+  fetch(target: MemoryCheckpoint | CheckpointInfo, donors: readonly DonorConnection[], limits: Partial<FetcherLimits> = {}, options: FetchOptions = {}): Promise<FetchReport> {
+    assert(this.final === null, 'one transfer a tree');
+    return new Fetcher(target, this, donors, options, { ...DEFAULT_FETCHER_LIMITS, ...limits }, new Slices(1000)).run();
+  }
+}
+
+export function recordsOfTable(table: MemoryTable): Map<string, string> {
+  return new Map([...table.entries()].map(([key, value]) => [key.toString('hex'), value.toString('hex')]));
+}
+
+export const NO_EXTRA: Buffer = EMPTY;

@@ -1,0 +1,136 @@
+/**
+ * State transfer between real `vrfs serve` processes whose donors give slowly: one that is killed in its midst goes on with
+ * what it had, and a new member catches up while clients go on writing. Judged by bytes and op-numbers, not by time.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { VrfsClient } from '../../client/client.ts';
+import { FileSystem } from '../../client/file_system.ts';
+import { defined } from '../../lib/assert.ts';
+import type { Durability } from '../../vr/configuration.ts';
+import { CLI, ProcessGroup, until, type StatusAnswer } from '../support/process_group.ts';
+import { JoiningNode } from '../support/joining_node.ts';
+
+const run = promisify(execFile);
+const ALL = [0, 1, 2];
+const BOUND_MS = 120_000;
+/** Bytes a second that each donor gives. */
+const RATE = 1_500_000;
+/** What a fetcher has in hand when it is killed: verified and not written yet, and two answers of a quarter of a second each. */
+const IN_HAND = (2 << 20) + RATE;
+
+async function makeGroup(durability: Durability, config: Readonly<Record<string, number>> = {}): Promise<{ group: ProcessGroup; fs: FileSystem }> {
+  const group = await ProcessGroup.create({ durability, config: { checkpointOps: 500, retainEntries: 200, transferRate: RATE, ...config } });
+  onTestFinished(() => group.destroy());
+  group.startAll();
+  await group.normal(ALL);
+  const client = await VrfsClient.connect({ servers: group.servers, name: 'transfer test', requestTimeoutMs: 60_000 });
+  onTestFinished(() => client.close());
+  return { group, fs: new FileSystem(client) };
+}
+
+/** Files of 4 KiB, many at a time. */
+async function fill(fs: FileSystem, folder: string, files: number): Promise<void> {
+  await fs.mkdir(folder);
+  let next = 0;
+  const writer = async (): Promise<void> => {
+    for (let i = next++; i < files; i = next++) await fs.writeFile(`${folder}/file-${i}`, Buffer.alloc(4096, i));
+  };
+  await Promise.all(Array.from({ length: 32 }, writer));
+}
+
+function transferOf(status: StatusAnswer | undefined): NonNullable<StatusAnswer['recovery']['transfer']> | undefined {
+  return status?.recovery.transfer ?? undefined;
+}
+
+async function caughtUp(group: ProcessGroup, index: number): Promise<StatusAnswer> {
+  return until(`replica ${index + 1} has caught up`, BOUND_MS, async () => {
+    const [own, primary] = await Promise.all([group.status(index), group.primary().then((p) => group.status(p))]);
+    return own?.status === 'normal' && own.recovery.transfer === null && primary !== undefined && own.executed >= primary.commit ? own : undefined;
+  });
+}
+
+/** At one of their next checkpoints all have the same root. */
+async function equalRoots(group: ProcessGroup, fs: FileSystem): Promise<void> {
+  let n = 0;
+  await until('equal checkpoints', BOUND_MS, async () => {
+    for (let i = 0; i < 20; i++) await fs.writeFile('/tick', String(n++));
+    const all = await Promise.all(ALL.map((i) => group.status(i)));
+    const ops = new Set(all.map((s) => s?.checkpoint.op));
+    if (ops.size !== 1 || ops.has(undefined)) return undefined;
+    expect(new Set(all.map((s) => s?.checkpoint.root)).size, 'one root at one op').toBe(1);
+    return true;
+  });
+}
+
+describe.each(['disk', 'memory'] as const)('a replica that fetches, durability %s', (durability) => {
+  it('is killed in the midst of it: the second time only what was left is fetched, then the log behind it', async () => {
+    const { group, fs } = await makeGroup(durability);
+    const last = ((await group.primary()) + 1) % 3;
+    await group.signal(last, 'SIGKILL');
+    await fill(fs, '/bulk', 1800);
+    group.start(last);
+    const first = await until('a transfer that is half done', BOUND_MS, async () => {
+      const transfer = transferOf(await group.status(last));
+      return transfer !== undefined && transfer.settled > 0.55 ? transfer : undefined;
+    });
+    const table = await run(process.execPath, [CLI, 'status', '--server', group.servers.join(',')]).catch((error: unknown) => error as { stdout: string });
+    expect(table.stdout).toMatch(/\d+ %, [\d.]+ \w+ at [\d.]+ \w+\/s/);
+    expect(await (await fetch(`${group.http(last)}/metrics`)).text()).toMatch(/\nvrfs_state_transfer_settled_ratio 0\.\d+\n/);
+    await group.signal(last, 'SIGKILL');
+    group.start(last);
+    const { recovery, executed } = await caughtUp(group, last);
+    const second = defined(recovery.lastTransfer ?? undefined, 'a second transfer');
+    const { stateBytes } = recovery;
+    // What one transfer of all of it takes; the bytes of nodes and requests are little.
+    expect(first.bytesReceived).toBeGreaterThan(IN_HAND);
+    expect(second.bytesReceived).toBeLessThan(stateBytes * 1.1 - first.bytesReceived + IN_HAND);
+    expect(second.bytesReceived).toBeGreaterThan(0);
+    expect(group.log(last)).toMatch(/state transfer: \d+ % of the checkpoint of op \d+ is here, \d+ bytes fetched at \d+ bytes\/s/);
+    // Then the log behind the checkpoint, and no more of it: an entry with a block takes less than 6 KB.
+    const status = defined(await group.status(last), 'status');
+    expect(status.recovery.logBytesReceived).toBeLessThan((executed - second.op + 200) * 6000);
+    await equalRoots(group, fs);
+    expect((await fs.readdir('/bulk')).length).toBe(1800);
+  });
+});
+
+describe('a new member', () => {
+  it('catches up while clients go on writing, with donors that give slowly', async () => {
+    const { group, fs } = await makeGroup('disk', { checkpointOps: 200, retainEntries: 200 });
+    await fill(fs, '/bulk', 1500);
+    await fs.mkdir('/load');
+    let stop = false;
+    let written = 0;
+    const writer = async (id: number): Promise<void> => {
+      for (let i = 0; !stop; i++) {
+        await fs.writeFile(`/load/${id}-${i}`, `content ${i}`);
+        written++;
+      }
+    };
+    const writers = Array.from({ length: 4 }, (_, id) => writer(id));
+    const node = await JoiningNode.start(group, 'new', { checkpointOps: 200, retainEntries: 200, transferRate: RATE });
+    onTestFinished(() => node.kill());
+    const before = written;
+    const { stdout, stderr } = await run(process.execPath, [CLI, 'members', 'add', node.address, '--role', 'voter', '--server', group.servers.join(','), '--timeout', '120000']);
+    // It has a vote, so it had caught up; and all the time clients were writing.
+    expect(stdout + stderr).toMatch(/warmed|epoch/);
+    expect(written - before).toBeGreaterThan(200);
+    const status = await until('the new member has executed what is committed', BOUND_MS, async () => {
+      const [own, primary] = await Promise.all([node.status(), group.primary().then((p) => group.status(p))]);
+      return own !== undefined && primary !== undefined && own.status === 'normal' && own.executed >= primary.commit - 200 ? own : undefined;
+    });
+    stop = true;
+    await Promise.all(writers);
+    expect(status.recovery.transfers).toBeGreaterThan(0);
+    // Each transfer after the first took only what had changed since: together hardly more than the state.
+    expect(status.recovery.bytesReceived).toBeLessThan(status.recovery.stateBytes * 1.8);
+    expect((await fs.readdir('/load')).length).toBe(written);
+    const donors = await Promise.all(ALL.map((i) => group.status(i)));
+    const primary = await group.primary();
+    // The backups gave, the primary had clients to serve.
+    const given = donors.map((s) => s?.donor.bytesSent ?? 0);
+    expect(given[primary]).toBeLessThan(Math.max(...given) / 4);
+  });
+});

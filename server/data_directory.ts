@@ -127,7 +127,7 @@ export async function format(options: FormatOptions): Promise<void> {
     await formatJournal(making.journal, identity, { certain: true, logView: view(0), headOp: opNumber(0), headHash: ZERO_DIGEST });
   }
   const zero = { view: view(0), promisedView: view(0), logView: view(0) };
-  await formatSuperblock(making.root, { ...identity, instance: randomBytes(16), configuration: options.configuration, epochStart: null, heldByAll: opNumber(0), incarnation: 0, ...zero, checkpoint, retired: false });
+  await formatSuperblock(making.root, { ...identity, instance: randomBytes(16), configuration: options.configuration, epochStart: null, heldByAll: opNumber(0), leaseMs: 0, incarnation: 0, ...zero, checkpoint, retired: false });
   await writeVersion(making.root, { format: DATA_FORMAT, version: DATA_VERSION, clusterId: options.clusterId.toString('hex'), memberId: options.memberId, ...options.joining });
   await rename(making.root, root);
   await syncDirectory(dirname(root));

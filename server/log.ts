@@ -33,10 +33,12 @@ const LEVELS: Readonly<Record<string, Level>> = {
   'checkpoint-disputed': 'error',
   'checkpoint-unconfirmed': 'info',
   'root-differs': 'error',
+  'witness-log-long': 'warn',
 };
 
 /** What to do about an event that needs a person. */
 const REMEDIES: Readonly<Record<string, string>> = {
+  'witness-log-long': 'a witness keeps its log, in memory too, until every voter has the state on disk. The member that it waits for has not told so for long: start it, or put another in its place (vrfs members replace)',
   'group-cannot-recover': 'too many replicas with durability memory have stopped at once: what was acknowledged after the newest checkpoint is gone. Stop all of them, and see on each machine what it still holds and how to go on from there: vrfs revive --data <its data directory>',
 };
 

@@ -18,6 +18,7 @@ const NOTICE_MS = 2000;
 const CONFIRM_MS = NOTICE_MS + 500;
 /** Whoever has not been heard of after so long is not waited for. */
 const ASK_MS = 300;
+const WARN_AGAIN_MS = 300_000;
 
 export class CheckpointHandOver {
   readonly #r: Replica;
@@ -33,6 +34,7 @@ export class CheckpointHandOver {
   readonly #retry: Backoff;
   #failed: CheckpointId | null = null;
   #noticeAt = 0;
+  #warnAgainAt = 0;
   /** The newest checkpoint that each peer told of. */
   readonly #offered = new Map<MemberId, CheckpointNotice>();
   readonly #ownRoots = new Map<OpNumber, Digest>();
@@ -245,15 +247,28 @@ export class CheckpointHandOver {
   #collectWitness(): void {
     const r = this.#r;
     let oldest: CheckpointId | null = null;
+    let last: MemberId | null = null;
     for (const m of r.configuration.members) {
       if (m.role !== 'voter') continue;
       const offer = this.#offered.get(m.id)?.checkpoint;
-      if (offer === undefined) return;
-      if (oldest === null || offer.op < oldest.op) oldest = offer;
+      if (offer === undefined) {
+        this.#warnOfLength(m.id);
+        return;
+      }
+      if (oldest === null || offer.op < oldest.op) [oldest, last] = [offer, m.id];
     }
+    if (last !== null) this.#warnOfLength(last);
     const previous = r.persistence.superblock.checkpoint.op;
     if (oldest === null || oldest.op <= previous || oldest.op > r.executed || r.log.hashAt(oldest.op) !== oldest.entryHash) return;
     r.persistence.writeSuperblock({ checkpoint: oldest, heldByAll: oldest.op }, () => { this.#collect(previous); });
+  }
+
+  /** The whole log of a witness is in its memory, and it must not be cut: others than this voter may be gone when it comes back. */
+  #warnOfLength(waitsFor: MemberId): void {
+    const r = this.#r;
+    if (r.log.bytes < r.options.maxLogBytes || r.now < this.#warnAgainAt) return;
+    this.#warnAgainAt = r.now + WARN_AGAIN_MS;
+    r.event('witness-log-long', { bytes: r.log.bytes, ops: r.log.head - r.log.base, waitsFor });
   }
 
   /**

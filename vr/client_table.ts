@@ -30,8 +30,10 @@ export interface Session {
   readonly flags: number;
   readonly name: string;
   readonly nonce: Buffer;
-  /** Time of the last executed entry of this session, microseconds. */
+  /** Time of the last executed entry of this session, microseconds: no two entries have the same. */
   lastActive: number;
+  /** At the present primary: what `lastActive` was when it looked last, since when, and whether the end was proposed. */
+  seen: { readonly lastActive: number; readonly since: number; proposed: boolean } | null;
   readonly slots: (Slot | undefined)[];
 }
 
@@ -45,8 +47,8 @@ export interface RegisterBody {
 
 export interface ExpireBody {
   readonly session: SessionId;
-  /** Silence after which it ends, microseconds: the primary's, logged. */
-  readonly timeout: number;
+  /** It ends unless it has been active since this time, microseconds; null: it ends anyway, its client says so. */
+  readonly unlessSince: number | null;
 }
 
 export function encodeRegisterBody(b: RegisterBody): Buffer {
@@ -56,10 +58,11 @@ export function decodeRegisterBody(bytes: Buffer): Decoded<RegisterBody> {
   return decodeAll(bytes, (r) => ({ nonce: Buffer.from(r.raw(16)), flags: r.u32(), name: r.string16(), maxSessions: r.u32() }));
 }
 export function encodeExpireBody(b: ExpireBody): Buffer {
-  return new Writer(14).u48(b.session).u53(b.timeout).finish();
+  const w = new Writer(15).u48(b.session).bool(b.unlessSince !== null);
+  return (b.unlessSince === null ? w : w.u53(b.unlessSince)).finish();
 }
 export function decodeExpireBody(bytes: Buffer): Decoded<ExpireBody> {
-  return decodeAll(bytes, (r) => ({ session: sessionId(r.u48()), timeout: r.u53() }));
+  return decodeAll(bytes, (r) => ({ session: sessionId(r.u48()), unlessSince: r.bool() ? r.u53() : null }));
 }
 
 function sessionKey(session: number): Buffer {
@@ -117,7 +120,7 @@ export class ClientTable {
     this.#scan(SystemKind.session, (key, value) => {
       const id = sessionId(key.readUIntBE(7, 6));
       const r = new Reader(value);
-      const session: Session = { lastActive: r.u53(), flags: r.u32(), nonce: Buffer.from(r.raw(16)), name: r.string16(), id, slots: [] };
+      const session: Session = { lastActive: r.u53(), flags: r.u32(), nonce: Buffer.from(r.raw(16)), name: r.string16(), id, slots: [], seen: null };
       this.#sessions.set(id, session);
     });
     this.#scan(SystemKind.slot, (key, value) => {
@@ -146,6 +149,7 @@ export class ClientTable {
   /** Forgets what the last primary had under way. */
   clearVolatile(): void {
     for (const session of this.#sessions.values()) {
+      session.seen = null;
       for (const slot of session.slots) {
         if (slot === undefined) continue;
         slot.inFlight = 0;
@@ -192,7 +196,7 @@ export class ClientTable {
       this.end(oldest);
     }
     const id = sessionId(entry.op);
-    const session: Session = { id, flags: body.flags, name: body.name, nonce: body.nonce, lastActive: entry.time, slots: [] };
+    const session: Session = { id, flags: body.flags, name: body.name, nonce: body.nonce, lastActive: entry.time, slots: [], seen: null };
     this.#sessions.set(id, session);
     const w = new Writer(64).u53(entry.time).u32(body.flags).raw(body.nonce).string16(body.name);
     this.#table.put(sessionKey(id), w.finish());
@@ -208,10 +212,26 @@ export class ClientTable {
     return defined(oldest, 'a session to evict').id;
   }
 
+  /**
+   * At a primary, now and then: sessions that it has seen do nothing for `timeoutMs` of its own clock (`now`, milliseconds), each once.
+   * The time in the log does not count: the clocks of the machines may be set, and it never goes back (row 19).
+   */
+  silent(now: number, timeoutMs: number): ExpireBody[] {
+    const silent: ExpireBody[] = [];
+    for (const s of this.#sessions.values()) {
+      if (s.seen?.lastActive !== s.lastActive) s.seen = { lastActive: s.lastActive, since: now, proposed: false };
+      else if (!s.seen.proposed && now - s.seen.since > timeoutMs) {
+        s.seen.proposed = true;
+        silent.push({ session: s.id, unlessSince: s.lastActive });
+      }
+    }
+    return silent;
+  }
+
   /** Whether an expire entry takes effect: decided at execution, since the session may have spoken meanwhile. */
-  expired(session: number, now: number, timeout: number): boolean {
+  ends({ session, unlessSince }: ExpireBody): boolean {
     const s = this.#sessions.get(session);
-    return s !== undefined && now - s.lastActive > timeout;
+    return s !== undefined && (unlessSince === null || s.lastActive <= unlessSince);
   }
 
   /** The session's records go. */

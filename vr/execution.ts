@@ -93,8 +93,8 @@ export class Execution {
       case 'expire': {
         const body = decodeExpireBody(entry.body);
         assert(body.ok, 'an expire entry is written by a primary');
-        const { session, timeout } = body.value;
-        if (!r.clients.expired(session, entry.time, timeout)) return;
+        const { session } = body.value;
+        if (!r.clients.ends(body.value)) return;
         r.ports.stateMachine.sessionEnded(entry, session);
         r.clients.end(session);
         r.event('session-expired', { session });

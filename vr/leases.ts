@@ -4,8 +4,10 @@
  *
  * A backup that takes a round of the primary's heart-beats binds itself: for `leaseMs` of its own clock from then on it votes in no
  * view change. The primary counts from when it sent that round, on its own clock, and so much less that the clocks may
- * differ: as long as a quorum is bound, every quorum that could vote has one in it that does not. A replica that has
- * restarted does not know what it granted: it votes for nobody before the longest lease is over.
+ * differ: as long as a quorum is bound, every quorum that could vote has one in it that does not. Replicas may be configured
+ * with different lengths, if only while an administrator changes it on one after the other: the answer says for how long its sender
+ * is bound. A replica that has restarted does not know what it granted: it votes for nobody before a lease of the length that
+ * it granted in its last life, which its superblock tells, is over.
  *
  * An epoch needs no vote to end. But its last entry is committed by the primary that still leads it, which leaves it at that
  * moment, or by one that came by a view change, for which the grants were waited out.
@@ -34,7 +36,7 @@ export class Leases {
   // --- primary ---
   /** When each of the last rounds was sent first. */
   readonly #sent = new Map<number, number>();
-  /** When the newest round was sent that the member has confirmed. */
+  /** Until when the member is bound at least, by this clock: of the round that it has confirmed which binds it the longest. */
   readonly #granted = new Map<MemberId, number>();
   readonly #stamps = new Map<MemberId, number>();
   // --- backup ---
@@ -45,9 +47,8 @@ export class Leases {
 
   constructor(replica: Replica) {
     this.#r = replica;
-    const { leaseMs, maxClockDrift } = replica.options;
     this.#bornAt = replica.ports.clock.monotonic();
-    this.#boundUntil = this.#bornAt + leaseMs * (1 + maxClockDrift);
+    this.#boundUntil = this.#bornAt + replica.persistence.superblock.leaseMs * (1 + replica.options.maxClockDrift);
   }
 
   #clock(): number {
@@ -64,7 +65,7 @@ export class Leases {
 
   /** May not help a view change yet. */
   get bound(): boolean {
-    return this.#r.options.leaseMs > 0 && this.#clock() < this.#boundUntil;
+    return this.#clock() < this.#boundUntil;
   }
 
   // --- the primary -----------------------------------------------------------------------------------------------------
@@ -87,9 +88,16 @@ export class Leases {
     this.#sent.delete(round - REMEMBERED);
   }
 
-  onConfirmed(from: MemberId, round: number): void {
+  /** @param leaseMs for which the member has bound itself, of its own clock, when it took that round. */
+  onConfirmed(from: MemberId, round: number, leaseMs: number): void {
     const at = this.#sent.get(round);
-    if (at !== undefined && at > (this.#granted.get(from) ?? -Infinity)) this.#granted.set(from, at);
+    if (at !== undefined) this.#granted.set(from, Math.max(this.#granted.get(from) ?? -Infinity, at + this.#counted(leaseMs)));
+  }
+
+  /** The grantor's clock may run fast and this one slow. */
+  #counted(leaseMs: number): number {
+    const { maxClockDrift } = this.#r.options;
+    return (leaseMs * (1 - maxClockDrift)) / (1 + maxClockDrift);
   }
 
   onStamp(from: MemberId, stamp: number): void {
@@ -99,13 +107,12 @@ export class Leases {
   /** For how long it still holds, milliseconds; 0: there is none. */
   get remaining(): number {
     const r = this.#r;
-    const { leaseMs, maxClockDrift } = r.options;
+    const { leaseMs } = r.options;
     if (leaseMs === 0 || !r.normal.serving) return 0;
     const now = this.#clock();
-    const times = [now];
+    const times = [now + this.#counted(leaseMs)];
     for (const id of r.otherElectors) times.push(this.#granted.get(id) ?? -Infinity);
-    // The grantor's clock may run fast and this one slow.
-    return Math.max(0, quorumPoint(times, r.quorum) + (leaseMs * (1 - maxClockDrift)) / (1 + maxClockDrift) - now);
+    return Math.max(0, quorumPoint(times, r.quorum) - now);
   }
 
   get held(): boolean {

@@ -1,6 +1,7 @@
 /**
  * Whether the log may grow. What is behind the newest durable checkpoint is in memory, in the log and in the overlay of changed
- * records, and in the journal: when a checkpoint takes long, or waits for room on the disk, this has to end somewhere.
+ * records, and in the journal: when a checkpoint takes long, or waits for room on the disk, this has to end somewhere. The same with
+ * what was given to the journal, when the disk writes more slowly than requests come.
  *
  * A primary then tells its clients to come again. A backup takes no more into its log, as if messages had been lost: the others go
  * on, as long as they are a quorum, and it asks for what it lacks when its checkpoint is done.
@@ -40,15 +41,21 @@ export class LogRoom {
    */
   isFull(gathered = 0, gatheredBytes = 0): boolean {
     const { log, options, handOver, persistence } = this.#r;
-    if (this.cramped) return true;
+    if (this.cramped || this.#journalLags) return true;
     if (!handOver.taking) return false;
     const ahead = log.head - persistence.superblock.checkpoint.op + gathered;
     return ahead >= options.maxLogEntries || log.bytes + gatheredBytes >= options.maxLogBytes;
   }
 
+  get #journalLags(): boolean {
+    const { log, options, persistence } = this.#r;
+    return log.head - persistence.durable.op >= options.maxLogEntries || persistence.pendingBytes >= options.maxLogBytes;
+  }
+
   /** For clients that are told to come again. */
   get reason(): string {
-    return this.cramped ? 'since its disk is full' : 'since a checkpoint is not written yet and the log behind it has become long';
+    if (this.cramped) return 'since its disk is full';
+    return this.#journalLags ? 'since its disk does not keep up with the log' : 'since a checkpoint is not written yet and the log behind it has become long';
   }
 
   /** Another member's disk may have room. When none has, each tries now and then; nothing is lost by it, and nothing gained. */

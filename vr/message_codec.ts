@@ -176,7 +176,7 @@ function encodeReplicaMessage(m: ReplicaMessage): Buffer {
       putEntries(w, m.after, m.parent, m.entries);
       return w.finish();
     }
-    case 'prepareOk': return new Writer(29).u8(Kind.prepareOk).u53(m.view).u48(m.op).u48(m.round).u53(m.stamp).finish();
+    case 'prepareOk': return new Writer(33).u8(Kind.prepareOk).u53(m.view).u48(m.op).u48(m.round).u32(m.leaseMs).u53(m.stamp).finish();
     case 'commit': {
       const w = new Writer(64).u8(Kind.commit).u53(m.view).u48(m.commit).u48(m.head).u48(m.round).u8(m.echoes.length);
       for (const e of m.echoes) w.u32(e.member).u53(e.stamp);
@@ -285,7 +285,7 @@ export function readMessage(r: Reader): Message {
 function readReplicaMessage(kind: number, r: Reader): Message {
   switch (kind) {
     case Kind.prepare: return { type: 'prepare', view: view(r.u53()), commit: opNumber(r.u48()), round: r.u48(), ...getEntries(r) };
-    case Kind.prepareOk: return { type: 'prepareOk', view: view(r.u53()), op: opNumber(r.u48()), round: r.u48(), stamp: r.u53() };
+    case Kind.prepareOk: return { type: 'prepareOk', view: view(r.u53()), op: opNumber(r.u48()), round: r.u48(), leaseMs: r.u32(), stamp: r.u53() };
     case Kind.commit:
       return { type: 'commit', view: view(r.u53()), commit: opNumber(r.u48()), head: opNumber(r.u48()), round: r.u48(), echoes: getEchoes(r) };
     case Kind.startViewChange: return { type: 'startViewChange', view: view(r.u53()), left: r.bool() ? view(r.u53()) : null };

@@ -125,9 +125,11 @@ export interface Prepare {
 }
 /**
  * Acknowledges everything up to `op`. `round` echoes the newest round of a Prepare or Commit of this view; with it the sender
- * grants the primary a lease (leases.ts). `stamp`: the sender's own monotonic clock since its process began, with its incarnation, for Commit to echo.
+ * grants the primary a lease of `leaseMs` (leases.ts). `stamp`: the sender's own monotonic clock since its process began, with its incarnation, for Commit to echo.
  */
-export interface PrepareOk { readonly type: 'prepareOk'; readonly view: View; readonly op: OpNumber; readonly round: number; readonly stamp: number }
+export interface PrepareOk {
+  readonly type: 'prepareOk'; readonly view: View; readonly op: OpNumber; readonly round: number; readonly leaseMs: number; readonly stamp: number;
+}
 /**
  * Heart-beat; with the head, so that a backup that lost a Prepare notices. `echoes`, while the primary holds a lease: the
  * newest stamp of each member; everything that was acknowledged anywhere before the member took it is at or below `commit`.

@@ -73,8 +73,6 @@ export class NormalCase {
     this.#viewStart = r.log.head;
     this.#openedAt = r.now;
     this.#closing = this.epochEnds();
-    // Everybody's sessions have been silent while there was no primary: each gets a whole time-out to speak up.
-    this.#expiryAt = r.now + r.options.sessionTimeoutMs;
     for (let op = r.executed + 1; op <= r.log.head; op++) r.clients.markInFlight(defined(r.log.at(op), 'inherited entry'));
     const started = r.view;
     r.persistence.afterJournal(() => {
@@ -183,7 +181,7 @@ export class NormalCase {
   onEndSession(m: EndSession): void {
     const r = this.#r;
     if (!this.serving || this.#closing || r.clients.session(m.session) === undefined || this.full) return;
-    this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: m.session, timeout: 0 }) });
+    this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: m.session, unlessSince: null }) });
   }
 
   /** Redirects unless primary; holds back until the client table is up to date, and while an epoch ends. */
@@ -323,7 +321,7 @@ export class NormalCase {
     }
     // A witness on which nobody may count yet has none of what came before the epoch to give.
     if (m.op > 0) r.reconfiguration.started(from);
-    r.reads.onConfirmed(from, m.round);
+    r.reads.onConfirmed(from, m.round, m.leaseMs);
     if (this.#acks.record(from, m.op)) this.#advanceCommit();
   }
 
@@ -351,7 +349,12 @@ export class NormalCase {
     if (durable.logView !== r.view) return;
     this.#ackDue = false;
     // Row 21: what is not in a witness's log has to be in the state of all who may need it, before anybody counts on the witness.
-    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(r.handOver.counts ? Math.min(durable.op, r.log.head) : 0), round: this.#round, stamp: this.#r.leases.stamp() });
+    this.#acknowledge(r.handOver.counts ? Math.min(durable.op, r.log.head) : 0);
+  }
+
+  #acknowledge(op: number): void {
+    const r = this.#r;
+    r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(op), round: this.#round, leaseMs: r.options.leaseMs, stamp: r.leases.stamp() });
   }
 
   /** A message to all that tells the commit-number: heart-beat, and the question of a read round. */
@@ -412,10 +415,8 @@ export class NormalCase {
     const r = this.#r;
     if (r.now < this.#expiryAt) return;
     this.#expiryAt = r.now + EXPIRY_SCAN_MS;
-    const now = Math.max(r.ports.clock.wall(), r.execution.time);
-    const timeout = r.options.sessionTimeoutMs * 1000;
-    for (const s of r.clients.sessions()) {
-      if (r.clients.expired(s.id, now, timeout)) this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: s.id, timeout }) });
+    for (const expiry of r.clients.silent(r.now, r.options.sessionTimeoutMs)) {
+      this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody(expiry) });
     }
   }
 
@@ -448,7 +449,7 @@ export class NormalCase {
     r.leases.onEchoes(m);
     if (r.persistence.durable.logView === r.view) this.onDurable();
     // The disk is still busy with the view's log: nothing is acknowledged, but the primary hears that this backup is with it.
-    else r.send(r.primary, { type: 'prepareOk', view: r.view, op: opNumber(0), round: this.#round, stamp: this.#r.leases.stamp() });
+    else this.#acknowledge(0);
   }
 
   /** Echoed in each PrepareOk from now on: with that this replica binds itself to the primary. */

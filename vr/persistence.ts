@@ -20,6 +20,7 @@ interface PendingRecord {
   readonly ticket: number;
   readonly logView: View;
   readonly head: OpNumber;
+  readonly bytes: number;
 }
 
 export class Persistence {
@@ -29,6 +30,7 @@ export class Persistence {
   #durable: { logView: View; op: OpNumber };
   #queuedLogView: View;
   readonly #records: PendingRecord[] = [];
+  #pendingBytes = 0;
   #journalTicket = 0;
   #journalDone = 0;
   readonly #journalWaiting: Waiting[] = [];
@@ -58,14 +60,26 @@ export class Persistence {
     const last = entries.at(-1);
     assert(last !== undefined, 'an append of nothing');
     this.#journalTicket = this.#ports.journal.append({ type: 'append', entries });
-    this.#records.push({ ticket: this.#journalTicket, logView: this.#queuedLogView, head: last.op });
+    this.#pend(this.#queuedLogView, last.op, entries);
   }
 
   install(logView: View, base: OpNumber, baseHash: Digest, entries: readonly Entry[]): void {
     assert(logView >= this.#queuedLogView, 'the log-view never goes back');
     this.#queuedLogView = logView;
     this.#journalTicket = this.#ports.journal.append({ type: 'install', logView, base, baseHash, entries });
-    this.#records.push({ ticket: this.#journalTicket, logView, head: entries.at(-1)?.op ?? base });
+    this.#pend(logView, entries.at(-1)?.op ?? base, entries);
+  }
+
+  #pend(logView: View, head: OpNumber, entries: readonly Entry[]): void {
+    let bytes = 0;
+    for (const e of entries) bytes += e.bytes.length;
+    this.#pendingBytes += bytes;
+    this.#records.push({ ticket: this.#journalTicket, logView, head, bytes });
+  }
+
+  /** Of entries that were given to the journal and are not durable yet. */
+  get pendingBytes(): number {
+    return this.#pendingBytes;
   }
 
   /** Queues a superblock with these fields changed; `run` when it is durable. */
@@ -118,7 +132,10 @@ export class Persistence {
   onJournalDurable(ticket: number): void {
     this.#journalDone = Math.max(this.#journalDone, ticket);
     let last: PendingRecord | undefined;
-    while (this.#records[0] !== undefined && this.#records[0].ticket <= ticket) last = this.#records.shift();
+    while (this.#records[0] !== undefined && this.#records[0].ticket <= ticket) {
+      last = this.#records.shift();
+      this.#pendingBytes -= last?.bytes ?? 0;
+    }
     if (last !== undefined) this.#durable = { logView: laterOf(this.#durable.logView, last.logView), op: last.head };
     runUpTo(this.#journalWaiting, ticket);
   }

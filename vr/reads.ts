@@ -160,8 +160,8 @@ export class Reads {
     return r.now - this.#roundSentAt >= r.options.heartbeatMs ? this.begin() : this.#round;
   }
 
-  onConfirmed(from: MemberId, round: number): void {
-    this.#r.leases.onConfirmed(from, round);
+  onConfirmed(from: MemberId, round: number, leaseMs: number): void {
+    this.#r.leases.onConfirmed(from, round, leaseMs);
     if (this.#confirmed.record(from, round)) this.flush();
   }
 

@@ -447,6 +447,11 @@ export class Reconfiguration {
     for (const id of this.everybody()) this.#ask(id);
   }
 
+  /** Those with a vote in this epoch are asked for a view change. They may all have left the group since; who had none is perhaps still a member. */
+  askThoseWithoutVote(): void {
+    for (const id of this.everybody()) if (!this.isElector(id)) this.#ask(id);
+  }
+
   #mayTell(to: MemberId): boolean {
     const { now, options } = this.#r;
     if (now - (this.#toldAt.get(to) ?? -Infinity) < options.heartbeatMs) return false;

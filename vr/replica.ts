@@ -139,7 +139,7 @@ export class Replica implements ReplicaEvents {
     ports.network.setPeers(this.configuration.members);
     // The process may have died between a checkpoint and the superblock that names it: others are told of the one that is here.
     const checkpoint = state !== null && state.op > superblock.checkpoint.op ? state : superblock.checkpoint;
-    this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1, checkpoint }, () => {
+    this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1, checkpoint, leaseMs: this.options.leaseMs }, () => {
       this.#booted = true;
       this.#start(usable, continues);
     });

@@ -65,7 +65,7 @@ export interface RevivedMember {
 export function revivedSuperblock(member: RevivedMember, checkpoint: CheckpointId, at: MembersAt): Superblock {
   const view = firstViewOf(checkpoint, at);
   return {
-    ...member, configuration: at.configuration, epochStart: at.epochStart, incarnation: 0, view, promisedView: view, logView: view, checkpoint,
+    ...member, configuration: at.configuration, epochStart: at.epochStart, incarnation: 0, leaseMs: 0, view, promisedView: view, logView: view, checkpoint,
     // Every member that keeps a state begins with this one, so nobody needs a witness's log up to here (row 21).
     heldByAll: checkpoint.op, retired: false,
   };

@@ -6,7 +6,7 @@ import { DecodeError, decodeAll, Writer, type Decoded, type Reader } from '../li
 import { memberId, opNumber, digest, view, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { decodeConfiguration, encodeConfiguration, type Configuration } from './configuration.ts';
 
-export const SUPERBLOCK_VERSION = 2;
+export const SUPERBLOCK_VERSION = 3;
 
 export interface CheckpointId {
   /** The op-number of the last operation that the checkpoint includes; 0 is the empty state. */
@@ -55,6 +55,8 @@ export interface Superblock {
   readonly checkpoint: CheckpointId;
   /** A witness: up to this op nobody depends on its log (row 21). Stays true as long as the electors are the same. */
   readonly heldByAll: OpNumber;
+  /** For how long a lease that this life grants binds it, milliseconds (row 18): the next one waits for so long before it votes. */
+  readonly leaseMs: number;
   /** No longer a member: it may never take part again. */
   readonly retired: boolean;
 }
@@ -91,7 +93,7 @@ export function encodeSuperblock(s: Superblock): Buffer {
   if (s.epochStart !== null) encodeEpochStart(w, s.epochStart);
   w.u32(s.incarnation).u53(s.view).u53(s.promisedView).u53(s.logView);
   encodeCheckpointId(w, s.checkpoint);
-  w.u48(s.heldByAll).bool(s.retired);
+  w.u48(s.heldByAll).u32(s.leaseMs).bool(s.retired);
   return w.finish();
 }
 
@@ -113,6 +115,7 @@ export function decodeSuperblock(bytes: Buffer): Decoded<Superblock> {
       logView: view(r.u53()),
       checkpoint: decodeCheckpointId(r),
       heldByAll: opNumber(r.u48()),
+      leaseMs: r.u32(),
       retired: r.bool(),
     };
   });

@@ -460,6 +460,7 @@ export class ViewChange {
     // A primary hears no heart-beat that would calm it: others' wish for a view change lapses when it finds no quorum.
     if (r.isPrimary && r.now - this.#suspectingSince > r.options.viewChangeMs * 4) this.#stopSuspecting();
     this.#sendStartViewChange();
+    r.reconfiguration.askThoseWithoutVote();
     this.#leaveWhenAgreed();
     if (r.phase === 'view-change' && this.#vote?.view === r.view) this.#sendVote(this.#vote);
   }

@@ -171,12 +171,12 @@ describe('voices', () => {
   it('are of electors, members and the primary', () => {
     says(1, vote);
     says(3, vote);
-    says(4, { type: 'prepareOk', view: at, op: opNumber(1), round: 0, stamp: 0 });
+    says(4, { type: 'prepareOk', view: at, op: opNumber(1), round: 0, leaseMs: 0, stamp: 0 });
     says(2, { type: 'commit', view: at, commit: opNumber(0), head: opNumber(0), round: 0, echoes: [] });
   });
   it('finds observers and strangers that vote, others than the primary that speak for it, and epochs that have not begun', () => {
     for (const sender of [4, 5]) expect(() => says(sender, vote)).toThrow(/votes of members only/);
-    expect(() => says(5, { type: 'prepareOk', view: at, op: opNumber(1), round: 0, stamp: 0 })).toThrow(/no member/);
+    expect(() => says(5, { type: 'prepareOk', view: at, op: opNumber(1), round: 0, leaseMs: 0, stamp: 0 })).toThrow(/no member/);
     expect(() => says(1, { type: 'commit', view: at, commit: opNumber(0), head: opNumber(0), round: 0, echoes: [] })).toThrow(/of which 2 is the primary/);
     expect(() => says(1, { type: 'startViewChange', view: viewOf(epoch(2), 0), left: null })).toThrow(/has not begun/);
   });
@@ -185,7 +185,7 @@ describe('voices', () => {
 describe('the order of effects', () => {
   const superblock: Superblock = {
     clusterId: Buffer.alloc(16), memberId: memberId(1), configuration: configuration(epoch(0), [{ id: memberId(1), role: 'voter' as const, address: 'a', httpAddress: 'b' }], 'disk'),
-    incarnation: 2, view: view(5), promisedView: view(4), logView: view(3), instance: Buffer.alloc(16), epochStart: null, heldByAll: opNumber(0),
+    incarnation: 2, view: view(5), promisedView: view(4), logView: view(3), instance: Buffer.alloc(16), epochStart: null, heldByAll: opNumber(0), leaseMs: 0,
     checkpoint: { op: opNumber(0), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(0), time: 0 }, retired: false,
   };
   const durable = { superblock, op: 10, journalLogView: 3 };
@@ -194,9 +194,9 @@ describe('the order of effects', () => {
     send({ type: 'startViewChange', view: view(5), left: null });
     expect(() => send({ type: 'startViewChange', view: view(6), left: null })).toThrow(/order of effects/);
     expect(() => send({ type: 'startViewChange', view: view(5), left: null }, 3)).toThrow(/incarnation/);
-    send({ type: 'prepareOk', view: view(3), op: opNumber(10), round: 0, stamp: 0 });
-    expect(() => send({ type: 'prepareOk', view: view(3), op: opNumber(11), round: 0, stamp: 0 })).toThrow(/op 11/);
-    expect(() => send({ type: 'prepareOk', view: view(4), op: opNumber(10), round: 0, stamp: 0 })).toThrow(/log-view 4/);
+    send({ type: 'prepareOk', view: view(3), op: opNumber(10), round: 0, leaseMs: 0, stamp: 0 });
+    expect(() => send({ type: 'prepareOk', view: view(3), op: opNumber(11), round: 0, leaseMs: 0, stamp: 0 })).toThrow(/op 11/);
+    expect(() => send({ type: 'prepareOk', view: view(4), op: opNumber(10), round: 0, leaseMs: 0, stamp: 0 })).toThrow(/log-view 4/);
   });
   it('finds promises that are taken back', () => {
     checkSuperblocks(0, superblock, { ...superblock, view: view(6) });

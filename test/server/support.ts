@@ -58,7 +58,7 @@ export function groupOf(addresses: readonly string[], durability: Durability = '
 export function superblock(incarnation: number, v = 0): Superblock {
   return {
     clusterId: CLUSTER_ID, memberId: memberId(1), configuration: groupOf(['127.0.0.1:7101', '127.0.0.1:7102', '127.0.0.1:7103']),
-    incarnation, view: view(v), promisedView: view(v), logView: view(v), instance: Buffer.alloc(16), epochStart: null, heldByAll: opNumber(0), retired: false,
+    incarnation, view: view(v), promisedView: view(v), logView: view(v), instance: Buffer.alloc(16), epochStart: null, heldByAll: opNumber(0), leaseMs: 0, retired: false,
     checkpoint: { op: opNumber(0), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(0), time: 0 },
   };
 }

@@ -194,7 +194,7 @@ export class Cluster {
     const checkpoints = new CheckpointDisk(options.application.format());
     const initial: Superblock = {
       clusterId: Buffer.alloc(16, 7), memberId: member.id, configuration: found, incarnation: 0,
-      view: view(0), promisedView: view(0), logView: view(0), instance: random.bytes(16), epochStart: null, heldByAll: opNumber(0), checkpoint: defined(checkpoints.durable ?? undefined, 'formatted checkpoint'), retired: false,
+      view: view(0), promisedView: view(0), logView: view(0), instance: random.bytes(16), epochStart: null, heldByAll: opNumber(0), leaseMs: 0, checkpoint: defined(checkpoints.durable ?? undefined, 'formatted checkpoint'), retired: false,
     };
     assert(initial.checkpoint.entryHash === ZERO_DIGEST, 'the chain begins with zeros');
     const superblock = new SuperblockDisk(initial);

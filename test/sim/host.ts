@@ -219,10 +219,16 @@ export class Host {
     this.#scheduleTick(process);
   }
 
+  /** Now and then as after a change of the configuration that has not come to all replicas yet. */
+  #options(): ReplicaOptions {
+    const { options } = this.#world;
+    return this.#random.chance(0.1) ? { ...options, leaseMs: Math.floor(options.leaseMs * this.#random.pick([0, 0.3, 0.7])) } : options;
+  }
+
   /** Null: a rotten record was met on the way. */
   #construct(ports: Ports, boot: BootState): Replica | null {
     try {
-      return new this.#world.Replica(ports, this.#world.options, boot);
+      return new this.#world.Replica(ports, this.#options(), boot);
     } catch (error) {
       if (!(error instanceof DamagedRecord)) throw error;
       this.#world.coverage.count('rotten records met at a start');

@@ -118,7 +118,7 @@ function commitsWithoutQuorum(ports: Ports, host: Host): Ports {
         const { view, round } = message;
         for (const sender of to) {
           host.inject((replica) => {
-            if (replica instanceof Replica) replica.normal.onPrepareOk(sender, { type: 'prepareOk', view, op: last.op, round, stamp: 0 });
+            if (replica instanceof Replica) replica.normal.onPrepareOk(sender, { type: 'prepareOk', view, op: last.op, round, leaseMs: 0, stamp: 0 });
           });
         }
       },

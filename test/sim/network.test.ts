@@ -8,7 +8,7 @@ import { SimulatedNetwork } from './network.ts';
 import { CALM_NETWORK, SeededPolicy, type NetworkFaults } from './seeded_policy.ts';
 import { Trace } from './trace.ts';
 
-const MESSAGE: Message = { type: 'prepareOk', view: view(3), op: opNumber(7), round: 2, stamp: 0 };
+const MESSAGE: Message = { type: 'prepareOk', view: view(3), op: opNumber(7), round: 2, leaseMs: 0, stamp: 0 };
 
 function harness(faults: Partial<NetworkFaults>): { queue: EventQueue; network: SimulatedNetwork; policy: SeededPolicy; arrived: { at: number; op: number }[]; coverage: Coverage } {
   const queue = new EventQueue();

@@ -227,7 +227,7 @@ describe('the simulated superblock', () => {
   const NOTHING: CheckpointId = { op: opNumber(0), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(0), time: 0 };
   const at = (v: number): Superblock => ({
     clusterId: Buffer.alloc(16), memberId: memberId(1), configuration: configuration(epoch(0), [{ id: memberId(1), role: 'voter' as const, address: 'a:1', httpAddress: 'a:2' }], 'disk'),
-    incarnation: 1, view: view(v), promisedView: view(0), logView: view(0), instance: Buffer.alloc(16), epochStart: null, heldByAll: opNumber(0), checkpoint: NOTHING, retired: false,
+    incarnation: 1, view: view(v), promisedView: view(0), logView: view(0), instance: Buffer.alloc(16), epochStart: null, heldByAll: opNumber(0), leaseMs: 0, checkpoint: NOTHING, retired: false,
   });
 
   interface Machine { readonly queue: EventQueue; readonly disk: SuperblockDisk; readonly store: SimulatedSuperblockStore; readonly done: number[]; crash(): void }

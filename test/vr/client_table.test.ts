@@ -65,14 +65,31 @@ describe('sessions', () => {
     expect(clients.register(entryAt(4), body(1), noEviction).created).toBe(false);
   });
 
-  test('expire when silent for longer than the logged time-out, not at it', () => {
+  test('are silent when nothing of them was executed for longer than the time-out since the primary first looked, not at it; told once', () => {
     const clients = new ClientTable(new MemoryTable());
     clients.register(entryAt(1, { time: 1_000 }), body(1), noEviction);
-    expect(clients.expired(1, 6_000, 5_000)).toBe(false);
-    expect(clients.expired(1, 6_001, 5_000)).toBe(true);
+    expect(clients.silent(70_000, 5_000)).toEqual([]);
+    expect(clients.silent(75_000, 5_000)).toEqual([]);
+    const [expiry] = clients.silent(75_001, 5_000);
+    expect(expiry).toEqual({ session: 1, unlessSince: 1_000 });
+    expect(clients.silent(99_000, 5_000)).toEqual([]);
+    // It has spoken meanwhile: a new silence has to pass, and what was proposed does nothing.
     clients.record(entryAt(2, { session: 1, time: 4_000 }), Buffer.alloc(0));
-    expect(clients.expired(1, 6_001, 5_000)).toBe(false);
-    expect(clients.expired(99, 6_001, 0)).toBe(false);
+    expect(clients.ends({ session: sessionId(1), unlessSince: 1_000 })).toBe(false);
+    expect(clients.silent(99_001, 5_000)).toEqual([]);
+    expect(clients.silent(104_002, 5_000)).toEqual([{ session: 1, unlessSince: 4_000 }]);
+    // The next primary looks for itself.
+    clients.clearVolatile();
+    expect(clients.silent(200_000, 5_000)).toEqual([]);
+  });
+
+  test('end when they did nothing since, or say so themselves', () => {
+    const clients = new ClientTable(new MemoryTable());
+    clients.register(entryAt(1, { time: 1_000 }), body(1), noEviction);
+    expect(clients.ends({ session: sessionId(1), unlessSince: 999 })).toBe(false);
+    expect(clients.ends({ session: sessionId(1), unlessSince: 1_000 })).toBe(true);
+    expect(clients.ends({ session: sessionId(1), unlessSince: null })).toBe(true);
+    expect(clients.ends({ session: sessionId(99), unlessSince: null })).toBe(false);
   });
 
   test('an end leaves nothing in the table', () => {
@@ -223,9 +240,11 @@ describe('bodies of session entries', () => {
     expect(register.toString('hex')).toBe(`${'aa'.repeat(16)}0000000100016e00001000`);
     expect(decodeRegisterBody(register)).toEqual({ ok: true, value: { nonce: nonceOf(0xaa), flags: 1, name: 'n', maxSessions: 4096 } });
     for (let n = 0; n < register.length; n++) expect(decodeRegisterBody(register.subarray(0, n)).ok).toBe(false);
-    const expire = encodeExpireBody({ session: sessionId(9), timeout: 60_000_000 });
-    expect(expire.toString('hex')).toBe('0000000000090000000003938700');
-    expect(decodeExpireBody(expire)).toEqual({ ok: true, value: { session: 9, timeout: 60_000_000 } });
-    for (let n = 0; n < expire.length; n++) expect(decodeExpireBody(expire.subarray(0, n)).ok).toBe(false);
+    for (const [unlessSince, hex] of [[60_000_000, '000000000009010000000003938700'], [null, '00000000000900']] as const) {
+      const expire = encodeExpireBody({ session: sessionId(9), unlessSince });
+      expect(expire.toString('hex')).toBe(hex);
+      expect(decodeExpireBody(expire)).toEqual({ ok: true, value: { session: 9, unlessSince } });
+      for (let n = 0; n < expire.length; n++) expect(decodeExpireBody(expire.subarray(0, n)).ok).toBe(false);
+    }
   });
 });

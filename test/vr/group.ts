@@ -20,7 +20,7 @@ export function testConfiguration(members: number, durability: Durability = 'dis
 export function freshSuperblock(of: Configuration, member: number): Superblock {
   return {
     clusterId: CLUSTER_ID, memberId: memberId(member), configuration: of, incarnation: 0,
-    view: view(0), promisedView: view(0), logView: view(0), instance: Buffer.alloc(16), epochStart: null, heldByAll: opNumber(0), checkpoint: EMPTY_STATE, retired: false,
+    view: view(0), promisedView: view(0), logView: view(0), instance: Buffer.alloc(16), epochStart: null, heldByAll: opNumber(0), leaseMs: 0, checkpoint: EMPTY_STATE, retired: false,
   };
 }
 

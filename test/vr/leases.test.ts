@@ -134,6 +134,38 @@ describe('a lease', () => {
     expect(defined(answer(client, 4), 'answer').op).toBe(next.replica.log.head);
   });
 
+  test('is as long as those who grant it say: a primary that is configured with longer ones believes them', () => {
+    const { cluster } = started({ replica: { viewChangeMs: 1500 } });
+    // The first that an administrator restarts with the new configuration, and it comes to lead.
+    const two = cluster.node(1);
+    two.options = { leaseMs: 1400 };
+    two.restart();
+    cluster.run(2000);
+    cluster.node(0).crash();
+    cluster.until(() => two.replica.isPrimary && two.replica.normal.serving, 'member 2 leads');
+    cluster.node(0).start();
+    cluster.untilConverged();
+    cluster.run(500);
+    expect(two.replica.leases.held).toBe(true);
+    expect(two.replica.leases.remaining).toBeLessThanOrEqual(LEASE);
+  });
+
+  test('outlives a restart of who granted it with a shorter one: it is bound for as long as it was in its last life', () => {
+    const { cluster } = started({ replica: { viewChangeMs: 1500, leaseMs: 1400 } });
+    const two = cluster.node(1);
+    two.options = { leaseMs: LEASE };
+    cluster.isolate(two.id);
+    two.restart();
+    const at = cluster.now;
+    cluster.until(() => !two.replica.leases.bound, 'it is free', 5000);
+    expect(cluster.now - at).toBeGreaterThanOrEqual(1400);
+    // The life after that has granted no more than its own.
+    two.restart();
+    expect(two.replica.leases.bound).toBe(true);
+    cluster.run(LEASE * 1.05);
+    expect(two.replica.leases.bound).toBe(false);
+  });
+
   test('a former primary that restarts is bound like anybody else', () => {
     const { cluster } = started();
     const one = cluster.node(0);

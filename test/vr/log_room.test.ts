@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { memberId } from '../../lib/ids.ts';
 import { Cluster } from './cluster.ts';
+import type { Node } from './node.ts';
 import { TestClient } from './test_client.ts';
 
 function started(options: ConstructorParameters<typeof Cluster>[0] = {}): { cluster: Cluster; client: TestClient } {
@@ -97,5 +98,37 @@ describe('a checkpoint that is not written for long', () => {
     one.slowCheckpoint = false;
     cluster.untilConverged();
     expect(bodies(cluster, 0).at(-1)).toBe('there');
+  });
+});
+
+describe('a disk that does not keep up with the log', () => {
+  const limits = { maxLogEntries: 200, maxLogBytes: 1 << 20, checkpointOps: 50 };
+  const notDurable = (n: Node): { entries: number; bytes: number } => ({ entries: n.replica.log.head - n.replica.persistence.durable.op, bytes: n.replica.persistence.pendingBytes });
+
+  test.each([['entries', 1], ['bytes', 20_000]])('of a backup: it takes no more %s than the limit, and what it lacks when they are durable', (_what, size) => {
+    const { cluster, client } = started({ replica: limits });
+    const two = cluster.node(2);
+    two.slowJournal = true;
+    for (let i = 0; i < 500; i++) client.write(Buffer.alloc(size, i));
+    expect(notDurable(two).entries).toBeLessThanOrEqual(limits.maxLogEntries);
+    expect(notDurable(two).bytes).toBeLessThan(limits.maxLogBytes + 21_000);
+    two.slowJournal = false;
+    cluster.untilConverged();
+    expect(two.replica.persistence.pendingBytes).toBe(0);
+  });
+
+  test('of the primary: clients are told to come again, and why', () => {
+    const { cluster, client } = started({ replica: { ...limits, diskStallMs: 2000 } });
+    const one = cluster.node(0);
+    one.slowJournal = true;
+    for (let i = 0; i < 300; i++) {
+      client.post(one, `${i}`, i % 60);
+      cluster.settle();
+    }
+    expect(notDurable(one).entries).toBeLessThanOrEqual(limits.maxLogEntries);
+    expect(client.replies.at(-1)).toMatchObject({ type: 'reject', code: 'busy', reason: 'since its disk does not keep up with the log' });
+    one.slowJournal = false;
+    cluster.untilConverged();
+    client.write('later', 61);
   });
 });

@@ -38,7 +38,7 @@ const messages: Record<string, Message> = {
   redirect: { type: 'redirect', view: view(8), configuration },
   prepare: { type: 'prepare', view: view(2), commit: at(1), round: 6, after: at(2), parent: hashOf(2), entries: entries.slice(2) },
   'prepare, empty': { type: 'prepare', view: view(2), commit: at(1), round: 6, after: at(5), parent: hashOf(5), entries: [] },
-  prepareOk: { type: 'prepareOk', view: view(2), op: at(5), round: 2 ** 48 - 1, stamp: 2 ** 40 },
+  prepareOk: { type: 'prepareOk', view: view(2), op: at(5), round: 2 ** 48 - 1, leaseMs: 400, stamp: 2 ** 40 },
   commit: { type: 'commit', view: view(2), commit: at(4), head: at(5), round: 0, echoes: [] },
   'commit, under a lease': { type: 'commit', view: viewOf(epoch(3), 2), commit: at(4), head: at(5), round: 7, echoes: [{ member: memberId(2), stamp: 2 ** 45 }, { member: memberId(3), stamp: 0 }] },
   startViewChange: { type: 'startViewChange', view: view(3), left: null },
@@ -130,7 +130,7 @@ describe('golden bytes', () => {
   });
 
   test('of the replicas\' messages', () => {
-    expect(hex(messages['prepareOk'])).toBe('210000000000000002000000000005ffffffffffff0000010000000000');
+    expect(hex(messages['prepareOk'])).toBe('210000000000000002000000000005ffffffffffff000001900000010000000000');
     expect(hex(messages['commit'])).toBe('22000000000000000200000000000400000000000500000000000000');
     expect(hex(messages['startViewChange'])).toBe('23000000000000000300');
     expect(hex(messages['startViewChange, left'])).toBe('230000000000000003010000000000000002');

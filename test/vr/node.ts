@@ -9,6 +9,7 @@ import type { Entry } from '../../vr/entry.ts';
 import type { Envelope } from '../../vr/messages.ts';
 import type { CheckpointPort, Journal, JournalRecord, Ports, StateMachine, SuperblockStore } from '../../vr/ports.ts';
 import { Replica } from '../../vr/replica.ts';
+import type { ReplicaOptions } from '../../vr/replica_types.ts';
 import type { CheckpointId, Superblock } from '../../vr/superblock.ts';
 import type { Cluster } from './cluster.ts';
 import { EMPTY_STATE, freshSuperblock } from './group.ts';
@@ -141,6 +142,8 @@ export class Node {
   failFetch: boolean | 'torn' = false;
   /** Stopped: it does nothing, and what is sent to it meanwhile is lost. */
   paused = false;
+  /** What it is configured with otherwise than the others, from its next start on. */
+  options: Partial<ReplicaOptions> = {};
   /** Of its monotonic clock against the cluster's time. */
   clockRate = 1;
   #clockBase = 0;
@@ -193,7 +196,7 @@ export class Node {
     const log = this.memoryMode
       ? { base: newest.id.op, baseHash: newest.id.entryHash, entries: [], logView: view(0), intact: !lost }
       : { base, baseHash, entries: [...disk.entries], logView, intact: !disk.damaged };
-    this.#replica = new Replica(this.#ports(), this.cluster.options, { superblock: disk.superblock, log, state: disk.transferring ? null : newest.id });
+    this.#replica = new Replica(this.#ports(), { ...this.cluster.options, ...this.options }, { superblock: disk.superblock, log, state: disk.transferring ? null : newest.id });
   }
 
   crash(): void {

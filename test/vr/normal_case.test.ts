@@ -183,7 +183,7 @@ describe('what the network does to messages', () => {
     cluster.isolate(memberId(1));
     client.post(one, 'x');
     cluster.settle();
-    const ok = { type: 'prepareOk', view: one.replica.view, op: one.replica.log.head, round: 0, stamp: 0 } as const;
+    const ok = { type: 'prepareOk', view: one.replica.view, op: one.replica.log.head, round: 0, leaseMs: 0, stamp: 0 } as const;
     const { epoch } = cluster.configuration;
     one.replica.step({ epoch: (epoch + 1) as typeof epoch, sender: memberId(2), incarnation: 1 }, ok);
     one.replica.step({ epoch, sender: memberId(9), incarnation: 1 }, ok);
@@ -204,7 +204,7 @@ describe('what the network does to messages', () => {
     cluster.isolate(memberId(1));
     client.post(one, 'x');
     cluster.settle();
-    const ok = { type: 'prepareOk', view: one.replica.view, op: one.replica.log.head, round: 0, stamp: 0 } as const;
+    const ok = { type: 'prepareOk', view: one.replica.view, op: one.replica.log.head, round: 0, leaseMs: 0, stamp: 0 } as const;
     const { epoch } = cluster.configuration;
     one.replica.step({ epoch, sender: memberId(2), incarnation: 1 }, ok);
     expect(one.replica.status().peers[0]?.acked).toBe(2);
@@ -349,6 +349,43 @@ describe('sessions', () => {
       expect(n.replica.clients.session(1)).toBeUndefined();
       expect(n.replica.clients.session(lively.session)).toBeDefined();
     }
+  });
+
+  test('that are alive outlive a clock that is set forward', () => {
+    const cluster = new Cluster();
+    const lively = new TestClient(cluster).register();
+    const silent = new TestClient(cluster).register();
+    for (let i = 0; i < 25; i++) {
+      cluster.run(3_000);
+      lively.write(`${i}`);
+    }
+    cluster.wallOffset += 600 * 1_000_000;
+    cluster.run(3_000);
+    const leader = cluster.untilServing();
+    expect(leader.replica.clients.session(lively.session)).toBeDefined();
+    expect(leader.replica.clients.session(silent.session)).toBeUndefined();
+  });
+
+  test('that are silent end also after a clock was wrong for a moment: the time in the log never goes back', () => {
+    const cluster = new Cluster();
+    cluster.wallOffset += 365 * 86_400 * 1_000_000;
+    new TestClient(cluster).register();
+    cluster.wallOffset -= 365 * 86_400 * 1_000_000;
+    const silent = new TestClient(cluster).register();
+    cluster.run(65_000);
+    expect(cluster.untilServing().replica.clients.session(silent.session)).toBeUndefined();
+  });
+
+  test('whose end waits for a quorum is proposed once', () => {
+    const { cluster } = started({ replica: { sessionTimeoutMs: 2_000 } });
+    const leader = cluster.untilServing();
+    const before = leader.replica.log.head;
+    for (const n of cluster.nodes) if (n !== leader) n.slowJournal = true;
+    cluster.run(30_000);
+    expect([leader.replica.isPrimary, leader.replica.log.head]).toEqual([true, before + 1]);
+    for (const n of cluster.nodes) n.slowJournal = false;
+    cluster.run(2_000);
+    expect(leader.replica.clients.size).toBe(0);
   });
 
   test('one too many makes the least recently active one go, everywhere alike', () => {

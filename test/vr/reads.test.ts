@@ -88,10 +88,10 @@ describe('linearizable reads without a lease', () => {
     const { epoch } = cluster.configuration;
     const head = one.replica.log.head;
     const { round } = one.replica.reads;
-    one.replica.step({ epoch, sender: memberId(2), incarnation: 0 }, { type: 'prepareOk', view: one.replica.view, op: head, round, stamp: 0 });
-    one.replica.step({ epoch, sender: memberId(2), incarnation: 1 }, { type: 'prepareOk', view: one.replica.view, op: head, round: round - 1, stamp: 0 });
+    one.replica.step({ epoch, sender: memberId(2), incarnation: 0 }, { type: 'prepareOk', view: one.replica.view, op: head, round, leaseMs: 0, stamp: 0 });
+    one.replica.step({ epoch, sender: memberId(2), incarnation: 1 }, { type: 'prepareOk', view: one.replica.view, op: head, round: round - 1, leaseMs: 0, stamp: 0 });
     expect(answers(client)).toEqual([]);
-    one.replica.step({ epoch, sender: memberId(2), incarnation: 1 }, { type: 'prepareOk', view: one.replica.view, op: head, round, stamp: 0 });
+    one.replica.step({ epoch, sender: memberId(2), incarnation: 1 }, { type: 'prepareOk', view: one.replica.view, op: head, round, leaseMs: 0, stamp: 0 });
     expect(answers(client).length).toBe(1);
   });
 
@@ -107,7 +107,7 @@ describe('linearizable reads without a lease', () => {
     client.read(two, 1, 'q');
     // Member 3 is in this view too, and its disk does not have the view's log yet.
     cluster.run(100);
-    two.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(3), incarnation: 1 }, { type: 'prepareOk', view: two.replica.view, op: opNumber(0), round: two.replica.reads.round, stamp: 0 });
+    two.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(3), incarnation: 1 }, { type: 'prepareOk', view: two.replica.view, op: opNumber(0), round: two.replica.reads.round, leaseMs: 0, stamp: 0 });
     two.replica.flush();
     expect(two.replica.executed).toBe(1);
     expect(answers(client)).toEqual([]);

@@ -177,6 +177,28 @@ describe('leaving', () => {
     cluster.until(() => three.replica.ended, 'the end');
     expect(three.disk.superblock).toMatchObject({ retired: true, configuration: { epoch: 4 } });
   });
+
+  // Seed 323: it went on asking those who have a vote in its epoch for a view change; all of them had left the group. (Others than a
+  // witness tell everybody of their checkpoints now and then, and are answered.)
+  test('a witness that missed its own removal is told of it by who had no vote in its last epoch', () => {
+    const { cluster, client, admin } = started({ witnesses: 1 });
+    for (const id of [4, 5, 6]) cluster.join(id);
+    admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer')));
+    cluster.untilConverged();
+    const [one, two, three] = [cluster.node(0), cluster.node(1), cluster.node(2)];
+    cluster.isolate(three.id);
+    const later = [member(5, 'observer'), member(6, 'observer')];
+    for (const next of [members(1, 2, 4), members(1, 2, 4, ...later), members(1, 4, 5, member(6, 'observer')), members(4, 5, 6)]) {
+      admin.change(next);
+      writeAll(client, 'on', 3);
+    }
+    cluster.until(() => one.replica.ended && two.replica.ended, 'the end of the others');
+    one.crash();
+    two.crash();
+    cluster.heal();
+    expect(three.replica.status()).toMatchObject({ epoch: 1 });
+    cluster.until(() => three.replica.ended, 'the end');
+  });
 });
 
 describe('epochs', () => {

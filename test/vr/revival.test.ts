@@ -84,7 +84,7 @@ describe('a member of a revived group', () => {
   test('begins in the view of the last entry, which nobody may fall behind', () => {
     expect(revivedSuperblock({ clusterId: CLUSTER_ID, memberId: memberId(2), instance: Buffer.alloc(16, 1) }, CHECKPOINT, AT)).toEqual({
       clusterId: CLUSTER_ID, memberId: 2, instance: Buffer.alloc(16, 1), configuration: three, epochStart: null, incarnation: 0,
-      view: 2, promisedView: 2, logView: 2, checkpoint: CHECKPOINT, heldByAll: 40, retired: false,
+      view: 2, promisedView: 2, logView: 2, checkpoint: CHECKPOINT, heldByAll: 40, leaseMs: 0, retired: false,
     });
   });
 

@@ -6,6 +6,7 @@ import { members, started, writeAll } from './administrator.ts';
 import type { ClusterOptions, Packet } from './cluster.ts';
 import { testMember as member } from './group.ts';
 import type { Node } from './node.ts';
+import { TestClient } from './test_client.ts';
 
 describe('witnesses (row 21)', () => {
   function withWitness(options: ClusterOptions = {}): ReturnType<typeof started> & { witness: Node } {
@@ -132,6 +133,28 @@ describe('witnesses (row 21)', () => {
     five.turn();
     expect(five.disk.head).toBeGreaterThanOrEqual(acked);
     expect(five.replica.log.head).toBeGreaterThanOrEqual(acked);
+  });
+
+  test('whose log has become long, for want of a voter that holds the state, says for whom it waits, and now and then again', () => {
+    const { cluster, client } = started({ witnesses: 1, replica: { maxLogBytes: 64 << 10 } });
+    const [two, three] = [cluster.node(1), cluster.node(2)];
+    writeAll(client, 'both', 30);
+    cluster.untilConverged();
+    cluster.run(5_000);
+    expect(three.event('witness-log-long')).toBeUndefined();
+    two.crash();
+    for (let i = 0; i < 80; i++) client.write(Buffer.alloc(1_000));
+    cluster.run(5_000);
+    expect(three.event('witness-log-long')).toMatchObject({ waitsFor: 2 });
+    const told = (): number => three.events.filter((e) => e.name === 'witness-log-long').length;
+    expect(told()).toBe(1);
+    cluster.run(300_000);
+    expect(told()).toBe(2);
+    two.start();
+    cluster.untilConverged();
+    // The checkpoint before the newest is what the log reaches back to.
+    writeAll(new TestClient(cluster).register(), 'more', 10);
+    cluster.until(() => three.replica.log.bytes < 64 << 10, 'the log is short again');
   });
 });
 

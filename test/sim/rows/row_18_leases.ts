@@ -121,9 +121,9 @@ function forgetsItsGrants({ leases }: Replica): void {
 /** A lease counts from when the answer comes. */
 function countsFromTheAnswer({ leases }: Replica): void {
   const confirmed = leases.onConfirmed.bind(leases);
-  leases.onConfirmed = (from, round) => {
+  leases.onConfirmed = (from, round, leaseMs) => {
     leases.onRoundSent(round);
-    confirmed(from, round);
+    confirmed(from, round, leaseMs);
   };
 }
 

@@ -4,6 +4,7 @@
  */
 import { assert, defined } from '../lib/assert.ts';
 import { opNumber, viewEpoch, type Digest, type MemberId, type OpNumber } from '../lib/ids.ts';
+import { memberOf } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import type { CheckpointNotice } from './messages.ts';
 import type { Replica } from './replica.ts';
@@ -273,14 +274,20 @@ export class CheckpointHandOver {
 
   /**
    * The transfer begins when a quorum has told the target's root, or so few can tell that there will be none (the others are down, or
-   * are witnesses), or those that can have not within the time in which each tells its newest checkpoint: they may have passed it by.
+   * are witnesses), or those that can have not within the time in which each tells its newest checkpoint. Peers that take theirs
+   * quickly pass the target by meanwhile, and collect it: then one that they have agreed on since takes its place, or at last the
+   * newest. Waiting for each in turn until it is gone, this replica would chase the group for ever.
    */
   #start(): void {
     const r = this.#r;
+    if (this.#target === null || this.#started || this.#taking || r.isWitness) return;
+    if (!this.#isConfirmed(this.#target)) {
+      const agreed = this.#offerBeyond(this.#target, (offer) => this.#isConfirmed(offer) && this.#isFollowed(offer));
+      if (agreed === null && r.now - this.#waitingSince < CONFIRM_MS && this.#mayBeConfirmed(this.#target)) return;
+      this.#target = agreed ?? this.#offerBeyond(this.#target, () => true) ?? this.#target;
+    }
     const target = this.#target;
-    if (target === null || this.#started || this.#taking || r.isWitness) return;
     if (!this.#isConfirmed(target)) {
-      if (r.now - this.#waitingSince < CONFIRM_MS && this.#mayBeConfirmed(target)) return;
       const disputed = this.#disputing(target);
       if (disputed !== null) {
         r.event('checkpoint-disputed', { op: target.op, member: disputed });
@@ -295,11 +302,39 @@ export class CheckpointHandOver {
     r.ports.checkpoints.fetch({ donors, lastResort: lastResort !== null && donors.includes(lastResort) ? lastResort : null, target });
   }
 
-  /** Members that have told of just this checkpoint. */
+  /** The newest checkpoint behind `target` that peers offer and that may be taken over as well. */
+  #offerBeyond(target: CheckpointId, accept: (offer: CheckpointId) => boolean): CheckpointId | null {
+    let newest: CheckpointId | null = null;
+    for (const offer of this.#offers()) {
+      if (offer.op > (newest ?? target).op && accept(offer)) newest = offer;
+    }
+    return newest;
+  }
+
+  /** The log behind it should be there still: whoever is furthest has not taken two since, or keeps more than the last two need. */
+  #isFollowed(offer: CheckpointId): boolean {
+    const { retainEntries } = this.#r.options;
+    let furthest: OpNumber | null = null;
+    let since = 0;
+    for (const [member, { checkpoint }] of this.#offered) {
+      if (furthest !== null && checkpoint.op <= furthest) continue;
+      furthest = checkpoint.op;
+      since = [...(this.#peerRoots.get(member)?.keys() ?? [])].filter((op) => op > offer.op).length;
+    }
+    return since < 2 || (furthest ?? 0) - offer.op <= retainEntries;
+  }
+
+  /** Voters that have told of just this checkpoint. What observers tell makes no quorum: their states are nobody's promise. */
   #tellers(target: CheckpointId): number {
     let count = 0;
-    for (const roots of this.#peerRoots.values()) if (roots.get(target.op) === target.root) count++;
+    for (const [member, roots] of this.#peerRoots) if (roots.get(target.op) === target.root && this.#isVoter(member)) count++;
     return count;
+  }
+
+  /** In the present epoch or the one that begins. */
+  #isVoter(id: MemberId): boolean {
+    const { configuration, reconfiguration } = this.#r;
+    return [configuration, reconfiguration.newest].some((c) => memberOf(c, id)?.role === 'voter');
   }
 
   #isConfirmed(target: CheckpointId): boolean {
@@ -312,16 +347,17 @@ export class CheckpointHandOver {
     const heardSince = r.now - this.#waitingSince < ASK_MS ? -Infinity : r.now - NOTICE_MS;
     let possible = this.#tellers(target);
     for (const id of r.reconfiguration.donors()) {
-      if (r.heardAt(id) >= heardSince && this.#peerRoots.get(id)?.get(target.op) === undefined) possible++;
+      if (this.#isVoter(id) && r.heardAt(id) >= heardSince && this.#peerRoots.get(id)?.get(target.op) === undefined) possible++;
     }
     return possible >= r.quorum;
   }
 
-  /** A member that has told another root for the same op. */
+  /** A member that has told another root for the same op: a voter, or anybody where no voter has told this one. */
   #disputing(target: CheckpointId): MemberId | null {
+    const isAVoters = this.#tellers(target) > 0;
     for (const [member, roots] of this.#peerRoots) {
       const root = roots.get(target.op);
-      if (root !== undefined && root !== target.root) return member;
+      if (root !== undefined && root !== target.root && (!isAVoters || this.#isVoter(member))) return member;
     }
     return null;
   }
@@ -370,18 +406,23 @@ export class CheckpointHandOver {
     if (r.phase === 'transitioning') r.reconfiguration.askForLater();
   }
 
-  /**
-   * The newest checkpoint that a peer of which something is heard is known to have; the one that failed if there is none. One
-   * of a later view than this replica's is no prefix of its log: that view has to be entered first.
-   */
+  /** The newest checkpoint that a peer is known to have; the one that failed if there is none. */
   #newestOffer(): CheckpointId | null {
+    return this.#offers().reduce<CheckpointId | null>((newest, offer) => (newest === null || offer.op > newest.op ? offer : newest), null) ?? this.#failed;
+  }
+
+  /**
+   * Checkpoints of peers of which something is heard. One of a later view than this replica's is no prefix of its log: that view has
+   * to be entered first, unless the log will be what follows the state anyway.
+   */
+  #offers(): CheckpointId[] {
     const r = this.#r;
-    let newest: CheckpointId | null = null;
+    const offers: CheckpointId[] = [];
     for (const [member, { view, checkpoint }] of this.#offered) {
-      if ((view > r.view && r.phase !== 'transitioning') || r.now - r.heardAt(member) > NOTICE_MS * 2) continue;
-      if (newest === null || checkpoint.op > newest.op) newest = checkpoint;
+      const isBeyond = view > r.view && r.phase !== 'transitioning' && !(r.phase === 'recovering' && this.#target !== null);
+      if (!isBeyond && r.now - r.heardAt(member) <= NOTICE_MS * 2) offers.push(checkpoint);
     }
-    return newest ?? this.#failed;
+    return offers;
   }
 
   #goOn(): void {
@@ -454,15 +495,15 @@ export class CheckpointHandOver {
     }
   }
 
-  /** Stops this replica when a quorum has another root for the same checkpoint. */
+  /** Stops this replica when a quorum of voters has another root for the same checkpoint. */
   #compare(op: OpNumber): void {
     const own = this.#ownRoots.get(op);
     if (own === undefined) return;
     const others = new Map<Digest, number>();
-    for (const roots of this.#peerRoots.values()) {
+    for (const [member, roots] of this.#peerRoots) {
       const root = roots.get(op);
       if (root === undefined || root === own) continue;
-      others.set(root, defined(others.get(root) ?? 0, 'count') + 1);
+      if (memberOf(this.#r.configuration, member)?.role === 'voter') others.set(root, (others.get(root) ?? 0) + 1);
       this.#r.event('root-differs', { op });
     }
     for (const count of others.values()) {

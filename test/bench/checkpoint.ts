@@ -9,65 +9,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EMPTY } from '../../lib/bytes.ts';
 import { opNumber } from '../../lib/ids.ts';
-import { Prng } from '../../lib/prng.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
+import { Dataset, type Change } from './dataset.ts';
 import { report, row as measured, type Report, type Row } from './report.ts';
 
-type Change = readonly [key: Buffer, value: Buffer];
-
-function key(ino: number, kind: number, name = ''): Buffer {
-  const bytes = Buffer.alloc(7 + name.length);
-  bytes.writeUIntBE(ino, 0, 6);
-  bytes[6] = kind;
-  bytes.write(name, 7, 'latin1');
-  return bytes;
-}
-
-class Dataset {
-  readonly #r = new Prng(1);
-  readonly directories: number[] = [];
-  readonly inodes: number[] = [];
-  nextIno = 1;
-
-  attributes(): Buffer {
-    const bytes = Buffer.alloc(96);
-    this.#r.bytes(24).copy(bytes);
-    return bytes;
-  }
-  *initial(records: number): Generator<Change> {
-    for (let made = 0; made < records; ) {
-      const directory = this.nextIno++;
-      this.directories.push(directory);
-      yield [key(directory, 0), this.attributes()];
-      const files = 1 + this.#r.below(40);
-      for (let i = 0; i < files; i++) {
-        yield [key(directory, 1, `report_${this.#r.below(1000)}_${i}.json`), Buffer.alloc(9, i)];
-        this.inodes.push(this.nextIno);
-        yield [key(this.nextIno++, 0), this.attributes()];
-      }
-      made += 1 + 2 * files;
-    }
-  }
-  /** Files made in one directory; in many; existing inodes changed. */
-  clustered(files: number): Change[] {
-    return this.#create(this.#r.pick(this.directories), files);
-  }
-  spread(directories: number, files: number): Change[] {
-    const out: Change[] = [];
-    for (let i = 0; i < directories; i++) out.push(...this.#create(this.#r.pick(this.directories), files));
-    return out;
-  }
-  random(n: number): Change[] {
-    return Array.from({ length: n }, () => [key(this.#r.pick(this.inodes), 0), this.attributes()] as const);
-  }
-  #create(directory: number, files: number): Change[] {
-    const out: Change[] = [[key(directory, 0), this.attributes()]];
-    for (let i = 0; i < files; i++) {
-      out.push([key(directory, 1, `new-${this.nextIno}.dat`), Buffer.alloc(9, i)]);
-      out.push([key(this.nextIno++, 0), this.attributes()]);
-    }
-    return out;
-  }
+function apply(store: RecordStore, key: Buffer, value: Buffer | null): void {
+  if (value === null) store.delete(key);
+  else store.put(key, value);
 }
 
 function row(what: string, unit: string, values: readonly number[], target?: number): Row {
@@ -104,7 +52,7 @@ export async function benchCheckpoint(records: number): Promise<Report> {
     for (const [name, changes, target] of shapes) {
       const figures = { wire: [] as number[], take: [] as number[], busy: [] as number[], longest: [] as number[], nodes: [] as number[], fetch: [] as number[], trips: [] as number[] };
       for (let run = 0; run < RUNS; run++) {
-        for (const [k, v] of changes()) donor.put(k, v);
+        for (const [k, v] of changes()) apply(donor, k, v);
         const info = await donor.take(opNumber(++op), EMPTY);
         const took = donor.status();
         const fetched = await fetcher.fetch(info, [connection]);

@@ -9,6 +9,7 @@ import { peers, type PeersOptions, type PeersReport } from './peers/peers.ts';
 import { peersText } from './peers/peers_text.ts';
 import { SYSTEMS, type SystemName } from './peers/pools.ts';
 import { print } from './report.ts';
+import { benchTransfer } from './transfer.ts';
 
 function positive(text: string): number {
   const n = Number(text);
@@ -70,6 +71,21 @@ program
   .option('--json', 'one JSON object')
   .action(async (f: { readonly records: number; readonly json?: boolean }) => {
     print(await benchCheckpoint(f.records), f.json === true);
+  });
+
+const QUICK_TRANSFER = { records: 20_000, changed: 200, rounds: 2, loss: { files: 3000, inFlight: 64, seconds: 1 } };
+const FULL_TRANSFER = { records: 1_000_000, changed: 1000, rounds: 5, loss: { files: 200_000, inFlight: 64, seconds: 5 } };
+
+program
+  .command('transfer')
+  .description('what a state transfer moves against what has changed, how long it takes, and what clients of its donors lose meanwhile')
+  .option('--records <n>', `records in the store (default: ${FULL_TRANSFER.records})`, positive)
+  .option('--rounds <n>', `runs of each measurement; the median is reported (default: ${FULL_TRANSFER.rounds})`, positive)
+  .option('--quick', 'a smoke test: a small state, two rounds')
+  .option('--json', 'one JSON object')
+  .action(async (f: { readonly records?: number; readonly rounds?: number; readonly quick?: boolean; readonly json?: boolean }) => {
+    const preset = f.quick === true ? QUICK_TRANSFER : FULL_TRANSFER;
+    print(await benchTransfer({ ...preset, records: f.records ?? preset.records, rounds: f.rounds ?? preset.rounds, say }), f.json === true);
   });
 
 interface PeersFlags {

@@ -54,6 +54,7 @@ export function print(r: Report, json: boolean): void {
   const width = Math.max(...r.rows.map((x) => x.what.length));
   for (const x of r.rows) {
     const spread = x.runs > 1 ? `  (${x.min} .. ${x.max}, ${x.runs} runs)` : '';
-    process.stdout.write(`${x.what.padEnd(width)}  ${String(x.value).padStart(10)} ${x.unit}${spread}\n`);
+    const target = x.target === undefined ? '' : `  target ${x.target}: ${x.ok === true ? 'met' : 'NOT MET'}`;
+    process.stdout.write(`${x.what.padEnd(width)}  ${String(x.value).padStart(10)} ${x.unit}${spread}${target}\n`);
   }
 }

@@ -104,6 +104,8 @@ export class Host {
   syncMs: readonly [number, number] = [0, 3];
   /** The same for superblocks, where they differ. */
   superblockMs: readonly [number, number] | null = null;
+  /** What it is configured with otherwise than the others, from its next start on: an administrator restarts them one after the other. */
+  ownOptions: Partial<ReplicaOptions> = {};
   paused = false;
   /** The log is not certain (memory mode or damage), and the replica has not been normal since. */
   amnesiac = false;
@@ -219,16 +221,10 @@ export class Host {
     this.#scheduleTick(process);
   }
 
-  /** Now and then as after a change of the configuration that has not come to all replicas yet. */
-  #options(): ReplicaOptions {
-    const { options } = this.#world;
-    return this.#random.chance(0.1) ? { ...options, leaseMs: Math.floor(options.leaseMs * this.#random.pick([0, 0.3, 0.7])) } : options;
-  }
-
   /** Null: a rotten record was met on the way. */
   #construct(ports: Ports, boot: BootState): Replica | null {
     try {
-      return new this.#world.Replica(ports, this.#options(), boot);
+      return new this.#world.Replica(ports, { ...this.#world.options, ...this.ownOptions }, boot);
     } catch (error) {
       if (!(error instanceof DamagedRecord)) throw error;
       this.#world.coverage.count('rotten records met at a start');

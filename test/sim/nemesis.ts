@@ -156,16 +156,17 @@ export class Nemesis {
 
   // --- crashes ---------------------------------------------------------------------------------------------------------
 
-  /** Would the host be without a certain log if it were killed now? */
-  #uncertain(host: Host): boolean {
-    if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0 || doesNotCount(this.#cluster, host)) return true;
+  /** Would the host be without a certain log if it were killed now? A witness may depend on `givers`. */
+  #uncertain(host: Host, givers: readonly Host[] = this.#cluster.electors): boolean {
+    if (host.amnesiac || host.lost || host.checkpointDisk.rotten.size > 0 || doesNotCount(this.#cluster, host, givers)) return true;
     if (this.#cluster.options.durability === 'memory') return !host.running;
     const { durable } = host.checkpointDisk;
     return !host.journalCertain || durable === null || (this.#cluster.membership.role(host.id) !== 'witness' && host.journalDisk.base > durable.op);
   }
 
   #mayBecomeUncertain(host: Host): boolean {
-    return this.#cluster.membership.mayLose(host.id, { uncertain: (id) => this.#uncertain(this.#cluster.hostOf(id)) });
+    const others = this.#cluster.electors.filter((h) => h !== host);
+    return this.#cluster.membership.mayLose(host.id, { uncertain: (id) => this.#uncertain(this.#cluster.hostOf(id), others) });
   }
 
   #mayLose(host: Host): boolean {
@@ -195,6 +196,10 @@ export class Nemesis {
       host.damageJournal();
     }
     if (this.#active && this.#random.chance(this.#profile.damage)) host.damageSuperblock();
+    if (this.#random.chance(0.1)) {
+      host.ownOptions = { leaseMs: Math.floor(this.#cluster.options.replicaOptions.leaseMs * this.#random.pick([0, 0.3, 0.7, 1])) };
+      this.#cluster.coverage.count('restarts with another lease');
+    }
     this.#cluster.coverage.count('restarts');
     host.start();
   }
@@ -281,7 +286,7 @@ export class Nemesis {
     for (let i = gone; i < tolerated(membership.present); i++) {
       const out = this.#random.below(core.length);
       const [removed] = core.splice(out, 1);
-      const certain = new Set([...core, ...observers].filter((h) => !this.#uncertain(h)).map((h) => h.id));
+      const certain = new Set([...core, ...observers].filter((h) => !this.#uncertain(h, core)).map((h) => h.id));
       if (!membership.live().every((c) => works(c, certain))) core.splice(out, 0, defined(removed, 'removed host'));
     }
     return [...core, ...observers];

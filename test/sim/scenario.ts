@@ -8,6 +8,7 @@ import type { Message } from '../../vr/messages.ts';
 import type { Ports } from '../../vr/ports.ts';
 import { Replica } from '../../vr/replica.ts';
 import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions, type ReplicaStatus } from '../../vr/replica_types.ts';
+import type { Application } from './application.ts';
 import type { Invocation, SimulatedClient } from './client.ts';
 import { Cluster } from './cluster.ts';
 import { Coverage } from './coverage.ts';
@@ -35,6 +36,8 @@ export interface ScenarioOptions extends Breakage {
   readonly durability?: Durability;
   readonly clients?: number;
   readonly replica?: Partial<ReplicaOptions>;
+  /** Default: registers. The results of another have to begin with a u32 too. */
+  readonly application?: Application;
   readonly print?: (line: string) => void;
 }
 
@@ -119,7 +122,7 @@ export class Scenario {
       replicaOptions: { ...DEFAULT_REPLICA_OPTIONS, sessionSlots: 8, ...options.replica },
       clients: Array.from({ length: options.clients ?? 1 }, () => ({ flags: 0, inFlight: 0, requestTimeoutMs: 600_000 })),
       Replica: options.Replica ?? Replica,
-      application: registers,
+      application: options.application ?? registers,
       print: options.print ?? null,
       wrapPorts: options.wrapPorts,
       checkOrderOfEffects: options.checkOrderOfEffects,

@@ -7,15 +7,16 @@ import type { Host } from './host.ts';
 /**
  * It is a witness on which nobody counts until more voters have told of what its log lacks, or on which nobody would count in an epoch
  * that has begun without it, or that has fallen so far behind that nobody's log goes back to where its own ends.
+ * @param givers whose logs are there to fill its own
  */
-export function doesNotCount(cluster: Cluster, host: Host): boolean {
+export function doesNotCount(cluster: Cluster, host: Host, givers: readonly Host[] = cluster.electors): boolean {
   if (cluster.membership.role(host.id) !== 'witness') return false;
   const { base, head } = logOf(host);
   const { heldByAll, configuration } = host.superblockDisk.current;
   if (base > heldByAll) return true;
   const { present } = cluster.membership;
   if (configuration.epoch < present.epoch && !sameElectors(configuration, present) && base > heldAtStart(cluster, present.epoch)) return true;
-  const logs = cluster.electors.filter((h) => !h.lost).map(logOf);
+  const logs = givers.filter((h) => !h.lost).map(logOf);
   const latest = Math.max(...logs.map((log) => log.base));
   return head < latest && !logs.some((log) => log.base <= head && log.head >= latest);
 }

@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { digest, memberId, opNumber, view } from '../../lib/ids.ts';
+import { members, started as withAdministrator } from './administrator.ts';
 import { Cluster } from './cluster.ts';
+import { testMember } from './group.ts';
 import type { CheckpointId } from '../../vr/superblock.ts';
 import { TestClient } from './test_client.ts';
 
@@ -304,6 +306,53 @@ describe('roots', () => {
     client.write('still');
   });
 
+  describe('told by observers', () => {
+    /** Voters 1 to 3, observers 4 and 5, all at some checkpoint; and the one that the observers tell of at that op. */
+    function observed(): { cluster: Cluster; client: TestClient; checkpoint: CheckpointId; wrong: CheckpointId } {
+      const { cluster, client, admin } = withAdministrator({ replica: { checkpointOps: 5, retainEntries: 0 } });
+      for (const id of [4, 5]) cluster.join(id);
+      admin.change(members(1, 2, 3, testMember(4, 'observer'), testMember(5, 'observer')));
+      for (let i = 0; i < 20; i++) client.write(`w${i}`);
+      cluster.untilConverged();
+      const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+      return { cluster, client, checkpoint, wrong: { ...checkpoint, root: digest('x'.repeat(32)) } };
+    }
+    function tell(cluster: Cluster, to: ReturnType<Cluster['node']>, from: number, checkpoint: CheckpointId): void {
+      to.replica.step(cluster.byId(memberId(from)).envelope, { type: 'checkpointNotice', view: to.replica.view, checkpoint });
+    }
+
+    test('wrong roots stop no voter, however many tell them', () => {
+      const { cluster, client, wrong } = observed();
+      for (const id of [4, 5]) tell(cluster, cluster.node(0), id, wrong);
+      expect(cluster.node(0).event('root-differs')).toMatchObject({ op: wrong.op });
+      client.write('still');
+    });
+
+    test('a root that a quorum of the voters contradicts stops the observer that has it', () => {
+      const { cluster, wrong } = observed();
+      const four = cluster.byId(memberId(4));
+      tell(cluster, four, 1, wrong);
+      expect(() => { tell(cluster, four, 2, wrong); }).toThrow(/gone astray/);
+    });
+
+    test('a root makes no quorum for a transfer, and cannot keep one from what a voter tells', () => {
+      const { cluster, client, wrong } = observed();
+      const three = cluster.node(2);
+      cluster.isolate(three.id);
+      for (let i = 0; i < 20; i++) client.write(`v${i}`);
+      cluster.untilServing();
+      const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+      cluster.node(1).crash();
+      const lie = { ...wrong, op: checkpoint.op };
+      for (const id of [4, 5]) tell(cluster, three, id, lie);
+      three.replica.handOver.fetch(lie, memberId(4));
+      expect(three.fetchStarted).toBe(false);
+      cluster.drop = (p) => p.to === 3 && p.from !== 1;
+      cluster.until(() => three.event('state-installed') !== undefined, 'the state');
+      expect(three.event('state-installed')).toMatchObject({ op: checkpoint.op });
+    });
+  });
+
   test('a disputed checkpoint is not taken over', () => {
     const { cluster, client } = started(everyFive);
     const three = cluster.node(2);
@@ -360,13 +409,13 @@ describe('the root that a transfer trusts', () => {
     cluster.untilConverged();
   });
 
-  test('is one member\'s when the others have not told it within their interval: they may have passed it by', () => {
+  test('is one member\'s when the others have not told it within their interval: they may have none', () => {
     const { cluster, last } = behind(FIVE);
     const { checkpoint } = cluster.node(0).replica.persistence.superblock;
     cluster.heal();
     cluster.drop = (p) => p.to === 5 && p.message.type === 'checkpointNotice';
     cluster.until(() => last.event('state-transfer') !== undefined, 'a target');
-    for (const from of [2, 3, 4]) notice(cluster, last, from, { ...checkpoint, op: opNumber(25) });
+    for (const from of [2, 3, 4]) notice(cluster, last, from, { ...checkpoint, op: opNumber(15) });
     const { now } = cluster;
     cluster.until(() => last.event('state-installed') !== undefined, 'the state', 4000);
     expect(cluster.now - now).toBeGreaterThan(1500);
@@ -404,6 +453,38 @@ describe('the root that a transfer trusts', () => {
     cluster.heal();
     cluster.untilConverged();
     expect(last.event('state-installed')).toMatchObject({ op: 20 });
+  });
+});
+
+describe('a group that takes checkpoints faster than a quorum tells the same one', () => {
+  /** Rounds of writes; a checkpoint in each, of which member 2 takes one in so many, and is done with it only then. */
+  function writeOn(cluster: Cluster, client: TestClient, rounds: number, oneIn: number): void {
+    const two = cluster.node(1);
+    for (let round = 0; round < rounds; round++) {
+      two.slowCheckpoint = round % oneIn !== 0;
+      cluster.settle();
+      two.slowCheckpoint = true;
+      for (let i = 0; i < 5; i++) client.write(`r${round}-${i}`);
+      cluster.run(100);
+    }
+    two.slowCheckpoint = false;
+  }
+
+  test.each([
+    ['disk', 3], ['disk', 8], ['memory', 3], ['memory', 8],
+  ] as const)('does not make a replica chase it (%s, member 2 takes one in %i)', (durability, oneIn) => {
+    const { cluster, client } = started({ durability, ...everyFive });
+    const three = cluster.node(2);
+    if (durability === 'memory') three.crash();
+    else cluster.isolate(three.id);
+    writeOn(cluster, client, 10, oneIn);
+    cluster.heal();
+    if (durability === 'memory') three.start();
+    writeOn(cluster, client, 60, oneIn);
+    // Up to date while they write, not when they have stopped.
+    expect(three.replica.executed).toBeGreaterThan(cluster.node(0).replica.commit - 10);
+    expect(three.events.filter((e) => e.name === 'state-transfer-failed')).toEqual([]);
+    cluster.untilConverged();
   });
 });
 

@@ -102,9 +102,30 @@ function inheritedWrite(broken: Breakage): void {
   s.expect('the read sees X', s.done(read).value === 7 && s.answer(read).op >= x);
 }
 
+/** R0 is configured with long leases, R1 and R2 not any more: nobody is bound for as long as R0 would count on. */
+function shorterGrants(broken: Breakage): void {
+  const s = Scenario.settled({ clients: 2, replica: { viewChangeMs: 3000, leaseMs: 2900 }, ...broken });
+  for (const i of [1, 2]) {
+    s.host(i).ownOptions = { viewChangeMs: 300, leaseMs: 200 };
+    s.crash(i);
+    s.restart(i);
+    s.converged();
+  }
+  readerOfR0(s);
+  s.write(1, 1);
+  // What they had granted before they were restarted is over.
+  s.run(3100);
+  s.isolate(0);
+  s.until('others lead', () => [1, 2].some((i) => s.status(i).isPrimary));
+  writesElsewhere(s, 1, 2);
+  s.expect('R0 does not know', s.status(0).isPrimary);
+  isSilent(s);
+}
+
 const GRANTOR: NamedScenario = { name: 'a grantor restarts', run: forgetfulGrantor };
 const LATE: NamedScenario = { name: 'the answers that a lease would be made of are late', run: lateAnswers };
 const CLOCK: NamedScenario = { name: 'the wall clock of a primary that is cut off goes back', run: clockGoesBack };
+const SHORTER: NamedScenario = { name: 'those who grant a lease are configured with shorter ones', run: shorterGrants };
 const INHERITED: NamedScenario = { name: 'a new primary is asked before it has executed what it inherited', run: inheritedWrite };
 
 /** Bound by what it has granted in this life only. */
@@ -127,6 +148,12 @@ function countsFromTheAnswer({ leases }: Replica): void {
   };
 }
 
+/** A lease is as long as the primary would have it. */
+function countsItsOwnLength({ leases, options }: Replica): void {
+  const confirmed = leases.onConfirmed.bind(leases);
+  leases.onConfirmed = (from, round) => { confirmed(from, round, options.leaseMs); };
+}
+
 /** Time is what people's clocks show. */
 function asksTheWallClock(ports: Ports): Ports {
   return { ...ports, clock: { wall: () => ports.clock.wall(), monotonic: () => ports.clock.wall() / 1000 } };
@@ -135,7 +162,7 @@ function asksTheWallClock(ports: Ports): Ports {
 export const leases: Row = {
   row: 18,
   title: 'leases',
-  scenarios: [GRANTOR, LATE, CLOCK, INHERITED],
+  scenarios: [GRANTOR, LATE, SHORTER, CLOCK, INHERITED],
   mutants: [
     {
       name: 'a grantor that has restarted votes at once', breakage: { Replica: altered(forgetsItsGrants) }, scenario: GRANTOR, killedBy: STALE,
@@ -144,6 +171,10 @@ export const leases: Row = {
     {
       name: 'a lease counts from the answer', breakage: { Replica: altered(countsFromTheAnswer) }, scenario: LATE, killedBy: STALE,
       seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...splitting(p), network: { ...p.network, slow: 0.4, slowMs: 400, lateReplay: 0.5 } }) }, foundBy: STALE,
+    },
+    {
+      name: 'a lease is as long as the primary is configured with', breakage: { Replica: altered(countsItsOwnLength) }, scenario: SHORTER, killedBy: STALE,
+      seeds: { replicas: 3, durability: 'disk', adjustProfile: splitting }, foundBy: STALE,
     },
     {
       name: 'leases by the wall clock', breakage: { wrapPorts: asksTheWallClock }, scenario: CLOCK, killedBy: STALE,

@@ -1,0 +1,121 @@
+/**
+ * What clients of a group lose while a replica fetches all of its state: creates/s of the two that run without the third, against those while the third,
+ * whose records are gone, fetches from them. All three and the load share this machine, so what the fetcher itself takes of its cores counts too.
+ */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { VrfsClient } from '../../client/client.ts';
+import { encodeCall } from '../../fsservice/operation_codec.ts';
+import { ROOT_INO, type Operation } from '../../fsservice/operations.ts';
+import { ProcessGroup, until } from '../support/process_group.ts';
+import { runLoad, type Workload } from './load.ts';
+import { row, type Row } from './report.ts';
+
+export interface LossOptions {
+  /** Files that there are to begin with; three records each. */
+  readonly files: number;
+  readonly inFlight: number;
+  /** Length of a measurement without a transfer. */
+  readonly seconds: number;
+}
+
+const BOUND_MS = 300_000;
+const SLICE_MS = 500;
+const FILES_PER_DIRECTORY = 1000;
+const ALL = [0, 1, 2];
+const credentials = { uid: 0, gid: 0, groups: [] };
+
+const call = (operation: Operation): Buffer => encodeCall({ credentials, operation });
+const CREATES: Workload = {
+  write: true,
+  body: (n) => call({ type: 'create', at: { dir: ROOT_INO, path: Buffer.from(`d${Math.floor(n / FILES_PER_DIRECTORY)}/file-${n}`) }, mode: 0o644, exclusive: true, truncate: false }),
+};
+
+class Load {
+  readonly #client: VrfsClient;
+  readonly #inFlight: number;
+  #next = 0;
+  #directories = 0;
+
+  constructor(client: VrfsClient, inFlight: number) {
+    this.#client = client;
+    this.#inFlight = inFlight;
+  }
+
+  get files(): number {
+    return this.#next;
+  }
+
+  /** Directories for so many more files. */
+  async prepare(more: number): Promise<void> {
+    for (; this.#directories * FILES_PER_DIRECTORY < this.#next + more; this.#directories++) {
+      const made = await this.#client.submit({ credentials, operation: { type: 'mkdir', at: { dir: ROOT_INO, path: Buffer.from(`d${this.#directories}`) }, mode: 0o755 } });
+      if (!made.ok) throw new Error(`mkdir d${this.#directories}: errno ${made.errno}`);
+    }
+  }
+
+  /** Creates a second. */
+  async run(milliseconds: number): Promise<number> {
+    const { perSecond, next } = await runLoad(this.#client, CREATES, this.#inFlight, milliseconds, this.#next);
+    this.#next = next;
+    return perSecond;
+  }
+}
+
+/** Directories for a measurement of this many seconds, at any speed that is likely. */
+const enough = (seconds: number): number => Math.ceil(seconds * 30_000);
+
+/** Creates a second while the last replica fetches, from when it begins until it has its state. */
+async function whileFetching(group: ProcessGroup, load: Load, index: number): Promise<{ perSecond: number; bytes: number; ms: number }> {
+  await load.prepare(enough(60));
+  group.start(index);
+  await until('a transfer', BOUND_MS, async () => ((await group.status(index))?.recovery.transfer == null ? undefined : true));
+  const started = load.files;
+  const from = performance.now();
+  for (;;) {
+    await load.run(SLICE_MS);
+    const ms = performance.now() - from;
+    const recovery = (await group.status(index))?.recovery;
+    if (recovery?.lastTransfer != null) return { perSecond: (load.files - started) * 1000 / ms, bytes: recovery.lastTransfer.bytesReceived, ms: recovery.lastTransfer.milliseconds };
+    if (ms > BOUND_MS) throw new Error('the transfer does not end');
+  }
+}
+
+export async function donorLoss(o: LossOptions, rounds: number, say: (line: string) => void): Promise<Row[]> {
+  const group = await ProcessGroup.create({ config: { logLevel: 'info' } });
+  try {
+    group.startAll();
+    await group.normal(ALL);
+    const client = await VrfsClient.connect({ servers: group.servers, name: 'bench', requestTimeoutMs: 60_000 });
+    const load = new Load(client, o.inFlight);
+    say(`making ${o.files} files ...`);
+    while (load.files < o.files) {
+      await load.prepare(enough(1));
+      await load.run(1000);
+    }
+    const last = ((await group.primary()) + 2) % group.size;
+    const [loss, before, during, bytes, seconds]: number[][] = [[], [], [], [], []];
+    for (let round = 0; round < rounds; round++) {
+      await group.signal(last, 'SIGKILL');
+      rmSync(join(group.data(last), 'records'), { recursive: true });
+      await load.prepare(enough(o.seconds));
+      const without = await load.run(o.seconds * 1000);
+      const fetching = await whileFetching(group, load, last);
+      loss?.push((1 - fetching.perSecond / without) * 100);
+      before?.push(without);
+      during?.push(fetching.perSecond);
+      bytes?.push(fetching.bytes);
+      seconds?.push(fetching.ms / 1000);
+      say(`${Math.round(without)} creates/s, ${Math.round(fetching.perSecond)} while ${(fetching.bytes / 2 ** 20).toFixed(1)} MiB are fetched in ${(fetching.ms / 1000).toFixed(1)} s`);
+      await group.normal(ALL, BOUND_MS);
+    }
+    await client.close();
+    const lost = row('throughput lost while two donors give all of it', '%', loss ?? []);
+    return [
+      { ...lost, target: '< 20', ok: lost.value < 20 },
+      row('creates without a transfer', '1/s', before ?? []), row('creates during it', '1/s', during ?? []), row('fetched', 'bytes', bytes ?? []), row('fetched in', 's', seconds ?? []),
+    ];
+  } finally {
+    await group.destroy();
+  }
+}

@@ -68,6 +68,11 @@ export class Reads {
 
   onRead(connection: ConnectionId, m: Read): void {
     const r = this.#r;
+    const outside = this.#outside;
+    if (outside !== null && m.consistency !== 'linearizable') {
+      this.#reject(connection, m, 'behind', outside, r.options.heartbeatMs);
+      return;
+    }
     if (m.consistency === 'bounded' && !r.isPrimary) {
       this.#readBounded(connection, m);
       return;
@@ -93,6 +98,21 @@ export class Reads {
     }
     const cameAt = r.ports.clock.monotonic();
     this.#fresh.push({ round: 0, op: r.commit, answer: () => { this.#answerAsOf(cameAt, connection, m); }, read: { connection, message: m } });
+  }
+
+  /**
+   * Why not even a read that any replica may answer is answered here, or null. What a causal read has to include is what its client has seen, and one that has seen
+   * nothing yet would be shown the state before everything: of a node that was never made a member, or that has lost what it knew.
+   */
+  get #outside(): string | null {
+    switch (this.#r.phase) {
+      case 'joining': return 'this node waits to be made a member of the group: it answers no reads yet';
+      case 'recovering': return 'this replica asks the others for what it has lost: it answers no reads before it has it';
+      case 'retired': return 'this node is no longer a member of the group';
+      case 'normal':
+      case 'view-change':
+      case 'transitioning': return null;
+    }
   }
 
   /** The round was sent after that moment; but the process may have been stopped since, and a bound counts until the answer. */

@@ -22,7 +22,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   0   done
   1   the file system refused (the message names the errno)
   2   the command line is wrong
-  3   no replica can be reached or no primary answers; nothing was changed
+  3   no replica can be reached, no primary answers, or the group is busy; nothing was changed
   4   the change was sent, its outcome is not known: look before you repeat it
   5   this machine or directory does not allow it; the message names the remedy
   70  a fault of vrfs

@@ -98,7 +98,8 @@ function ofVrfsError(error: VrfsError): Failure {
   switch (error.name) {
     case 'NotReachable':
     case 'TimedOut':
-    case 'Busy': return { exitCode: ExitCode.unreachable, code: error.name, message: error.message };
+    case 'Busy':
+    case 'Behind': return { exitCode: ExitCode.unreachable, code: error.name, message: error.message };
     case 'InvalidCall': return { exitCode: ExitCode.usage, code: error.name, message: error.message };
     case 'NotVerified': return { exitCode: error instanceof NotVerified && error.code === 'noAgreement' ? ExitCode.unreachable : ExitCode.failed, code: error.name, message: error.message };
     default: return { exitCode: error.mayHaveHappened ? ExitCode.outcomeUnknown : ExitCode.unreachable, code: error.name, message: error.message };

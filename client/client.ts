@@ -19,7 +19,7 @@ import type { Configuration } from '../vr/configuration.ts';
 import { SESSION_HOLDS_OPENS, type ReplicaToClient } from '../vr/messages.ts';
 import type { Completion } from './completion.ts';
 import { Connection } from './connection.ts';
-import { BadAnswer, errorOf, NotReachable, type VrfsError } from './errors.ts';
+import { BadAnswer, errorOf, InvalidCall, NotReachable, type VrfsError } from './errors.ts';
 import { GroupPin } from './group_pin.ts';
 import { KeepAlive } from './keep_alive.ts';
 import { OpenFiles } from './open_files.ts';
@@ -40,11 +40,21 @@ export interface ConnectOptions {
 }
 
 export interface QueryOptions {
-  /** 'causal': by any replica that has executed `minOp`. Default 'linearizable'. */
+  /**
+   * 'linearizable' (default): at the primary. 'causal': by any replica that has executed all that this client has seen. 'bounded': the same,
+   * and the answer includes everything that was acknowledged to anybody `maxStalenessMs` before it.
+   */
   readonly consistency?: Consistency;
+  /** 'bounded', and only then: how old the answer may be, milliseconds, from 0 to MAX_STALENESS_MS. */
+  readonly maxStalenessMs?: number;
   /** An op-number that the answer has to include, besides all that this client has seen. */
   readonly minOp?: number;
+  /** Replicas that have not got so far are asked again for so long, milliseconds; then it fails as Behind. Default: as long as for any answer. */
+  readonly behindMs?: number;
 }
+
+/** A day. */
+export const MAX_STALENESS_MS = 86_400_000;
 
 const TICK_MS = 20;
 /** So many ticks without anything outstanding, and the timer rests. */
@@ -154,9 +164,15 @@ export class VrfsClient {
   }
 
   queryEncoded(body: Buffer, completion: Completion, options?: QueryOptions): void {
+    const { consistency = 'linearizable', maxStalenessMs, behindMs, minOp = 0 } = options ?? {};
+    const wrong = wrongStaleness(consistency, maxStalenessMs);
+    if (wrong !== null) {
+      completion.failed(new InvalidCall(wrong));
+      return;
+    }
+    const bounds = { minOp: opNumber(Math.max(minOp, this.#session.lastOp)), maxStalenessMs: maxStalenessMs ?? 0, behindMs: behindMs ?? Infinity };
     if (this.#timer === undefined) this.#startTimer();
-    const minOp = options?.minOp === undefined ? this.#session.lastOp : opNumber(Math.max(options.minOp, this.#session.lastOp));
-    this.#session.read(body, options?.consistency ?? 'linearizable', completion, minOp);
+    this.#session.read(body, consistency, completion, bounds);
   }
 
   /** Tells the group now what is open, instead of with the next keep-alive. */
@@ -267,6 +283,14 @@ class PromisedResult<T extends OperationType> implements Completion {
   failed(error: VrfsError): void {
     this.#reject(error);
   }
+}
+
+/** What is wrong with the options of a read, or null. */
+function wrongStaleness(consistency: Consistency, maxStalenessMs: number | undefined): string | null {
+  if (consistency !== 'bounded') return maxStalenessMs === undefined ? null : `maxStalenessMs goes with consistency 'bounded', not with '${consistency}'`;
+  if (maxStalenessMs === undefined) return 'consistency \'bounded\' needs maxStalenessMs: how old the answer may be, in milliseconds';
+  if (Number.isSafeInteger(maxStalenessMs) && maxStalenessMs >= 0 && maxStalenessMs <= MAX_STALENESS_MS) return null;
+  return `maxStalenessMs is ${maxStalenessMs}: it is a whole number of milliseconds from 0 to ${MAX_STALENESS_MS}`;
 }
 
 function checkOptions(options: ConnectOptions): void {

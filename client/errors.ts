@@ -2,7 +2,7 @@
  * Why a call has no result. Told apart by `name` or class. A refusal of the file system (ENOENT and the like) is not among them:
  * for `submit` and `query` it is a value, and the FileSystem of file_system.ts throws it as FsError.
  */
-import type { ClientFailure } from '../vr/client.ts';
+import type { ClientFailure, PutOff } from '../vr/client_types.ts';
 import type { Durability } from '../vr/configuration.ts';
 
 export abstract class VrfsError extends Error {
@@ -34,9 +34,21 @@ export class InvalidCall extends VrfsError {
   readonly mayHaveHappened = false;
 }
 
-/** More operations wait in this client than it holds. Nothing was done. */
+/** The group took nothing more until the time was over, or more operations wait in this client than it holds. Nothing was done. */
 export class Busy extends VrfsError {
   override readonly name = 'Busy';
+  readonly mayHaveHappened = false;
+  /** When the group wants to be asked again, milliseconds; null: it was this client that had too much to do. */
+  readonly retryAfterMs: number | null;
+  constructor(message: string, retryAfterMs: number | null = null) {
+    super(message);
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** A read asked for a state that no replica that answers has: newer than its newest op, or not older than a time that it cannot vouch for. */
+export class Behind extends VrfsError {
+  override readonly name = 'Behind';
   readonly mayHaveHappened = false;
 }
 
@@ -83,12 +95,23 @@ export function errorOf(failure: ClientFailure, unreachable: string | null, dura
     case 'invalid': return new InvalidCall(failure.reason);
     case 'overloaded': return new Busy(`${failure.reason}: wait for some of them before you send more`);
     case 'closed': return new Closed(failure.reason, failure.mayHaveHappened);
-    case 'timedOut':
-      if (failure.mayHaveHappened) {
-        return new OutcomeUnknown(`${failure.reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.${unreachable === null ? '' : ` Now ${unreachable}`}`);
-      }
-      if (failure.putOff !== null) return new TimedOut(`${failure.reason}, nothing was done: the group takes nothing more at present, ${failure.putOff}. Try again later; what it waits for is in vrfs status.`);
-      if (unreachable !== null) return new NotReachable(unreachable);
-      return new TimedOut(`${failure.reason}: the replicas that can be reached have no primary. A majority of the group has to run and reach each other (vrfs status).${durability === 'memory' ? IN_MEMORY : ''}`);
+    case 'behind': return new Behind(`no replica has what was asked for: ${failure.reason}`);
+    case 'timedOut': return ofTimeout(failure, unreachable, durability);
   }
+}
+
+function ofTimeout(failure: Extract<ClientFailure, { code: 'timedOut' }>, unreachable: string | null, durability: Durability): VrfsError {
+  const { reason, putOff } = failure;
+  if (failure.mayHaveHappened) {
+    const now = [putOff === null ? null : ` The group was ${busy(putOff)}.`, unreachable === null ? null : ` Now ${unreachable}`].join('');
+    return new OutcomeUnknown(`${reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.${now}`);
+  }
+  if (putOff?.code === 'behind') return new Behind(`${reason}: ${putOff.reason}`);
+  if (putOff !== null) return new Busy(`${reason}, nothing was done: the group is ${busy(putOff)}. What it waits for is in vrfs status.`, putOff.retryAfterMs);
+  if (unreachable !== null) return new NotReachable(unreachable);
+  return new TimedOut(`${reason}: the replicas that can be reached have no primary. A majority of the group has to run and reach each other (vrfs status).${durability === 'memory' ? IN_MEMORY : ''}`);
+}
+
+function busy({ reason, retryAfterMs }: PutOff): string {
+  return `busy, retry after ${retryAfterMs} ms: ${reason}`;
 }

@@ -37,7 +37,8 @@ export function errnoOfRejection(error: unknown): number {
     case 'NotReachable':
     case 'TimedOut': return Errno.ETIMEDOUT;
     case 'InvalidCall': return Errno.EINVAL;
-    case 'Busy': return Errno.EAGAIN;
+    case 'Busy':
+    case 'Behind': return Errno.EAGAIN;
     // Whether it was executed is not known: the caller has to look.
     default: return Errno.EIO;
   }

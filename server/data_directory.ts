@@ -22,6 +22,7 @@ import { isMember, memberOf, type Configuration } from '../vr/configuration.ts';
 import type { CheckpointId, Superblock } from '../vr/superblock.ts';
 import { encodeExtra } from '../lib/checkpoint_extra.ts';
 import { formatJournal } from './journal.ts';
+import { GONE } from './lost_member.ts';
 import { lockDirectory, type ProcessLock } from './process_lock.ts';
 import { syncDirectory } from './segment_files.ts';
 import { formatSuperblock, readSuperblock } from './superblock_file.ts';
@@ -91,11 +92,6 @@ export interface NodeAddresses {
   readonly address: string;
   readonly httpAddress: string;
 }
-
-/** What to do about a member whose directory has gone. Formatted anew it would vote without remembering what it has acknowledged. */
-export const GONE =
-  'put the directory back from where it went (an older copy is unsafe too), or keep the group running on the other members. Do not format it anew: ' +
-  'it would vote without knowing what it has acknowledged, and its peers refuse it. Put a new node in its place: "vrfs serve --join" in an empty directory, then "vrfs members replace"';
 
 /** Null: there is no such directory. */
 async function contents(directory: string): Promise<string[] | null> {

@@ -13,6 +13,7 @@ import { DecodeError, decodeAll, Writer, type Decoded } from '../lib/bytes.ts';
 import { crc32 } from '../lib/hash.ts';
 import type { SuperblockStore } from '../vr/ports.ts';
 import { decodeSuperblock, encodeSuperblock, type Superblock } from '../vr/superblock.ts';
+import { REPLACE } from './lost_member.ts';
 import { syncDirectory } from './segment_files.ts';
 
 const MAGIC = 'VRFSSUPR';
@@ -91,7 +92,7 @@ export async function readSuperblock(directory: string): Promise<Copy & { readon
     throw new SuperblockDamagedError(
       `neither copy of the superblock can be read (${warnings.join('; ')}). ` +
       'What this replica had promised is lost, so it may not take part again: put the files back if they went elsewhere (an older copy is unsafe), or keep the group running on the other members. ' +
-      'Do not format it anew; putting another member in its place is reconfiguration, which this version does not have',
+      REPLACE,
     );
   }
   return { ...newest, warnings };

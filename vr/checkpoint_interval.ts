@@ -123,7 +123,7 @@ export class CheckpointIntervals {
     const r = this.#r;
     if (!r.isPrimary) r.ports.network.reply(connection, r.redirect());
     else if (!r.normal.serving || r.normal.closing) r.normal.hold(connection, m);
-    else if (m.change === null || m.change.after !== this.#present.since) r.reads.whenConfirmed(() => { this.#answer(connection, m.nonce); });
+    else if (m.change === null || m.change.after !== this.#present.since) r.reads.whenConfirmed(connection, m, () => { this.#answer(connection, m.nonce); });
     else this.#propose(connection, m.nonce, m.change);
   }
 
@@ -132,8 +132,9 @@ export class CheckpointIntervals {
     const key = nonce.latin1Slice();
     const repeated = this.#waiting.has(key);
     const refused = refusal(change, r.options);
+    const full = r.normal.fullness;
     if (refused !== null) this.#refuse(connection, nonce, 'invalid', refused);
-    else if (!repeated && r.normal.full) this.#refuse(connection, nonce, 'busy', r.room.reason);
+    else if (!repeated && full !== null) this.#refuse(connection, nonce, 'busy', full);
     else {
       this.#waiting.set(key, { connection, nonce });
       if (!repeated) r.normal.propose('checkpointInterval', encodeIntervalBody({ nonce, change }));

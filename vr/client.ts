@@ -15,14 +15,14 @@ import { opNumber, type OpNumber, type SessionId, type View } from '../lib/ids.t
 import { ClientRoute } from './client_route.ts';
 import type { Configuration } from './configuration.ts';
 import { MAX_BODY_BYTES } from './entry.ts';
-import { mayHaveHappened, type ClientFailure, type ClientOptions, type ClientPorts, type Consistency, type Pending } from './client_types.ts';
+import { mayHaveHappened, type ClientFailure, type ClientOptions, type ClientPorts, type Consistency, type Pending, type PutOff, type ReadBounds } from './client_types.ts';
 import type { Registered, Reject, ReplicaToClient, Reply } from './messages.ts';
 
-export { DEFAULT_CLIENT_OPTIONS, type ClientFailure, type ClientOptions, type ClientPorts, type Consistency } from './client_types.ts';
+export { DEFAULT_CLIENT_OPTIONS, type ClientFailure, type ClientOptions, type ClientPorts, type Consistency, type ReadBounds } from './client_types.ts';
 
 type SessionState =
   | { readonly kind: 'none' }
-  | { readonly kind: 'registering'; readonly nonce: Buffer; due: number; sends: number }
+  | { readonly kind: 'registering'; readonly nonce: Buffer; due: number; sends: number; postponed: boolean }
   | { readonly kind: 'live'; readonly id: SessionId; readonly timeoutMs: number }
   /** The group has said that it knows the session no more; what is under way still gets its own answer, or none. */
   | { readonly kind: 'ending'; readonly id: SessionId };
@@ -41,6 +41,8 @@ export class ClientSession<Token> {
 
   #session: SessionState = { kind: 'none' };
   #strayDenials = 0;
+  /** What was last heard of requests and registrations; null: an answer, or nothing. */
+  #putOff: PutOff | null = null;
   /** When the session last proved to be alive. */
   #lastReplyAt: number;
   /** Who answers this client's causal reads. */
@@ -103,7 +105,7 @@ export class ClientSession<Token> {
   submit(body: Buffer, token: Token): void {
     const refusal = this.#refusal(body, this.#waiting.length);
     if (refusal !== null) return this.#ports.failed(token, refusal);
-    const p = this.#pending(token, body, null, this.#lastOp);
+    const p = this.#pending(token, body, null, {});
     if (this.#session.kind === 'live' && this.#freeSlots.length > 0 && this.#waiting.length === 0) {
       this.#occupySlot(this.#session.id, p);
       return;
@@ -113,14 +115,10 @@ export class ClientSession<Token> {
     this.register();
   }
 
-  /**
-   * `minOp`: the answer shows at least the state after this op-number; by default after everything that this client has seen.
-   * `maxStalenessMs`, 'bounded' only: and everything that was acknowledged to anybody so long before the answer.
-   */
-  read(body: Buffer, consistency: Consistency, token: Token, minOp: OpNumber = this.#lastOp, maxStalenessMs = 0): void {
+  read(body: Buffer, consistency: Consistency, token: Token, bounds: ReadBounds = {}): void {
     const refusal = this.#refusal(body, this.#waitingReads.length);
     if (refusal !== null) return this.#ports.failed(token, refusal);
-    const p = this.#pending(token, body, consistency, minOp, maxStalenessMs);
+    const p = this.#pending(token, body, consistency, bounds);
     if (this.#reads.size < this.#options.maxReads) return this.#beginRead(p);
     this.#waitingReads.push(p);
     this.#deadline(p.expires);
@@ -203,7 +201,7 @@ export class ClientSession<Token> {
 
   #beginRegistration(): void {
     // A nonce of its own for each session: with the old one, the group would find the old session.
-    this.#session = { kind: 'registering', nonce: this.#ports.bytes(16), due: this.#now, sends: 0 };
+    this.#session = { kind: 'registering', nonce: this.#ports.bytes(16), due: this.#now, sends: 0, postponed: false };
     this.#sendRegister();
   }
 
@@ -211,6 +209,8 @@ export class ClientSession<Token> {
     const s = this.#session;
     assert(s.kind === 'registering', 'a registration is under way');
     const message = { type: 'register', nonce: s.nonce, flags: this.#options.flags, name: this.#options.name } as const;
+    if (s.postponed) s.postponed = false;
+    else if (s.sends > 0) this.#putOff = null;
     this.#ports.send(this.#route.primary, message);
     if (s.sends > 0) {
       for (const peer of this.#route.peers) if (peer !== this.#route.primary) this.#ports.send(peer, message);
@@ -225,6 +225,7 @@ export class ClientSession<Token> {
     if (s.kind !== 'registering' || !s.nonce.equals(m.nonce) || m.slots === 0) return;
     this.#session = { kind: 'live', id: m.session, timeoutMs: m.timeoutMs };
     this.#strayDenials = 0;
+    this.#putOff = null;
     this.#lastReplyAt = this.#now;
     this.#slots = new Array<undefined>(m.slots).fill(undefined);
     this.#seqs = new Array<number>(m.slots).fill(0);
@@ -297,9 +298,13 @@ export class ClientSession<Token> {
     return { code: 'overloaded', mayHaveHappened: false, reason: `${queued} operations are waiting already` };
   }
 
-  #pending(token: Token, body: Buffer, consistency: Consistency | null, minOp: OpNumber, maxStalenessMs = 0): Pending<Token> {
+  #pending(token: Token, body: Buffer, consistency: Consistency | null, bounds: ReadBounds): Pending<Token> {
+    const { minOp = this.#lastOp, maxStalenessMs = 0, behindMs = Infinity } = bounds;
     const expires = this.#now + this.#options.requestTimeoutMs;
-    return { token, body, consistency, minOp, maxStalenessMs, expires, id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, putOff: null, turnedAway: false, sentTo: '', sentAt: 0, due: 0 };
+    return {
+      token, body, consistency, minOp, maxStalenessMs, expires, behindExpires: this.#now + behindMs,
+      id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, putOff: null, turnedAway: false, sentTo: '', sentAt: 0, due: 0,
+    };
   }
 
   #occupySlot(session: SessionId, p: Pending<Token>): void {
@@ -343,6 +348,7 @@ export class ClientSession<Token> {
     this.#lastReplyAt = this.#now;
     if (m.op > this.#lastOp) this.#lastOp = m.op;
     this.#strayDenials = 0;
+    this.#putOff = null;
     this.#release(p);
     // After the last number the slot is given up: numbers are never reused.
     if (m.seq < MAX_SEQ) this.#freeSlots.push(m.slot);
@@ -380,7 +386,7 @@ export class ClientSession<Token> {
     if (p === undefined || p.seq !== m.seq) return;
     switch (m.code) {
       case 'busy':
-      case 'behind': return this.#retryLater(p, m);
+      case 'behind': return this.#retryLater(p, putOffBy(m));
       case 'noSession': return this.#onNoSession(from, p);
       case 'invalid':
         // The slot is given up: a late copy of this answer must not meet another request under the same number.
@@ -394,6 +400,8 @@ export class ClientSession<Token> {
     const s = this.#session;
     if (s.kind !== 'registering') return;
     if (m.code !== 'invalid') {
+      this.#putOff = putOffBy(m);
+      s.postponed = true;
       s.due = this.#now + m.retryAfterMs + (this.#ports.uint32() % 32);
       this.#deadline(s.due);
       return;
@@ -403,9 +411,11 @@ export class ClientSession<Token> {
   }
 
   /** Not before the time that the replica asked for, spread a little so that its clients do not all come back at once. */
-  #retryLater(p: Pending<Token>, { reason, retryAfterMs }: Reject): void {
+  #retryLater(p: Pending<Token>, putOff: PutOff): void {
+    const { retryAfterMs } = putOff;
     p.postponed = true;
-    p.putOff = reason;
+    p.putOff = putOff;
+    if (p.consistency === null) this.#putOff = putOff;
     // That copy has been answered for good: nothing was done.
     if (this.#options.deliveredOnce && p.sends > 0) p.sends--;
     p.due = this.#now + retryAfterMs + (this.#ports.uint32() % (8 + (retryAfterMs >> 2)));
@@ -452,10 +462,12 @@ export class ClientSession<Token> {
 
   #onReadRejected(p: Pending<Token>, m: Reject): void {
     if (m.code === 'behind') p.turnedAway = true;
-    if (m.code === 'busy' || m.code === 'behind') return this.#retryLater(p, m);
+    const putOff = putOffBy(m);
+    const givenUp = m.code === 'behind' && this.#now >= p.behindExpires;
+    if (!givenUp && (m.code === 'busy' || m.code === 'behind')) return this.#retryLater(p, putOff);
     this.#reads.delete(p.id);
     this.#nextWaitingRead();
-    this.#fail(p, { code: 'invalid', mayHaveHappened: false, reason: m.reason });
+    this.#fail(p, givenUp ? { code: 'behind', mayHaveHappened: false, reason: m.reason, putOff } : { code: 'invalid', mayHaveHappened: false, reason: m.reason });
   }
 
   // --- outcomes ----------------------------------------------------------------------------------------------------
@@ -510,6 +522,7 @@ export class ClientSession<Token> {
         if (oldest === null || p.expires < oldest.expires) oldest = p;
         if (p.sentTo !== '') p.overdue++;
         p.putOff = null;
+        if (p.consistency === null) this.#putOff = null;
       }
       p.sentTo = '';
       if (p.consistency !== null) this.#transmitRead(p);
@@ -536,6 +549,8 @@ export class ClientSession<Token> {
         expired.push(p);
       }
     }
+    // What waits for a slot or a session of this client waits for the same as those that have one.
+    for (const p of expired) if (p.consistency === null) p.putOff = this.#putOff;
     for (const p of this.#underWay()) if (p.expires <= now && p.token !== undefined) expired.push(p);
     for (const p of expired) {
       if (p.consistency !== null && this.#reads.delete(p.id)) this.#nextWaitingRead();
@@ -573,6 +588,10 @@ export class ClientSession<Token> {
     const nominal = Math.max(first, Math.min(maxResendMs, first * 1.5 ** Math.min(overdue, 8)));
     return nominal * (0.75 + this.#ports.uint32() / 2 ** 33);
   }
+}
+
+function putOffBy({ code, reason, retryAfterMs }: Reject): PutOff {
+  return { code: code === 'busy' ? code : 'behind', reason, retryAfterMs };
 }
 
 function drain<T>(queue: Fifo<T>): T[] {

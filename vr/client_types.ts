@@ -4,12 +4,32 @@ import type { ClientToReplica, Read } from './messages.ts';
 
 export type Consistency = Read['consistency'];
 
+/** What a replica said last instead of an answer: 'busy': it takes nothing at present; 'behind': its state is older than what was asked for. */
+export interface PutOff {
+  readonly code: 'busy' | 'behind';
+  readonly reason: string;
+  /** When it wants to be asked again. */
+  readonly retryAfterMs: number;
+}
+
+/** What a read's answer has to include, and how long to ask for it. */
+export interface ReadBounds {
+  /** At least the state after this op-number; by default after everything that this client has seen. */
+  readonly minOp?: OpNumber;
+  /** 'bounded' only: and everything that was acknowledged to anybody so long before the answer. */
+  readonly maxStalenessMs?: number;
+  /** Replicas that answer 'behind' are asked again for so long; by default as long as for any answer. */
+  readonly behindMs?: number;
+}
+
 /** Why an operation has no result. `mayHaveHappened` false is a promise: it was not and will not be executed. */
 export type ClientFailure =
   /** The session ended between sending and answer. */
   | { readonly code: 'outcomeUnknown'; readonly mayHaveHappened: true; readonly reason: string }
-  /** `putOff`: a replica said so long that it takes nothing at present, and why; null: none did. */
-  | { readonly code: 'timedOut'; readonly mayHaveHappened: boolean; readonly reason: string; readonly putOff: string | null }
+  /** `putOff`: what was heard to the end in place of an answer; null: nothing. */
+  | { readonly code: 'timedOut'; readonly mayHaveHappened: boolean; readonly reason: string; readonly putOff: PutOff | null }
+  /** Nobody had the state that was asked for within `behindMs`. */
+  | { readonly code: 'behind'; readonly mayHaveHappened: false; readonly reason: string; readonly putOff: PutOff }
   /** The group refuses it as it is; repeating it is no use. */
   | { readonly code: 'invalid'; readonly mayHaveHappened: false; readonly reason: string }
   /** Too much is waiting here already. */
@@ -66,6 +86,8 @@ export interface Pending<Token> {
   readonly minOp: OpNumber;
   readonly maxStalenessMs: number;
   readonly expires: number;
+  /** A read that is told 'behind' after this fails. */
+  readonly behindExpires: number;
   /** A read's id, or a request's slot and sequence number, once it is under way. */
   id: number;
   seq: number;
@@ -74,8 +96,8 @@ export interface Pending<Token> {
   overdue: number;
   /** The last sending was answered: not now. */
   postponed: boolean;
-  /** Why; null: that was not the last that was heard. */
-  putOff: string | null;
+  /** With what; null: that was not the last that was heard. */
+  putOff: PutOff | null;
   /** A replica that is not the primary was behind: the next one to ask is the primary. */
   turnedAway: boolean;
   /** To whom it went last ('': to nobody who is still connected); when; when to send it next. */

@@ -54,8 +54,8 @@ export class LogRoom {
 
   /** For clients that are told to come again. */
   get reason(): string {
-    if (this.cramped) return 'since its disk is full';
-    return this.#journalLags ? 'since its disk does not keep up with the log' : 'since a checkpoint is not written yet and the log behind it has become long';
+    if (this.cramped) return 'the primary\'s disk is full';
+    return this.#journalLags ? 'the primary\'s disk does not keep up with the log' : 'a checkpoint is not written yet and the log behind it has become long';
   }
 
   /** Another member's disk may have room. When none has, each tries now and then; nothing is lost by it, and nothing gained. */

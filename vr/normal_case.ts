@@ -7,6 +7,7 @@ import { defined } from '../lib/assert.ts';
 import { opNumber, sessionId, view, type MemberId, type OpNumber, type SessionId } from '../lib/ids.ts';
 import { encodeExpireBody, encodeRegisterBody, type Slot } from './client_table.ts';
 import { makeEntry, MAX_BODY_BYTES, type Entry, type EntryKind } from './entry.ts';
+import { HeldBack, RETRY_MS, type Held } from './held_back.ts';
 import type { ClientRequest, Commit, EndSession, Prepare, PrepareOk, Register, RejectCode, Request } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 import { Progress } from './quorum.ts';
@@ -23,7 +24,6 @@ interface Gathered {
 /** Requests that wait for a place in the log; above it clients are told to come again. */
 const MAX_GATHERED = 100_000;
 const MAX_GATHERED_BYTES = 64 << 20;
-const RETRY_MS = 50;
 const EXPIRY_SCAN_MS = 1000;
 const GROUP: SessionId = sessionId(0);
 const MAX_NAME_BYTES = 256;
@@ -34,7 +34,7 @@ export class NormalCase {
   #gathered: Gathered[] = [];
   #gatheredBytes = 0;
   /** Requests that came before the inherited log was executed: the client table is not up to date yet. */
-  #early: { readonly connection: ConnectionId; readonly message: ClientRequest }[] = [];
+  readonly #early = new HeldBack(MAX_GATHERED);
   readonly #registrations = new Map<string, ConnectionId>();
   /** Last op of each batch under way. */
   readonly #batches: OpNumber[] = [];
@@ -102,7 +102,7 @@ export class NormalCase {
   #reset(): void {
     this.#gathered = [];
     this.#gatheredBytes = 0;
-    this.#early = [];
+    this.#early.take();
     this.#registrations.clear();
     this.#batches.length = 0;
     this.#acks.clear();
@@ -140,8 +140,9 @@ export class NormalCase {
       this.#reject(connection, 'invalid', `a session's name has at most ${MAX_NAME_BYTES} bytes`, GROUP, 0, 0);
       return;
     }
-    if (this.full) {
-      this.#reject(connection, 'busy', this.#r.room.reason, GROUP, 0, 0);
+    const full = this.fullness;
+    if (full !== null) {
+      this.#reject(connection, 'busy', full, GROUP, 0, 0);
       return;
     }
     const body = encodeRegisterBody({ nonce: m.nonce, flags: m.flags, name: m.name, maxSessions: this.#r.options.maxSessions });
@@ -157,7 +158,7 @@ export class NormalCase {
     const session = r.clients.session(m.session);
     if (session === undefined) {
       // Only a primary that is still one may say so: a newer view may know the session.
-      r.reads.whenConfirmed(() => { this.#reject(connection, 'noSession', `session ${m.session} has ended or never was`, m.session, m.slot, m.seq); });
+      r.reads.whenConfirmed(connection, m, this.#denial(connection, m.session, m.slot, m.seq));
       return;
     }
     if (m.slot >= r.options.sessionSlots || m.seq === 0 || m.body.length > MAX_BODY_BYTES) {
@@ -169,8 +170,9 @@ export class NormalCase {
     slot.connection = connection;
     if (m.seq === slot.seq) this.#reply(session.id, m.slot, slot);
     else if (m.seq > slot.inFlight) {
-      if (this.full) {
-        this.#reject(connection, 'busy', this.#r.room.reason, m.session, m.slot, m.seq);
+      const full = this.fullness;
+      if (full !== null) {
+        this.#reject(connection, 'busy', full, m.session, m.slot, m.seq);
         return;
       }
       slot.inFlight = m.seq;
@@ -178,9 +180,14 @@ export class NormalCase {
     }
   }
 
+  /** Made apart from the request, so that what waits to be confirmed does not hold on to its body. */
+  #denial(connection: ConnectionId, session: SessionId, slot: number, seq: number): () => void {
+    return () => { this.#reject(connection, 'noSession', `session ${session} has ended or never was`, session, slot, seq); };
+  }
+
   onEndSession(m: EndSession): void {
     const r = this.#r;
-    if (!this.serving || this.#closing || r.clients.session(m.session) === undefined || this.full) return;
+    if (!this.serving || this.#closing || r.clients.session(m.session) === undefined || this.fullness !== null) return;
     this.#gather({ kind: 'expire', session: GROUP, slot: 0, seq: 0, body: encodeExpireBody({ session: m.session, unlessSince: null }) });
   }
 
@@ -198,14 +205,13 @@ export class NormalCase {
 
   /** Until the primary may answer. */
   hold(connection: ConnectionId, message: ClientRequest): void {
-    if (this.#early.length < MAX_GATHERED) this.#early.push({ connection, message });
+    if (this.#early.push({ connection, message })) return;
+    this.#r.turnAway(connection, message, `the primary has just begun or changes its members, and ${this.#early.length} requests wait for it already`);
   }
 
   /** What is held back; it is for somebody else to answer. */
-  takeHeld(): readonly { readonly connection: ConnectionId; readonly message: ClientRequest }[] {
-    const held = this.#early;
-    this.#early = [];
-    return held;
+  takeHeld(): readonly Held[] {
+    return this.#early.take();
   }
 
   get closing(): boolean {
@@ -222,9 +228,13 @@ export class NormalCase {
     this.#gather({ kind, session: GROUP, slot: 0, seq: 0, body });
   }
 
-  get full(): boolean {
-    if (this.#gathered.length >= MAX_GATHERED || this.#gatheredBytes >= MAX_GATHERED_BYTES) return true;
-    return this.#r.room.isFull(this.#gathered.length, this.#gatheredBytes);
+  /** Why nothing more may be taken in at present, or null. */
+  get fullness(): string | null {
+    if (this.#gathered.length >= MAX_GATHERED || this.#gatheredBytes >= MAX_GATHERED_BYTES) {
+      return `${this.#gathered.length} requests of ${this.#gatheredBytes} bytes wait for a place in the log already`;
+    }
+    const { room } = this.#r;
+    return room.isFull(this.#gathered.length, this.#gatheredBytes) ? room.reason : null;
   }
 
   #gather(g: Gathered): void {

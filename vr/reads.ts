@@ -6,22 +6,18 @@
  * before the round began.
  */
 import { sessionId, type MemberId, type OpNumber } from '../lib/ids.ts';
-import type { Read } from './messages.ts';
+import { bodyBytes, MAX_HELD_BYTES, type Held } from './held_back.ts';
+import type { ClientRequest, Read } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 import { Progress } from './quorum.ts';
 import type { Replica } from './replica.ts';
-
-interface Held {
-  readonly connection: ConnectionId;
-  readonly message: Read;
-}
 
 interface Waiting {
   /** Answered when this round is confirmed and this op executed. */
   round: number;
   readonly op: OpNumber;
   readonly answer: () => void;
-  /** Null: no read of a client. */
+  /** To be asked elsewhere, or later, when it is not answered here; null: only the answer was left. */
   readonly read: Held | null;
 }
 
@@ -36,6 +32,8 @@ export class Reads {
   /** Arrived since the newest round was sent: need the next one. */
   #fresh: Waiting[] = [];
   #waiting: Waiting[] = [];
+  /** Of the bodies of both. */
+  #bytes = 0;
 
   constructor(replica: Replica) {
     this.#r = replica;
@@ -48,8 +46,7 @@ export class Reads {
   /** Reads that nobody will answer here any more. */
   takeHeld(): Held[] {
     const held = [...this.#waiting, ...this.#fresh].flatMap((w) => (w.read === null ? [] : [w.read]));
-    this.#waiting = [];
-    this.#fresh = [];
+    this.#drop();
     return held;
   }
 
@@ -57,8 +54,13 @@ export class Reads {
     this.#confirmed.clear();
     this.#r.leases.reset();
     this.#round = 0;
+    this.#drop();
+  }
+
+  #drop(): void {
     this.#fresh = [];
     this.#waiting = [];
+    this.#bytes = 0;
   }
 
   forget(member: MemberId): void {
@@ -68,6 +70,11 @@ export class Reads {
 
   onRead(connection: ConnectionId, m: Read): void {
     const r = this.#r;
+    const outside = this.#outside;
+    if (outside !== null && m.consistency !== 'linearizable') {
+      this.#behind(connection, m, outside);
+      return;
+    }
     if (m.consistency === 'bounded' && !r.isPrimary) {
       this.#readBounded(connection, m);
       return;
@@ -76,31 +83,44 @@ export class Reads {
       // A witness has executed nothing.
       if (r.execution.ready && !r.isWitness && r.executed >= m.minOp) this.#answer(connection, m);
       else if (r.isWitness) r.ports.network.reply(connection, r.redirect());
-      else this.#reject(connection, m, 'behind', `op ${m.minOp} is not executed here yet (${r.executed} is)`, r.options.heartbeatMs);
+      else this.#behind(connection, m, `op ${m.minOp} is not executed here yet (${r.executed} is)`);
       return;
     }
     if (!r.isPrimary) {
       r.ports.network.reply(connection, r.redirect());
       return;
     }
-    if (this.#fresh.length + this.#waiting.length >= MAX_WAITING) {
-      this.#reject(connection, m, 'busy', 'too many reads wait', r.options.heartbeatMs);
-      return;
-    }
     if (r.executed >= r.commit && r.leases.held) {
       this.#answer(connection, m);
       return;
     }
+    if (!this.#hasRoom(connection, m)) return;
     const cameAt = r.ports.clock.monotonic();
+    this.#bytes += bodyBytes(m);
     this.#fresh.push({ round: 0, op: r.commit, answer: () => { this.#answerAsOf(cameAt, connection, m); }, read: { connection, message: m } });
+  }
+
+  /**
+   * Why not even a read that any replica may answer is answered here, or null. What a causal read has to include is what its client has seen, and one that has seen
+   * nothing yet would be shown the state before everything: of a node that was never made a member, or that has lost what it knew.
+   */
+  get #outside(): string | null {
+    switch (this.#r.phase) {
+      case 'joining': return 'this node waits to be made a member of the group: it answers no reads yet';
+      case 'recovering': return 'this replica asks the others for what it has lost: it answers no reads before it has it';
+      case 'retired': return 'this node is no longer a member of the group';
+      case 'normal':
+      case 'view-change':
+      case 'transitioning': return null;
+    }
   }
 
   /** The round was sent after that moment; but the process may have been stopped since, and a bound counts until the answer. */
   #answerAsOf(cameAt: number, connection: ConnectionId, m: Read): void {
-    const { ports, options } = this.#r;
+    const { ports } = this.#r;
     const age = ports.clock.monotonic() - cameAt;
     if (m.consistency !== 'bounded' || age <= m.maxStalenessMs) this.#answer(connection, m);
-    else this.#reject(connection, m, 'behind', `the state here may be ${Math.ceil(age)} ms old`, options.heartbeatMs);
+    else this.#behind(connection, m, `the state here may be ${Math.ceil(age)} ms old`);
   }
 
   #readBounded(connection: ConnectionId, m: Read): void {
@@ -111,11 +131,20 @@ export class Reads {
     }
     const { staleness } = r.leases;
     if (staleness !== null && staleness <= m.maxStalenessMs && r.executed >= m.minOp) this.#answer(connection, m);
-    else this.#reject(connection, m, 'behind', staleness === null ? 'how old the state here is, is not known' : `the state here may be ${Math.ceil(staleness)} ms old`, r.options.heartbeatMs);
+    else this.#behind(connection, m, staleness === null ? 'how old the state here is, is not known' : `the state here may be ${Math.ceil(staleness)} ms old`);
   }
 
-  /** Runs `answer` once it is certain that this was the primary at some moment after this call. */
-  whenConfirmed(answer: () => void): void {
+  /** Turns the message away when it has none: of all that waits for a round, whatever it is, so much and no more. */
+  #hasRoom(connection: ConnectionId, m: ClientRequest): boolean {
+    const count = this.#fresh.length + this.#waiting.length;
+    if (count < MAX_WAITING && this.#bytes + bodyBytes(m) <= MAX_HELD_BYTES) return true;
+    this.#r.turnAway(connection, m, `${count} requests wait already until a majority of the group confirms who leads it`);
+    return false;
+  }
+
+  /** Runs `answer` to this message once it is certain that this was the primary at some moment after this call; turns it away when too many wait. */
+  whenConfirmed(connection: ConnectionId, m: ClientRequest, answer: () => void): void {
+    if (!this.#hasRoom(connection, m)) return;
     this.#fresh.push({ round: 0, op: this.#r.commit, answer, read: null });
   }
 
@@ -125,10 +154,10 @@ export class Reads {
     r.ports.network.reply(connection, { type: 'readReply', id: m.id, op: r.executed, result });
   }
 
-  #reject(connection: ConnectionId, m: Read, code: 'behind' | 'busy', reason: string, retryAfterMs: number): void {
+  #behind(connection: ConnectionId, m: Read, reason: string): void {
     // Who takes this replica for the primary would ask it again and again.
-    if (code === 'behind' && !this.#r.isPrimary) this.#r.ports.network.reply(connection, this.#r.redirect());
-    this.#r.ports.network.reply(connection, { type: 'reject', code, reason, retryAfterMs, session: sessionId(0), slot: 0, seq: 0, id: m.id });
+    if (!this.#r.isPrimary) this.#r.ports.network.reply(connection, this.#r.redirect());
+    this.#r.ports.network.reply(connection, { type: 'reject', code: 'behind', reason, retryAfterMs: this.#r.options.heartbeatMs, session: sessionId(0), slot: 0, seq: 0, id: m.id });
   }
 
   /** A round is under way as long as the newest is not confirmed; what arrives meanwhile shares the next. */
@@ -177,6 +206,7 @@ export class Reads {
     for (const w of this.#waiting) {
       if (w.round > round || w.op > executed) break;
       w.answer();
+      if (w.read !== null) this.#bytes -= bodyBytes(w.read.message);
       done++;
     }
     if (done > 0) this.#waiting = this.#waiting.slice(done);

@@ -15,6 +15,7 @@ import { epoch as epochOf, laterOf, opNumber, viewEpoch, viewOf, type Epoch, typ
 import { configuration, electors, isElector, isMember, quorum, sameElectors, tolerated, voters, type Configuration, type Member } from './configuration.ts';
 import { CONFIGURATION_KEY, decodeBeginning, encodeBeginning, type Beginning } from './configuration_record.ts';
 import type { Entry } from './entry.ts';
+import { HeldBack } from './held_back.ts';
 import { promotion, refusal } from './membership.ts';
 import type { CheckEpoch, ClientRequest, EpochStarted, Reconfigure, RefusedCode, ReplicaMessage, StartEpoch } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
@@ -42,7 +43,7 @@ export class Reconfiguration {
   /** When each sender of another epoch was told last. */
   readonly #toldAt = new Map<MemberId, number>();
   readonly #waiting = new Map<string, { readonly connection: ConnectionId; readonly nonce: Buffer }>();
-  #held: { readonly connection: ConnectionId; readonly message: ClientRequest }[] = [];
+  readonly #held = new HeldBack(MAX_HELD);
 
   constructor(replica: Replica) {
     this.#r = replica;
@@ -82,7 +83,7 @@ export class Reconfiguration {
   onCheckEpoch(connection: ConnectionId, m: CheckEpoch): void {
     const r = this.#r;
     if (!r.isPrimary) this.#redirect(connection);
-    else if (r.normal.serving) r.reads.whenConfirmed(() => { this.#answer(connection, m.nonce); });
+    else if (r.normal.serving) r.reads.whenConfirmed(connection, m, () => { this.#answer(connection, m.nonce); });
     else r.normal.hold(connection, m);
   }
 
@@ -98,7 +99,7 @@ export class Reconfiguration {
     }
     const present = r.configuration;
     if (m.epoch !== present.epoch) {
-      r.reads.whenConfirmed(() => { this.#answer(connection, m.nonce); });
+      r.reads.whenConfirmed(connection, m, () => { this.#answer(connection, m.nonce); });
       return;
     }
     const key = m.nonce.latin1Slice();
@@ -223,7 +224,7 @@ export class Reconfiguration {
   /** Ends what this replica does in its present epoch. Requests that come before the next one begins here wait for it. */
   #leaveEpoch(): void {
     const r = this.#r;
-    this.#held.push(...r.normal.takeHeld(), ...r.reads.takeHeld());
+    for (const { connection, message } of [...r.normal.takeHeld(), ...r.reads.takeHeld()]) this.hold(connection, message);
     r.viewChange.quit();
     r.catchUp.cancel();
     r.normal.leave();
@@ -323,15 +324,12 @@ export class Reconfiguration {
       // It came late: its state is of this epoch, and maybe of a later view than the first, of which a primary may still think that it leads.
       r.viewChange.follow(laterOf(r.view, r.headView));
     }
-    const held = this.#held;
-    this.#held = [];
-    for (const { connection, message } of held) r.receive(connection, message);
+    for (const { connection, message } of this.#held.take()) r.receive(connection, message);
   }
 
   /** A request that came between two epochs. */
   hold(connection: ConnectionId, message: ClientRequest): void {
-    if (this.#held.length < MAX_HELD) this.#held.push({ connection, message });
-    else this.#redirect(connection);
+    if (!this.#held.push({ connection, message })) this.#r.turnAway(connection, message, `the members of the group are being changed, and ${this.#held.length} requests wait for that already`);
   }
 
   // --- leaving the group -----------------------------------------------------------------------------------------------------
@@ -339,8 +337,7 @@ export class Reconfiguration {
   #retire(): void {
     const r = this.#r;
     r.transition('retired');
-    for (const { connection } of this.#held) this.#redirect(connection);
-    this.#held = [];
+    for (const { connection } of this.#held.take()) this.#redirect(connection);
     this.#resend.start(r.now);
     this.#endWhenDone();
   }

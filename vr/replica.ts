@@ -23,6 +23,7 @@ import { CheckpointIntervals } from './checkpoint_interval.ts';
 import { CheckpointHandOver } from './checkpoint_hand_over.ts';
 import { ClientTable } from './client_table.ts';
 import { Execution } from './execution.ts';
+import { busyAnswer } from './held_back.ts';
 import { checkInvariants } from './invariants.ts';
 import { Leases } from './leases.ts';
 import { Log } from './log.ts';
@@ -184,6 +185,13 @@ export class Replica implements ReplicaEvents {
     this.otherElectors = electors(configuration).map((m) => m.id).filter((id) => id !== self);
     this.isElector = isElector(configuration, self);
     this.isWitness = memberOf(configuration, self)?.role === 'witness';
+  }
+
+  /** Nothing of it was done; it may come again. */
+  turnAway(connection: ConnectionId, message: ClientRequest, reason: string): void {
+    const answer = busyAnswer(message, reason);
+    this.event('rejected', { code: 'busy' });
+    if (answer !== null) this.ports.network.reply(connection, answer);
   }
 
   /** Where a client should go instead. */

@@ -55,6 +55,17 @@ describe('exit codes', () => {
     expect(JSON.parse((await cli('stat', '--json', `${home}/absent`)).stderr)).toMatchObject({ error: { code: 'ENOENT', exitCode: 1 } });
   });
 
+  it('unreachable, with the reason and when to retry, when the group is busy', async () => {
+    group.intercept = (_, m) => (m.type === 'request' ? { type: 'reject', code: 'busy', reason: 'the log is long', retryAfterMs: 20, session: m.session, slot: m.slot, seq: m.seq, id: 0 } : undefined);
+    try {
+      const result = await cli('mkdir', `${home}/a`, '--timeout', '300');
+      expect(result.exitCode).toBe(3);
+      expect(result.stderr).toContain('the group is busy, retry after 20 ms: the log is long');
+    } finally {
+      group.intercept = () => undefined;
+    }
+  });
+
   it('1 when one of several paths is refused, and the others are done', async () => {
     await ok('touch', `${home}/a`, `${home}/b`);
     const result = await cli('rm', `${home}/a`, `${home}/absent`, `${home}/b`);

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { VrfsClient, type ConnectOptions } from '../../client/client.ts';
-import { Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../client/errors.ts';
+import { Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../client/errors.ts';
 import { decodeCall, encodeCall } from '../../fsservice/operation_codec.ts';
 import { ROOT_INO, type Call, type Credentials, type WriteOperation } from '../../fsservice/operations.ts';
-import { ino, memberId, view } from '../../lib/ids.ts';
+import { ino, memberId, sessionId, view } from '../../lib/ids.ts';
+import type { Request } from '../../vr/messages.ts';
 import { FakeGroup, until } from './fake_group.ts';
 
 const credentials: Credentials = { uid: 0, gid: 0, groups: [] };
@@ -197,6 +198,23 @@ describe('a client that gets no answer', () => {
     await expect(client.submit(mkdir('/a'))).rejects.toBeInstanceOf(TimedOut);
     await group.stop();
     await expect(client.submit(mkdir('/a'))).rejects.toBeInstanceOf(NotReachable);
+  });
+
+  it('says that the group is busy and why, whether it refuses requests or the session', async () => {
+    const of = (m: { readonly type: string }): { session: number; slot: number; seq: number } | null => {
+      if (m.type === 'register') return { session: 0, slot: 0, seq: 0 };
+      return m.type === 'request' ? m as Request : null;
+    };
+    for (const type of ['register', 'request']) {
+      const client = await connect({ requestTimeoutMs: 300 });
+      group.intercept = (_, m) => {
+        const which = m.type === type ? of(m) : null;
+        return which === null ? undefined : { type: 'reject', code: 'busy', reason: 'the log is long', retryAfterMs: 20, id: 0, session: sessionId(which.session), slot: which.slot, seq: which.seq };
+      };
+      const error: unknown = await client.submit(mkdir('/a')).then(() => null, (e: unknown) => e);
+      expect(error).toBeInstanceOf(Busy);
+      expect(error).toMatchObject({ mayHaveHappened: false, retryAfterMs: 20, message: expect.stringContaining('busy, retry after 20 ms: the log is long') as string });
+    }
   });
 
   it('says when the outcome is not known', async () => {

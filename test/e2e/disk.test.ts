@@ -150,7 +150,7 @@ describe('bits that flip on the disk of one replica while it is down', () => {
     for (const path of copies) flip(path, 1);
     group.start(2);
     expect(await group.exitCode(2)).toBe(5);
-    expect(group.output(2)).toMatch(/neither copy of the superblock can be read .*may not take part again/);
+    expect(group.output(2)).toMatch(/neither copy of the superblock can be read .*may not take part again.*vrfs serve --join.*vrfs members replace/);
     expect(group.output(2)).toMatch(/Do not format it anew/);
     await tree.write(20);
     await tree.check();

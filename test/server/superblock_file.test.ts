@@ -85,7 +85,7 @@ describe('the superblock file', () => {
     await writeFile(join(directory, COPY_NAMES[0]), 'rubbish of some length');
     await rm(join(directory, COPY_NAMES[1]));
     await expect(readSuperblock(directory)).rejects.toThrow(SuperblockDamagedError);
-    await expect(readSuperblock(directory)).rejects.toThrow(/does not begin as a superblock.*it is missing.*put the files back.*Do not format it anew/);
+    await expect(readSuperblock(directory)).rejects.toThrow(/does not begin as a superblock.*it is missing.*put the files back.*Do not format it anew.*vrfs serve --join.*vrfs members replace/);
   });
 
   it('finds every flipped bit', () => {

@@ -127,7 +127,7 @@ export class SimulatedClient {
     const invocation: Invocation = { id: ++this.#invocations, body, read, minOp: this.session.lastOp, floor: this.#world.floor(), maxStalenessMs };
     this.open.add(invocation);
     if (read === null) this.session.submit(body, invocation);
-    else this.session.read(body, read, invocation, this.session.lastOp, maxStalenessMs);
+    else this.session.read(body, read, invocation, { maxStalenessMs });
     return invocation;
   }
 

@@ -225,6 +225,52 @@ describe('failures', () => {
     expect(h.executed).toEqual([]);
   });
 
+  it('says what the group was busy with, for requests, for those that wait for a slot, and for a registration', () => {
+    const h = new ClientHarness(1, { requestTimeoutMs: 1000, deliveredOnce: true });
+    h.slots = 1;
+    h.submit('first');
+    h.run(20);
+    h.intercept = (_, m) => (m.type === 'request' ? h.reject('busy', m, 40) : undefined);
+    for (const n of ['second', 'third']) h.submit(n);
+    h.run(1100);
+    for (const n of ['second', 'third']) {
+      expect(h.failure(n)).toMatchObject({ code: 'timedOut', mayHaveHappened: false, putOff: { code: 'busy', reason: 'because busy', retryAfterMs: 40 } });
+    }
+    const registering = new ClientHarness(1, { requestTimeoutMs: 1000 });
+    registering.intercept = (_, m) => (m.type === 'register' ? { type: 'reject', code: 'busy', reason: 'no room', retryAfterMs: 50, session: sessionId(0), slot: 0, seq: 0, id: 0 } : undefined);
+    registering.submit('x');
+    registering.run(1100);
+    expect(registering.failure('x')).toMatchObject({ code: 'timedOut', mayHaveHappened: false, putOff: { code: 'busy', reason: 'no room', retryAfterMs: 50 } });
+  });
+
+  it('does not say so any more when nothing is heard afterwards, or when it was answered', () => {
+    const h = new ClientHarness(1, { requestTimeoutMs: 2000, deliveredOnce: true });
+    h.submit('first');
+    h.run(20);
+    h.intercept = (_, m) => (m.type === 'request' ? h.reject('busy', m, 10) : undefined);
+    h.submit('second');
+    h.run(100);
+    h.intercept = () => undefined;
+    for (const a of ['a:1', 'b:1', 'c:1']) h.kill(a);
+    h.run(2000);
+    expect(h.failure('second')).toMatchObject({ code: 'timedOut', putOff: null });
+    h.submit('third');
+    h.run(2100);
+    expect(h.failure('third')).toMatchObject({ code: 'timedOut', putOff: null });
+  });
+
+  it('gives up a read of a state that nobody has when it was told so for as long as it was to ask', () => {
+    const h = new ClientHarness(1, { requestTimeoutMs: 10_000 });
+    h.client.read(Buffer.from('r'), 'causal', 'far', { minOp: opNumber(99), behindMs: 300 });
+    h.run(280);
+    expect(h.outcomes.size).toBe(0);
+    h.run(100);
+    expect(h.failure('far')).toMatchObject({ code: 'behind', mayHaveHappened: false, reason: 'behind' });
+    h.client.read(Buffer.from('r'), 'causal', 'patient', { minOp: opNumber(99) });
+    h.run(10_100);
+    expect(h.failure('patient')).toMatchObject({ code: 'timedOut', putOff: { code: 'behind' } });
+  });
+
   it('keeps that promise for a request that already had a slot', () => {
     const h = new ClientHarness(1, { requestTimeoutMs: 1000 });
     h.submit('first');

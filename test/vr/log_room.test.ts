@@ -36,7 +36,7 @@ describe('a disk with hardly room for the log', () => {
     cluster.node(0).replica.onLogCramped(true);
     const seq = client.post(cluster.node(0), 'x');
     cluster.run(50);
-    expect(client.replies.at(-1)).toMatchObject({ type: 'reject', code: 'busy', reason: 'since its disk is full', seq });
+    expect(client.replies.at(-1)).toMatchObject({ type: 'reject', code: 'busy', reason: 'the primary\'s disk is full', seq });
     cluster.until(() => (cluster.leader?.replica.view ?? 0) > 0, 'another primary', 10_000);
     expect(cluster.node(0).event('yields-for-room')).toBeDefined();
     client.send(cluster.untilServing(), 0, seq, 'x');
@@ -126,7 +126,7 @@ describe('a disk that does not keep up with the log', () => {
       cluster.settle();
     }
     expect(notDurable(one).entries).toBeLessThanOrEqual(limits.maxLogEntries);
-    expect(client.replies.at(-1)).toMatchObject({ type: 'reject', code: 'busy', reason: 'since its disk does not keep up with the log' });
+    expect(client.replies.at(-1)).toMatchObject({ type: 'reject', code: 'busy', reason: 'the primary\'s disk does not keep up with the log' });
     one.slowJournal = false;
     cluster.untilConverged();
     client.write('later', 61);

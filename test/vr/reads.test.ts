@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { memberId, opNumber } from '../../lib/ids.ts';
-import type { ReadReply } from '../../vr/messages.ts';
+import type { ReadReply, Reject } from '../../vr/messages.ts';
 import { Cluster } from './cluster.ts';
+import type { Node } from './node.ts';
 import { TestClient } from './test_client.ts';
 
 function started(options: ConstructorParameters<typeof Cluster>[0] = {}): { cluster: Cluster; client: TestClient } {
@@ -141,6 +142,56 @@ describe('causal reads', () => {
     expect(client.replies.at(-2)).toMatchObject({ type: 'redirect', view: cluster.node(2).replica.view });
     expect(client.replies.at(-1)).toMatchObject({ type: 'reject', code: 'behind', id: 4, session: 0 });
     client.read(cluster.node(2), 5, 'q', { consistency: 'causal', minOp: 1 });
+    expect(answers(client).map((m) => m.id)).toEqual([5]);
+  });
+});
+
+describe('who is not part of the group', () => {
+  const consistencies = ['causal', 'bounded', 'linearizable'] as const;
+  const ask = (cluster: Cluster, node: Node, client: TestClient): void => {
+    for (const [id, consistency] of consistencies.entries()) client.read(node, id, 'q', { consistency, maxStalenessMs: 1_000_000 });
+    cluster.run(500);
+  };
+  const refusals = (client: TestClient): Reject[] => client.replies.filter((m) => m.type === 'reject') as Reject[];
+
+  test('a node that waits to be made a member answers no read from its empty state', () => {
+    const { cluster, client } = started();
+    client.write('x');
+    const joiner = cluster.join(9);
+    cluster.run(500);
+    expect(joiner.replica.phase).toBe('joining');
+    const reader = new TestClient(cluster);
+    ask(cluster, joiner, reader);
+    expect(answers(reader)).toEqual([]);
+    expect(refusals(reader).map((m) => [m.id, m.code])).toEqual([[0, 'behind'], [1, 'behind']]);
+    expect(refusals(reader)[0]?.reason).toContain('waits to be made a member');
+  });
+
+  test('a group in memory mode that has lost everything answers no read from the empty state', () => {
+    const { cluster, client } = started({ durability: 'memory' });
+    client.write('x');
+    for (const n of cluster.nodes) n.crash();
+    for (const n of cluster.nodes) n.start();
+    cluster.run(5000);
+    for (const node of cluster.nodes) {
+      expect(node.replica.phase).toBe('recovering');
+      const reader = new TestClient(cluster);
+      ask(cluster, node, reader);
+      expect(answers(reader)).toEqual([]);
+      expect(refusals(reader).map((m) => [m.id, m.code])).toEqual([[0, 'behind'], [1, 'behind']]);
+      expect(refusals(reader)[0]?.reason).toContain('what it has lost');
+    }
+  });
+
+  test('one that has recovered answers again', () => {
+    const { cluster, client } = started({ durability: 'memory' });
+    const { op } = client.write('x');
+    cluster.untilConverged();
+    const two = cluster.node(2);
+    two.crash();
+    two.start();
+    cluster.until(() => two.replica.phase === 'normal' && two.replica.executed >= op, 'recovery');
+    client.read(two, 5, 'q', { consistency: 'causal', minOp: op });
     expect(answers(client).map((m) => m.id)).toEqual([5]);
   });
 });

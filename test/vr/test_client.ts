@@ -1,7 +1,7 @@
 /** A client that says exactly what a story needs: one message to one node, no retries of its own. */
 import { assert, defined } from '../../lib/assert.ts';
 import { opNumber, sessionId, type SessionId } from '../../lib/ids.ts';
-import type { Message, Reply } from '../../vr/messages.ts';
+import type { Message, Read, Reply } from '../../vr/messages.ts';
 import type { Cluster } from './cluster.ts';
 import type { Node } from './node.ts';
 
@@ -57,7 +57,8 @@ export class TestClient {
     this.cluster.until(() => this.replyTo(slot, seq) !== undefined, `a reply to ${body.toString().slice(0, 40)}`);
     return defined(this.replyTo(slot, seq), 'reply');
   }
-  read(to: Node, id: number, body: string, options: { readonly consistency?: 'linearizable' | 'causal'; readonly minOp?: number } = {}): void {
-    to.replica.receive(this.connection, { type: 'read', id, consistency: options.consistency ?? 'linearizable', minOp: opNumber(options.minOp ?? 0), maxStalenessMs: 0, body: Buffer.from(body) });
+  read(to: Node, id: number, body: string, options: Partial<Pick<Read, 'consistency' | 'maxStalenessMs'>> & { readonly minOp?: number } = {}): void {
+    const { consistency = 'linearizable', minOp = 0, maxStalenessMs = 0 } = options;
+    to.replica.receive(this.connection, { type: 'read', id, consistency, minOp: opNumber(minOp), maxStalenessMs, body: Buffer.from(body) });
   }
 }

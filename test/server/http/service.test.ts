@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { BadAnswer, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../../client/errors.ts';
+import { BadAnswer, Behind, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../../client/errors.ts';
 import { digest, opNumber } from '../../../lib/ids.ts';
 import { CHECKPOINT_PATH, CLUSTER_ID_HEADER } from '../../../server/running_replica.ts';
 import { CLUSTER_ID, openApi, problemOf, type Api } from './support.ts';
@@ -255,6 +255,20 @@ describe('a group that does not answer', () => {
         expect(response.headers['retry-after']).toBe('1');
       }
     }
+  });
+  test('busy: 503 with the reason, and when to come again in whole seconds', async () => {
+    for (const [ms, seconds] of [[50, '1'], [1000, '1'], [1001, '2']] as const) {
+      failing(new Busy(`the group is busy, retry after ${ms} ms: the log is long`, ms));
+      const response = await api.request('PUT', '/v1/fs/f', { payload: 'x' });
+      expect(problemOf(response)).toMatchObject({ status: 503, type: 'urn:vrfs:problem:busy', detail: expect.stringContaining(`busy, retry after ${ms} ms: the log is long`) as string });
+      expect(response.headers['retry-after']).toBe(seconds);
+    }
+  });
+  test('behind: 503 with the reason', async () => {
+    failing(new Behind('no replica has what was asked for: op 9 is not executed here yet (3 is)'));
+    const response = await api.request('GET', '/v1/fs/f');
+    expect(problemOf(response)).toMatchObject({ status: 503, type: 'urn:vrfs:problem:behind', detail: expect.stringContaining('op 9 is not executed here yet (3 is)') as string });
+    expect(response.headers['retry-after']).toBe('1');
   });
   test('outcome unknown: 504, look before repeating', async () => {
     failing(new OutcomeUnknown('the session ended'));

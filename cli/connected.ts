@@ -13,12 +13,20 @@ export interface ConnectionOptions {
   /** Milliseconds. */
   readonly timeout: number;
   readonly json?: boolean;
+  /** Milliseconds; of commands that only read. */
+  readonly maxStaleness?: number;
 }
 
 export function connectionOptions(command: Command): Command {
   return command
     .option('--server <list>', `replicas as host:port,host:port (default: $VRFS_SERVERS, else ${DEFAULT_SERVERS})`)
     .option('--timeout <ms>', 'how long to wait for the group, milliseconds', positiveInteger, 10_000);
+}
+
+/** The same for commands that only read. */
+export function readingOptions(command: Command): Command {
+  return connectionOptions(command)
+    .option('--max-staleness <ms>', 'let any replica answer whose state is at most so old, milliseconds (default: nothing older than the newest state)', nonNegativeInteger);
 }
 
 export function jsonOption(command: Command): Command {
@@ -65,5 +73,6 @@ export async function withClient<T>(options: ConnectionOptions, io: Io, use: (cl
 }
 
 export function withFileSystem<T>(options: ConnectionOptions, io: Io, use: (fs: FileSystem) => Promise<T>): Promise<T> {
-  return withClient(options, io, (client) => use(new FileSystem(client)));
+  const { maxStaleness } = options;
+  return withClient(options, io, (client) => use(new FileSystem(client, maxStaleness === undefined ? {} : { read: { consistency: 'bounded', maxStalenessMs: maxStaleness } })));
 }

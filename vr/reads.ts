@@ -75,15 +75,23 @@ export class Reads {
       this.#behind(connection, m, outside);
       return;
     }
-    if (m.consistency === 'bounded' && !r.isPrimary) {
-      this.#readBounded(connection, m);
-      return;
+    if (m.consistency !== 'linearizable') {
+      // A witness has executed nothing.
+      if (r.isWitness) {
+        r.ports.network.reply(connection, r.redirect());
+        return;
+      }
+      if (!r.execution.ready || r.executed < m.minOp) {
+        this.#behind(connection, m, `op ${m.minOp} is not executed here yet (${r.executed} is)`);
+        return;
+      }
     }
     if (m.consistency === 'causal') {
-      // A witness has executed nothing.
-      if (r.execution.ready && !r.isWitness && r.executed >= m.minOp) this.#answer(connection, m);
-      else if (r.isWitness) r.ports.network.reply(connection, r.redirect());
-      else this.#behind(connection, m, `op ${m.minOp} is not executed here yet (${r.executed} is)`);
+      this.#answer(connection, m);
+      return;
+    }
+    if (m.consistency === 'bounded' && !r.isPrimary) {
+      this.#readBounded(connection, m);
       return;
     }
     if (!r.isPrimary) {
@@ -124,13 +132,8 @@ export class Reads {
   }
 
   #readBounded(connection: ConnectionId, m: Read): void {
-    const r = this.#r;
-    if (r.isWitness) {
-      r.ports.network.reply(connection, r.redirect());
-      return;
-    }
-    const { staleness } = r.leases;
-    if (staleness !== null && staleness <= m.maxStalenessMs && r.executed >= m.minOp) this.#answer(connection, m);
+    const { staleness } = this.#r.leases;
+    if (staleness !== null && staleness <= m.maxStalenessMs) this.#answer(connection, m);
     else this.#behind(connection, m, staleness === null ? 'how old the state here is, is not known' : `the state here may be ${Math.ceil(staleness)} ms old`);
   }
 

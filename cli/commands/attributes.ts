@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Command } from 'commander';
 import type { FileSystem } from '../../client/file_system.ts';
 import { joinPath, pathBytes } from '../../client/paths.ts';
-import { connectionOptions, jsonOption, withFileSystem, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, readingOptions, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { UsageError } from '../failure.ts';
 import { sizeText, table } from '../format.ts';
 import { print, printJson, write, type Io } from '../io.ts';
@@ -31,7 +31,7 @@ export function attributeCommands(program: Command, io: Io): void {
   xattrCommands(program, io);
 
   const statfs = program.command('statfs').description('size of the namespace, and its limits');
-  jsonOption(connectionOptions(statfs)).addHelpText('after', '\nExample:\n  vrfs statfs --json').action(async (options: ConnectionOptions) => {
+  jsonOption(readingOptions(statfs)).addHelpText('after', '\nExample:\n  vrfs statfs --json').action(async (options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
       const s = await fs.statfs();
       if (options.json === true) await printJson(io, s);
@@ -73,7 +73,7 @@ async function walk(fs: FileSystem, path: Buffer, recursive: boolean, act: (path
 function xattrCommands(program: Command, io: Io): void {
   const xattr = program.command('xattr').description('extended attributes');
   const list = xattr.command('list').description('names of the attributes of a file').argument('<path>');
-  jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs xattr list /jobs/7').action(async (path: string, options: ConnectionOptions) => {
+  jsonOption(readingOptions(list)).addHelpText('after', '\nExample:\n  vrfs xattr list /jobs/7').action(async (path: string, options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
       const names = await fs.listxattr(path);
       if (options.json === true) await printJson(io, names);
@@ -81,7 +81,7 @@ function xattrCommands(program: Command, io: Io): void {
     });
   });
   const get = xattr.command('get').description('the value of one').argument('<path>').argument('<name>', 'with its namespace, as user.note');
-  jsonOption(connectionOptions(get)).addHelpText('after', '\nExample:\n  vrfs xattr get /jobs/7 user.note').action(async (path: string, name: string, options: ConnectionOptions) => {
+  jsonOption(readingOptions(get)).addHelpText('after', '\nExample:\n  vrfs xattr get /jobs/7 user.note').action(async (path: string, name: string, options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
       const value = await fs.getxattr(path, name);
       if (options.json === true) await printJson(io, { name, value: isUtf8(value) ? value.toString('utf8') : { base64: value.toString('base64') } });

@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { connectionOptions, nonNegativeInteger, withFileSystem, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, nonNegativeInteger, readingOptions, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { write, type Io } from '../io.ts';
 import type { FileSystem } from '../../client/file_system.ts';
 import { isFsError, type FsError } from '../../client/fs_error.ts';
@@ -12,7 +12,7 @@ import { eachPath } from './namespace.ts';
 
 export function contentCommands(program: Command, io: Io): void {
   const cat = program.command('cat').description('print files').argument('<path...>');
-  connectionOptions(cat).addHelpText('after', '\nExample:\n  vrfs cat /jobs/7/state').action(async (paths: string[], options: ConnectionOptions) => {
+  readingOptions(cat).addHelpText('after', '\nExample:\n  vrfs cat /jobs/7/state').action(async (paths: string[], options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
       for (const path of paths) await inTheWordsOf('cat', path, () => copyOut(fs, path, io));
     });
@@ -21,7 +21,7 @@ export function contentCommands(program: Command, io: Io): void {
   putCommand(program, io);
 
   const get = program.command('get').description('copy a file from the namespace to a local file, or to standard output (-)').argument('<path>').argument('<local>', 'local file, or -');
-  connectionOptions(get).addHelpText('after', '\nExample:\n  vrfs get /etc/app.conf ./app.conf').action(async (path: string, local: string, options: ConnectionOptions) => {
+  readingOptions(get).addHelpText('after', '\nExample:\n  vrfs get /etc/app.conf ./app.conf').action(async (path: string, local: string, options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
       await inTheWordsOf('get', path, () => (local === '-' ? copyOut(fs, path, io) : replaceLocalFile(resolve(io.cwd, local), fs.readStream(path))));
     });

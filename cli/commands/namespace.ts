@@ -4,7 +4,7 @@ import type { FileSystem } from '../../client/file_system.ts';
 import { isFsError } from '../../client/fs_error.ts';
 import { baseName, isRootPath, joinPath, pathBytes, printable } from '../../client/paths.ts';
 import type { Dirent, Stats } from '../../client/stats.ts';
-import { connectionOptions, jsonOption, nonNegativeInteger, withFileSystem, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, nonNegativeInteger, readingOptions, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { Failed, Refused, UsageError } from '../failure.ts';
 import { jsonName, jsonStats, longLine, sizeText } from '../format.ts';
 import { note, print, printJson, type Io } from '../io.ts';
@@ -22,7 +22,7 @@ export function namespaceCommands(program: Command, io: Io): void {
 
 function lsCommand(program: Command, io: Io): void {
   const command = program.command('ls').description('list a directory').argument('[path]', 'directory or file', '/').option('-l, --long', 'with attributes');
-  jsonOption(connectionOptions(command)).addHelpText('after', '\nExample:\n  vrfs ls -l /jobs').action(async (path: string, options: ConnectionOptions & { long?: boolean }) => {
+  jsonOption(readingOptions(command)).addHelpText('after', '\nExample:\n  vrfs ls -l /jobs').action(async (path: string, options: ConnectionOptions & { long?: boolean }) => {
     await withFileSystem(options, io, async (fs) => {
       const attributes = options.long === true || options.json === true;
       const entries = await entriesOf(fs, path, attributes);
@@ -144,7 +144,7 @@ function linkCommands(program: Command, io: Io): void {
     await withFileSystem(options, io, (fs) => (options.symbolic === true ? fs.symlink(target, path) : fs.link(target, path)));
   });
   const readlink = program.command('readlink').description('where a symbolic link leads').argument('<path>');
-  connectionOptions(readlink).addHelpText('after', '\nExample:\n  vrfs readlink /latest').action(async (path: string, options: ConnectionOptions) => {
+  readingOptions(readlink).addHelpText('after', '\nExample:\n  vrfs readlink /latest').action(async (path: string, options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => { await print(io, printable(await fs.readlink(path, { encoding: 'buffer' }))); });
   });
 }
@@ -157,7 +157,7 @@ interface TreeNode {
 
 function treeCommand(program: Command, io: Io): void {
   const command = program.command('tree').description('a directory and all below it').argument('[path]', 'directory', '/').option('-d, --depth <levels>', 'no deeper than this', nonNegativeInteger);
-  jsonOption(connectionOptions(command)).addHelpText('after', '\nExample:\n  vrfs tree --depth 2 /').action(async (path: string, options: ConnectionOptions & { depth?: number }) => {
+  jsonOption(readingOptions(command)).addHelpText('after', '\nExample:\n  vrfs tree --depth 2 /').action(async (path: string, options: ConnectionOptions & { depth?: number }) => {
     await withFileSystem(options, io, async (fs) => {
       const depth = options.depth ?? Infinity;
       if (options.json === true) {
@@ -213,7 +213,7 @@ interface Usage {
 
 function duCommand(program: Command, io: Io): void {
   const command = program.command('du').description('space that trees take').argument('[path...]').option('-s, --summarize', 'only the total of each path');
-  jsonOption(connectionOptions(command)).addHelpText('after', '\nExample:\n  vrfs du -s /jobs /home');
+  jsonOption(readingOptions(command)).addHelpText('after', '\nExample:\n  vrfs du -s /jobs /home');
   command.action(async (paths: string[], options: ConnectionOptions & { summarize?: boolean }) => {
     await withFileSystem(options, io, async (fs) => {
       const seen = new Set<number>();

@@ -7,7 +7,7 @@ import type { Stats } from '../../client/stats.ts';
 import { verifiedStat, type VerifiedStat } from '../../client/verified_stat.ts';
 import { defined } from '../../lib/assert.ts';
 import { digestToHex } from '../../lib/hash.ts';
-import { connectionOptions, jsonOption, withClient, withFileSystem, type ConnectionOptions } from '../connected.ts';
+import { jsonOption, readingOptions, withClient, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
 import { jsonName, jsonStats, modeText, octal, timeText } from '../format.ts';
 import { note, print, printJson, type Io } from '../io.ts';
@@ -20,8 +20,9 @@ interface StatOptions extends ConnectionOptions {
 export function statCommand(program: Command, io: Io): void {
   const command = program.command('stat').description('attributes of files').argument('<path...>').option('-L, --dereference', 'follow symbolic links')
     .option('--verify', 'as of a checkpoint, proved against a root that a quorum of the members has; exit code 1 when a proof is wrong, or proves that there is nothing');
-  jsonOption(connectionOptions(command)).addHelpText('after', '\nExamples:\n  vrfs stat --json /jobs/7\n  vrfs stat --verify /jobs/7').action(async (paths: string[], options: StatOptions) => {
+  jsonOption(readingOptions(command)).addHelpText('after', '\nExamples:\n  vrfs stat --json /jobs/7\n  vrfs stat --verify /jobs/7').action(async (paths: string[], options: StatOptions) => {
     if (options.verify === true) {
+      if (options.maxStaleness !== undefined) throw new UsageError('--verify shows the state at a checkpoint, and how old that is: leave out --max-staleness');
       if (options.dereference === true) throw new UsageError('--verify follows no symbolic links: leave out --dereference');
       await withClient(options, io, (client) => verify(client, paths, options, io));
       return;

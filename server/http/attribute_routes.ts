@@ -17,7 +17,7 @@ export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): voi
   app.removeContentTypeParser('text/plain');
 
   app.get('/v1/stat', {
-    schema: { operationId: 'stat', summary: 'Attributes of a file', tags: ['attributes'], querystring: query({ consistency: CONSISTENCY, follow: { ...FOLLOW, default: true } }) },
+    schema: { operationId: 'stat', summary: 'Attributes of a file', tags: ['attributes'], querystring: query({ ...CONSISTENCY, follow: { ...FOLLOW, default: true } }) },
     config: { doc: { answers: { 200: { description: 'Attributes', json: ATTRIBUTES } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
@@ -46,7 +46,7 @@ export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): voi
   });
 
   app.get('/v1/readlink', {
-    schema: { operationId: 'readlink', summary: 'Target of a symbolic link', tags: ['attributes'], querystring: query({ consistency: CONSISTENCY }) },
+    schema: { operationId: 'readlink', summary: 'Target of a symbolic link', tags: ['attributes'], querystring: query({ ...CONSISTENCY }) },
     config: { doc: { answers: { 200: { description: 'The target', json: { type: 'object', properties: { target: JSON_BYTES } } } } } },
   }, async (request) => {
     const gateway = gatewayOf(request);
@@ -54,7 +54,7 @@ export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): voi
   });
 
   app.get('/v1/statfs', {
-    schema: { operationId: 'statfs', summary: 'Use and limits of the file system', tags: ['attributes'], querystring: query({ consistency: CONSISTENCY }) },
+    schema: { operationId: 'statfs', summary: 'Use and limits of the file system', tags: ['attributes'], querystring: query({ ...CONSISTENCY }) },
     config: { doc: { answers: { 200: { description: 'Counts and limits', json: { type: 'object', additionalProperties: { type: 'integer' } } } } } },
   }, async (request) => await gatewayOf(request).query({ type: 'statfs' }));
 

@@ -9,10 +9,13 @@ import { checkPath, percentDecode, printable } from './bytes_text.ts';
 import { credentialsOf } from './credentials.ts';
 import { opOfToken } from './op_token.ts';
 import type { FileSystemClient, ReadOptions } from './ports.ts';
-import { errnoProblem, ProblemError } from './problem.ts';
+import { badRequest, errnoProblem, ProblemError } from './problem.ts';
 import { unavailable } from './unavailable.ts';
 
 const LINEARIZABLE: ReadOptions = Object.freeze({ consistency: 'linearizable' });
+
+/** Who takes an older state to be answered sooner does not want to wait for long: not for an op that there may never be, nor for a younger state. */
+export const STATE_WAIT_MS = 2000;
 
 /** Collections whose URLs go on with a path of bytes; router.ts strips it before the route is looked up. */
 export const PATH_COLLECTIONS: ReadonlySet<string> = new Set(['/v1/fs', '/v1/stat', '/v1/readlink', '/v1/xattr', '/v1/proof']);
@@ -41,11 +44,17 @@ export function atPath(path: Buffer): At {
 }
 
 function readOptionsOf(request: FastifyRequest, clusterId: Buffer): ReadOptions {
-  const { consistency } = request.query as { readonly consistency?: 'linearizable' | 'causal' };
-  if (consistency !== 'causal') return LINEARIZABLE;
+  const { consistency = 'linearizable', maxStalenessMs } = request.query as Pick<ReadOptions, 'consistency' | 'maxStalenessMs'>;
+  if (consistency === 'bounded' && maxStalenessMs === undefined) throw badRequest('consistency=bounded without maxStalenessMs.', 'Say how old the state that answers may be, as with maxStalenessMs=500.');
+  if (consistency !== 'bounded' && maxStalenessMs !== undefined) throw badRequest(`maxStalenessMs with consistency=${consistency}.`, 'It belongs to consistency=bounded.');
+  if (consistency === 'linearizable') return LINEARIZABLE;
   const token = request.headers['x-vrfs-op'];
-  if (token === undefined) return { consistency };
-  return { consistency, minOp: opOfToken(String(token), clusterId) };
+  return {
+    consistency,
+    behindMs: STATE_WAIT_MS,
+    ...(maxStalenessMs === undefined ? {} : { maxStalenessMs }),
+    ...(token === undefined ? {} : { minOp: opOfToken(String(token), clusterId) }),
+  };
 }
 
 /** A request on behalf of someone. Made once per HTTP request. */

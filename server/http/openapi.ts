@@ -4,6 +4,7 @@
  */
 import swagger from '@fastify/swagger';
 import type { FastifyInstance } from 'fastify';
+import { MAX_STALENESS_MS } from '../../client/client.ts';
 import { PATH_COLLECTIONS } from './gateway.ts';
 
 export interface RouteDoc {
@@ -70,9 +71,16 @@ const PROBLEM = {
   required: ['type', 'title', 'status', 'detail', 'remedy'],
 } as const;
 
+/** Of every read: how old what it answers may be. */
 export const CONSISTENCY = {
-  type: 'string', enum: ['linearizable', 'causal'],
-  description: 'linearizable (default): at the primary. causal: any replica that has executed the op of the X-Vrfs-Op sent along, as an earlier answer had it; 409 when it is of another group.',
+  consistency: {
+    type: 'string', enum: ['linearizable', 'causal', 'bounded'],
+    description: 'linearizable (default): at the primary. causal: any replica that has executed the op of the X-Vrfs-Op sent along, as an earlier answer had it; 409 when it is of another group. bounded: any that has, and whose state is at most maxStalenessMs old.',
+  },
+  maxStalenessMs: {
+    type: 'integer', minimum: 0, maximum: MAX_STALENESS_MS,
+    description: 'With consistency=bounded, and only there: the answer has everything that was acknowledged to anybody up to so many milliseconds before.',
+  },
 } as const;
 export const FOLLOW = { type: 'boolean', description: 'Whether a symbolic link at the end of the path is followed.' } as const;
 export const PARENTS = { type: 'boolean', description: 'Make missing parent directories, mode 0755.' } as const;

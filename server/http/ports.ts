@@ -6,9 +6,15 @@ import type { CheckpointInterval } from '../../vr/checkpoint_interval.ts';
 import type { Call, ReadOperation, Result, WriteOperation } from '../../fsservice/operations.ts';
 
 export interface ReadOptions {
-  /** 'causal': any replica may answer that has executed at least `minOp` and all that this client has seen. */
-  readonly consistency?: 'linearizable' | 'causal';
+  /**
+   * 'causal': any replica may answer that has executed at least `minOp` and all that this client has seen. 'bounded': and whose state has
+   * everything that was acknowledged up to `maxStalenessMs` before.
+   */
+  readonly consistency?: 'linearizable' | 'causal' | 'bounded';
   readonly minOp?: number;
+  readonly maxStalenessMs?: number;
+  /** For how long replicas that have not got so far are asked again, milliseconds. */
+  readonly behindMs?: number;
 }
 
 export interface FileSystemClient {

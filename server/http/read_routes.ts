@@ -37,7 +37,7 @@ export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf, log: Http
       description: 'A file: its bytes, with Range, If-None-Match, If-Range. A directory: one page of entries in JSON. Symbolic links are followed.',
       tags: ['files'],
       querystring: query({
-        consistency: CONSISTENCY,
+        ...CONSISTENCY,
         cursor: { type: 'string', description: 'Directory: the cursor of the page before.' },
         limit: { type: 'integer', minimum: 1, maximum: READDIR_MAX, description: `Directory: entries a page, default ${PAGE_DEFAULT}.` },
         attributes: { type: 'boolean', description: 'Directory: attributes of each entry too.' },
@@ -55,7 +55,7 @@ export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf, log: Http
   }, async (request, reply) => await read(gatewayOf(request), log, request, reply));
 
   app.head('/v1/fs', {
-    schema: { operationId: 'head', summary: 'Size, type, ETag and times of a file or directory as headers', tags: ['files'], querystring: query({ consistency: CONSISTENCY }) },
+    schema: { operationId: 'head', summary: 'Size, type, ETag and times of a file or directory as headers', tags: ['files'], querystring: query({ ...CONSISTENCY }) },
     config: { doc: { answers: { 200: { description: 'Exists' } } } },
   }, async (request, reply) => await head(gatewayOf(request), request, reply));
 }

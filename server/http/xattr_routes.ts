@@ -25,7 +25,7 @@ export function xattrRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
       operationId: 'getxattr',
       summary: 'Value of an extended attribute, or without ?name= the names of all',
       tags: ['extended attributes'],
-      querystring: query({ consistency: CONSISTENCY, follow: { ...FOLLOW, default: true }, name: NAME }),
+      querystring: query({ ...CONSISTENCY, follow: { ...FOLLOW, default: true }, name: NAME }),
     },
     config: { doc: { answers: { 200: { description: 'The value; or the names', media: 'application/octet-stream', json: { type: 'object', properties: { names: { type: 'array', items: JSON_BYTES } } } } } } },
   }, async (request, reply) => {

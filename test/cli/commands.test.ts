@@ -217,6 +217,46 @@ describe('contents', () => {
   });
 });
 
+describe('reads of a stated age', () => {
+  it('may be answered by any replica, with --max-staleness', async () => {
+    await vrfs(['put', '-', `${home}/f`], { servers: group.servers, stdin: 'content' });
+    await ok('ln', '-s', `${home}/f`, `${home}/link`);
+    await ok('xattr', 'set', `${home}/f`, 'user.note', 'x');
+    const asked = new Set<string>();
+    group.intercept = (_, m) => {
+      if (m.type === 'read') asked.add(`${m.consistency} ${m.maxStalenessMs}`);
+      return undefined;
+    };
+    try {
+      const recent = (...args: string[]): Promise<string> => ok(...args, '--max-staleness', '2500');
+      expect(await recent('cat', `${home}/f`)).toBe('content');
+      expect(await recent('get', `${home}/f`, '-')).toBe('content');
+      expect(await recent('ls', home)).toBe('f\nlink\n');
+      expect(await recent('readlink', `${home}/link`)).toBe(`${home}/f\n`);
+      expect(await recent('tree', home)).toContain('link');
+      expect(await recent('du', home)).toContain(home);
+      expect(await recent('stat', `${home}/f`)).toContain('Size: 7');
+      expect(await recent('statfs')).not.toBe('');
+      expect(await recent('xattr', 'list', `${home}/f`)).toContain('user.note');
+      expect(await recent('xattr', 'get', `${home}/f`, 'user.note')).toContain('x');
+      expect([...asked]).toEqual(['bounded 2500']);
+      asked.clear();
+      await ok('cat', `${home}/f`);
+      expect([...asked]).toEqual(['linearizable 0']);
+    } finally {
+      group.intercept = () => undefined;
+    }
+  });
+
+  it('are refused with an age that is none, or where there is no choice', async () => {
+    expect(await cli('ls', home, '--max-staleness', 'soon')).toMatchObject({ exitCode: 2 });
+    expect((await cli('ls', home, '--max-staleness', '86400001')).stderr).toContain('from 0 to 86400000');
+    expect(await cli('ls', home, '--max-staleness', '86400001')).toMatchObject({ exitCode: 2 });
+    expect((await cli('stat', home, '--verify', '--max-staleness', '5')).stderr).toContain('leave out --max-staleness');
+    expect(await cli('rm', `${home}/f`, '--max-staleness', '5')).toMatchObject({ exitCode: 2 });
+  });
+});
+
 describe('attributes', () => {
   it('change, also of whole trees', async () => {
     await ok('mkdir', '-p', '-m', '700', `${home}/d/e`);

@@ -88,6 +88,31 @@ describe('a group of three', () => {
     expect(statuses.every((s) => s.healthy)).toBe(true);
   });
 
+  test('a read of a stated age is answered through every replica, also one that has to include an op', async () => {
+    const http = await start();
+    const put = await http.send(1, 'PUT', '/v1/fs/note', 'x');
+    await put.body.dump();
+    const token = String(put.headers['x-vrfs-op']);
+    for (const reader of [1, 2, 3]) {
+      const get = await http.send(reader, 'GET', '/v1/fs/note?consistency=bounded&maxStalenessMs=60000', undefined, { 'x-vrfs-op': token });
+      expect([get.statusCode, await get.body.text()]).toEqual([200, 'x']);
+    }
+    // By now each has seen the write, so that nothing older may come.
+    for (const reader of [1, 2, 3]) expect(await (await http.send(reader, 'GET', '/v1/fs/note?consistency=bounded&maxStalenessMs=60000')).body.text()).toBe('x');
+  });
+
+  test('a read of an op that there is not yet is given up soon, with the reason', async () => {
+    const http = await start(3_600_000);
+    for (const consistency of ['causal', 'bounded&maxStalenessMs=60000']) {
+      const get = await http.send(2, 'GET', `/v1/fs/?consistency=${consistency}`, undefined, { 'x-vrfs-op': '99999999' });
+      expect(get.statusCode).toBe(503);
+      expect(get.headers['retry-after']).toBe('1');
+      const { type, detail } = (await get.body.json()) as ProblemDetails;
+      expect(type).toBe('urn:vrfs:problem:behind');
+      expect(detail).toMatch(/no replica has what was asked for: op 99999999 is not executed here yet \(\d+ is\)/);
+    }
+  });
+
   test('long files, and compare-and-set from all sides: one wins each round', async () => {
     const http = await start();
     const content = Buffer.alloc(3_000_000, 'vrfs');

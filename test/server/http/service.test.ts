@@ -217,16 +217,33 @@ describe('consistency', () => {
     await api.request('GET', '/v1/stat/f');
     expect(api.client.reads.at(-1)).toEqual({ consistency: 'linearizable' });
     const causal = await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': '17' } });
-    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', minOp: 17 });
+    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', minOp: 17, behindMs: 2000 });
     const token = String(causal.headers['x-vrfs-op']);
     expect(token).toBe('1@0011223344556677');
     await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': token } });
-    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', minOp: 1 });
+    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', minOp: 1, behindMs: 2000 });
     await api.request('GET', '/v1/fs/f?consistency=causal');
-    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal' });
+    expect(api.client.reads.at(-1)).toEqual({ consistency: 'causal', behindMs: 2000 });
     expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=eventual')).detail).toContain('linearizable, causal');
     expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': 'newest' } })).detail).toContain('X-Vrfs-Op');
     expect(problemOf(await api.request('PUT', '/v1/fs/f?consistency=causal', { payload: 'x' })).status).toBe(400);
+  });
+
+  test('bounded in age, with the bound and not without; the op that it has to include counts too', async () => {
+    await api.request('PUT', '/v1/fs/f', { payload: 'x' });
+    await api.request('PUT', '/v1/fs/d?type=directory');
+    const bounded = 'consistency=bounded&maxStalenessMs=1500';
+    for (const path of ['/v1/fs/f', '/v1/fs/d', '/v1/stat/f', '/v1/xattr/f', '/v1/statfs']) {
+      expect((await api.request('GET', `${path}?${bounded}`)).statusCode).toBe(200);
+      expect(api.client.reads.at(-1)).toEqual({ consistency: 'bounded', maxStalenessMs: 1500, behindMs: 2000 });
+    }
+    await api.request('HEAD', `/v1/fs/f?${bounded}`, { headers: { 'x-vrfs-op': '17' } });
+    expect(api.client.reads.at(-1)).toEqual({ consistency: 'bounded', maxStalenessMs: 1500, minOp: 17, behindMs: 2000 });
+    const read = async (query: string) => problemOf(await api.request('GET', `/v1/fs/f?${query}`));
+    expect(await read('consistency=bounded')).toMatchObject({ status: 400, detail: 'consistency=bounded without maxStalenessMs.', remedy: expect.stringContaining('maxStalenessMs=500') as string });
+    expect(await read('maxStalenessMs=5')).toMatchObject({ status: 400, detail: 'maxStalenessMs with consistency=linearizable.' });
+    expect(await read('consistency=causal&maxStalenessMs=5')).toMatchObject({ status: 400 });
+    for (const wrong of ['-1', '0.5', 'soon', '4294967296']) expect(await read(`consistency=bounded&maxStalenessMs=${wrong}`)).toMatchObject({ status: 400, detail: expect.stringContaining('maxStalenessMs') as string });
   });
 
   test('what was seen in another group, as before a revival, is refused and not taken for something of this one', async () => {

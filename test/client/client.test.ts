@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { VrfsClient, type ConnectOptions } from '../../client/client.ts';
-import { Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../client/errors.ts';
+import { Behind, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../client/errors.ts';
 import { decodeCall, encodeCall } from '../../fsservice/operation_codec.ts';
 import { ROOT_INO, type Call, type Credentials, type WriteOperation } from '../../fsservice/operations.ts';
 import { ino, memberId, sessionId, view } from '../../lib/ids.ts';
-import type { Request } from '../../vr/messages.ts';
+import type { Message, Request } from '../../vr/messages.ts';
 import { FakeGroup, until } from './fake_group.ts';
 
 const credentials: Credentials = { uid: 0, gid: 0, groups: [] };
@@ -36,6 +36,42 @@ describe('VrfsClient', () => {
     expect(read).toEqual(made);
     expect(client.lastOp).toBe(3);
     expect(client.configuration?.members.length).toBe(3);
+  });
+
+  it('reads with a bound on the age of the answer, and refuses a bound that is none', async () => {
+    const client = await connect();
+    await client.submit(mkdir('/a'));
+    const asked: Message[] = [];
+    group.intercept = (_, m) => {
+      if (m.type === 'read') asked.push(m);
+      return undefined;
+    };
+    const call = { credentials, operation: { type: 'getattr', at: at('/a'), follow: true } } as const;
+    expect(await client.query(call, { consistency: 'bounded', maxStalenessMs: 1500 })).toMatchObject({ ok: true });
+    expect(asked).toMatchObject([{ consistency: 'bounded', maxStalenessMs: 1500, minOp: client.lastOp }]);
+    const refused = [
+      [{ consistency: 'bounded' }, 'needs maxStalenessMs'],
+      [{ consistency: 'bounded', maxStalenessMs: -1 }, 'maxStalenessMs is -1'],
+      [{ consistency: 'bounded', maxStalenessMs: 1.5 }, 'whole number'],
+      [{ consistency: 'bounded', maxStalenessMs: 86_400_001 }, 'to 86400000'],
+      [{ consistency: 'causal', maxStalenessMs: 1 }, 'goes with consistency \'bounded\''],
+      [{ maxStalenessMs: 1 }, 'not with \'linearizable\''],
+    ] as const;
+    for (const [options, message] of refused) {
+      const error: unknown = await client.query(call, options).then(() => null, (e: unknown) => e);
+      expect(error).toBeInstanceOf(InvalidCall);
+      expect(String(error)).toContain(message);
+    }
+    expect(asked).toHaveLength(1);
+  });
+
+  it('gives up a read of a state that no replica has after the time that it was given for it', async () => {
+    const client = await connect({ requestTimeoutMs: 20_000 });
+    group.intercept = (_, m) => (m.type === 'read' ? { type: 'reject', code: 'behind', reason: `op ${m.minOp} is not executed here yet`, retryAfterMs: 10, session: sessionId(0), slot: 0, seq: 0, id: m.id } : undefined);
+    const read = client.query({ credentials, operation: { type: 'getattr', at: at('/'), follow: true } }, { consistency: 'causal', minOp: 99_999, behindMs: 100 });
+    const error: unknown = await read.then(() => null, (e: unknown) => e);
+    expect(error).toBeInstanceOf(Behind);
+    expect(String(error)).toContain('op 99999 is not executed here yet');
   });
 
   it('needs only one address, and finds the primary itself', async () => {

@@ -104,7 +104,7 @@ function ofTimeout(failure: Extract<ClientFailure, { code: 'timedOut' }>, unreac
   const { reason, putOff } = failure;
   if (failure.mayHaveHappened) {
     const now = [putOff === null ? null : ` The group was ${busy(putOff)}.`, unreachable === null ? null : ` Now ${unreachable}`].join('');
-    return new OutcomeUnknown(`${reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.${now}`);
+    return new OutcomeUnknown(`${reason}; the operation was sent and may have been carried out. Read the present state before you repeat it.${now}${durability === 'memory' ? IN_MEMORY : ''}`);
   }
   if (putOff?.code === 'behind') return new Behind(`${reason}: ${putOff.reason}`);
   if (putOff !== null) return new Busy(`${reason}, nothing was done: the group is ${busy(putOff)}. What it waits for is in vrfs status.`, putOff.retryAfterMs);

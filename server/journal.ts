@@ -203,6 +203,7 @@ export class DiskJournal implements Journal {
     if (!this.#failed) await this.#writeClosed().catch(this.#fail);
     await this.#handle?.close();
     this.#handle = null;
+    await this.#files.settle();
   }
 
   readonly #onScheduled = (): void => {

@@ -74,6 +74,11 @@ export class SegmentFiles {
     return handle;
   }
 
+  /** Nothing is done in the background any more; whatever came of the next file, the next start finds out. */
+  async settle(): Promise<void> {
+    await this.#prepared?.catch(() => undefined);
+  }
+
   /** The segment is not needed any more: it is kept as the next one, or removed. */
   async retire(sequence: number): Promise<void> {
     const path = this.path(sequence);

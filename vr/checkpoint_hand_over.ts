@@ -4,7 +4,7 @@
  */
 import { assert, defined } from '../lib/assert.ts';
 import { opNumber, viewEpoch, type Digest, type MemberId, type OpNumber } from '../lib/ids.ts';
-import { memberOf } from './configuration.ts';
+import { memberOf, primaryOf } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import type { CheckpointNotice } from './messages.ts';
 import type { Replica } from './replica.ts';
@@ -298,8 +298,9 @@ export class CheckpointHandOver {
     }
     this.#started = true;
     const donors = r.reconfiguration.donors();
-    const lastResort = r.phase === 'normal' || r.phase === 'view-change' || r.phase === 'recovering' ? r.primary : null;
-    r.ports.checkpoints.fetch({ donors, lastResort: lastResort !== null && donors.includes(lastResort) ? lastResort : null, target });
+    // In an epoch that begins: who leads it at first.
+    const primary = primaryOf(r.reconfiguration.newest, r.reconfiguration.newestView).id;
+    r.ports.checkpoints.fetch({ donors, lastResort: r.phase !== 'joining' && donors.includes(primary) ? primary : null, target });
   }
 
   /** The newest checkpoint behind `target` that peers offer and that may be taken over as well. */

@@ -284,7 +284,7 @@ export class CheckpointHandOver {
     if (!this.#isConfirmed(this.#target)) {
       const agreed = this.#offerBeyond(this.#target, (offer) => this.#isConfirmed(offer) && this.#isFollowed(offer));
       if (agreed === null && r.now - this.#waitingSince < CONFIRM_MS && this.#mayBeConfirmed(this.#target)) return;
-      this.#target = agreed ?? this.#offerBeyond(this.#target, () => true) ?? this.#target;
+      this.#target = agreed ?? this.#offerBeyond(this.#target, (offer) => offer.root !== this.#failed?.root) ?? this.#target;
     }
     const target = this.#target;
     if (!this.#isConfirmed(target)) {

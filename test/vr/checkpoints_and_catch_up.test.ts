@@ -399,6 +399,22 @@ describe('the root that a transfer trusts', () => {
     cluster.untilConverged();
   });
 
+  // Seed 874: a member that had lost its state went on telling of it for a while, and each transfer that failed was followed by one to the same.
+  test('is not one that nobody gives, however new: after that another takes its place', () => {
+    const { cluster, last } = behind(FIVE);
+    const { checkpoint } = cluster.node(0).replica.persistence.superblock;
+    const lost = { ...checkpoint, op: opNumber(25), root: digest('l'.repeat(32)) };
+    cluster.heal();
+    cluster.drop = (p) => p.to === 5 && p.message.type === 'checkpointNotice' && p.from !== 1;
+    // As often as a member tells, and the primary's only now and then.
+    for (let i = 0; i < 40 && last.event('state-installed') === undefined; i++) {
+      notice(cluster, last, 2, lost);
+      cluster.run(250);
+    }
+    expect(last.event('state-installed')).toMatchObject({ op: 20 });
+    cluster.drop = () => false;
+  });
+
   test('is one member\'s when no quorum can tell it: nobody waits for those that are down', () => {
     const { cluster, client, last } = behind(everyFive);
     cluster.node(1).crash();

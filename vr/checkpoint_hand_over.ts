@@ -214,11 +214,10 @@ export class CheckpointHandOver {
       this.#onWhole(last.op);
       return;
     }
-    r.log.truncate(keep);
-    for (const e of entries) r.log.append(e);
+    const log = r.log.replaceBehind(keep, entries);
     // While it recovers nothing is journaled, as with a state that has come. The beginning of an epoch journals all of it.
     if (r.phase === 'transitioning') r.reconfiguration.onRebased();
-    else if (r.phase !== 'recovering') r.persistence.install(r.logView, keep, defined(r.log.hashAt(keep), 'kept entry'), entries);
+    else if (r.phase !== 'recovering') r.persistence.install(r.logView, log.keep, log.hash, log.entries);
     this.#onWhole(r.log.head);
   }
 

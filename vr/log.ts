@@ -66,6 +66,20 @@ export class Log {
     this.#entries.length = this.#start + op - this.#base;
   }
 
+  /**
+   * Replaces everything behind `keep` by `entries`, which continue the log there. They may have been collected over some time, in
+   * which a checkpoint has moved the base past `keep`: what lies at or below the base is committed and stays away.
+   * Returns what is really there now: the op kept, its hash and the entries behind it.
+   */
+  replaceBehind(keep: OpNumber, entries: readonly Entry[]): { readonly keep: OpNumber; readonly hash: Digest; readonly entries: readonly Entry[] } {
+    const kept = opNumber(Math.max(keep, this.#base));
+    const fresh = entries.filter((e) => e.op > kept);
+    this.truncate(kept);
+    const hash = this.headHash;
+    for (const e of fresh) this.append(e);
+    return { keep: kept, hash, entries: fresh };
+  }
+
   /** Forgets everything at or below `op`. */
   collect(op: OpNumber): void {
     if (op <= this.#base) return;

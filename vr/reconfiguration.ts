@@ -271,8 +271,7 @@ export class Reconfiguration {
   /** All entries from `keep` to the start of the epoch. They are committed. */
   onBridged(keep: OpNumber, entries: readonly Entry[]): void {
     const r = this.#r;
-    r.log.truncate(keep);
-    for (const e of entries) r.log.append(e);
+    r.log.replaceBehind(keep, entries);
     r.commit = r.log.head;
     this.#rebuilt = true;
     r.execution.run();

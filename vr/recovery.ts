@@ -51,10 +51,13 @@ export class Recovery {
     if (this.#resend.due(r.now)) this.begin();
   }
 
-  /** At a replica that is not recovering itself. */
+  /**
+   * At a replica that is not recovering itself. Who lacks only the log of a view that works answers too: what it has promised is what it
+   * would have promised with that log, and what it lacks may have to come from the very one that asks.
+   */
   onRecovery(from: MemberId, m: RecoveryMessage): void {
     const r = this.#r;
-    if (r.phase !== 'normal' || !r.isElector) return;
+    if (!r.isElector || (r.phase !== 'normal' && !r.viewChange.follows)) return;
     if (m.floor > r.view && r.reconfiguration.isElector(from)) {
       r.viewChange.passFloor(m.floor);
       return;

@@ -48,6 +48,8 @@ export class ViewChange {
   /** Learning about a view that others are in already: the question that is out. */
   #asking: { readonly view: View; readonly nonce: Buffer } | null = null;
   readonly #askAgain: Backoff;
+  /** The highest view in which its primary has been heard while this replica was not normal in it. */
+  #begun: View | null = null;
   #installing = false;
   /** A quorum wants another view, and this replica is bound to the primary for a moment yet. */
   #waitsForLease = false;
@@ -70,13 +72,21 @@ export class ViewChange {
     if (v < r.view || from !== primaryOf(r.configuration, v).id) return false;
     if (v > r.view || r.phase !== 'normal') {
       // The view is alive without this replica: however long its log takes to fetch, that is no reason to end it.
-      if (v === r.view) this.#deadline = r.now + this.#patience();
+      if (v === r.view) {
+        this.#begun = v;
+        this.#deadline = r.now + this.#patience();
+      }
       this.#learn(v);
       return false;
     }
     this.silence.heard(r.now);
     if (this.#suspecting) this.#stopSuspecting();
     return true;
+  }
+
+  /** The present view works, and all that is missing here is its log. */
+  get follows(): boolean {
+    return this.#r.phase === 'view-change' && this.#begun === this.#r.view;
   }
 
   #stopSuspecting(): void {
@@ -346,10 +356,8 @@ export class ViewChange {
     assert(log.view >= r.view, 'a log of a view that is over');
     assert(log.keep >= r.commit || log.keep + log.entries.length >= r.commit, 'a log that ends below what is committed here');
     r.view = log.view;
-    r.log.truncate(log.keep);
-    const { headHash } = r.log;
-    for (const e of log.entries) r.log.append(e);
-    r.persistence.install(log.view, log.keep, headHash, log.entries);
+    const { keep, hash, entries } = r.log.replaceBehind(log.keep, log.entries);
+    r.persistence.install(log.view, keep, hash, entries);
     r.logView = log.view;
     r.transition('normal');
     r.commit = Math.max(r.commit, Math.min(log.commit, r.log.head)) as OpNumber;
@@ -379,6 +387,7 @@ export class ViewChange {
     if (m.view > r.view || r.catchUp.gathering !== m.view) {
       r.transition('view-change');
       if (m.view > r.view) this.#enterView(m.view, false);
+      this.#begun = m.view;
       // The state comes first: when it is there, the view's log is asked for from it on.
       if (r.handOver.fetching) {
         this.#deadline = r.now + this.#patience();

@@ -47,6 +47,18 @@ describe('the log', () => {
     expect(() => { log.truncate(opNumber(6)); }).toThrow('truncate to 6 outside of 0..5');
   });
 
+  test('is replaced behind an op, or behind what has been collected since', () => {
+    const entries = chain(5);
+    const others = chain(3, 'other', 2, entries[1]?.hash);
+    const log = logOf(entries);
+    expect(log.replaceBehind(opNumber(2), others)).toEqual({ keep: 2, hash: entries[1]?.hash, entries: others });
+    expect([log.base, log.head, log.at(3)]).toEqual([0, 5, others[0]]);
+    log.collect(opNumber(4));
+    const longer = chain(4, 'other', 2, entries[1]?.hash);
+    expect(log.replaceBehind(opNumber(2), longer)).toEqual({ keep: 4, hash: longer[1]?.hash, entries: longer.slice(2) });
+    expect([log.base, log.head, log.headHash]).toEqual([4, 6, longer[3]?.hash]);
+  });
+
   test('collects up to an op: its hash stays, to chain on', () => {
     const entries = chain(5);
     const log = logOf(entries);

@@ -81,6 +81,7 @@ interface Process {
   readonly connections: Map<number, number>;
   readonly clients: Map<number, number>;
   flushPending: boolean;
+  cramped: boolean;
   nextConnection: number;
 }
 
@@ -211,7 +212,7 @@ export class Host {
       return;
     }
     const process: Process = {
-      replica, incarnation, journal, superblock, checkpoints, connections: new Map(), clients: new Map(), flushPending: false, nextConnection: 1,
+      replica, incarnation, journal, superblock, checkpoints, connections: new Map(), clients: new Map(), flushPending: false, cramped: false, nextConnection: 1,
     };
     slot.process = process;
     this.#process = process;
@@ -337,7 +338,10 @@ export class Host {
   /** The disk has hardly room for the log; until it has again, or the process ends. */
   setCramped(cramped: boolean): void {
     const process = this.#process;
-    if (process !== null) this.#input(process, () => this.#turn(() => process.replica.onLogCramped(cramped)));
+    if (process === null) return;
+    process.cramped = cramped;
+    // What it meets is the disk as it is when it gets to look: what was told of it late must not undo what was told since.
+    this.#input(process, () => this.#turn(() => process.replica.onLogCramped(process.cramped)));
   }
 
   /** Something has arrived for the process: handled when it gets to it, if it still lives. */

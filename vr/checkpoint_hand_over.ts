@@ -1,28 +1,24 @@
 /**
- * Checkpoints (VRR 5.1): when one is taken, what may be forgotten once it is durable, how a peer's is taken over when
- * the log it would take is gone, and the comparison of roots, which finds a replica whose state has gone astray.
+ * Checkpoints (VRR 5.1): when one is taken, what may be forgotten once it is durable, and how a peer's is taken over when
+ * the log it would take is gone.
  */
 import { assert, defined } from '../lib/assert.ts';
-import { opNumber, viewEpoch, type Digest, type MemberId, type OpNumber } from '../lib/ids.ts';
-import { memberOf, primaryOf } from './configuration.ts';
+import { opNumber, viewEpoch, type MemberId, type OpNumber } from '../lib/ids.ts';
+import { CheckpointNotices, NOTICE_MS } from './checkpoint_notices.ts';
+import { primaryOf } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import type { CheckpointNotice } from './messages.ts';
 import type { Replica } from './replica.ts';
 import type { CheckpointId } from './superblock.ts';
 import { Backoff } from './timeouts.ts';
 
-/** Own checkpoints whose roots are remembered for comparison. */
-const REMEMBERED = 16;
-/** Interval of CheckpointNotice. */
-const NOTICE_MS = 2000;
 /** How long a transfer waits for a quorum to tell the same root; a peer tells its own at least once in that time. */
 const CONFIRM_MS = NOTICE_MS + 500;
-/** Whoever has not been heard of after so long is not waited for. */
-const ASK_MS = 300;
 const WARN_AGAIN_MS = 300_000;
 
 export class CheckpointHandOver {
   readonly #r: Replica;
+  readonly notices: CheckpointNotices;
   #taking = false;
   #target: CheckpointId | null = null;
   /** The target has been handed to the port. */
@@ -36,15 +32,11 @@ export class CheckpointHandOver {
   #failed: CheckpointId | null = null;
   #noticeAt = 0;
   #warnAgainAt = 0;
-  /** The newest checkpoint that each peer told of. */
-  readonly #offered = new Map<MemberId, CheckpointNotice>();
-  readonly #ownRoots = new Map<OpNumber, Digest>();
-  readonly #peerRoots = new Map<MemberId, Map<OpNumber, Digest>>();
 
   constructor(replica: Replica, state: CheckpointId | null) {
     this.#r = replica;
     this.#retry = new Backoff(replica.options.resendMs, replica.ports.random);
-    if (state !== null) this.#ownRoots.set(state.op, state.root);
+    this.notices = new CheckpointNotices(replica, state);
   }
 
   get taking(): boolean {
@@ -52,18 +44,6 @@ export class CheckpointHandOver {
   }
   get fetching(): boolean {
     return this.#target !== null;
-  }
-  /** The newest checkpoint that the member has told of. */
-  offeredBy(member: MemberId): CheckpointId | undefined {
-    if (member === this.#r.self) return this.#r.persistence.superblock.checkpoint;
-    return this.#offered.get(member)?.checkpoint;
-  }
-
-  /** Who has left the group neither offers nor disputes anything any more. */
-  startEpoch(): void {
-    const { others } = this.#r;
-    for (const id of this.#offered.keys()) if (!others.includes(id)) this.#offered.delete(id);
-    for (const id of this.#peerRoots.keys()) if (!others.includes(id)) this.#peerRoots.delete(id);
   }
 
   /** The state is exactly at a checkpoint point. While the last one is still being written this one is left out. */
@@ -82,7 +62,7 @@ export class CheckpointHandOver {
     assert(this.#taking, 'a checkpoint that was not asked for');
     this.#taking = false;
     r.event('checkpoint', { op: id.op });
-    this.#remember(id);
+    this.notices.remember(id);
     // It has become a witness meanwhile: it keeps no state, and its log goes by what the voters hold.
     if (r.isWitness) return;
     const previous = r.persistence.superblock.checkpoint.op;
@@ -112,7 +92,7 @@ export class CheckpointHandOver {
    */
   fetch(target: CheckpointId, from?: MemberId): void {
     const r = this.#r;
-    if (from !== undefined) this.#note(from, target);
+    if (from !== undefined) this.notices.note(from, target);
     if (this.#target !== null) return;
     if (r.execution.ready && target.op <= r.executed) {
       r.event('checkpoint-not-ahead', { op: target.op, executed: r.executed });
@@ -123,8 +103,8 @@ export class CheckpointHandOver {
       r.event('checkpoint-too-old', { op: target.op, base: r.log.base });
       return;
     }
-    const disputed = this.#disputing(target);
-    if (disputed !== null && !this.#isConfirmed(target)) {
+    const disputed = this.notices.disputing(target);
+    if (disputed !== null && !this.notices.isConfirmed(target)) {
       r.event('checkpoint-disputed', { op: target.op, member: disputed });
       return;
     }
@@ -146,7 +126,7 @@ export class CheckpointHandOver {
     r.event('state-transfer', { from: r.executed, to: target.op });
     // Whoever holds a newer one answers with it. (After a restart they have done so by themselves, and what a replica without a
     // log says of its checkpoint may not be so.)
-    if (!this.#isConfirmed(target) && (r.phase === 'normal' || r.phase === 'view-change')) this.#tell();
+    if (!this.notices.isConfirmed(target) && (r.phase === 'normal' || r.phase === 'view-change')) this.#tell();
     this.#start();
   }
 
@@ -250,7 +230,7 @@ export class CheckpointHandOver {
     let last: MemberId | null = null;
     for (const m of r.configuration.members) {
       if (m.role !== 'voter') continue;
-      const offer = this.#offered.get(m.id)?.checkpoint;
+      const offer = this.notices.offeredBy(m.id);
       if (offer === undefined) {
         this.#warnOfLength(m.id);
         return;
@@ -280,86 +260,26 @@ export class CheckpointHandOver {
   #start(): void {
     const r = this.#r;
     if (this.#target === null || this.#started || this.#taking || r.isWitness) return;
-    if (!this.#isConfirmed(this.#target)) {
-      const agreed = this.#offerBeyond(this.#target, (offer) => this.#isConfirmed(offer) && this.#isFollowed(offer));
-      if (agreed === null && r.now - this.#waitingSince < CONFIRM_MS && this.#mayBeConfirmed(this.#target)) return;
-      this.#target = agreed ?? this.#offerBeyond(this.#target, (offer) => offer.root !== this.#failed?.root) ?? this.#target;
+    if (!this.notices.isConfirmed(this.#target)) {
+      const agreed = this.notices.beyond(this.#target, (offer) => this.notices.isConfirmed(offer) && this.notices.isFollowed(offer));
+      if (agreed === null && r.now - this.#waitingSince < CONFIRM_MS && this.notices.mayBeConfirmed(this.#target, this.#waitingSince)) return;
+      this.#target = agreed ?? this.notices.beyond(this.#target, (offer) => offer.root !== this.#failed?.root) ?? this.#target;
     }
     const target = this.#target;
-    if (!this.#isConfirmed(target)) {
-      const disputed = this.#disputing(target);
+    if (!this.notices.isConfirmed(target)) {
+      const disputed = this.notices.disputing(target);
       if (disputed !== null) {
         r.event('checkpoint-disputed', { op: target.op, member: disputed });
         this.onFetchFailed(`member ${disputed} has told another root for the checkpoint of op ${target.op}`, true);
         return;
       }
-      r.event('checkpoint-unconfirmed', { op: target.op, told: this.#tellers(target), quorum: r.quorum });
+      r.event('checkpoint-unconfirmed', { op: target.op, told: this.notices.tellers(target), quorum: r.quorum });
     }
     this.#started = true;
     const donors = r.reconfiguration.donors();
     // In an epoch that begins: who leads it at first.
     const primary = primaryOf(r.reconfiguration.newest, r.reconfiguration.newestView).id;
     r.ports.checkpoints.fetch({ donors, lastResort: r.phase !== 'joining' && donors.includes(primary) ? primary : null, target });
-  }
-
-  /** The newest checkpoint behind `target` that peers offer and that may be taken over as well. */
-  #offerBeyond(target: CheckpointId, accept: (offer: CheckpointId) => boolean): CheckpointId | null {
-    let newest: CheckpointId | null = null;
-    for (const offer of this.#offers()) {
-      if (offer.op > (newest ?? target).op && accept(offer)) newest = offer;
-    }
-    return newest;
-  }
-
-  /** The log behind it should be there still: whoever is furthest has not taken two since, or keeps more than the last two need. */
-  #isFollowed(offer: CheckpointId): boolean {
-    const { retainEntries } = this.#r.options;
-    let furthest: OpNumber | null = null;
-    let since = 0;
-    for (const [member, { checkpoint }] of this.#offered) {
-      if (furthest !== null && checkpoint.op <= furthest) continue;
-      furthest = checkpoint.op;
-      since = [...(this.#peerRoots.get(member)?.keys() ?? [])].filter((op) => op > offer.op).length;
-    }
-    return since < 2 || (furthest ?? 0) - offer.op <= retainEntries;
-  }
-
-  /** Voters that have told of just this checkpoint. What observers tell makes no quorum: their states are nobody's promise. */
-  #tellers(target: CheckpointId): number {
-    let count = 0;
-    for (const [member, roots] of this.#peerRoots) if (roots.get(target.op) === target.root && this.#isVoter(member)) count++;
-    return count;
-  }
-
-  /** In the present epoch or the one that begins. */
-  #isVoter(id: MemberId): boolean {
-    const { configuration, reconfiguration } = this.#r;
-    return [configuration, reconfiguration.newest].some((c) => memberOf(c, id)?.role === 'voter');
-  }
-
-  #isConfirmed(target: CheckpointId): boolean {
-    return this.#tellers(target) >= this.#r.quorum;
-  }
-
-  /** Enough are heard of, or may be in a moment, that have told nothing of it yet. */
-  #mayBeConfirmed(target: CheckpointId): boolean {
-    const r = this.#r;
-    const heardSince = r.now - this.#waitingSince < ASK_MS ? -Infinity : r.now - NOTICE_MS;
-    let possible = this.#tellers(target);
-    for (const id of r.reconfiguration.donors()) {
-      if (this.#isVoter(id) && r.heardAt(id) >= heardSince && this.#peerRoots.get(id)?.get(target.op) === undefined) possible++;
-    }
-    return possible >= r.quorum;
-  }
-
-  /** A member that has told another root for the same op: a voter, or anybody where no voter has told this one. */
-  #disputing(target: CheckpointId): MemberId | null {
-    const isAVoters = this.#tellers(target) > 0;
-    for (const [member, roots] of this.#peerRoots) {
-      const root = roots.get(target.op);
-      if (root !== undefined && root !== target.root && (!isAVoters || this.#isVoter(member))) return member;
-    }
-    return null;
   }
 
   onInstalled(id: CheckpointId): void {
@@ -369,7 +289,7 @@ export class CheckpointHandOver {
     this.#retry.stop();
     // What was being collected started below this checkpoint.
     r.catchUp.cancel();
-    this.#remember(id);
+    this.notices.remember(id);
     r.event('state-installed', { op: id.op });
     if (r.phase === 'recovering' || r.reconfiguration.untrusted) {
       // Its log is whatever follows its state, also when this is an older state than the one before. Nothing is journaled:
@@ -408,21 +328,7 @@ export class CheckpointHandOver {
 
   /** The newest checkpoint that a peer is known to have; the one that failed if there is none. */
   #newestOffer(): CheckpointId | null {
-    return this.#offers().reduce<CheckpointId | null>((newest, offer) => (newest === null || offer.op > newest.op ? offer : newest), null) ?? this.#failed;
-  }
-
-  /**
-   * Checkpoints of peers of which something is heard. One of a later view than this replica's is no prefix of its log: that view has
-   * to be entered first, unless the log will be what follows the state anyway.
-   */
-  #offers(): CheckpointId[] {
-    const r = this.#r;
-    const offers: CheckpointId[] = [];
-    for (const [member, { view, checkpoint }] of this.#offered) {
-      const isBeyond = view > r.view && r.phase !== 'transitioning' && !(r.phase === 'recovering' && this.#target !== null);
-      if (!isBeyond && r.now - r.heardAt(member) <= NOTICE_MS * 2) offers.push(checkpoint);
-    }
-    return offers;
+    return this.notices.newest() ?? this.#failed;
   }
 
   #goOn(): void {
@@ -463,51 +369,12 @@ export class CheckpointHandOver {
     if (!this.#r.isWitness) this.#r.broadcast({ type: 'checkpointNotice', view: this.#r.view, checkpoint: this.#r.persistence.superblock.checkpoint });
   }
 
-  // --- comparing roots -------------------------------------------------------------------------------------------------
-
-  #remember(id: CheckpointId): void {
-    this.#ownRoots.set(id.op, id.root);
-    for (const op of this.#ownRoots.keys()) {
-      if (this.#ownRoots.size <= REMEMBERED) break;
-      this.#ownRoots.delete(op);
-    }
-    this.#compare(id.op);
-  }
-
   onCheckpointNotice(from: MemberId, m: CheckpointNotice): void {
-    this.#note(from, m.checkpoint);
-    this.#offered.set(from, m);
-    this.#compare(m.checkpoint.op);
+    this.notices.heard(from, m);
     // It may be looking for somebody who confirms what it is to take over.
     const { phase, persistence } = this.#r;
     if ((phase === 'normal' || phase === 'view-change') && m.checkpoint.op < persistence.superblock.checkpoint.op) this.introduce(from);
     this.#start();
     if (this.#r.isWitness && this.#target === null) this.#collectWitness();
-  }
-
-  #note(from: MemberId, { op: at, root }: CheckpointId): void {
-    const roots = this.#peerRoots.get(from) ?? new Map<OpNumber, Digest>();
-    this.#peerRoots.set(from, roots);
-    roots.set(at, root);
-    for (const op of roots.keys()) {
-      if (roots.size <= REMEMBERED) break;
-      roots.delete(op);
-    }
-  }
-
-  /** Stops this replica when a quorum of voters has another root for the same checkpoint. */
-  #compare(op: OpNumber): void {
-    const own = this.#ownRoots.get(op);
-    if (own === undefined) return;
-    const others = new Map<Digest, number>();
-    for (const [member, roots] of this.#peerRoots) {
-      const root = roots.get(op);
-      if (root === undefined || root === own) continue;
-      if (memberOf(this.#r.configuration, member)?.role === 'voter') others.set(root, (others.get(root) ?? 0) + 1);
-      this.#r.event('root-differs', { op });
-    }
-    for (const count of others.values()) {
-      assert(count < this.#r.quorum, `the state of this replica has gone astray: at checkpoint ${op} a quorum has another root. Move the folder records of its data directory away and start it again: it then takes the state over from the others`);
-    }
   }
 }

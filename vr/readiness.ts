@@ -18,13 +18,13 @@ export function readinessAmong(r: Replica, members: readonly Member[], id: Membe
   const { handOver, configuration: present } = r;
   const isWitness = (m: Member): boolean => m.id === id && m.role === 'witness';
   // Its log may begin as late as behind its newest checkpoint. Of one that was never heard of nothing is known: it has no log.
-  const base = handOver.offeredBy(id)?.op ?? 0;
-  const isHeld = members.every((m) => m.role !== 'voter' || (handOver.offeredBy(m.id)?.op ?? 0) >= base);
+  const base = handOver.notices.offeredBy(id)?.op ?? 0;
+  const isHeld = members.every((m) => m.role !== 'voter' || (handOver.notices.offeredBy(m.id)?.op ?? 0) >= base);
   return isHeld || !members.some(isWitness) || present.members.some(isWitness) ? readinessOf(r, id) : 'ahead';
 }
 
 /** Nobody looks at it before it gets a vote, so it has to have told of a state on its disk that goes on in this log. */
 export function heirReadiness(r: Replica, id: MemberId): Readiness {
-  const offer = r.handOver.offeredBy(id);
+  const offer = r.handOver.notices.offeredBy(id);
   return offer === undefined || offer.op < r.log.base ? 'behind' : readinessOf(r, id);
 }

@@ -123,7 +123,7 @@ export class Reconfiguration {
   #propose(members: readonly Member[]): void {
     const r = this.#r;
     const next = configuration(epochOf(r.configuration.epoch + 1), members, r.configuration.durability);
-    const held = opNumber(Math.min(...voters(next).map((m) => r.handOver.offeredBy(m.id)?.op ?? 0)));
+    const held = opNumber(Math.min(...voters(next).map((m) => r.handOver.notices.offeredBy(m.id)?.op ?? 0)));
     r.event('reconfiguration', { epoch: next.epoch, members: next.members.map((m) => `${m.id}:${m.role}`).join(' ') });
     r.normal.propose('reconfiguration', encodeReconfigurationBody({ previous: r.configuration, next, held }));
   }
@@ -445,7 +445,7 @@ export class Reconfiguration {
 
   /** The newest checkpoint that as many voters as every quorum has at least one of (f+1) are known to hold, or a later one (row 21). */
   get heldByVoters(): CheckpointId | undefined {
-    const offers = voters(this.newest).flatMap((m) => this.#r.handOver.offeredBy(m.id) ?? []).sort((a, b) => b.op - a.op);
+    const offers = voters(this.newest).flatMap((m) => this.#r.handOver.notices.offeredBy(m.id) ?? []).sort((a, b) => b.op - a.op);
     return offers[tolerated(this.newest)];
   }
 

@@ -176,7 +176,7 @@ export class Replica implements ReplicaEvents {
     this.view = first;
     this.logView = first;
     this.viewChange.startEpoch(first);
-    this.handOver.startEpoch();
+    this.handOver.notices.startEpoch();
   }
 
   #takeRoles(): void {
@@ -377,7 +377,7 @@ export class Replica implements ReplicaEvents {
     return this.others.map((id) => {
       const member = defined(this.configuration.members.find((m) => m.id === id), 'member');
       const heardAt = this.#peers.get(id)?.heardAt ?? null;
-      return { ...member, acked: this.normal.acked(id), silentMs: heardAt === null ? null : this.now - heardAt, checkpoint: this.handOver.offeredBy(id)?.op ?? null };
+      return { ...member, acked: this.normal.acked(id), silentMs: heardAt === null ? null : this.now - heardAt, checkpoint: this.handOver.notices.offeredBy(id)?.op ?? null };
     });
   }
 

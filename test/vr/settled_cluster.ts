@@ -1,0 +1,12 @@
+import { Cluster } from './cluster.ts';
+import { TestClient } from './test_client.ts';
+
+/** A group with one client, all normal. */
+export function started(options: ConstructorParameters<typeof Cluster>[0] = {}): { cluster: Cluster; client: TestClient } {
+  const cluster = new Cluster(options);
+  const client = new TestClient(cluster).register();
+  cluster.untilConverged();
+  return { cluster, client };
+}
+/** A checkpoint every five ops, and no log kept behind the last but one. */
+export const everyFive = { replica: { checkpointOps: 5, retainEntries: 0 } };

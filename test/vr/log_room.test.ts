@@ -1,16 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { memberId } from '../../lib/ids.ts';
-import { Cluster } from './cluster.ts';
 import type { Node } from './node.ts';
-import { TestClient } from './test_client.ts';
-
-function started(options: ConstructorParameters<typeof Cluster>[0] = {}): { cluster: Cluster; client: TestClient } {
-  const cluster = new Cluster(options);
-  const client = new TestClient(cluster).register();
-  cluster.untilConverged();
-  return { cluster, client };
-}
-const bodies = (cluster: Cluster, index: number): string[] => cluster.node(index).application.executed.map((e) => e.body.toString());
+import { bodies, started } from './settled_cluster.ts';
 
 describe('a disk with hardly room for the log', () => {
   test('of a backup: it takes nothing more, the others go on; with room again it takes what it lacks', () => {

@@ -3,18 +3,12 @@ import { assert, defined } from '../../lib/assert.ts';
 import { memberId, sessionId } from '../../lib/ids.ts';
 import { SESSION_HOLDS_OPENS, type Prepare } from '../../vr/messages.ts';
 import { Cluster, EVERYTHING } from './cluster.ts';
+import { bodies, started } from './settled_cluster.ts';
 import { TestClient } from './test_client.ts';
 
 function prepares(cluster: Cluster, to: number): Prepare[] {
   return cluster.sent.filter((p) => p.to === to && p.message.type === 'prepare').map((p) => p.message as Prepare);
 }
-function started(options: ConstructorParameters<typeof Cluster>[0] = {}): { cluster: Cluster; client: TestClient } {
-  const cluster = new Cluster(options);
-  const client = new TestClient(cluster).register();
-  cluster.untilConverged();
-  return { cluster, client };
-}
-const bodies = (cluster: Cluster, index: number): string[] => cluster.node(index).application.executed.map((e) => e.body.toString());
 
 describe('the normal case (VRR 4.1)', () => {
   test.each([1, 2, 3, 4, 5])('a group of %i executes a request everywhere and answers once', (members) => {

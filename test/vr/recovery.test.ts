@@ -3,15 +3,8 @@ import { defined } from '../../lib/assert.ts';
 import { memberId, opNumber, view } from '../../lib/ids.ts';
 import type { Envelope, Recovery } from '../../vr/messages.ts';
 import { Cluster } from './cluster.ts';
-import { TestClient } from './test_client.ts';
+import { bodies, started } from './settled_cluster.ts';
 
-function started(options: ConstructorParameters<typeof Cluster>[0] = {}): { cluster: Cluster; client: TestClient } {
-  const cluster = new Cluster(options);
-  const client = new TestClient(cluster).register();
-  cluster.untilConverged();
-  return { cluster, client };
-}
-const bodies = (cluster: Cluster, index: number): string[] => cluster.node(index).application.executed.map((e) => e.body.toString());
 const recoveries = (cluster: Cluster, id: number): Recovery[] => cluster.sentBy(memberId(id), 'recovery').map((p) => p.message as Recovery);
 
 describe('recovery in memory mode (VRR 4.3)', () => {

@@ -10,3 +10,6 @@ export function started(options: ConstructorParameters<typeof Cluster>[0] = {}):
 }
 /** A checkpoint every five ops, and no log kept behind the last but one. */
 export const everyFive = { replica: { checkpointOps: 5, retainEntries: 0 } };
+
+/** What the replica has executed. */
+export const bodies = (cluster: Cluster, index: number): string[] => cluster.node(index).application.executed.map((e) => e.body.toString());

@@ -3,15 +3,9 @@ import { defined } from '../../lib/assert.ts';
 import { memberId, view } from '../../lib/ids.ts';
 import type { DoViewChange, StartView } from '../../vr/messages.ts';
 import { Cluster, type Packet } from './cluster.ts';
+import { bodies, started } from './settled_cluster.ts';
 import { TestClient } from './test_client.ts';
 
-function started(options: ConstructorParameters<typeof Cluster>[0] = {}): { cluster: Cluster; client: TestClient } {
-  const cluster = new Cluster(options);
-  const client = new TestClient(cluster).register();
-  cluster.untilConverged();
-  return { cluster, client };
-}
-const bodies = (cluster: Cluster, index: number): string[] => cluster.node(index).application.executed.map((e) => e.body.toString());
 const is = (...types: string[]) => (p: Packet): boolean => types.includes(p.message.type);
 const votesOf = (cluster: Cluster, id: number): DoViewChange[] => cluster.sentBy(memberId(id), 'doViewChange').map((p) => p.message as DoViewChange);
 

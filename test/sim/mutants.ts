@@ -7,13 +7,16 @@
 import { defined } from '../../lib/assert.ts';
 import { opNumber, type MemberId } from '../../lib/ids.ts';
 import { systemKey, SystemKind } from '../../lib/system_keys.ts';
-import type { ClientRequest, Commit, Prepare, ReplicaMessage } from '../../vr/messages.ts';
+import type { ClientRequest, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports } from '../../vr/ports.ts';
 import { Replica } from '../../vr/replica.ts';
-import type { BootState, ReplicaOptions } from '../../vr/replica_types.ts';
-import type { Configuration, Durability } from '../../vr/configuration.ts';
+import type { Durability } from '../../vr/configuration.ts';
 import type { Host } from './host.ts';
-import type { Profile } from './profile.ts';
+import { promisesBeforePersisting } from './rows/row_01_amnesia.ts';
+import { TruncatesOnStateTransfer } from './rows/row_02_truncation.ts';
+import { ForgetsThatItForgot } from './rows/row_12_everybody.ts';
+import { CommitsOnTheOldLog } from './rows/row_17_foreign_commit.ts';
+import { restless } from './rows/support.ts';
 import type { SimulationOptions } from './simulation.ts';
 
 export interface Mutant {
@@ -77,34 +80,6 @@ function countsDuplicates(): typeof Replica {
   });
 }
 
-/** VRR 5.2 to the letter (PROTOCOL row 2): a later view's Prepare or Commit truncates the log and raises the log-view at once. */
-function truncatesOnStateTransfer(): typeof Replica {
-  return stepping((replica, from, message) => {
-    if ((message.type === 'prepare' || message.type === 'commit') && message.view > replica.view && from.epoch === replica.configuration.epoch && replica.phase === 'normal') truncate(replica, message);
-    straight(replica, from, message);
-  });
-}
-
-function truncate(replica: Replica, message: Prepare | Commit): void {
-  const keep = opNumber(Math.max(replica.commit, replica.log.base));
-  if (keep < replica.log.head) replica.event('mutant-truncated', { entries: replica.log.head - keep });
-  replica.log.truncate(keep);
-  replica.view = message.view;
-  replica.logView = message.view;
-  replica.persistence.install(message.view, keep, replica.log.headHash, []);
-  replica.normal.enter();
-}
-
-/** The commit-number of a newer view is applied to the log of the older one (row 17). */
-function commitsOnTheOldLog(): typeof Replica {
-  return stepping((replica, from, message) => {
-    // Not before the replica has booted, when it hears nothing.
-    const hears = replica.heardAt(from.sender) > -Infinity;
-    if (hears && message.type === 'commit' && message.view > replica.view && replica.phase === 'normal') replica.normal.learnCommit(message.commit);
-    straight(replica, from, message);
-  });
-}
-
 /** A Prepare counts as acknowledged by everybody when it is sent. */
 function commitsWithoutQuorum(ports: Ports, host: Host): Ports {
   return {
@@ -133,26 +108,6 @@ class ReadsAtOnce extends Replica {
   }
 }
 
-/** Memory mode: a restart with an empty log goes on as if that were the whole log, as in disk mode. */
-class ForgetsThatItForgot extends Replica {
-  constructor(ports: Ports, options: ReplicaOptions, boot: BootState) {
-    const configuration: Configuration = { ...boot.superblock.configuration, durability: 'disk' };
-    super(ports, options, { ...boot, superblock: { ...boot.superblock, configuration }, log: { ...boot.log, intact: true } });
-  }
-}
-
-/** A world in which views change all the time, and much of what is said about it is lost. */
-function restless(profile: Profile): Profile {
-  return {
-    ...profile,
-    network: { ...profile.network, loss: 0.25, latencyMs: 1, jitterMs: 5 },
-    faultIntervalMs: 150,
-    faultDurationMs: 300,
-    weights: [['crash', 6], ['isolate', 6], ['oneWay', 4], ['partition', 4], ['mute', 6]],
-    replica: { ...profile.replica, viewChangeMs: 200, checkpointOps: 1000 },
-  };
-}
-
 /** One replica executes differently, now and then. */
 function executesDifferently(ports: Ports, host: Host): Ports {
   if (host.index !== 1) return ports;
@@ -170,20 +125,6 @@ function executesDifferently(ports: Ports, host: Host): Ports {
       query: (body, time) => ports.stateMachine.query(body, time),
       checkpointAsked: () => ports.stateMachine.checkpointAsked(),
       housekeeping: () => ports.stateMachine.housekeeping(),
-    },
-  };
-}
-
-/** Superblocks count as written when they are queued: promises of views are forgotten in a crash (rows 1, 5). */
-function promisesBeforePersisting(ports: Ports, host: Host): Ports {
-  return {
-    ...ports,
-    superblock: {
-      write: (superblock) => {
-        const ticket = ports.superblock.write(superblock);
-        host.inject((replica) => replica.onSuperblockDurable(ticket));
-        return ticket;
-      },
     },
   };
 }
@@ -210,8 +151,8 @@ function forgetsTheInterval(ports: Ports): Ports {
 export const MUTANTS: readonly Mutant[] = [
   { name: 'acknowledges before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: acknowledgesBeforePersisting, checkOrderOfEffects: false }, foundBy: LOSS },
   { name: 'counts a duplicate sender twice', replicas: 5, durability: 'disk', options: { Replica: countsDuplicates() }, foundBy: [...LOSS, 'durable promises stand'] },
-  { name: 'truncates on state transfer', replicas: 5, durability: 'disk', options: { Replica: truncatesOnStateTransfer(), checkOrderOfEffects: false, adjustProfile: restless }, foundBy: [...LOSS, 'liveness', 'durable promises stand'] },
-  { name: 'applies the commit-number of a newer view to its log', replicas: 5, durability: 'disk', options: { Replica: commitsOnTheOldLog(), adjustProfile: restless }, foundBy: LOSS },
+  { name: 'truncates on state transfer', replicas: 5, durability: 'disk', options: { Replica: TruncatesOnStateTransfer, checkOrderOfEffects: false, adjustProfile: restless }, foundBy: [...LOSS, 'liveness', 'durable promises stand'] },
+  { name: 'applies the commit-number of a newer view to its log', replicas: 5, durability: 'disk', options: { Replica: CommitsOnTheOldLog, adjustProfile: restless }, foundBy: LOSS },
   { name: 'commits without a quorum', replicas: 3, durability: 'disk', options: { wrapPorts: commitsWithoutQuorum }, foundBy: LOSS },
   { name: 'reads without asking whether it still leads', replicas: 3, durability: 'disk', options: { Replica: ReadsAtOnce }, foundBy: ['linearizable reads', 'reads see what their client saw'] },
   { name: 'takes an empty log for a whole one', replicas: 3, durability: 'memory', options: { Replica: ForgetsThatItForgot }, foundBy: LOSS },

@@ -121,7 +121,7 @@ class AsThePaper extends Replica {
 }
 
 /** Superblocks count as written when they are queued: promises of views are forgotten in a crash (row 5, too). */
-function promisesBeforePersisting(ports: Ports, host: Host): Ports {
+export function promisesBeforePersisting(ports: Ports, host: Host): Ports {
   return {
     ...ports,
     superblock: {

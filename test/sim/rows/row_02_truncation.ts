@@ -45,9 +45,10 @@ function truncation(broken: Breakage): void {
 const TRUNCATION: NamedScenario = { name: 'a backup hears of a view whose log it does not get', run: truncation };
 
 /** VRR 5.2 to the letter: a later view's Prepare or Commit truncates the log and raises the log-view at once. */
-class TruncatesOnStateTransfer extends Replica {
+export class TruncatesOnStateTransfer extends Replica {
   override step(from: Parameters<Replica['step']>[0], message: Parameters<Replica['step']>[1]): void {
-    if ((message.type === 'prepare' || message.type === 'commit') && message.view > this.view && this.phase === 'normal') this.#truncate(message);
+    const isLater = (message.type === 'prepare' || message.type === 'commit') && message.view > this.view && from.epoch === this.configuration.epoch;
+    if (isLater && this.phase === 'normal') this.#truncate(message);
     super.step(from, message);
   }
 

@@ -47,7 +47,7 @@ class AlwaysRecovers extends Replica {
 }
 
 /** Memory mode: a restart with an empty log goes on as if that were the whole log, as in disk mode. */
-class ForgetsThatItForgot extends Replica {
+export class ForgetsThatItForgot extends Replica {
   constructor(ports: Ports, options: ReplicaOptions, boot: BootState) {
     const configuration: Configuration = { ...boot.superblock.configuration, durability: 'disk' };
     super(ports, options, { ...boot, superblock: { ...boot.superblock, configuration }, log: { ...boot.log, intact: true } });

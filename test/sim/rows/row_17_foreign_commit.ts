@@ -20,7 +20,7 @@ function superseded(broken: Breakage): void {
 
 const SUPERSEDED: NamedScenario = { name: 'a deposed primary hears how far the new view has committed', run: superseded };
 
-class CommitsOnTheOldLog extends Replica {
+export class CommitsOnTheOldLog extends Replica {
   override step(from: Parameters<Replica['step']>[0], message: Parameters<Replica['step']>[1]): void {
     if ((message.type === 'commit' || message.type === 'prepare') && message.view > this.logView && from.epoch === this.configuration.epoch) this.normal.learnCommit(message.commit);
     super.step(from, message);

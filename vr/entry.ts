@@ -77,7 +77,8 @@ export function makeEntry(fields: EntryFields, parent: Digest): Entry {
   bytes.writeUInt16BE(fields.slot, 33);
   bytes.writeUInt32BE(fields.seq, 35);
   body.copy(bytes, ENTRY_HEADER_BYTES);
-  return { ...fields, body: bytes.subarray(ENTRY_HEADER_BYTES), bytes, parent, hash: chainHash(parent, bytes) };
+  const { kind, epoch: ofEpoch, view, op, time, session, slot, seq } = fields;
+  return { kind, epoch: ofEpoch, view, op, time, session, slot, seq, body: bytes.subarray(ENTRY_HEADER_BYTES), bytes, parent, hash: chainHash(parent, bytes) };
 }
 
 /** Reads one encoded entry; `bytes` and `body` are views of the reader's buffer. */
@@ -91,19 +92,16 @@ export function decodeEntry(r: Reader, parent: Digest): Entry {
   if (kind === undefined) throw new DecodeError(`unknown entry kind ${kindCode}`);
   const epochNumber = r.u32();
   if (epochNumber >= 2 ** 21) throw new DecodeError(`epoch ${epochNumber} is out of range`);
-  const fields = {
-    kind,
-    epoch: epoch(epochNumber),
-    view: viewOf(epoch(epochNumber), r.u32()),
-    op: opNumber(r.u48()),
-    time: r.u53(),
-    session: sessionId(r.u48()),
-    slot: r.u16(),
-    seq: r.u32(),
-  };
+  const ofEpoch = epoch(epochNumber);
+  const view = viewOf(ofEpoch, r.u32());
+  const op = opNumber(r.u48());
+  const time = r.u53();
+  const session = sessionId(r.u48());
+  const slot = r.u16();
+  const seq = r.u32();
   const body = r.raw(length - (ENTRY_HEADER_BYTES - 4));
   const bytes = r.buffer.subarray(start, r.offset);
-  return { ...fields, body, bytes, parent, hash: chainHash(parent, bytes) };
+  return { kind, epoch: ofEpoch, view, op, time, session, slot, seq, body, bytes, parent, hash: chainHash(parent, bytes) };
 }
 
 /** A count, then so many entries behind `after`, whose chain hash is `parent`: without gaps, each continuing the chain. */

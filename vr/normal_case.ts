@@ -297,7 +297,8 @@ export class NormalCase {
     for (const g of this.#gathered) {
       if (taken === r.options.batchEntries || bytes >= r.options.batchBytes) break;
       time = this.timeAfter(time, wall);
-      const entry = makeEntry({ ...g, epoch: r.configuration.epoch, view: r.view, op: opNumber(r.log.head + 1), time }, r.log.headHash);
+      const { kind, session, slot, seq, body } = g;
+      const entry = makeEntry({ kind, epoch: r.configuration.epoch, view: r.view, op: opNumber(r.log.head + 1), time, session, slot, seq, body }, r.log.headHash);
       r.log.append(entry);
       entries.push(entry);
       bytes += entry.bytes.length;

@@ -34,6 +34,8 @@ export interface InnerChild {
   readonly records: number;
   readonly stamp: number;
   readonly recordBytes: number;
+  /** What innerId has made of prefix and nibbles, once it was asked. */
+  id?: string | undefined;
 }
 
 export type Child = PageChild | InnerChild;
@@ -51,8 +53,8 @@ const CHILD = HASH_BYTES + 18;
 export function nodeId(kind: typeof PAGE | typeof INNER, prefix: Buffer, bits: number): string {
   return String.fromCharCode(kind, bits >> 8, bits & 0xff) + prefix.latin1Slice(0, (bits + 7) >> 3);
 }
-export function innerId(at: { readonly prefix: Buffer; readonly nibbles: number }): string {
-  return nodeId(INNER, at.prefix, at.nibbles * 4);
+export function innerId(at: { readonly prefix: Buffer; readonly nibbles: number; id?: string | undefined }): string {
+  return (at.id ??= nodeId(INNER, at.prefix, at.nibbles * 4));
 }
 export function isInnerId(id: string): boolean {
   return id.charCodeAt(0) === INNER;
@@ -71,8 +73,27 @@ function restLength(childNibbles: number, nibbles: number): number {
   return 2 + ((childNibbles + 1) >> 1) - (nibbles >> 1);
 }
 
+/**
+ * What was decoded of a node, by its bytes, which never change: most walks down the tree begin with the same few nodes. Goes
+ * when the bytes go.
+ */
+const decoded = new WeakMap<Buffer, (Child | null | undefined)[]>();
+
 /** One slot of an encoded node, without decoding the others. */
 export function childAt(bytes: Buffer, slot: number): Child | null {
+  let slots = decoded.get(bytes);
+  if (slots === undefined) {
+    slots = new Array<Child | null | undefined>(16).fill(undefined);
+    decoded.set(bytes, slots);
+  }
+  const known = slots[slot];
+  if (known !== undefined) return known;
+  const child = decodeChild(bytes, slot);
+  slots[slot] = child;
+  return child;
+}
+
+function decodeChild(bytes: Buffer, slot: number): Child | null {
   const shapes = shapesAt(bytes);
   const shape = bytes[shapes + slot] as number;
   if (shape === 0) return null;
@@ -115,6 +136,7 @@ function readInner(bytes: Buffer, at: number, rest: number, nibbles: number): In
     records: bytes.readUIntBE(at + 32, 6),
     stamp: bytes.readUIntBE(at + 38, 6),
     recordBytes: bytes.readUIntBE(at + 44, 6),
+    id: undefined,
   };
 }
 
@@ -211,5 +233,5 @@ export function buildInner(slots: Slots, prefix: Buffer, nibbles: number, stamp:
   }
   assert(at === length, 'an inner node fills its bytes');
   const hash = innerHash(bytes.subarray(0, head), hashes);
-  return { bytes, child: { kind: 'inner', nibbles, prefix: bytes.subarray(3, shapesAt(bytes)), hash, records, stamp, recordBytes } };
+  return { bytes, child: { kind: 'inner', nibbles, prefix: bytes.subarray(3, shapesAt(bytes)), hash, records, stamp, recordBytes, id: undefined } };
 }

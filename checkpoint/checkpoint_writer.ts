@@ -4,16 +4,25 @@
  */
 import { hasPrefix } from './key_bits.ts';
 import type { KeyValueStore } from './key_value_store.ts';
-import { applyChanges, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
+import { applyChanges, pageEntry, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
 import type { Change } from './page.ts';
 import { Slices } from './slices.ts';
 import { checkedNode, sealNode } from './stored_node.ts';
-import { META_KEY, encodeMeta, nodeKey, recordKey, type Meta } from './store_keys.ts';
+import { META_KEY, encodeMeta, keyOfRecord, nodeKey, recordKey, type Meta } from './store_keys.ts';
 import { locatePage, type LocatedPage } from './tree_walk.ts';
 
-/** A change with the value to be written. */
+/** A change with what is written of it. */
 export interface RecordChange extends Change {
+  /** The record's key in the database. */
+  readonly at: Buffer;
   readonly value: Buffer | null;
+}
+
+/** `id`: the key as a latin1 string; `value` null: the record goes. */
+export function recordChange(id: string, value: Buffer | null): RecordChange {
+  const at = recordKey(id);
+  const key = keyOfRecord(at);
+  return value === null ? { key, entry: null, size: 0, at, value } : { key, entry: pageEntry(key, value), size: value.length, at, value };
 }
 
 export interface WriteRequest {
@@ -48,8 +57,7 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
   let recordBytes = 0;
   let written = 0;
   try {
-    for (const { key, value } of changes) {
-      const at = recordKey(key.latin1Slice(0, key.length));
+    for (const { at, value } of changes) {
       if (value === null) batch.delete(at);
       else batch.put(at, value);
       recordBytes += at.length + (value?.length ?? 0);

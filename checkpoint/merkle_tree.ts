@@ -50,12 +50,16 @@ export function recordsOf(top: Top): number {
   return top === null ? 0 : top.records;
 }
 
-export function putChange(key: Buffer, value: Buffer): Change {
+/** A record as a page has it: key length u16 | key | record hash. */
+export function pageEntry(key: Buffer, value: Buffer): Buffer {
   const entry = Buffer.allocUnsafe(34 + key.length);
   entry.writeUInt16BE(key.length, 0);
   entry.set(key, 2);
   entry.latin1Write(recordHash(key, value), 2 + key.length, 32);
-  return { key, entry, size: value.length };
+  return entry;
+}
+export function putChange(key: Buffer, value: Buffer): Change {
+  return { key, entry: pageEntry(key, value), size: value.length };
 }
 export function deleteChange(key: Buffer): Change {
   return { key, entry: null, size: 0 };

@@ -16,7 +16,7 @@ import { opNumber, type OpNumber } from '../lib/ids.ts';
 import type { Table, TableRecord } from '../lib/table.ts';
 import { ByteCache } from './byte_cache.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
-import { writeChanges, type RecordChange } from './checkpoint_writer.ts';
+import { recordChange, writeChanges, type RecordChange } from './checkpoint_writer.ts';
 import { Donor, type DonorStatus, type HeldCheckpoint, type PinnedCheckpoint } from './donor.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, type OwnTree } from './fetcher.ts';
@@ -25,7 +25,7 @@ import { isInnerId } from './inner_node.ts';
 import { assertKey } from './key_bits.ts';
 import type { KeyValueStore, StoreReader } from './key_value_store.ts';
 import { LevelStore } from './level_store.ts';
-import { deleteChange, putChange, recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
+import { recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import { Overlay } from './overlay.ts';
 import { rangeOf } from './range.ts';
 import { Pace, type PaceOptions } from './pace.ts';
@@ -459,9 +459,7 @@ async function changesOf(overlay: Overlay, slices: Slices): Promise<RecordChange
   const changes: RecordChange[] = [];
   const cursor = overlay.cursor('');
   for (let id = cursor.next(); id !== undefined; id = cursor.next()) {
-    const key = Buffer.from(id, 'latin1');
-    const value = overlay.get(id) ?? null;
-    changes.push(value === null ? { ...deleteChange(key), value } : { ...putChange(key, value), value });
+    changes.push(recordChange(id, overlay.get(id) ?? null));
     if ((changes.length & 31) === 0 && slices.over) await slices.giveWay();
   }
   return changes;

@@ -8,16 +8,16 @@
  */
 import { EMPTY } from '../lib/bytes.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
-import { writeChanges, type RecordChange } from './checkpoint_writer.ts';
+import { recordChange, writeChanges, type RecordChange } from './checkpoint_writer.ts';
 import { Inspection, sourceOf } from './inspection.ts';
 import { MAX_KEY_BYTES } from './key_bits.ts';
 import { StoreOpenError, type KeyValueStore } from './key_value_store.ts';
 import { LevelStore } from './level_store.ts';
-import { applyChanges, deleteChange, putChange, type NodeSource, type Top } from './merkle_tree.ts';
+import { applyChanges, putChange, type NodeSource, type Top } from './merkle_tree.ts';
 import type { Change } from './page.ts';
 import { Slices } from './slices.ts';
 import { StoreDamageError } from './store_damage.ts';
-import { META_KEY, RECORDS_END, RECORDS_START, encodeMeta, nodeKey } from './store_keys.ts';
+import { META_KEY, RECORDS_END, RECORDS_START, encodeMeta, keyOfRecord, nodeKey } from './store_keys.ts';
 import { readMeta, writeMeta } from './store_meta.ts';
 import { sealNode } from './stored_node.ts';
 
@@ -87,7 +87,7 @@ async function openOrSalvage(directory: string): Promise<{ store: KeyValueStore;
 /** Takes records out of a tree whose nodes are all good. */
 async function remove(store: KeyValueStore, top: Top, base: OpNumber, keys: readonly Buffer[], slices: Slices): Promise<void> {
   if (keys.length === 0) return;
-  const changes: RecordChange[] = [...keys].sort((a, b) => Buffer.compare(a, b)).map((key) => ({ ...deleteChange(key), value: null }));
+  const changes: RecordChange[] = [...keys].sort((a, b) => Buffer.compare(a, b)).map((key) => recordChange(key.latin1Slice(0, key.length), null));
   await writeChanges({
     store, source: sourceOf(store), isCached: () => false, top, changes, stamp: base, slices,
     meta: (next) => ({ top: next, state: { kind: 'between', base } }),
@@ -109,7 +109,7 @@ async function rebuild(store: KeyValueStore, base: OpNumber, slices: Slices): Pr
   await writeMeta(store, { top, state: { kind: 'between', base: opNumber(base) } });
   try {
     for await (const [at, value] of store.entries(RECORDS_START, RECORDS_END)) {
-      const key = at.subarray(1);
+      const key = keyOfRecord(at);
       if (key.length <= MAX_KEY_BYTES) changes.push(putChange(key, value));
       if (changes.length >= REBUILD_CHUNK) await flush();
       if (slices.over) await slices.giveWay();

@@ -33,6 +33,11 @@ export function recordKey(id: string): Buffer {
   return key;
 }
 
+/** The key of a record, by that of the database: a view. */
+export function keyOfRecord(at: Buffer): Buffer {
+  return at.subarray(1);
+}
+
 /** 2: nodes and the meta record have checksums. */
 export const FORMAT_VERSION = 2;
 /** The last version whose meta record had none. */

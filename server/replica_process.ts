@@ -388,6 +388,10 @@ export class ReplicaProcess implements RunningReplica {
     try {
       replica.flush();
       journal.kick();
+      peers.flush();
+      // While the disk writes, and the others have theirs to do.
+      replica.execute();
+      journal.kick();
     } catch (error) {
       this.#fatal(error);
       return;

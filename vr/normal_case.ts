@@ -344,7 +344,6 @@ export class NormalCase {
     if (point <= r.commit) return;
     r.commit = opNumber(point);
     while (this.#batches[0] !== undefined && this.#batches[0] <= r.commit) this.#batches.shift();
-    r.execution.run();
     this.flush();
   }
 
@@ -470,10 +469,9 @@ export class NormalCase {
     this.#r.leases.bind();
   }
 
-  /** Row 17: called in the view's own log only. */
+  /** Row 17: called in the view's own log only. What is committed is executed at the end of the turn. */
   learnCommit(commit: OpNumber): void {
     const r = this.#r;
     if (commit > r.commit) r.commit = opNumber(Math.max(r.commit, Math.min(commit, r.log.head)));
-    r.execution.run();
   }
 }

@@ -264,6 +264,12 @@ export class Replica implements ReplicaEvents {
 
   flush(): void {
     if (!this.#booted) return;
+    this.normal.flush();
+    checkInvariants(this);
+  }
+
+  execute(): void {
+    if (!this.#booted) return;
     this.execution.run();
     this.normal.flush();
     this.reads.flush();

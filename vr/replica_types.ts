@@ -149,6 +149,8 @@ export interface ReplicaStatus {
  *   step(from, message)              a message of a replica, already decoded and of this cluster
  *   receive(connection, message)     a client's or administrator's message, but Hello
  *   flush()                          the inputs of this turn are in: send what has gathered
+ *   execute()                        what has gathered is on its way, to the others and to the disk: execute what is committed
+ *                                    meanwhile, and answer. Comes behind each flush()
  *   tick(now)                        at least every 10 ms
  *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id),
  *   onStateFetchFailed(reason, intact), onLogCramped(cramped)
@@ -158,6 +160,7 @@ export interface ReplicaEvents {
   step(from: { readonly epoch: Epoch; readonly sender: MemberId; readonly incarnation: number }, message: import('./messages.ts').ReplicaMessage): void;
   receive(connection: number, message: import('./messages.ts').ClientRequest): void;
   flush(): void;
+  execute(): void;
   tick(now: number): void;
   onJournalDurable(ticket: number): void;
   onSuperblockDurable(ticket: number): void;

@@ -368,7 +368,11 @@ export class Host {
       process.flushPending = false;
       if (this.#process !== process) return;
       this.#run(() => {
-        if (this.#process === process) this.#guarded(() => process.replica.flush());
+        if (this.#process !== process) return;
+        this.#guarded(() => {
+          process.replica.flush();
+          process.replica.execute();
+        });
       });
     });
   }

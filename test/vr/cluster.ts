@@ -141,7 +141,11 @@ export class Cluster {
     this.#queue = [];
     for (const p of packets) this.deliver(p);
     let busy = packets.length > 0;
-    for (const node of this.nodes) if (node.up && !node.paused) node.replica.flush();
+    for (const node of this.nodes) {
+      if (!node.up || node.paused) continue;
+      node.replica.flush();
+      node.replica.execute();
+    }
     for (const node of this.nodes) if (node.turn()) busy = true;
     return busy || this.#queue.length > 0;
   }

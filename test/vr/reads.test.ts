@@ -110,6 +110,7 @@ describe('linearizable reads without a lease', () => {
     cluster.run(100);
     two.replica.step({ epoch: cluster.configuration.epoch, sender: memberId(3), incarnation: 1 }, { type: 'prepareOk', view: two.replica.view, op: opNumber(0), round: two.replica.reads.round, leaseMs: 0, stamp: 0 });
     two.replica.flush();
+    two.replica.execute();
     expect(two.replica.executed).toBe(1);
     expect(answers(client)).toEqual([]);
     cluster.release();

@@ -135,6 +135,7 @@ describe('recovery in memory mode (VRR 4.3)', () => {
     three.crash();
     cluster.heal();
     three.start();
+    cluster.untilConverged();
     client.write('x');
     cluster.untilConverged();
     expect(recoveries(cluster, 3)[0]?.floor).toBe(1);

@@ -3,6 +3,7 @@ import { defined } from '../../lib/assert.ts';
 import { DEFAULT_BOUND, eventsOf, prefix, search, type Event } from './checker.ts';
 import { modelOf, type Model } from './models.ts';
 import { isRead, kindOf, type Call, type Operation, type Result } from './operations.ts';
+import { withFreedom } from './weak_reads.ts';
 
 export interface Violation {
   readonly object: string;
@@ -33,7 +34,7 @@ export function partition(operations: readonly Operation[]): Map<string, Operati
 export function checkHistory(operations: readonly Operation[], bound = DEFAULT_BOUND): HistoryVerdict {
   const violations: Violation[] = [];
   const undecided: string[] = [];
-  const parts = partition(operations);
+  const parts = partition(withFreedom(operations));
   for (const [object, part] of parts) {
     const model = modelOf(kindOf(object));
     const events = eventsOf(part);
@@ -118,5 +119,6 @@ export function describe(o: Operation): string {
   const ms = (ns: number): string => (ns / 1e6).toFixed(3);
   const call = `${o.operation}(${Object.entries(o.arguments).map(([k, v]) => `${k}: ${JSON.stringify(v)}`).join(', ')})`;
   const end = o.outcome === 'ok' ? `= ${JSON.stringify(o.result)}` : `${o.outcome}: ${o.error}`;
-  return `[${ms(o.invoke)}, ${o.return === null ? '?' : ms(o.return)}] process ${o.process} at replica ${o.replica}: ${call} ${end}`;
+  const weak = o.consistency === undefined ? '' : ` (${o.consistency}: as of some moment in this time)`;
+  return `[${ms(o.invoke)}, ${o.return === null ? '?' : ms(o.return)}] process ${o.process} at replica ${o.replica}: ${call}${weak} ${end}`;
 }

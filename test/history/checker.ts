@@ -20,6 +20,8 @@ export interface Event {
   readonly result: Result | undefined;
   readonly invoke: number;
   readonly return: number;
+  /** An event that comes before this one whatever their times say. */
+  readonly behind?: number | undefined;
 }
 
 export type Verdict<S> =
@@ -41,11 +43,25 @@ export const DEFAULT_BOUND = 300_000;
 /** What has to be placed: `fail` took no effect, and a read that nobody saw proves nothing. */
 export function eventsOf(operations: readonly Operation[]): Event[] {
   const events: Event[] = [];
+  const before = predecessors(operations);
   for (const [id, o] of operations.entries()) {
-    if (o.outcome === 'ok') events.push({ id, call: o, result: o.result, invoke: o.invoke, return: o.return });
+    if (o.outcome === 'ok') events.push({ id, call: o, result: o.result, invoke: o.invoke, return: o.return, behind: before.get(id) });
     else if (o.outcome === 'info' && !isRead(o)) events.push({ id, call: o, result: undefined, invoke: o.invoke, return: Infinity });
   }
   return events;
+}
+
+/** Of each weak read: what its process did last to this object. Its interval reaches back beyond that, and it may not. */
+function predecessors(operations: readonly Operation[]): Map<number, number> {
+  const before = new Map<number, number>();
+  const last = new Map<number, number>();
+  const answered = [...operations.entries()].filter(([, o]) => o.outcome === 'ok').sort(([, a], [, b]) => (a.return ?? 0) - (b.return ?? 0));
+  for (const [id, o] of answered) {
+    const previous = last.get(o.process);
+    if (o.consistency !== undefined && previous !== undefined) before.set(id, previous);
+    last.set(o.process, id);
+  }
+  return before;
 }
 
 /** The history as it was known at `time`: later operations are not there, and those under way have no result yet. */
@@ -96,6 +112,7 @@ class Search<S> {
   readonly #head: { next: Node | null };
   readonly #order: Event[] = [];
   readonly #seen = new Set<string>();
+  readonly #placed = new Set<number>();
   #completedLeft: number;
 
   constructor(events: readonly Event[], model: Model<S>, options: SearchOptions<S>) {
@@ -158,11 +175,16 @@ class Search<S> {
     return found;
   }
 
+  #mayFollow({ event: { behind } }: Node): boolean {
+    return behind === undefined || this.#placed.has(behind);
+  }
+
   #settle(state: S): Node[] {
     const settled: Node[] = [];
     for (let again = true; again; ) {
       again = false;
       for (const node of this.#candidates()) {
+        if (!this.#mayFollow(node)) continue;
         const { call, result } = node.event;
         if (result === undefined || !changesNothing(call, result) || !sameResult(this.#model.step(state, call).result, result)) continue;
         this.#place(node);
@@ -185,6 +207,7 @@ class Search<S> {
     const unknown: Choice<S>[] = [];
     for (const node of candidates) {
       const { event } = node;
+      if (!this.#mayFollow(node)) continue;
       const step = this.#model.step(state, event.call);
       if (event.result !== undefined && !sameResult(step.result, event.result)) {
         this.#options.refused?.(event, state);
@@ -214,6 +237,7 @@ class Search<S> {
     else node.previous.next = node.next;
     if (node.next !== null) node.next.previous = node.previous;
     this.#order.push(node.event);
+    this.#placed.add(node.event.id);
     if (node.event.result !== undefined) this.#completedLeft--;
   }
 
@@ -224,6 +248,7 @@ class Search<S> {
     if (node.next !== null) node.next.previous = node;
     const last = this.#order.pop();
     assert(last === node.event, 'operations are taken back in reverse order');
+    this.#placed.delete(node.event.id);
     if (node.event.result !== undefined) this.#completedLeft++;
   }
 }

@@ -4,15 +4,23 @@
  */
 import { Agent, request, type Dispatcher } from 'undici';
 import { unreachable } from '../../lib/assert.ts';
-import type { Call, Content, Operation, Result } from './operations.ts';
+import type { Call, Consistency, Content, Operation, Result } from './operations.ts';
 
 export interface ReplicaAddress {
   readonly replica: number;
   readonly url: string;
 }
 
+/** How a read is asked for that any replica may answer. */
+export interface Weak {
+  readonly consistency: Consistency;
+  readonly maxStalenessMs?: number;
+}
+
 interface Answer {
   readonly status: number;
+  /** X-Vrfs-Op. */
+  readonly token: string | undefined;
   readonly etag: string | undefined;
   readonly body: string;
 }
@@ -35,6 +43,8 @@ export interface Attempted {
   readonly operation: Operation;
   /** Of a file's change that was answered, or of a register's read; the content of a read may be newer than the ETag. */
   readonly version?: Version;
+  /** What a read that has to see at least as much has to send along. */
+  readonly token?: string | undefined;
 }
 
 /** A status that no operation of a history may get: the load or the service is wrong, and the run says nothing. */
@@ -71,8 +81,8 @@ export class HistoryClient {
     const answer = await request(`${at.url}${path}`, {
       method, body: body ?? null, headers: { 'x-vrfs-uid': '0', ...headers }, dispatcher: this.#agent, signal: AbortSignal.timeout(ANSWER_MS), idempotent: false,
     });
-    const { etag } = answer.headers;
-    return { status: answer.statusCode, etag: typeof etag === 'string' ? etag : undefined, body: await answer.body.text() };
+    const { etag, 'x-vrfs-op': token } = answer.headers;
+    return { status: answer.statusCode, token: typeof token === 'string' ? token : undefined, etag: typeof etag === 'string' ? etag : undefined, body: await answer.body.text() };
   }
 
   async makeDirectory(at: ReplicaAddress, path: string): Promise<void> {
@@ -94,11 +104,12 @@ export class HistoryClient {
   /**
    * `version`: for a cas, the ETag that stands for its expected content. For a read or get, what may be asked for by its ETag alone: the answer that it
    * is still so takes one look at the state, where bytes take two, and the second would hide that the first was stale.
+   * `weak`: for a read, with the token of what its process has seen.
    */
-  async attempt(at: ReplicaAddress, process: number, object: string, call: Call, version?: Version): Promise<Attempted> {
-    const asked = askedOf(object, call, version);
+  async attempt(at: ReplicaAddress, process: number, object: string, call: Call, version?: Version, weak?: Weak & { readonly token: string | undefined }): Promise<Attempted> {
+    const asked = weak === undefined ? askedOf(object, call, version) : weakened(askedOf(object, call, version), weak);
     const invoke = this.now();
-    const common = { process, object, invoke, replica: at.replica, ...call };
+    const common = { process, object, invoke, replica: at.replica, consistency: weak?.consistency, maxStalenessMs: weak?.maxStalenessMs, ...call };
     let answer: Answer;
     try {
       answer = await this.#ask(at, asked);
@@ -112,7 +123,7 @@ export class HistoryClient {
     const end = this.now();
     const interpreted = interpret(call, answer, version);
     switch (interpreted.outcome) {
-      case 'ok': return { operation: { ...common, ...interpreted, return: end }, version: versionAfter(call, interpreted.result, answer) };
+      case 'ok': return { operation: { ...common, ...interpreted, return: end }, version: versionAfter(call, interpreted.result, answer), token: answer.token };
       case 'fail': return { operation: { ...common, ...interpreted, return: end } };
       case 'info': return { operation: { ...common, ...interpreted, return: null } };
       default: return unreachable(interpreted);
@@ -140,6 +151,12 @@ function askedOf(object: string, call: Call, version: Version | undefined): Aske
     case 'get': return { method: 'GET', path: `${path}/${call.arguments.name}`, headers: unlessStill(version) };
     default: return unreachable(call);
   }
+}
+
+function weakened(asked: Asked, { consistency, maxStalenessMs, token }: Weak & { readonly token: string | undefined }): Asked {
+  const query = `consistency=${consistency}${maxStalenessMs === undefined ? '' : `&maxStalenessMs=${maxStalenessMs}`}`;
+  const headers = token === undefined ? asked.headers : { ...asked.headers, 'x-vrfs-op': token };
+  return { ...asked, path: `${asked.path}${asked.path.includes('?') ? '&' : '?'}${query}`, ...(headers === undefined ? {} : { headers }) };
 }
 
 function unlessStill(version: Version | undefined): Readonly<Record<string, string>> {

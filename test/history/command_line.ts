@@ -72,7 +72,7 @@ function build(output: Output, exit: (code: number) => void): Command {
   program.exitOverride().showHelpAfterError('(--help shows what there is)').configureOutput({ writeOut: (text) => { output.out(text); }, writeErr: (text) => { output.error(text); } });
   const history = program
     .command('history')
-    .description('Runs a group of processes, each in a network namespace of its own, injects faults while clients use it over HTTP, writes what they saw into a file, and checks that it is linearizable. Needs root. Exit code 1: it is not, or the run shows nothing; 2: the command line is wrong, or a file cannot be read.')
+    .description('Runs a group of processes, each in a network namespace of its own, injects faults while clients use it over HTTP, writes what they saw into a file, and checks that it is linearizable, and causal and bounded reads no staler than they may be. Needs root. Exit code 1: it is not, or the run shows nothing; 2: the command line is wrong, or a file cannot be read.')
     .option('--seconds <n>', 'length of the load', seconds, 30)
     .option('--faults <kinds>', `${FAULT_KINDS.join(',')}, or none`, faults, ['kill', 'pause', 'partition'])
     .option('--out <file>', 'the history (docs/TESTING.md describes the format); the faults go to <file>.faults', 'history.jsonl')

@@ -22,15 +22,19 @@ function refusal(...lines: readonly string[]): string {
 
 describe('a history file', () => {
   it('has the documented lines', () => {
-    expect(HEADER).toBe('{"format":"vrfs-history","version":1,"started":"2026-01-31T12:00:00.000Z","seconds":30,"replicas":3,"seed":7,"faults":["kill"],"time":"ns"}\n');
+    expect(HEADER).toBe('{"format":"vrfs-history","version":2,"started":"2026-01-31T12:00:00.000Z","seconds":30,"replicas":3,"seed":7,"faults":["kill"],"time":"ns"}\n');
     expect(write).toBe('{"process":1,"object":"register/r","operation":"write","arguments":{"value":"a"},"outcome":"ok","result":null,"invoke":10,"return":20,"replica":1}\n');
     expect(operationLine(operation('directory/d', 2, [10, null], calls.rename('x', 'y', false)))).toBe(
       '{"process":2,"object":"directory/d","operation":"rename","arguments":{"from":"x","to":"y","replace":false},"outcome":"info","error":"no answer","invoke":10,"return":null,"replica":1}\n');
   });
 
   it('gives back what was written', () => {
+    const weak: Operation[] = [
+      { ...operation('register/r', 901, [1, 2], calls.read, 'v'), consistency: 'causal' },
+      { ...operation('register/r', 901, [3, 4], calls.read, 'v'), consistency: 'bounded', maxStalenessMs: 60 },
+    ];
     const failed: Operation = { process: 900, object: 'register/r', invoke: 1, replica: 2, ...calls.read, outcome: 'fail', error: '503', return: 3 };
-    const operations = [...honestHistory(1, 'register/r', 200, 4), failed];
+    const operations = [...honestHistory(1, 'register/r', 200, 4), failed, ...weak];
     const again = parseHistory(HEADER + operations.map(operationLine).join(''), 'h.jsonl');
     expect(again.header).toMatchObject({ replicas: 3, seed: 7, faults: ['kill'] });
     expect(again.operations).toEqual(operations);
@@ -38,8 +42,8 @@ describe('a history file', () => {
   });
 
   it('is refused as a whole where a line is wrong, with the line and what is wrong', () => {
-    expect(refusal(write)).toMatch(/h\.jsonl line 1 is not the header of a vrfs-history file of version 1: /);
-    expect(refusal(HEADER.replace('"version":1', '"version":2'))).toMatch(/line 1 .*version/);
+    expect(refusal(write)).toMatch(/h\.jsonl line 1 is not the header of a vrfs-history file of version 2: /);
+    expect(refusal(HEADER.replace('"version":2', '"version":1'))).toMatch(/line 1 .*version/);
     expect(refusal(HEADER, '{"process":1\n')).toMatch(/h\.jsonl line 2 is not JSON/);
     expect(refusal(HEADER, write.slice(0, -1))).toMatch(/does not end with a line break/);
     expect(refusal(HEADER, write.replace('"write"', '"increment"'))).toMatch(/line 2: the operation is "increment"; known are read, write, cas/);
@@ -49,6 +53,10 @@ describe('a history file', () => {
     expect(refusal(HEADER, write.replace('"invoke":10', '"invoke":10.5'))).toMatch(/invoke/);
     expect(refusal(HEADER, write.replace('register/r', 'directory/r'))).toMatch(/directory\/r has no operation write/);
     expect(refusal(HEADER, write.replace('register/r', 'file/r'))).toMatch(/object/);
+    expect(refusal(HEADER, write.replace('"outcome"', '"consistency":"causal","outcome"'))).toMatch(/line 2 \(write\): .*consistency/);
+    const read = operationLine(operation('register/r', 1, [10, 20], calls.read, null));
+    expect(refusal(HEADER, read.replace('"outcome"', '"consistency":"bounded","outcome"'))).toMatch(/maxStalenessMs belongs to a read with consistency "bounded"/);
+    expect(refusal(HEADER, read.replace('"outcome"', '"consistency":"eventual","outcome"'))).toMatch(/consistency/);
     expect(refusal(HEADER, operationLine(operation('directory/d', 1, [1, 2], calls.rename('x', 'x'), 'ok')))).toMatch(/from and to are both x/);
   });
 

@@ -7,7 +7,8 @@ import { z } from 'zod';
 import { kindOf, type Operation } from './operations.ts';
 
 export const FORMAT = 'vrfs-history';
-export const VERSION = 1;
+/** 2: reads have a consistency. */
+export const VERSION = 2;
 
 export class HistoryFormatError extends Error {
   override readonly name = 'HistoryFormatError';
@@ -45,9 +46,12 @@ const CALLS = {
 } as const;
 type Name = keyof typeof CALLS;
 const REGISTER_CALLS: ReadonlySet<string> = new Set<Name>(['read', 'write', 'cas']);
+const READ_CALLS: ReadonlySet<string> = new Set<Name>(['read', 'list', 'get']);
+
+const weak = { consistency: z.enum(['causal', 'bounded']).optional(), maxStalenessMs: z.number().min(0).optional() };
 
 const lineSchemas = new Map(Object.entries(CALLS).map(([operation, call]) => {
-  const head = { ...common, operation: z.literal(operation), arguments: call.arguments };
+  const head = { ...common, ...(READ_CALLS.has(operation) ? weak : {}), operation: z.literal(operation), arguments: call.arguments };
   return [operation, z.discriminatedUnion('outcome', [
     z.strictObject({ ...head, outcome: z.literal('ok'), result: call.result, return: time }),
     z.strictObject({ ...head, outcome: z.literal('fail'), error: text, return: time }),
@@ -66,9 +70,9 @@ export function headerLine(header: Omit<Header, 'format' | 'version' | 'time'>):
 }
 
 export function operationLine(o: Operation): string {
-  const { process, object, operation, arguments: args, outcome, invoke, replica } = o;
+  const { process, object, operation, arguments: args, consistency, maxStalenessMs, outcome, invoke, replica } = o;
   const end = o.outcome === 'ok' ? { result: o.result } : { error: o.error };
-  return `${JSON.stringify({ process, object, operation, arguments: args, outcome, ...end, invoke, return: o.return, replica })}\n`;
+  return `${JSON.stringify({ process, object, operation, arguments: args, consistency, maxStalenessMs, outcome, ...end, invoke, return: o.return, replica })}\n`;
 }
 
 function issues(error: z.ZodError): string {
@@ -92,6 +96,7 @@ function contradiction(o: Operation): string | null {
   if ((kindOf(o.object) === 'register') !== REGISTER_CALLS.has(o.operation)) return `${o.object} has no operation ${o.operation}`;
   if (o.return !== null && o.return < o.invoke) return `it returned (${o.return}) before it was invoked (${o.invoke})`;
   if (o.operation === 'rename' && o.arguments.from === o.arguments.to) return `from and to are both ${o.arguments.from}; such a rename changes nothing and is not part of the model`;
+  if ((o.consistency === 'bounded') !== (o.maxStalenessMs !== undefined)) return `maxStalenessMs belongs to a read with consistency "bounded", and each such has it`;
   return null;
 }
 

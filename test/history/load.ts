@@ -5,7 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { defined } from '../../lib/assert.ts';
 import { Prng } from '../../lib/prng.ts';
-import { HistoryClient, type Attempted, type ReplicaAddress, type Version } from './client.ts';
+import { HistoryClient, type Attempted, type ReplicaAddress, type Version, type Weak } from './client.ts';
 import { isRead, kindOf, type Call, type Operation } from './operations.ts';
 
 const PERIOD_MS = 4000;
@@ -13,6 +13,8 @@ const REGISTERS = 2;
 const DIRECTORIES = 2;
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 const THINK_MS = 12;
+/** How old the state may be that a bounded read is answered from. */
+const STALENESS_MS = [60, 150, 400];
 /** In each program, beside those that do everything. */
 export const READERS = 2;
 /** After a failure another replica is asked for so long. */
@@ -79,6 +81,8 @@ export class Loop {
   readonly #kind: 'mixed' | 'reads';
   #process: number;
   #elsewhereUntil = 0;
+  /** The X-Vrfs-Op of the last answer to this process. */
+  #token: string | undefined;
   /** What this loop wrote last into each register: content and ETag belong together. */
   readonly #written = new Map<string, Version>();
   /** What it has seen or made last of each file: the content may be newer than the ETag, unless the ETag is met again. */
@@ -117,11 +121,15 @@ export class Loop {
     return defined(this.#ports.replicas[index % this.#ports.replicas.length], 'a replica');
   }
 
-  async attempt(object: string, call: Call, version?: Version): Promise<Attempted> {
-    const attempted = await this.#client.attempt(this.#at(), this.#process, object, call, version);
+  async attempt(object: string, call: Call, version?: Version, weak?: Weak): Promise<Attempted> {
+    const attempted = await this.#client.attempt(this.#at(), this.#process, object, call, version, weak === undefined ? undefined : { ...weak, token: this.#token });
+    this.#token = attempted.token ?? this.#token;
     this.#ports.record(attempted.operation);
     if (attempted.operation.outcome !== 'ok') {
-      if (attempted.operation.outcome === 'info') this.#process = this.#ports.numbers.take();
+      if (attempted.operation.outcome === 'info') {
+        this.#process = this.#ports.numbers.take();
+        this.#token = undefined;
+      }
       this.#elsewhereUntil = this.#client.now() + ELSEWHERE_MS * 1e6;
       await pause(this.#prng.between(10, 60));
     } else if (attempted.version !== undefined) {
@@ -161,8 +169,16 @@ export class Loop {
     const name = this.#prng.pick(NAMES);
     const call: Call = kindOf(object) === 'register' ? { operation: 'read', arguments: {} }
       : this.#prng.chance(0.6) ? { operation: 'get', arguments: { name } } : { operation: 'list', arguments: {} };
-    const known = this.#prng.chance(0.7) ? this.#seen.get(fileOf(object, call)) : undefined;
-    await this.attempt(object, call, known);
+    const weak = this.#weakness();
+    const known = weak === undefined && this.#prng.chance(0.7) ? this.#seen.get(fileOf(object, call)) : undefined;
+    await this.attempt(object, call, known, weak);
+  }
+
+  /** Half of the reads that stand for themselves may be answered by any replica. */
+  #weakness(): Weak | undefined {
+    const kind = this.#prng.below(4);
+    if (kind === 0) return { consistency: 'causal' };
+    return kind === 1 ? { consistency: 'bounded', maxStalenessMs: this.#prng.pick(STALENESS_MS) } : undefined;
   }
 
   async #onDirectory(object: string): Promise<void> {

@@ -48,7 +48,13 @@ interface Common {
   readonly invoke: number;
   /** The replica that was asked. */
   readonly replica: number;
+  /** Of a read that any replica may answer, from a state of some time ago; without it an operation is linearizable. */
+  readonly consistency?: Consistency | undefined;
+  /** Of a bounded read: how old the state may be. */
+  readonly maxStalenessMs?: number | undefined;
 }
+
+export type Consistency = 'causal' | 'bounded';
 
 export type Completion =
   | { readonly outcome: 'ok'; readonly result: Result; readonly return: number }
@@ -62,6 +68,16 @@ export type ObjectKind = 'register' | 'directory';
 
 export function kindOf(object: string): ObjectKind {
   return object.startsWith('register/') ? 'register' : 'directory';
+}
+
+/** The content that an operation makes when it has an effect; nothing else in the history makes the same. */
+export function contentMadeBy(call: Call): string | null {
+  switch (call.operation) {
+    case 'write':
+    case 'cas': return call.arguments.value;
+    case 'create': return call.arguments.content;
+    default: return null;
+  }
 }
 
 export function isRead(call: Call): boolean {

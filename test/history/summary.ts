@@ -41,6 +41,7 @@ export function operationLines(operations: readonly Operation[]): string[] {
   const names = [...new Set(operations.map((o) => o.operation))].sort();
   return [
     `${operations.length} operations on ${objects} objects by ${processes} processes: ${tally(operations.map((o) => o.outcome))}`,
+    `reads: ${tally(operations.filter(isRead).map((o) => `${o.consistency ?? 'linearizable'} ${o.outcome}`))}`,
     ...errorLines(operations),
     ...names.map((name) => `  ${name.padEnd(7)} ${tally(operations.filter((o) => o.operation === name).map((o) => (o.outcome === 'ok' && !isRead(o) ? `ok ${JSON.stringify(o.result ?? 'ok')}` : o.outcome)))}`),
   ];

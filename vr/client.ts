@@ -303,7 +303,7 @@ export class ClientSession<Token> {
     const expires = this.#now + this.#options.requestTimeoutMs;
     return {
       token, body, consistency, minOp, maxStalenessMs, expires, behindExpires: this.#now + behindMs,
-      id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, putOff: null, turnedAway: false, sentTo: '', sentAt: 0, due: 0,
+      id: 0, seq: 0, sends: 0, overdue: 0, postponed: false, putOff: null, turnedAway: false, askOthers: false, sentTo: '', sentAt: 0, due: 0,
     };
   }
 
@@ -376,7 +376,7 @@ export class ClientSession<Token> {
   #onReject(from: string, m: Reject): void {
     if (m.session === 0) {
       const p = this.#reads.get(m.id);
-      if (p !== undefined) this.#onReadRejected(p, m);
+      if (p !== undefined) this.#onReadRejected(from, p, m);
       else if (m.id === 0) this.#onRegistrationRejected(m);
       return;
     }
@@ -460,8 +460,12 @@ export class ClientSession<Token> {
     return true;
   }
 
-  #onReadRejected(p: Pending<Token>, m: Reject): void {
-    if (m.code === 'behind') p.turnedAway = true;
+  #onReadRejected(from: string, p: Pending<Token>, m: Reject): void {
+    if (m.code === 'behind') {
+      p.turnedAway = true;
+      // Who is taken for the primary may be a node that waits at the address of a member that is gone, and says this for ever.
+      if (from === this.#route.primary) p.askOthers = true;
+    }
     const putOff = putOffBy(m);
     const givenUp = m.code === 'behind' && this.#now >= p.behindExpires;
     if (!givenUp && (m.code === 'busy' || m.code === 'behind')) return this.#retryLater(p, putOff);
@@ -515,8 +519,11 @@ export class ClientSession<Token> {
     const primary = this.#route.primary;
     const session = this.#session.kind === 'live' ? this.#session.id : null;
     let oldest: Pending<Token> | null = null;
+    const toOthers: Pending<Token>[] = [];
     for (const p of this.#underWay()) {
       if (p.due > now || (p.consistency === null && session === null)) continue;
+      if (p.askOthers) toOthers.push(p);
+      p.askOthers = false;
       if (p.postponed) p.postponed = false;
       else {
         if (oldest === null || p.expires < oldest.expires) oldest = p;
@@ -528,15 +535,19 @@ export class ClientSession<Token> {
       if (p.consistency !== null) this.#transmitRead(p);
       else if (session !== null) this.#transmit(session, p);
     }
-    if (oldest === null) return;
-    const { sentTo } = oldest;
+    if (oldest !== null && !toOthers.includes(oldest)) toOthers.push(oldest);
+    for (const p of toOthers) this.#sendToOthers(p, primary, session);
+  }
+
+  #sendToOthers(p: Pending<Token>, primary: string, session: SessionId | null): void {
+    const { sentTo } = p;
     for (const peer of this.#route.peers) {
       if (peer === primary) continue;
-      if (oldest.consistency !== null) this.#sendReadTo(peer, oldest);
-      else if (session !== null) this.#sendTo(peer, session, oldest);
+      if (p.consistency !== null) this.#sendReadTo(peer, p);
+      else if (session !== null) this.#sendTo(peer, session, p);
     }
     // Whether the primary has it decides what happens when the primary is heard of again.
-    oldest.sentTo = sentTo;
+    p.sentTo = sentTo;
   }
 
   /** Operations that have waited for requestTimeoutMs fail. A request under way keeps its slot, and is re-sent until it is answered. */

@@ -100,6 +100,8 @@ export interface Pending<Token> {
   putOff: PutOff | null;
   /** A replica that is not the primary was behind: the next one to ask is the primary. */
   turnedAway: boolean;
+  /** The presumed primary was behind: the next time everybody is asked. */
+  askOthers: boolean;
   /** To whom it went last ('': to nobody who is still connected); when; when to send it next. */
   sentTo: string;
   sentAt: number;

@@ -271,6 +271,23 @@ describe('failures', () => {
     expect(h.failure('patient')).toMatchObject({ code: 'timedOut', putOff: { code: 'behind' } });
   });
 
+  // Seed 5703: at the address of the member that it took for the primary waited a node that was no member yet.
+  it('takes a read to the others when the presumed primary is behind for ever', () => {
+    const h = new ClientHarness();
+    h.welcome('a:1');
+    h.view = 1;
+    const asked = new Set<number>();
+    h.intercept = (to, m) => {
+      if (m.type !== 'read' || (to !== 'a:1' && asked.has(m.id))) return undefined;
+      asked.add(m.id);
+      return { type: 'reject', code: 'behind', reason: 'no member yet', retryAfterMs: 5, session: sessionId(0), slot: 0, seq: 0, id: m.id };
+    };
+    expect(h.client.primary).toBe('a:1');
+    for (const name of names(10)) h.read(name, 'causal');
+    h.run(100);
+    expect([...h.outcomes.keys()].sort()).toEqual(names(10).sort());
+  });
+
   it('keeps that promise for a request that already had a slot', () => {
     const h = new ClientHarness(1, { requestTimeoutMs: 1000 });
     h.submit('first');

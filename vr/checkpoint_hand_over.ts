@@ -5,7 +5,7 @@
 import { assert, defined } from '../lib/assert.ts';
 import { opNumber, viewEpoch, type MemberId, type OpNumber } from '../lib/ids.ts';
 import { CheckpointNotices, NOTICE_MS } from './checkpoint_notices.ts';
-import { primaryOf } from './configuration.ts';
+import { primaryOf, tolerated, voters } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import type { CheckpointNotice } from './messages.ts';
 import type { Replica } from './replica.ts';
@@ -15,6 +15,8 @@ import { Backoff } from './timeouts.ts';
 /** How long a transfer waits for a quorum to tell the same root; a peer tells its own at least once in that time. */
 const CONFIRM_MS = NOTICE_MS + 500;
 const WARN_AGAIN_MS = 300_000;
+/** How long the log up to a checkpoint is asked for in vain, in units of the interval of re-sends. */
+const VAIN_RESENDS = 10;
 
 export class CheckpointHandOver {
   readonly #r: Replica;
@@ -25,6 +27,8 @@ export class CheckpointHandOver {
   #started = false;
   /** Since when the target waits for a quorum that tells its root. */
   #waitingSince = 0;
+  /** The way to the target is by log: since when none of it has come, and how much has. */
+  #filling: { since: number; collected: number } | null = null;
   /** There was a whole state when the transfer began. */
   #hadState = false;
   /** Once a transfer has changed anything the table is between two states: nothing but another transfer helps. */
@@ -121,6 +125,16 @@ export class CheckpointHandOver {
       this.#fillOrPassOver();
       return;
     }
+    if (this.#isNeeded()) {
+      this.#filling = { since: r.now, collected: 0 };
+      this.#fill(target);
+    } else {
+      this.#transfer(target);
+    }
+  }
+
+  #transfer(target: CheckpointId): void {
+    const r = this.#r;
     this.#hadState = r.execution.ready;
     r.execution.ready = false;
     r.event('state-transfer', { from: r.executed, to: target.op });
@@ -128,6 +142,49 @@ export class CheckpointHandOver {
     // log says of its checkpoint may not be so.)
     if (!this.notices.isConfirmed(target) && (r.phase === 'normal' || r.phase === 'view-change')) this.#tell();
     this.#start();
+  }
+
+  /**
+   * Whether the state here is one of the last: with witnesses there may be no more than f voters beside this one. While a transfer lasts
+   * there is no state here, and after f failures there would be none anywhere. Then the log is asked for first, which a witness keeps from
+   * the oldest state on (row 21); one that does not have it counts because f+1 others hold more than is here.
+   */
+  #isNeeded(): boolean {
+    const { configuration, execution, phase, self } = this.#r;
+    if (!execution.ready || (phase !== 'normal' && phase !== 'view-change')) return false;
+    const holders = voters(configuration);
+    return holders.some((m) => m.id === self) && holders.length - 1 <= tolerated(configuration);
+  }
+
+  #fill({ op, view, entryHash: hash }: CheckpointId): void {
+    const r = this.#r;
+    r.catchUp.fill({ view: r.view, head: { op, view, hash }, from: r.reconfiguration.everybody() });
+  }
+
+  #goOnFilling(): void {
+    const r = this.#r;
+    const filling = this.#filling;
+    const target = this.#target;
+    if (filling === null || target === null) return;
+    if (r.phase !== 'normal' && r.phase !== 'view-change') {
+      // Another way leads on from here.
+      this.#target = null;
+      this.#filling = null;
+      r.catchUp.cancel();
+      this.#goOn();
+      return;
+    }
+    const { collected } = r.catchUp;
+    if (collected > filling.collected) filling.since = r.now;
+    filling.collected = collected;
+    if (r.now - filling.since <= r.options.resendMs * VAIN_RESENDS) {
+      this.#fill(target);
+      return;
+    }
+    r.event('log-not-given', { op: target.op });
+    this.#filling = null;
+    r.catchUp.cancel();
+    this.#transfer(target);
   }
 
   /** There is no state here that could be taken over: the newest that is offered. */
@@ -157,7 +214,7 @@ export class CheckpointHandOver {
         if (this.#target === target) this.onInstalled(target);
       });
     } else {
-      r.catchUp.fill({ view: r.view, head: { op: target.op, view: target.view, hash: target.entryHash }, from: r.reconfiguration.everybody() });
+      this.#fill(target);
     }
   }
 
@@ -185,7 +242,7 @@ export class CheckpointHandOver {
     return r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.committedByNext(op));
   }
 
-  /** What a witness's log lacked has come: `entries` follow op `keep` and are committed. */
+  /** What the log of a witness, or of a voter whose state is needed, lacked has come: `entries` follow op `keep` and are committed. */
   onFilled(keep: OpNumber, entries: readonly Entry[]): void {
     const r = this.#r;
     const last = entries.at(-1);
@@ -201,10 +258,11 @@ export class CheckpointHandOver {
     this.#onWhole(r.log.head);
   }
 
-  /** A witness's log has everything up to here, and it is committed. */
+  /** The log has everything up to here, and it is committed. */
   #onWhole(op: OpNumber): void {
     const r = this.#r;
     this.#target = null;
+    this.#filling = null;
     r.catchUp.cancel();
     r.commit = opNumber(Math.max(r.commit, op));
     r.event('log-filled', { op });
@@ -259,7 +317,7 @@ export class CheckpointHandOver {
    */
   #start(): void {
     const r = this.#r;
-    if (this.#target === null || this.#started || this.#taking || r.isWitness) return;
+    if (this.#target === null || this.#started || this.#filling !== null || this.#taking || r.isWitness) return;
     if (!this.notices.isConfirmed(this.#target)) {
       const agreed = this.notices.beyond(this.#target, (offer) => this.notices.isConfirmed(offer) && this.notices.isFollowed(offer));
       if (agreed === null && r.now - this.#waitingSince < CONFIRM_MS && this.notices.mayBeConfirmed(this.#target, this.#waitingSince)) return;
@@ -343,6 +401,7 @@ export class CheckpointHandOver {
     const r = this.#r;
     if (this.#tells() && r.now - this.#noticeAt >= NOTICE_MS) this.#tell();
     if (r.isWitness) this.#fillOrPassOver();
+    this.#goOnFilling();
     this.#start();
     if (!this.#retry.running || this.#target !== null || !this.#retry.due(r.now)) return;
     const offer = this.#newestOffer();

@@ -6,7 +6,8 @@
  *   gather   another view's log, or the suffix after a recovery: collected beside the log, installed as a whole with
  *            its view in one step; until then log and log-view stay as they are (rows 2 and 3)
  *   bridge   an epoch has begun, and what came before it is not all here: asked for by hash, of any member (row 20)
- *   fill     a witness's log ends before what the primary still has: what lies between is asked for by hash, of any member (row 21)
+ *   fill     the log of a witness, or of a voter whose state is needed, ends before what the primary still has: what lies between is
+ *            asked for by hash, of any member (row 21)
  *   repair   a new primary lacks bodies of the winning log: asked for by hash, of whoever voted (row 4)
  */
 import { assert, defined } from '../lib/assert.ts';
@@ -66,6 +67,10 @@ export class LogCatchUp {
   }
   get bridging(): boolean {
     return this.#task?.kind === 'bridge';
+  }
+  /** Entries of the running task that have come. */
+  get collected(): number {
+    return this.#task !== null && 'entries' in this.#task ? this.#task.entries.length : 0;
   }
   /** When the last answer of the running task came. */
   get progressAt(): number {

@@ -272,13 +272,14 @@ export class CheckpointHandOver {
 
   /**
    * Row 21: what a witness's log lacks has to be in the state of enough of those who keep one, before anybody counts on it. Once
-   * known it stays so within the epoch, also when one of them is gone for good.
+   * known it stays so within the epoch, also when one of them is gone for good, and after a restart: so it has to be durable.
    */
   get counts(): boolean {
     const { isWitness, log, persistence, reconfiguration } = this.#r;
-    if (!isWitness || log.base <= persistence.superblock.heldByAll) return true;
-    if (log.base <= (reconfiguration.heldByVoters?.op ?? -1)) persistence.writeSuperblock({ heldByAll: log.base });
-    return log.base <= persistence.superblock.heldByAll;
+    if (!isWitness) return true;
+    const isKnown = log.base <= persistence.superblock.heldByAll;
+    if (!isKnown && log.base <= (reconfiguration.heldByVoters?.op ?? -1)) persistence.writeSuperblock({ heldByAll: log.base });
+    return isKnown && log.base <= persistence.heldByAll;
   }
 
   /** Row 21: a witness keeps its log from the oldest state that it may be needed for. */

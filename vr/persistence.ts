@@ -29,6 +29,7 @@ export class Persistence {
   /** The log as it would be found after a crash now. */
   #durable: { logView: View; op: OpNumber };
   #queuedLogView: View;
+  #heldByAll: OpNumber;
   readonly #records: PendingRecord[] = [];
   #pendingBytes = 0;
   #journalTicket = 0;
@@ -45,6 +46,7 @@ export class Persistence {
     this.#superblock = superblock;
     this.#durable = { logView, op: head };
     this.#queuedLogView = logView;
+    this.#heldByAll = superblock.heldByAll;
   }
 
   /** As last queued. */
@@ -54,6 +56,11 @@ export class Persistence {
   /** The highest op of the durable log, and the log-view that it is durable in. */
   get durable(): { readonly logView: View; readonly op: OpNumber } {
     return this.#durable;
+  }
+
+  /** The superblock's, as it would be found after a crash now. */
+  get heldByAll(): OpNumber {
+    return this.#heldByAll;
   }
 
   append(entries: readonly Entry[]): void {
@@ -90,6 +97,8 @@ export class Persistence {
     this.#superblock = next;
     const ticket = this.#ports.superblock.write(next);
     this.#superblockTicket = ticket;
+    const { heldByAll } = change;
+    if (heldByAll !== undefined) this.#superblockWaiting.push({ ticket, run: () => { this.#heldByAll = heldByAll; } });
     if (run !== undefined) this.#superblockWaiting.push({ ticket, run });
   }
 
@@ -107,6 +116,7 @@ export class Persistence {
     this.#queuedLogView = view;
     this.#superblockWaiting.push({ ticket, run: () => {
       this.#durable = { ...this.#durable, logView: view };
+      this.#heldByAll = heldByAll;
       run();
     } });
   }

@@ -111,6 +111,33 @@ describe('witnesses (row 21)', () => {
     cluster.until(() => cluster.leader?.replica.normal.acked(witness.id) === cluster.leader?.replica.log.head, 'it counts');
   });
 
+  // Seed 13370: it counted before that was on its disk, and would not have after a crash.
+  test('does not count before it is on its own disk that enough hold what its log lacks', () => {
+    const { cluster, client, admin } = started({ members: 3, witnesses: 1 });
+    const witness = cluster.node(2);
+    for (const n of [22, 10]) {
+      writeAll(client, 'on', n);
+      cluster.run(6000);
+    }
+    expect(witness.replica.log.base).toBeGreaterThan(0);
+    const before = cluster.sent.length;
+    witness.slowSuperblock = true;
+    // Member 4 is not there: all three others are needed, and it holds nothing.
+    cluster.join(4).crash();
+    admin.ask(members(1, 2, 4, member(3, 'witness')), true);
+    cluster.run(500);
+    // The beginning of the epoch is on the disk of the witness, and nothing since.
+    witness.slowSuperblock = false;
+    witness.turn();
+    witness.slowSuperblock = true;
+    cluster.run(500);
+    const told = (): number => cluster.sent.slice(before).reduce((most, p) => (p.from === witness.id && p.envelope.epoch === 1 && p.message.type === 'prepareOk' ? Math.max(most, p.message.op) : most), -1);
+    expect([witness.replica.phase, witness.disk.superblock.configuration.epoch, told()]).toEqual(['normal', 1, 0]);
+    witness.slowSuperblock = false;
+    cluster.until(() => told() === witness.replica.log.head, 'it counts');
+    client.write('with members 1, 2 and 3');
+  });
+
   test('whose log went on meanwhile is not cut back to what it was to be filled with', () => {
     const { cluster, client } = started({ members: 5, witnesses: 2 });
     cluster.untilConverged();

@@ -6,6 +6,7 @@ import type { VrfsClient } from '../../client/client.ts';
 import { defined } from '../../lib/assert.ts';
 import { quorum, type Member } from '../../vr/configuration.ts';
 import { connectionOptions, jsonOption, positiveInteger, withClient, type ConnectionOptions } from '../connected.ts';
+import { listByDefault } from '../default_list.ts';
 import { Failed } from '../failure.ts';
 import { sizeText, table } from '../format.ts';
 import { note, print, printJson, type Io } from '../io.ts';
@@ -23,7 +24,7 @@ interface TakeOptions extends ConnectionOptions {
 
 export function checkpointCommands(program: Command, io: Io): void {
   const checkpoint = program.command('checkpoint').description('checkpoints of the state: which there are, taking one, what differs between two, and how often they are taken');
-  const list = checkpoint.command('list', { isDefault: true }).description('of each replica those that can be read (by transfers, proofs and diff), newest first');
+  const list = listByDefault(checkpoint, 'of each replica those that can be read (by transfers, proofs and diff), newest first');
   jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs checkpoint list').action(async (options: ConnectionOptions) => {
     await withClient(options, io, (client) => show(keepers(client), options, io));
   });

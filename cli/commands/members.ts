@@ -6,6 +6,7 @@ import { defined } from '../../lib/assert.ts';
 import { memberId } from '../../lib/ids.ts';
 import { memberOf, type Configuration, type Member, type Role } from '../../vr/configuration.ts';
 import { connectionOptions, jsonOption, positiveInteger, serversOf, type ConnectionOptions } from '../connected.ts';
+import { listByDefault } from '../default_list.ts';
 import { UsageError } from '../failure.ts';
 import { table } from '../format.ts';
 import { print, printJson, type Io } from '../io.ts';
@@ -21,7 +22,7 @@ const CHANGE_TIMEOUT_MS = 600_000;
 
 export function membersCommands(program: Command, io: Io): void {
   const members = program.command('members').description('who belongs to the group, and changing it while it runs');
-  const list = members.command('list', { isDefault: true }).description('ids, roles and addresses');
+  const list = listByDefault(members, 'ids, roles and addresses');
   jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs members list --json').action(async (options: ConnectionOptions) => {
     const c = await newestKnown(serversOf(options, io), options.timeout);
     const all = byId(c);

@@ -19,8 +19,8 @@ interface MountCommandOptions extends ConnectionOptions {
 export function mountCommands(program: Command, io: Io): void {
   const mount = program.command('mount').description('mount the namespace; Ctrl-C unmounts').argument('<directory>', 'made when absent, must be empty')
     .option('-b, --background', 'stay mounted when the command has returned')
-    .addOption(new Option('--binding <kind>', 'how to speak to the kernel').choices(['auto', 'kernel', 'fuse-native']))
-    .addOption(new Option('--cache <mode>', 'strict: what one mount has completed, every other sees; open: an open file may be read from the cache').choices(['strict', 'open']))
+    .addOption(new Option('--binding <kind>', 'how to speak to the kernel (default: auto)').choices(['auto', 'kernel', 'fuse-native']))
+    .addOption(new Option('--cache <mode>', 'strict: what one mount has completed, every other sees; open: an open file may be read from the cache (default: strict)').choices(['strict', 'open']))
     .option('--allow-other', 'other users may look in too (default for root)')
     .option('--read-only', 'no changes through this mount')
     .option('--log-file <file>', 'of the mount process (default: standard error; in the background: none)');

@@ -31,9 +31,9 @@ export function startCommand(program: Command, io: Io): void {
     .option('--port <port>', 'of the first replica of a new group; the others follow (default: 7101)', positiveInteger)
     .option('--http-port <port>', 'of the first HTTP API of a new group (default: 7201)', positiveInteger)
     .addOption(durabilityOption())
-    .option('--checkpoint-ops <n>', 'a checkpoint every so many operations', positiveInteger)
-    .option('--transfer-rate <bytes>', 'what each replica gives to all that fetch its state together, bytes a second; 0: no bound')
-    .option('--log-level <level>', 'of the replicas\' logs')
+    .option('--checkpoint-ops <n>', 'a checkpoint every so many operations (default: 1000)', positiveInteger)
+    .option('--transfer-rate <bytes>', 'what each replica gives to all that fetch its state together, bytes a second; 0: no bound (default: 64 MiB)')
+    .option('--log-level <level>', 'of the replicas\' logs (default: info)')
     .addHelpText('after', '\nExamples:\n  vrfs start\n  vrfs start --data /tmp/try --mount /tmp/try-mnt --port 7301 --http-port 7401 --durability memory');
   command.action(async (options: StartOptions) => {
     const settings = {

@@ -87,6 +87,9 @@ describe('exit codes', () => {
     [['put', '--exclusive', '--if-version', '3', '-', '/f'], 'cannot be used with'],
     [['xattr', 'set', '/', 'note', 'x'], "'user.note'?"],
     [['members', '--frobnicate'], 'unknown option'],
+    [['members', 'frobnicate'], "vrfs members has no command 'frobnicate': there are list, add, remove"],
+    [['members', 'list', 'all'], "list takes no arguments, and got 'all'"],
+    [['checkpoint', 'frobnicate', '--json'], "vrfs checkpoint has no command 'frobnicate': there are list, take"],
   ])('2 for %j', async (args, message) => {
     const result = await vrfs(args, { servers: group.servers });
     expect(result.exitCode).toBe(2);

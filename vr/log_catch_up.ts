@@ -35,7 +35,7 @@ type Task = { nonce: Buffer; progressAt: number } & (
   | ({ readonly kind: 'gather' } & Collected)
   | ({ readonly kind: 'repair'; readonly commit: OpNumber; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
   | ({ readonly kind: 'bridge'; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
-  | ({ readonly kind: 'fill'; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
+  | ({ readonly kind: 'fill'; readonly head: Header; readonly from: readonly Source[]; turn: number; skipped: number } & Collected)
 );
 
 /** Who may have entries of the log that is asked for, and up to where. */
@@ -55,6 +55,8 @@ export class LogCatchUp {
   readonly #r: Replica;
   readonly #resend: Backoff;
   #task: Task | null = null;
+  /** Whose turn it was last when anybody was asked: the next such task goes on from there, since a view change may end each before it comes round. */
+  #turn = 0;
 
   constructor(replica: Replica) {
     this.#r = replica;
@@ -121,7 +123,8 @@ export class LogCatchUp {
 
   #collectFrom(kind: 'bridge' | 'fill', c: { readonly view: View; readonly head: Header; readonly from: readonly Source[] }, keep: OpNumber): void {
     const hash = defined(this.#r.log.hashAt(keep), 'kept entry');
-    this.#begin({ kind, view: c.view, head: c.head, from: c.from, keep, entries: [], at: keep, hash, turn: 0, ...this.#fresh() });
+    const task = { view: c.view, head: c.head, from: c.from, keep, entries: [], at: keep, hash, turn: this.#turn, ...this.#fresh() };
+    this.#begin(kind === 'fill' ? { kind, skipped: 0, ...task } : { kind, ...task });
   }
 
   #fresh(): { nonce: Buffer; progressAt: number } {
@@ -150,7 +153,13 @@ export class LogCatchUp {
   tick(): void {
     const task = this.#task;
     if (task === null || !this.#resend.due(this.#r.now)) return;
+    if ('skipped' in task) task.skipped = 0;
+    this.#next(task);
+  }
+
+  #next(task: Task): void {
     if ('turn' in task) task.turn++;
+    if (task.kind === 'fill' || task.kind === 'bridge') this.#turn = task.turn;
     this.#ask(task);
   }
 
@@ -196,8 +205,11 @@ export class LogCatchUp {
         else this.#onCollected(task, m);
         return;
       case 'checkpoint':
-        // Another member may have more of the log.
-        if (task.kind === 'fill') return;
+        // Another member may have more of the log: once round, without waiting.
+        if (task.kind === 'fill') {
+          if (++task.skipped < task.from.length) this.#next(task);
+          return;
+        }
         this.cancel();
         if (task.kind === 'repair') r.viewChange.yieldView('the winning log starts beyond this one');
         else r.handOver.fetch(m.checkpoint, from);

@@ -362,10 +362,11 @@ describe('what must not go on for ever', () => {
     cluster.isolate(two.id);
     for (let i = 0; i < 30; i++) client.write(`w${i}`);
     two.slowFetch = true;
-    cluster.heal();
-    cluster.until(() => two.replica.handOver.fetching, 'a transfer');
+    cluster.drop = (p) => p.to === two.id && p.message.type === 'newState' && p.message.kind === 'entries';
+    cluster.until(() => two.event('state-transfer') !== undefined, 'a transfer');
     one.crash();
     two.slowFetch = false;
+    cluster.heal();
     client.write('with member 2 and the witness');
     expect(two.event('state-installed')).toBeUndefined();
     expect(two.application.executed.at(-2)?.body.toString()).toBe('w29');

@@ -36,6 +36,27 @@ describe('a witness that was away (row 21)', () => {
     client.write('with members 2, 3 and 5');
   });
 
+  // Seed 1526: no view lasted long enough for the turn to come round to the one that had the log.
+  test('asks on from where it was when the view that it follows is over', () => {
+    const { cluster, client } = started({ members: 5, witnesses: 2 });
+    cluster.untilConverged();
+    const [, two, three, , five] = cluster.nodes as [Node, Node, Node, Node, Node];
+    three.crash();
+    cluster.isolate(five.id);
+    writeAll(client, 'away', 30);
+    // Member 1 has collected it, member 2 does not answer, member 3 is away, member 4 has it.
+    cluster.drop = (p) => p.from === two.id && p.to === five.id && p.message.type === 'newState';
+    const filled = (): boolean => five.event('log-filled') !== undefined;
+    for (let views = 0; views < 10 && !filled(); views++) {
+      cluster.run(120);
+      const leader = cluster.untilServing().replica;
+      if (!filled()) leader.viewChange.leaveFor(leader.view + 1);
+    }
+    expect(filled()).toBe(true);
+    cluster.heal();
+    cluster.untilConverged();
+  });
+
   test('is given it by a voter that has more of the log than the primary', () => {
     const { cluster, client } = started({ members: 5, witnesses: 2 });
     cluster.untilConverged();

@@ -2,9 +2,11 @@
 import { defined } from '../../../lib/assert.ts';
 import type { Ports } from '../../../vr/ports.ts';
 import type { Replica } from '../../../vr/replica.ts';
+import type { DeposalProfile } from '../deposals.ts';
 import { kind, Scenario, type Held } from '../scenario.ts';
-import { altered, alterGetter, STALE, type Breakage, type NamedScenario, type Row } from './row.ts';
-import { reachesOnly, restless, splitting } from './support.ts';
+import { CALM_NETWORK } from '../seeded_policy.ts';
+import { altered, alterGetter, STALE, type Breakage, type NamedScenario, type Row, type Seeds } from './row.ts';
+import { reachesOnly } from './support.ts';
 
 /** Client 1 has a session, and reaches R0 only from now on. */
 function readerOfR0(s: Scenario): void {
@@ -159,6 +161,18 @@ function asksTheWallClock(ports: Ports): Ports {
   return { ...ports, clock: { wall: () => ports.clock.wall(), monotonic: () => ports.clock.wall() / 1000 } };
 }
 
+/** All that can make a lease look longer than it is, and little else. */
+const DEPOSALS: DeposalProfile = {
+  intervalMs: 500,
+  timings: [{ viewChangeMs: 500, leaseMs: 450 }, { viewChangeMs: 200, leaseMs: 150 }],
+  lateAnswers: 0.3, earlySuspicion: 0.3, clocks: 0.3, standstill: 0.2, restarts: 0.3, slowLogs: 0.3,
+};
+
+const SEEDS: Seeds = {
+  replicas: 3, durability: 'disk', deposals: DEPOSALS,
+  adjustProfile: (p) => ({ ...p, network: { ...CALM_NETWORK }, weights: [['crash', 1], ['isolate', 1], ['connectionReset', 1]], faultIntervalMs: 1000 }),
+};
+
 export const leases: Row = {
   row: 18,
   title: 'leases',
@@ -166,24 +180,24 @@ export const leases: Row = {
   mutants: [
     {
       name: 'a grantor that has restarted votes at once', breakage: { Replica: altered(forgetsItsGrants) }, scenario: GRANTOR, killedBy: STALE,
-      seeds: { replicas: 3, durability: 'disk', adjustProfile: restless }, foundBy: STALE,
+      seeds: SEEDS, foundBy: STALE,
     },
     {
       name: 'a lease counts from the answer', breakage: { Replica: altered(countsFromTheAnswer) }, scenario: LATE, killedBy: STALE,
-      seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...splitting(p), network: { ...p.network, slow: 0.4, slowMs: 400, lateReplay: 0.5 } }) }, foundBy: STALE,
+      seeds: SEEDS, foundBy: STALE,
     },
     {
       name: 'a lease is as long as the primary is configured with', breakage: { Replica: altered(countsItsOwnLength) }, scenario: SHORTER, killedBy: STALE,
-      seeds: { replicas: 3, durability: 'disk', adjustProfile: splitting }, foundBy: STALE,
+      seeds: SEEDS, foundBy: STALE,
     },
     {
       name: 'leases by the wall clock', breakage: { wrapPorts: asksTheWallClock }, scenario: CLOCK, killedBy: STALE,
-      seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...splitting(p), weights: [...splitting(p).weights, ['clockJump', 8]] }) }, foundBy: STALE,
+      seeds: SEEDS, foundBy: STALE,
     },
     {
       name: 'a new primary reads before it has executed what it inherited',
       breakage: { Replica: altered((r) => { alterGetter(r.normal, 'serving', () => r.normal.open && r.isPrimary && r.execution.ready); }) },
-      scenario: INHERITED, killedBy: STALE, seeds: { replicas: 3, durability: 'disk', adjustProfile: restless }, foundBy: STALE,
+      scenario: INHERITED, killedBy: STALE, seeds: SEEDS, foundBy: STALE,
     },
   ],
 };

@@ -22,15 +22,17 @@ export interface DeposalProfile {
   readonly earlySuspicion: number;
   readonly clocks: number;
   readonly standstill: number;
+  /** Of those that grant it its lease: at the moment when it is cut off; one after the other, before. */
   readonly restarts: number;
+  readonly rolling: number;
   readonly slowLogs: number;
 }
 
-/** Clients that do nothing but read here: one beside the primary that is cut off, one on the other side. They come last. */
-export const READERS: readonly ClientSettings[] = [0, 1].map(() => ({ flags: 0, inFlight: 0, requestTimeoutMs: 600_000 }));
-/** Milliseconds between two reads of one of them, and how many may be without an answer. */
-const READ_INTERVAL: readonly [number, number] = [5, 40];
-const MOST_READS = 50;
+/** Clients that work here only: one reads beside the primary that is cut off, one works with the others. They come last. */
+export const CALLERS: readonly ClientSettings[] = [0, 1].map(() => ({ flags: 0, inFlight: 0, requestTimeoutMs: 600_000 }));
+/** Milliseconds between two operations of one of them, and how many may be without an answer. */
+const CALL_INTERVAL: readonly [number, number] = [5, 40];
+const MOST_OPEN = 50;
 
 /** What the owner of the world does for it. */
 export interface DeposalWorld {
@@ -59,12 +61,7 @@ export class Deposals {
     this.#profile = profile;
     this.#random = random;
     this.#world = world;
-    for (const host of cluster.hosts) this.configure(host);
-  }
-
-  /** From its next start on. */
-  configure(host: Host): void {
-    host.ownOptions = this.#random.pick(this.#profile.timings);
+    for (const host of cluster.hosts) host.ownOptions = random.pick(profile.timings);
   }
 
   start(): void {
@@ -108,19 +105,18 @@ export class Deposals {
     const patience = Math.max(this.#patience(primary), ...others.map((h) => this.#patience(h)));
     const suspected = random.chance(this.#profile.earlySuspicion);
     const lead = random.between(60, 400) + (suspected ? Math.floor(patience * (1 + random.float())) : 0);
-    const lasts = Math.floor(patience * (1.5 + 1.5 * random.float()));
+    const lasts = Math.floor(patience * (1.3 + 1.2 * random.float()));
+    const rolls = random.chance(this.#profile.rolling) ? this.#restart(others, random.between(100, 300)) : 0;
     coverage.count('deposals');
-    trace.line(`deposal of #${primary.index}: cut off in ${lead} ms, for ${lasts} ms`);
-    const [beside, elsewhere] = this.#readers();
-    this.#reads(beside, primary, lead + lasts);
-    this.#reads(elsewhere, primary, lead + lasts);
+    trace.line(`deposal of #${primary.index}: cut off in ${rolls + lead} ms, for ${lasts} ms`);
+    for (const client of this.#callers()) this.#works(client, primary, rolls + lead + lasts);
     if (random.chance(this.#profile.lateAnswers)) {
       const longest = random.between(patience, 3 * patience);
-      for (const h of others) this.#policy.delay(h.index, primary.index, longest, this.#cluster.now + lead + lasts);
+      for (const h of others) this.#policy.delay(h.index, primary.index, longest, this.#cluster.now + rolls + lead + lasts);
     }
     // One of the others is the first to miss the primary, and nobody believes it yet.
     if (suspected) this.#block(both([primary.index], [random.pick(others).index]));
-    this.#later(lead, () => {
+    this.#later(rolls + lead, () => {
       this.#cutOff(primary, others, patience, lasts);
       this.#later(lasts, () => {
         this.#restore();
@@ -129,15 +125,15 @@ export class Deposals {
     });
   }
 
-  #readers(): readonly [SimulatedClient, SimulatedClient] {
-    const [beside, elsewhere] = this.#cluster.clients.slice(-READERS.length);
-    return [defined(beside, 'reader'), defined(elsewhere, 'reader')];
+  #callers(): readonly [SimulatedClient, SimulatedClient] {
+    const [beside, elsewhere] = this.#cluster.clients.slice(-CALLERS.length);
+    return [defined(beside, 'caller'), defined(elsewhere, 'caller')];
   }
 
   #cutOff(primary: Host, others: readonly Host[], patience: number, lasts: number): void {
     const random = this.#random;
     const { clients } = this.#cluster;
-    const [beside, elsewhere] = this.#readers();
+    const [beside, elsewhere] = this.#callers();
     const inside = clients.filter((c) => c === beside || (c !== elsewhere && random.chance(0.2)));
     const outside = clients.filter((c) => !inside.includes(c));
     this.#block([
@@ -146,7 +142,7 @@ export class Deposals {
     if (random.chance(this.#profile.clocks)) this.#turnClocks(primary, others);
     if (random.chance(this.#profile.standstill)) this.#standsStill(primary, random.between(Math.floor(patience / 2), lasts));
     if (random.chance(this.#profile.slowLogs)) this.#slowLogs(others);
-    if (random.chance(this.#profile.restarts)) for (const h of others) this.#restarts(h);
+    if (random.chance(this.#profile.restarts)) this.#restart(others, 0);
   }
 
   #block(links: readonly (readonly [number, number])[]): void {
@@ -181,28 +177,38 @@ export class Deposals {
     this.#undo.push(() => { for (const h of others) this.#world.equip(h); });
   }
 
-  #restarts(host: Host): void {
-    if (!this.#world.crash(host)) return;
-    this.#later(this.#random.below(80), () => {
-      if (host.running || host.lost || host.ended) return;
-      this.configure(host);
-      this.#world.restart(host);
+  /** All with the same configuration from now on, `gapMs` from one to the next. Returns how long it takes. */
+  #restart(hosts: readonly Host[], gapMs: number): number {
+    const timing = this.#random.pick(this.#profile.timings);
+    hosts.forEach((host, i) => {
+      this.#later(i * gapMs, () => {
+        if (!this.#world.crash(host)) return;
+        this.#later(this.#random.below(80), () => {
+          if (host.running || host.lost || host.ended) return;
+          host.ownOptions = timing;
+          this.#world.restart(host);
+        });
+      });
     });
+    return hosts.length * gapMs;
   }
 
-  /** One after the other, whatever has become of those before. */
-  #reads(client: SimulatedClient, primary: Host, lasts: number): void {
+  /** One operation after the other, whatever has become of those before. */
+  #works(client: SimulatedClient, primary: Host, lasts: number): void {
     const { coverage, queue, workload } = this.#cluster;
+    const [beside] = this.#callers();
     const end = queue.now + lasts;
-    const read = (): void => {
+    const begin = (): void => {
       if (queue.now >= end) return;
-      if (client.process !== null && client.open.size < MOST_READS) {
-        client.read(workload.read(this.#random), 'linearizable');
-        if (primary.running && primary.replica.isPrimary && this.#primary() !== primary) coverage.count('reads during a second primary');
+      if (client.process !== null && client.open.size < MOST_OPEN) {
+        const { body, read } = workload.next(this.#random);
+        if (client !== beside && read === null && this.#random.chance(0.4)) client.submit(body);
+        else client.read(read === null ? workload.read(this.#random) : body, 'linearizable');
+        if (client === beside && primary.running && primary.replica.isPrimary && this.#primary() !== primary) coverage.count('reads beside a deposed primary');
       }
-      this.#later(this.#random.between(...READ_INTERVAL), read);
+      this.#later(this.#random.between(...CALL_INTERVAL), begin);
     };
-    read();
+    begin();
   }
 }
 

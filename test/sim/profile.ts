@@ -81,12 +81,12 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
 }
 
 function drawDeposals(random: Prng): DeposalProfile {
-  const timings = [random.pick([500, 800]), random.pick([200, 300])].map((viewChangeMs) => ({ viewChangeMs, leaseMs: Math.floor(viewChangeMs * random.pick([0.5, 0.9])) }));
+  const timings = [random.pick([500, 1000]), random.pick([200, 300])].map((viewChangeMs) => ({ viewChangeMs, leaseMs: Math.floor(viewChangeMs * random.pick([0.5, 0.9])) }));
   const often = (): number => random.pick([0, 0.3, 0.7]);
   return {
     intervalMs: random.pick([500, 1500, 4000]),
     timings: random.pick([timings, timings, timings.slice(0, 1), timings.slice(1)]),
-    lateAnswers: often(), earlySuspicion: often(), clocks: often(), standstill: often(), restarts: often(), slowLogs: often(),
+    lateAnswers: often(), earlySuspicion: often(), clocks: often(), standstill: often(), restarts: often(), rolling: often(), slowLogs: often(),
   };
 }
 

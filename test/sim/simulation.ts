@@ -10,7 +10,7 @@ import { Violation } from '../checkers/violation.ts';
 import type { Application } from './application.ts';
 import { Cluster } from './cluster.ts';
 import { Coverage } from './coverage.ts';
-import { READERS } from './deposals.ts';
+import { CALLERS } from './deposals.ts';
 import type { Host, ReplicaConstructor } from './host.ts';
 import { describe } from './membership.ts';
 import { Nemesis } from './nemesis.ts';
@@ -67,7 +67,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     observers: profile.observers,
     durability: options.durability,
     replicaOptions: profile.replica,
-    clients: profile.deposals === null ? profile.clients : [...profile.clients, ...READERS],
+    clients: profile.deposals === null ? profile.clients : [...profile.clients, ...CALLERS],
     Replica: options.Replica,
     application: options.application,
     print: options.print ?? null,

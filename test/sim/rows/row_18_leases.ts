@@ -163,9 +163,9 @@ function asksTheWallClock(ports: Ports): Ports {
 
 /** All that can make a lease look longer than it is, and little else. */
 const DEPOSALS: DeposalProfile = {
-  intervalMs: 500,
-  timings: [{ viewChangeMs: 500, leaseMs: 450 }, { viewChangeMs: 200, leaseMs: 150 }],
-  lateAnswers: 0.3, earlySuspicion: 0.3, clocks: 0.3, standstill: 0.2, restarts: 0.3, slowLogs: 0.3,
+  intervalMs: 200,
+  timings: [{ viewChangeMs: 1000, leaseMs: 900 }, { viewChangeMs: 200, leaseMs: 150 }],
+  lateAnswers: 0.3, earlySuspicion: 0.3, clocks: 0.3, standstill: 0.2, restarts: 0.3, rolling: 0.3, slowLogs: 0.3,
 };
 
 const SEEDS: Seeds = {

@@ -15,16 +15,21 @@ import type { SeededPolicy } from './seeded_policy.ts';
 export interface DeposalProfile {
   /** Mean milliseconds from the end of one to the next. */
   readonly intervalMs: number;
-  /** An administrator is about to change these: each replica begins with one of them, and goes on with one of them when it is restarted here. */
+  /** An administrator keeps changing these: each of the first replicas begins with one of them, and goes on with one of them when it is restarted here. */
   readonly timings: readonly Pick<ReplicaOptions, 'viewChangeMs' | 'leaseMs'>[];
-  /** Probabilities, of each deposal. */
+  // Probabilities, of each deposal:
+  /** What the others say to the primary takes long, and comes when it is cut off. */
   readonly lateAnswers: number;
+  /** One of the others has missed the primary for some time when it is cut off. */
   readonly earlySuspicion: number;
+  /** The primary's wall clock jumps; its other one is perhaps slower, and those of the others faster, than they should be. */
   readonly clocks: number;
+  /** The primary is stopped when it is cut off, and goes on before that ends. */
   readonly standstill: number;
-  /** Of those that grant it its lease: at the moment when it is cut off; one after the other, before. */
+  /** Those that granted it its lease restart: when it is cut off, or one after the other before that. */
   readonly restarts: number;
   readonly rolling: number;
+  /** The logs of the others are slow to become durable. */
   readonly slowLogs: number;
 }
 

@@ -1,7 +1,8 @@
 /** Row 18, leases: two primaries, of which one answers reads with what was. */
 import { defined } from '../../../lib/assert.ts';
 import type { Ports } from '../../../vr/ports.ts';
-import type { Replica } from '../../../vr/replica.ts';
+import { Replica } from '../../../vr/replica.ts';
+import type { BootState, ReplicaOptions } from '../../../vr/replica_types.ts';
 import type { DeposalProfile } from '../deposals.ts';
 import { kind, Scenario, type Held } from '../scenario.ts';
 import { CALM_NETWORK } from '../seeded_policy.ts';
@@ -124,9 +125,29 @@ function shorterGrants(broken: Breakage): void {
   isSilent(s);
 }
 
+/** R0 has a lease when its process is stopped, with a read before it; others lead by the time that it gets to it. */
+function stoppedPrimary(broken: Breakage): void {
+  const s = Scenario.settled({ clients: 2, ...broken });
+  readerOfR0(s);
+  s.write(1, 1);
+  s.run(60);
+  s.host(0).pause();
+  s.isolate(0);
+  s.until('others lead', () => [1, 2].some((i) => s.status(i).isPrimary));
+  writesElsewhere(s, 1, 2);
+  const read = s.beginRead(1, 1);
+  s.run(5);
+  s.host(0).resume();
+  s.run(5);
+  s.expect('R0 answers nothing', !s.answered(read));
+  s.heal();
+  s.converged();
+}
+
 const GRANTOR: NamedScenario = { name: 'a grantor restarts', run: forgetfulGrantor };
 const LATE: NamedScenario = { name: 'the answers that a lease would be made of are late', run: lateAnswers };
 const CLOCK: NamedScenario = { name: 'the wall clock of a primary that is cut off goes back', run: clockGoesBack };
+const STOPPED: NamedScenario = { name: 'a primary with a lease is stopped and goes on', run: stoppedPrimary };
 const SHORTER: NamedScenario = { name: 'those who grant a lease are configured with shorter ones', run: shorterGrants };
 const INHERITED: NamedScenario = { name: 'a new primary is asked before it has executed what it inherited', run: inheritedWrite };
 
@@ -161,6 +182,22 @@ function asksTheWallClock(ports: Ports): Ports {
   return { ...ports, clock: { wall: () => ports.clock.wall(), monotonic: () => ports.clock.wall() / 1000 } };
 }
 
+/** The time is what it was at the last tick. */
+class TrustsTheLastTick extends Replica {
+  readonly #ticked: { at: number };
+
+  constructor(ports: Ports, options: ReplicaOptions, boot: BootState) {
+    const ticked = { at: ports.clock.monotonic() };
+    super({ ...ports, clock: { wall: () => ports.clock.wall(), monotonic: () => ticked.at } }, options, boot);
+    this.#ticked = ticked;
+  }
+
+  override tick(now: number): void {
+    this.#ticked.at = now;
+    super.tick(now);
+  }
+}
+
 /** A calm world, but for primaries that are cut off beside a reader, and for what makes their leases look longer than they are. */
 function cuttingOff(most: Partial<DeposalProfile>): Seeds {
   const deposals: DeposalProfile = {
@@ -177,7 +214,7 @@ function cuttingOff(most: Partial<DeposalProfile>): Seeds {
 export const leases: Row = {
   row: 18,
   title: 'leases',
-  scenarios: [GRANTOR, LATE, SHORTER, CLOCK, INHERITED],
+  scenarios: [GRANTOR, LATE, SHORTER, CLOCK, STOPPED, INHERITED],
   mutants: [
     {
       name: 'a grantor that has restarted votes at once', breakage: { Replica: altered(forgetsItsGrants) }, scenario: GRANTOR, killedBy: STALE,
@@ -194,6 +231,10 @@ export const leases: Row = {
     {
       name: 'leases by the wall clock', breakage: { wrapPorts: asksTheWallClock }, scenario: CLOCK, killedBy: STALE,
       seeds: cuttingOff({ clocks: 0.8 }), foundBy: STALE,
+    },
+    {
+      name: 'a lease is judged by the time of the last tick', breakage: { Replica: TrustsTheLastTick }, scenario: STOPPED, killedBy: STALE,
+      seeds: cuttingOff({ standstill: 0.8 }), foundBy: STALE,
     },
     {
       name: 'a new primary reads before it has executed what it inherited',

@@ -48,7 +48,7 @@ function some(random: Prng, most: number): number {
 }
 
 /** @param fixed the members stay who they are: voters, all of them */
-export function drawProfile(random: Prng, durability: Durability, replicas: number, fixed: boolean): Profile {
+export function drawProfile(random: Prng, durability: Durability, replicas: number, fixed: boolean): Omit<Profile, 'deposals'> {
   const network: NetworkFaults = {
     loss: some(random, 0.3),
     duplication: some(random, 0.5),
@@ -75,12 +75,12 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
     clients: drawClients(random),
     ...withPromotion(drawReplicaOptions(random), fixed ? FIXED_MEMBERS : drawMembers(random, replicas), random),
     intervalChangesMs: random.chance(0.4) ? random.pick([150, 600, 2500]) : null,
-    // Last: what else a seed is like does not depend on it.
-    deposals: random.chance(0.3) ? drawDeposals(random) : null,
   };
 }
 
-function drawDeposals(random: Prng): DeposalProfile {
+/** Null in most seeds. From a stream of its own: what else a seed is like does not depend on it. */
+export function drawDeposals(random: Prng): DeposalProfile | null {
+  if (random.chance(0.7)) return null;
   const timings = [random.pick([500, 1000]), random.pick([200, 300])].map((viewChangeMs) => ({ viewChangeMs, leaseMs: Math.floor(viewChangeMs * random.pick([0.5, 0.9])) }));
   const often = (): number => random.pick([0, 0.3, 0.7]);
   return {

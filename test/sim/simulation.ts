@@ -14,7 +14,7 @@ import { CALLERS } from './deposals.ts';
 import type { Host, ReplicaConstructor } from './host.ts';
 import { describe } from './membership.ts';
 import { Nemesis } from './nemesis.ts';
-import { drawProfile, type Profile } from './profile.ts';
+import { drawDeposals, drawProfile, type Profile } from './profile.ts';
 import { SeededPolicy } from './seeded_policy.ts';
 import { doesNotCount } from './witness_counts.ts';
 
@@ -55,7 +55,8 @@ const CONVERGENCE_BOUND = 120_000;
 
 export function simulate(options: SimulationOptions): SimulationResult {
   const random = new Prng(options.seed);
-  const drawn = drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false);
+  const deposals = drawDeposals(new Prng(options.seed ^ 0xdeb05ed));
+  const drawn = { ...drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false), deposals };
   const profile = options.adjustProfile?.(drawn) ?? drawn;
   const coverage = new Coverage();
   const policyRandom = random.fork();

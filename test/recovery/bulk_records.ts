@@ -69,5 +69,5 @@ export const bulkRecords: Application = {
   stateMachine,
   model,
   // Scenarios say themselves what is asked for.
-  workload: () => ({ next: () => ({ body: encodeBulk(NONE), read: null }), keepAlive: () => encodeBulk(NONE), answered: NOTHING }),
+  workload: () => ({ next: () => ({ body: encodeBulk(NONE), read: null }), read: () => encodeBulk(NONE), keepAlive: () => encodeBulk(NONE), answered: NOTHING }),
 };

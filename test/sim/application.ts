@@ -14,6 +14,8 @@ export interface Operation {
 
 export interface Workload {
   next(random: Prng): Operation;
+  /** The body of some read. */
+  read(random: Prng): Buffer;
   keepAlive(seenOp: number): Buffer;
   /** Learns from results what to ask next (versions for compare-and-set). */
   answered(body: Buffer, result: Buffer): void;

@@ -44,6 +44,10 @@ class FileSystemWorkload implements Workload {
     return { body, read: reading ? (random.chance(0.6) ? 'linearizable' : 'causal') : null };
   }
 
+  read(random: Prng): Buffer {
+    return encodeCall({ credentials: this.#credentials(random), operation: this.#readOperation(random) });
+  }
+
   keepAlive(seenOp: number): Buffer {
     return this.#keepAlive(seenOp, []);
   }

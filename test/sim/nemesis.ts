@@ -9,6 +9,7 @@ import { electors, quorum, tolerated, voters, type Configuration } from '../../v
 import type { ReplicaMessage } from '../../vr/messages.ts';
 import { Changes } from './changes.ts';
 import type { Cluster } from './cluster.ts';
+import { Deposals } from './deposals.ts';
 import type { Host } from './host.ts';
 import type { FaultKind, Profile } from './profile.ts';
 import { CALM_NETWORK, type SeededPolicy } from './seeded_policy.ts';
@@ -27,6 +28,7 @@ export class Nemesis {
   readonly #random: Prng;
   readonly #total: number;
   readonly #changes: Changes | null;
+  readonly #deposals: Deposals | null;
   #active = true;
 
   constructor(cluster: Cluster, policy: SeededPolicy, profile: Profile, random: Prng) {
@@ -37,6 +39,9 @@ export class Nemesis {
     this.#total = profile.weights.reduce((sum, [, n]) => sum + n, 0);
     const certainty = { uncertain: (id: number): boolean => this.#uncertain(cluster.hostOf(id)) };
     this.#changes = profile.changes === null ? null : new Changes(cluster, profile.changes, random.fork(), certainty, (host) => this.#equip(host));
+    this.#deposals = profile.deposals === null ? null : new Deposals(cluster, policy, profile.deposals, random.fork(), {
+      alive: () => this.#alive, equip: (host) => this.#equip(host), crash: (host) => this.#crashes(host), restart: (host) => this.restart(host),
+    });
   }
 
   /** Those that could run: the others have left for good, or have no disk. */
@@ -48,6 +53,7 @@ export class Nemesis {
     this.#policy.faults = { ...this.#profile.network };
     for (const host of this.#cluster.hosts) this.#equip(host);
     this.#changes?.start();
+    this.#deposals?.start();
     if (this.#profile.intervalChangesMs !== null) this.#cluster.intervals.start(this.#profile.intervalChangesMs);
     this.#next();
   }
@@ -92,8 +98,8 @@ export class Nemesis {
     coverage.count(`fault ${kind}`);
     trace.line(`fault ${kind}`);
     switch (kind) {
-      case 'crash': if (this.#mayLose(host)) this.#crash(host); return;
-      case 'crashAll': for (const h of hosts) if (this.#mayLose(h)) this.#crash(h); return;
+      case 'crash': this.#crash(host); return;
+      case 'crashAll': for (const h of hosts) this.#crash(h); return;
       case 'pause':
         if (!host.running || host.paused) return;
         host.pause();
@@ -175,9 +181,16 @@ export class Nemesis {
     return !afterwards || this.#mayBecomeUncertain(host);
   }
 
-  #crash(host: Host): void {
+  /** True: it may, and has. */
+  #crashes(host: Host): boolean {
+    if (!this.#mayLose(host)) return false;
     this.#cluster.coverage.count('crashes');
     this.#cluster.crash(host);
+    return true;
+  }
+
+  #crash(host: Host): void {
+    if (!this.#crashes(host)) return;
     this.#later(() => { if (!host.running && !host.lost && !host.ended) this.restart(host); });
   }
 
@@ -252,6 +265,7 @@ export class Nemesis {
   heal(): readonly Host[] {
     this.#active = false;
     this.#changes?.stop();
+    this.#deposals?.stop();
     const { hosts, clients, coverage, membership, administrator } = this.#cluster;
     this.#policy.heal();
     this.#policy.faults = { ...CALM_NETWORK };

@@ -49,6 +49,26 @@ describe('the simulated network', () => {
     expect(ops).not.toEqual([...ops].sort((a, b) => a - b));
   });
 
+  it('delays the messages of a link, one more and one less, and no others, until a time', () => {
+    const { queue, network, policy, arrived } = harness({});
+    policy.delay(1, 0, 400, 50);
+    for (let i = 1; i <= 50; i++) network.send(1, [0], 1, { ...MESSAGE, op: opNumber(i) });
+    network.send(0, [1], 1, { ...MESSAGE, op: opNumber(51) });
+    queue.runTo(45);
+    const early = arrived.map((a) => a.op);
+    expect(early).toContain(51);
+    expect(early.length).toBeLessThan(25);
+    queue.runTo(60);
+    const before = arrived.length;
+    network.send(1, [0], 1, { ...MESSAGE, op: opNumber(52) });
+    queue.runTo(65);
+    expect(arrived.slice(before).map((a) => a.op)).toContain(52);
+    queue.runTo(500);
+    expect(arrived).toHaveLength(52);
+    const ops = arrived.map((a) => a.op);
+    expect(ops).not.toEqual([...ops].sort((a, b) => a - b));
+  });
+
   it('blocks one direction, clogs another, and heals', () => {
     const { queue, network, policy, arrived } = harness({});
     policy.block(0, 1);

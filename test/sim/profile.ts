@@ -4,6 +4,7 @@ import type { Durability } from '../../vr/configuration.ts';
 import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions } from '../../vr/replica_types.ts';
 import type { ChangeProfile } from './changes.ts';
 import type { ClientSettings } from './client.ts';
+import type { DeposalProfile } from './deposals.ts';
 import type { NetworkFaults } from './seeded_policy.ts';
 
 export type FaultKind =
@@ -34,6 +35,8 @@ export interface Profile {
   readonly intervalChangesMs: number | null;
   /** Of the reads that need not be linearizable, how many are bounded in age. */
   readonly boundedReads: number;
+  /** Null: no primary is cut off with a client beside it that reads, but by chance. */
+  readonly deposals: DeposalProfile | null;
 }
 
 /** How far from the true rate a clock may run, in parts per million: what leases allow for. */
@@ -45,7 +48,7 @@ function some(random: Prng, most: number): number {
 }
 
 /** @param fixed the members stay who they are: voters, all of them */
-export function drawProfile(random: Prng, durability: Durability, replicas: number, fixed: boolean): Profile {
+export function drawProfile(random: Prng, durability: Durability, replicas: number, fixed: boolean): Omit<Profile, 'deposals'> {
   const network: NetworkFaults = {
     loss: some(random, 0.3),
     duplication: some(random, 0.5),
@@ -72,6 +75,18 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
     clients: drawClients(random),
     ...withPromotion(drawReplicaOptions(random), fixed ? FIXED_MEMBERS : drawMembers(random, replicas), random),
     intervalChangesMs: random.chance(0.4) ? random.pick([150, 600, 2500]) : null,
+  };
+}
+
+/** Null in most seeds. From a stream of its own: what else a seed is like does not depend on it. */
+export function drawDeposals(random: Prng): DeposalProfile | null {
+  if (random.chance(0.7)) return null;
+  const timings = [random.pick([500, 1000]), random.pick([200, 300])].map((viewChangeMs) => ({ viewChangeMs, leaseMs: Math.floor(viewChangeMs * random.pick([0.5, 0.9])) }));
+  const often = (): number => random.pick([0, 0.3, 0.7]);
+  return {
+    intervalMs: random.pick([500, 1500, 4000]),
+    timings: random.pick([timings, timings, timings.slice(0, 1), timings.slice(1)]),
+    lateAnswers: often(), earlySuspicion: often(), clocks: often(), standstill: often(), restarts: often(), rolling: often(), slowLogs: often(),
   };
 }
 

@@ -122,6 +122,9 @@ class RegisterWorkload implements Workload {
     if (random.chance(0.5)) return { body: encode(Kind.compareAndSet, register, this.#seen.get(register) ?? 0, random.uint32(), unique), read: null };
     return { body: setRegister(register, random.uint32(), unique), read: null };
   }
+  read(random: Prng): Buffer {
+    return getRegister(random.below(REGISTERS));
+  }
   keepAlive(): Buffer {
     return encode(Kind.keepAlive, 0, 0, 0, ++this.#unique);
   }

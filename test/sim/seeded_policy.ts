@@ -33,6 +33,8 @@ export class SeededPolicy implements Policy {
   readonly #clogged = new Map<number, number>();
   /** Kinds of messages that nobody receives, until a time. */
   readonly #muted = new Map<Message['type'], number>();
+  /** Directed links on which each message takes up to so many milliseconds longer, one more and one less, until a time. */
+  readonly #late = new Map<number, { readonly mostMs: number; readonly until: number }>();
 
   constructor(random: Prng, now: () => number, coverage: Coverage) {
     this.#random = random;
@@ -52,6 +54,10 @@ export class SeededPolicy implements Policy {
   clog(from: Endpoint, to: Endpoint, until: number): void {
     this.#clogged.set(from * 256 + to, until);
   }
+  /** @param mostMs by which a message is late at most */
+  delay(from: Endpoint, to: Endpoint, mostMs: number, until: number): void {
+    this.#late.set(from * 256 + to, { mostMs, until });
+  }
   mute(type: Message['type'], until: number): void {
     this.#muted.set(type, until);
   }
@@ -59,6 +65,7 @@ export class SeededPolicy implements Policy {
     this.#muted.clear();
     this.#blocked.clear();
     this.#clogged.clear();
+    this.#late.clear();
   }
 
   route(packet: Packet): readonly number[] {
@@ -83,12 +90,17 @@ export class SeededPolicy implements Policy {
       if (clogged > this.#now()) delay += clogged - this.#now();
       else this.#clogged.delete(link);
     }
+    const late = this.#late.get(link);
+    if (late !== undefined) {
+      if (late.until > this.#now()) delay += random.below(late.mostMs + 1);
+      else this.#late.delete(link);
+    }
     const again = f.duplication > 0 && random.chance(f.duplication);
-    const late = f.lateReplay > 0 && random.chance(f.lateReplay);
-    if (!again && !late) return [delay];
+    const replayed = f.lateReplay > 0 && random.chance(f.lateReplay);
+    if (!again && !replayed) return [delay];
     const delays = [delay];
     if (again) delays.push(delay + random.below(f.slowMs + f.jitterMs + 1));
-    if (late) delays.push(delay + random.between(100, 4000));
+    if (replayed) delays.push(delay + random.between(100, 4000));
     return delays;
   }
 }

@@ -10,10 +10,11 @@ import { Violation } from '../checkers/violation.ts';
 import type { Application } from './application.ts';
 import { Cluster } from './cluster.ts';
 import { Coverage } from './coverage.ts';
+import { CALLERS } from './deposals.ts';
 import type { Host, ReplicaConstructor } from './host.ts';
 import { describe } from './membership.ts';
 import { Nemesis } from './nemesis.ts';
-import { drawProfile, type Profile } from './profile.ts';
+import { drawDeposals, drawProfile, type Profile } from './profile.ts';
 import { SeededPolicy } from './seeded_policy.ts';
 import { doesNotCount } from './witness_counts.ts';
 
@@ -54,7 +55,8 @@ const CONVERGENCE_BOUND = 120_000;
 
 export function simulate(options: SimulationOptions): SimulationResult {
   const random = new Prng(options.seed);
-  const drawn = drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false);
+  const deposals = drawDeposals(new Prng(options.seed ^ 0xdeb05ed));
+  const drawn = { ...drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false), deposals };
   const profile = options.adjustProfile?.(drawn) ?? drawn;
   const coverage = new Coverage();
   const policyRandom = random.fork();
@@ -66,7 +68,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     observers: profile.observers,
     durability: options.durability,
     replicaOptions: profile.replica,
-    clients: profile.clients,
+    clients: profile.deposals === null ? profile.clients : [...profile.clients, ...CALLERS],
     Replica: options.Replica,
     application: options.application,
     print: options.print ?? null,

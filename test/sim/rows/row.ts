@@ -8,6 +8,7 @@ import type { ReplicaOptions } from '../../../vr/replica_types.ts';
 import type { BootState } from '../../../vr/replica_types.ts';
 import type { Ports } from '../../../vr/ports.ts';
 import { Replica } from '../../../vr/replica.ts';
+import type { DeposalProfile } from '../deposals.ts';
 import type { ReplicaConstructor } from '../host.ts';
 import type { Profile } from '../profile.ts';
 import type { Breakage } from '../scenario.ts';
@@ -30,6 +31,8 @@ export interface Seeds {
   readonly durability?: Durability;
   /** Default true. */
   readonly fixedMembers?: boolean;
+  /** Primaries that are cut off beside a reader. Default: none, whatever the seed has drawn. */
+  readonly deposals?: DeposalProfile;
   readonly adjustProfile?: (profile: Profile) => Profile;
 }
 

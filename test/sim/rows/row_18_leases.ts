@@ -1,10 +1,13 @@
 /** Row 18, leases: two primaries, of which one answers reads with what was. */
 import { defined } from '../../../lib/assert.ts';
 import type { Ports } from '../../../vr/ports.ts';
-import type { Replica } from '../../../vr/replica.ts';
+import { Replica } from '../../../vr/replica.ts';
+import type { BootState, ReplicaOptions } from '../../../vr/replica_types.ts';
+import type { DeposalProfile } from '../deposals.ts';
 import { kind, Scenario, type Held } from '../scenario.ts';
-import { altered, alterGetter, STALE, type Breakage, type NamedScenario, type Row } from './row.ts';
-import { reachesOnly, restless, splitting } from './support.ts';
+import { CALM_NETWORK } from '../seeded_policy.ts';
+import { altered, alterGetter, STALE, type Breakage, type NamedScenario, type Row, type Seeds } from './row.ts';
+import { reachesOnly } from './support.ts';
 
 /** Client 1 has a session, and reaches R0 only from now on. */
 function readerOfR0(s: Scenario): void {
@@ -122,9 +125,29 @@ function shorterGrants(broken: Breakage): void {
   isSilent(s);
 }
 
+/** R0 has a lease when its process is stopped, with a read before it; others lead by the time that it gets to it. */
+function stoppedPrimary(broken: Breakage): void {
+  const s = Scenario.settled({ clients: 2, ...broken });
+  readerOfR0(s);
+  s.write(1, 1);
+  s.run(60);
+  s.host(0).pause();
+  s.isolate(0);
+  s.until('others lead', () => [1, 2].some((i) => s.status(i).isPrimary));
+  writesElsewhere(s, 1, 2);
+  const read = s.beginRead(1, 1);
+  s.run(5);
+  s.host(0).resume();
+  s.run(5);
+  s.expect('R0 answers nothing', !s.answered(read));
+  s.heal();
+  s.converged();
+}
+
 const GRANTOR: NamedScenario = { name: 'a grantor restarts', run: forgetfulGrantor };
 const LATE: NamedScenario = { name: 'the answers that a lease would be made of are late', run: lateAnswers };
 const CLOCK: NamedScenario = { name: 'the wall clock of a primary that is cut off goes back', run: clockGoesBack };
+const STOPPED: NamedScenario = { name: 'a primary with a lease is stopped and goes on', run: stoppedPrimary };
 const SHORTER: NamedScenario = { name: 'those who grant a lease are configured with shorter ones', run: shorterGrants };
 const INHERITED: NamedScenario = { name: 'a new primary is asked before it has executed what it inherited', run: inheritedWrite };
 
@@ -159,31 +182,64 @@ function asksTheWallClock(ports: Ports): Ports {
   return { ...ports, clock: { wall: () => ports.clock.wall(), monotonic: () => ports.clock.wall() / 1000 } };
 }
 
+/** The time is what it was at the last tick. */
+class TrustsTheLastTick extends Replica {
+  readonly #ticked: { at: number };
+
+  constructor(ports: Ports, options: ReplicaOptions, boot: BootState) {
+    const ticked = { at: ports.clock.monotonic() };
+    super({ ...ports, clock: { wall: () => ports.clock.wall(), monotonic: () => ticked.at } }, options, boot);
+    this.#ticked = ticked;
+  }
+
+  override tick(now: number): void {
+    this.#ticked.at = now;
+    super.tick(now);
+  }
+}
+
+/** A calm world, but for primaries that are cut off beside a reader, and for what makes their leases look longer than they are. */
+function cuttingOff(most: Partial<DeposalProfile>): Seeds {
+  const deposals: DeposalProfile = {
+    intervalMs: 200,
+    timings: [{ viewChangeMs: 1000, leaseMs: 900 }, { viewChangeMs: 200, leaseMs: 150 }],
+    lateAnswers: 0.1, earlySuspicion: 0.1, clocks: 0.1, standstill: 0.1, restarts: 0.1, rolling: 0.1, slowLogs: 0.1, ...most,
+  };
+  return {
+    replicas: 3, durability: 'disk', deposals,
+    adjustProfile: (p) => ({ ...p, network: { ...CALM_NETWORK }, weights: [['crash', 1], ['isolate', 1], ['connectionReset', 1]], faultIntervalMs: 1000 }),
+  };
+}
+
 export const leases: Row = {
   row: 18,
   title: 'leases',
-  scenarios: [GRANTOR, LATE, SHORTER, CLOCK, INHERITED],
+  scenarios: [GRANTOR, LATE, SHORTER, CLOCK, STOPPED, INHERITED],
   mutants: [
     {
       name: 'a grantor that has restarted votes at once', breakage: { Replica: altered(forgetsItsGrants) }, scenario: GRANTOR, killedBy: STALE,
-      seeds: { replicas: 3, durability: 'disk', adjustProfile: restless }, foundBy: STALE,
+      seeds: cuttingOff({ restarts: 0.8 }), foundBy: STALE,
     },
     {
       name: 'a lease counts from the answer', breakage: { Replica: altered(countsFromTheAnswer) }, scenario: LATE, killedBy: STALE,
-      seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...splitting(p), network: { ...p.network, slow: 0.4, slowMs: 400, lateReplay: 0.5 } }) }, foundBy: STALE,
+      seeds: cuttingOff({ lateAnswers: 0.8 }), foundBy: STALE,
     },
     {
       name: 'a lease is as long as the primary is configured with', breakage: { Replica: altered(countsItsOwnLength) }, scenario: SHORTER, killedBy: STALE,
-      seeds: { replicas: 3, durability: 'disk', adjustProfile: splitting }, foundBy: STALE,
+      seeds: cuttingOff({ rolling: 0.8 }), foundBy: STALE,
     },
     {
       name: 'leases by the wall clock', breakage: { wrapPorts: asksTheWallClock }, scenario: CLOCK, killedBy: STALE,
-      seeds: { replicas: 3, durability: 'disk', adjustProfile: (p) => ({ ...splitting(p), weights: [...splitting(p).weights, ['clockJump', 8]] }) }, foundBy: STALE,
+      seeds: cuttingOff({ clocks: 0.8 }), foundBy: STALE,
+    },
+    {
+      name: 'a lease is judged by the time of the last tick', breakage: { Replica: TrustsTheLastTick }, scenario: STOPPED, killedBy: STALE,
+      seeds: cuttingOff({ standstill: 0.8 }), foundBy: STALE,
     },
     {
       name: 'a new primary reads before it has executed what it inherited',
       breakage: { Replica: altered((r) => { alterGetter(r.normal, 'serving', () => r.normal.open && r.isPrimary && r.execution.ready); }) },
-      scenario: INHERITED, killedBy: STALE, seeds: { replicas: 3, durability: 'disk', adjustProfile: restless }, foundBy: STALE,
+      scenario: INHERITED, killedBy: STALE, seeds: cuttingOff({ slowLogs: 0.8 }), foundBy: STALE,
     },
   ],
 };

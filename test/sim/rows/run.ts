@@ -1,5 +1,6 @@
 /** Running scenarios and seeds against a mutant, and what came of it. */
 import { Violation } from '../../checkers/violation.ts';
+import type { Profile } from '../profile.ts';
 import { DEFAULT_SETTINGS, seedOptions } from '../run_seed.ts';
 import { Unmet, type Breakage } from '../scenario.ts';
 import { simulate, type SimulationOptions } from '../simulation.ts';
@@ -28,7 +29,11 @@ function optionsOf({ seeds }: Mutant, seed: number): SimulationOptions {
   const settings = {
     ...DEFAULT_SETTINGS, replicas: seeds.replicas ?? null, durability: seeds.durability ?? null, application: 'registers', fixedMembers: seeds.fixedMembers ?? true, ticks: 10_000, operations: 400,
   };
-  return { ...seedOptions(seed, settings), adjustProfile: seeds.adjustProfile };
+  const adjustProfile = (drawn: Profile): Profile => {
+    const profile = { ...drawn, deposals: seeds.deposals ?? null };
+    return seeds.adjustProfile?.(profile) ?? profile;
+  };
+  return { ...seedOptions(seed, settings), adjustProfile };
 }
 
 /** Null: the seed does not find the mutant. */

@@ -149,7 +149,7 @@ function forgetsTheInterval(ports: Ports): Ports {
 }
 
 export const MUTANTS: readonly Mutant[] = [
-  { name: 'acknowledges before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: acknowledgesBeforePersisting, checkOrderOfEffects: false }, foundBy: LOSS },
+  { name: 'acknowledges before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: acknowledgesBeforePersisting, checkOrderOfEffects: false }, foundBy: [...LOSS, 'liveness'] },
   { name: 'counts a duplicate sender twice', replicas: 5, durability: 'disk', options: { Replica: countsDuplicates() }, foundBy: [...LOSS, 'durable promises stand', 'bounded staleness'] },
   { name: 'truncates on state transfer', replicas: 5, durability: 'disk', options: { Replica: TruncatesOnStateTransfer, checkOrderOfEffects: false, adjustProfile: restless }, foundBy: [...LOSS, 'liveness', 'durable promises stand'] },
   { name: 'applies the commit-number of a newer view to its log', replicas: 5, durability: 'disk', options: { Replica: CommitsOnTheOldLog, adjustProfile: restless }, foundBy: LOSS },

@@ -224,6 +224,8 @@ export interface Inspected {
   readonly clusterId: Buffer;
   readonly memberId: MemberId;
   readonly superblock: Superblock;
+  /** Where this node is to be found; empty when it has left its group. */
+  readonly addresses: NodeAddresses;
   /** Null: its group was formatted. */
   readonly revivedFrom: Lineage | null;
 }
@@ -233,7 +235,7 @@ export async function inspect(directory: string): Promise<Inspected> {
   const { root } = layout(directory);
   const version = await readVersion(root);
   const { superblock } = await readSuperblock(root);
-  return { clusterId: Buffer.from(version.clusterId, 'hex'), memberId: memberIdOf(version.memberId), superblock, revivedFrom: version.revivedFrom ?? null };
+  return { clusterId: Buffer.from(version.clusterId, 'hex'), memberId: memberIdOf(version.memberId), superblock, addresses: addressesOf(superblock, version), revivedFrom: version.revivedFrom ?? null };
 }
 
 /**

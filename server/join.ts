@@ -30,7 +30,8 @@ export interface JoinRequest {
  */
 export async function prepareToJoin(request: JoinRequest, log: Log): Promise<void> {
   if (!await isEmpty(request.directory)) {
-    const { clusterId } = await inspect(request.directory);
+    const { clusterId, superblock, addresses } = await inspect(request.directory);
+    if (!superblock.retired) refuseOtherAddresses(request, addresses);
     void noteOtherGroup(request, clusterId, log);
     return;
   }
@@ -44,6 +45,14 @@ export async function prepareToJoin(request: JoinRequest, log: Log): Promise<voi
   const id = newMemberId(welcome);
   await format({ directory: request.directory, clusterId: welcome.clusterId, memberId: id, configuration, joining: request.addresses });
   log.info({ member: id, clusterId }, `formatted ${request.directory} for a new member ${id} of group ${clusterId}; it takes no part until it is made one: vrfs members add ${request.addresses.address}`);
+}
+
+/** The others look for a node where it said that it would be when its directory was made, or where it was made a member; elsewhere nobody would find it. */
+function refuseOtherAddresses({ directory, addresses }: JoinRequest, own: NodeAddresses): void {
+  if (addresses.address === own.address && addresses.httpAddress === own.httpAddress) return;
+  throw new DataDirectoryError('otherMember',
+    `${directory} is the data directory of a node at ${own.address} (HTTP ${own.httpAddress}), where the others look for it, and not at ${addresses.address} (HTTP ${addresses.httpAddress}). Start it with the addresses that it has ` +
+    `(--address ${own.address} --http-address ${own.httpAddress}; --listen and --http-listen say what it listens on). To move it: join with an empty directory at the new address, then vrfs members replace ${own.address} ${addresses.address}`);
 }
 
 /** The node goes on in the group of its directory, whatever --join names; that they are two is a mistake somewhere. */

@@ -48,6 +48,8 @@ describe('a node that joins', () => {
     const request = await joined(await fakeGroup());
     const before = await inspect(request.directory);
     await prepareToJoin({ ...request, servers: NOBODY }, silent);
+    const elsewhere = { address: '10.0.0.9:7101', httpAddress: ADDRESSES.httpAddress };
+    await expect(prepareToJoin({ ...request, servers: NOBODY, addresses: elsewhere }, silent)).rejects.toThrow(`is the data directory of a node at ${ADDRESSES.address} (HTTP ${ADDRESSES.httpAddress}), where the others look for it, and not at 10.0.0.9:7101`);
     expect(await inspect(request.directory)).toEqual(before);
   });
 

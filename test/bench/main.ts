@@ -9,6 +9,7 @@ import { peers, type PeersOptions, type PeersReport } from './peers/peers.ts';
 import { peersText } from './peers/peers_text.ts';
 import { SYSTEMS, type SystemName } from './peers/pools.ts';
 import { print } from './report.ts';
+import { scale } from './scale.ts';
 import { benchTransfer } from './transfer.ts';
 
 function positive(text: string): number {
@@ -86,6 +87,17 @@ program
   .action(async (f: { readonly records?: number; readonly rounds?: number; readonly quick?: boolean; readonly json?: boolean }) => {
     const preset = f.quick === true ? QUICK_TRANSFER : FULL_TRANSFER;
     print(await benchTransfer({ ...preset, records: f.records ?? preset.records, rounds: f.rounds ?? preset.rounds, say }), f.json === true);
+  });
+
+program
+  .command('scale')
+  .description('what a large tree costs: throughput beside an empty one, memory, stalls of the event loop, start and fail-over')
+  .option('--inodes <n>', 'files in the tree', positive, 5_000_000)
+  .option('--seconds <n>', 'length of a measurement of throughput, of which there are three', positive, 5)
+  .option('--rounds <n>', 'starts and fail-overs; the median is reported', positive, 3)
+  .option('--json', 'one JSON object')
+  .action(async (f: { readonly inodes: number; readonly seconds: number; readonly rounds: number; readonly json?: boolean }) => {
+    print(await scale({ inodes: f.inodes, seconds: f.seconds, rounds: f.rounds, say }), f.json === true);
   });
 
 interface PeersFlags {

@@ -1,0 +1,154 @@
+/** `npm run bench -- scale`: what a large tree costs: throughput beside an empty one, memory, stalls, start and fail-over. */
+import { readFileSync } from 'node:fs';
+import { request } from 'undici';
+import { VrfsClient } from '../../client/client.ts';
+import { defined } from '../../lib/assert.ts';
+import { ROOT_INO, type Operation } from '../../fsservice/operations.ts';
+import { encodeCall } from '../../fsservice/operation_codec.ts';
+import { ProcessGroup, until } from '../support/process_group.ts';
+import { runLoad, type Workload } from './load.ts';
+import { median, report, row, type Report, type Row } from './report.ts';
+
+export interface ScaleOptions {
+  /** Files in the tree when it is measured. */
+  readonly inodes: number;
+  /** Length of a measurement of throughput. */
+  readonly seconds: number;
+  /** Starts and fail-overs; the median is reported. */
+  readonly rounds: number;
+  readonly say: (line: string) => void;
+}
+
+const credentials = { uid: 0, gid: 0, groups: [] };
+const FILES_PER_DIRECTORY = 1000;
+const IN_FLIGHT = 256;
+const MEASURED_IN_FLIGHT = 64;
+const ALL = [0, 1, 2];
+
+function call(operation: Operation): Buffer {
+  return encodeCall({ credentials, operation });
+}
+
+/** Each file in the directory of its thousand. */
+const CREATES: Workload = {
+  write: true,
+  body: (n) => call({ type: 'create', at: { dir: ROOT_INO, path: Buffer.from(`d${Math.floor(n / FILES_PER_DIRECTORY)}/f${n % FILES_PER_DIRECTORY}`) }, mode: 0o644, exclusive: true, truncate: false }),
+};
+
+async function makeDirectories(client: VrfsClient, from: number, to: number): Promise<void> {
+  const workload: Workload = { write: true, body: (n) => call({ type: 'mkdir', at: { dir: ROOT_INO, path: Buffer.from(`d${n}`) }, mode: 0o755 }) };
+  for (let next = from; next < to; ) ({ next } = await runLoad(client, workload, Math.min(MEASURED_IN_FLIGHT, to - next), 1, next));
+}
+
+/** Megabytes of memory that the process has in use. */
+function residentMegabytes(pid: number): number {
+  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Number(defined(kilobytes, 'VmRSS')) / 1024;
+}
+
+/** Longest and 99th percentile of the delays of the event loop since the last time that it was asked, milliseconds. */
+async function loopDelays(group: ProcessGroup, index: number): Promise<{ readonly p99: number; readonly max: number }> {
+  const text = await (await request(`${group.http(index)}/metrics`)).body.text();
+  const value = (name: string): number => Number(defined(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1], name)) * 1000;
+  return { p99: value('nodejs_eventloop_lag_p99_seconds'), max: value('nodejs_eventloop_lag_max_seconds') };
+}
+
+/** Milliseconds from the start of the process until it says that it is normal and has executed what the group had. */
+async function startOf(group: ProcessGroup, index: number, signal: 'SIGTERM' | 'SIGKILL'): Promise<number> {
+  const { commit } = defined(await group.status((index + 1) % ALL.length), 'a replica that runs');
+  await group.signal(index, signal);
+  const started = performance.now();
+  group.start(index);
+  await until('it serves', 120_000, async () => {
+    const status = await group.status(index);
+    return status?.status === 'normal' && status.executed >= commit ? true : undefined;
+  });
+  return performance.now() - started;
+}
+
+/** Milliseconds without an acknowledged write around the kill of the primary; writers keep asking. */
+async function failOver(group: ProcessGroup, client: VrfsClient, first: number): Promise<{ readonly gap: number; readonly next: number }> {
+  let last = performance.now();
+  let gap = 0;
+  let next = first;
+  let running = true;
+  const writer = async (): Promise<void> => {
+    while (running) {
+      const made = await client.submit({ credentials, operation: { type: 'setattr', at: { dir: ROOT_INO, path: Buffer.from(`d${next++ % 10}`) }, follow: true, set: { mode: 0o755 } } });
+      if (!made.ok) throw new Error(`a write failed: errno ${made.errno}`);
+      const now = performance.now();
+      gap = Math.max(gap, now - last);
+      last = now;
+    }
+  };
+  const writers = Array.from({ length: MEASURED_IN_FLIGHT }, writer);
+  const primary = await group.primary();
+  last = performance.now();
+  gap = 0;
+  await group.signal(primary, 'SIGKILL');
+  await until('writes go on', 60_000, () => (performance.now() - last < 20 && gap > 100 ? true : undefined));
+  running = false;
+  await Promise.all(writers);
+  group.start(primary);
+  await group.normal(ALL, 120_000);
+  return { gap, next };
+}
+
+function target(r: Row, words: string, ok: boolean): Row {
+  return { ...r, target: words, ok };
+}
+
+export async function scale({ inodes, seconds, rounds, say }: ScaleOptions): Promise<Report> {
+  const group = await ProcessGroup.create({ replicas: 3, config: { logLevel: 'warn' } });
+  try {
+    group.startAll();
+    await group.normal(ALL);
+    const client = await VrfsClient.connect({ servers: group.servers, name: 'bench' });
+    const directories = Math.ceil((inodes + seconds * 100_000) / FILES_PER_DIRECTORY);
+    await makeDirectories(client, 0, directories + MEASURED_IN_FLIGHT);
+    let { next } = await runLoad(client, CREATES, MEASURED_IN_FLIGHT, 3000, 0);
+    const measure = async (): Promise<number> => {
+      const result = await runLoad(client, CREATES, MEASURED_IN_FLIGHT, seconds * 1000, next);
+      ({ next } = result);
+      return result.perSecond;
+    };
+    say(`${next} files: creating for ${seconds} s`);
+    const empty = [await measure(), await measure(), await measure()];
+    while (next < inodes) {
+      ({ next } = await runLoad(client, CREATES, IN_FLIGHT, 5000, next));
+      say(`${next} of ${inodes} files`);
+    }
+    for (const i of ALL) await loopDelays(group, i);
+    const full = [await measure(), await measure(), await measure()];
+    const delays = await Promise.all(ALL.map((i) => loopDelays(group, i)));
+    const resident = ALL.map((i) => residentMegabytes(group.pid(i)));
+    const clean: number[] = [];
+    const killed: number[] = [];
+    const gaps: number[] = [];
+    let writes = 0;
+    for (let round = 0; round < rounds; round++) {
+      say(`starts and fail-over ${round + 1} of ${rounds}`);
+      clean.push(await startOf(group, 2, 'SIGTERM'));
+      killed.push(await startOf(group, 2, 'SIGKILL'));
+      await group.normal(ALL, 120_000);
+      const over = await failOver(group, client, writes);
+      gaps.push(over.gap);
+      writes = over.next;
+    }
+    await client.close();
+    const growth = median(full) / median(empty);
+    return report({ inodes: next, seconds, rounds, replicas: 3, durability: 'disk', inFlight: MEASURED_IN_FLIGHT }, [
+      row('creates/s in a small tree', '1/s', empty),
+      row(`creates/s with ${inodes} files in the tree`, '1/s', full),
+      target(row('of that in a small tree', '', [growth]), '≥ 0.8', growth >= 0.8),
+      target(row('resident memory of a replica', 'MB', resident), '≤ 600', Math.max(...resident) <= 600),
+      row('delay of the event loop, p99, creates', 'ms', delays.map((d) => d.p99)),
+      target(row('delay of the event loop, longest, creates', 'ms', delays.map((d) => d.max)), '≤ 25', Math.max(...delays.map((d) => d.max)) <= 25),
+      target(row('start after a clean stop until it serves', 'ms', clean), '≤ 3000', median(clean) <= 3000),
+      target(row('start after kill -9 until it serves', 'ms', killed), '≤ 3000', median(killed) <= 3000),
+      target(row('kill -9 of the primary until the next acknowledged write', 'ms', gaps), '≤ 1000', median(gaps) <= 1000),
+    ]);
+  } finally {
+    await group.destroy();
+  }
+}

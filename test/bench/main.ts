@@ -1,6 +1,7 @@
 /** `npm run bench -- NAME [options]`. Speed is shown here, never asserted in a test. */
 import { Command, InvalidArgumentError } from 'commander';
 import type { Durability } from '../../vr/configuration.ts';
+import { backup } from './backup.ts';
 import { benchCheckpoint } from './checkpoint.ts';
 import { local } from './local.ts';
 import { WORKLOADS, type Workload } from './peers/matrix.ts';
@@ -63,6 +64,15 @@ program
   .action(async (f: LocalFlags) => {
     const { replicas, rounds, seconds, inFlight } = f;
     print(await local({ replicas, rounds, seconds, inFlight, modes: f.durability, checkpointOps: f.checkpointOps, nodeArguments: f.node, cpuProfiles: f.cpuProf }), f.json === true);
+  });
+
+program
+  .command('backup')
+  .description('CPU of one create in its parts, in one process: what can be seen of a change of a microsecond')
+  .option('--intervals <n>', 'checkpoints, each of 1000 creates; the median is reported', positive, 60)
+  .option('--json', 'one JSON object')
+  .action(async (f: { readonly intervals: number; readonly json?: boolean }) => {
+    print(await backup(f.intervals), f.json === true);
   });
 
 program

@@ -11,6 +11,7 @@
  *   block, character: rdev 32
  */
 import { assert, defined } from '../lib/assert.ts';
+import { getU16, getU32, getU48, putU16, putU32, putU48 } from '../lib/bytes.ts';
 import type { Ino } from '../lib/ids.ts';
 import { ino as asIno } from '../lib/ids.ts';
 import { DIRECTORY_ENTRY_SIZE } from './limits.ts';
@@ -72,74 +73,57 @@ const U32 = 0x1_0000_0000;
 const COMMON_BYTES = 1 + 2 + 4 + 4 + 4 + 8 + 4 * 10 + 6 + 6 + 4;
 const NO_INO = 0 as Ino;
 
-function writeU48(b: Buffer, n: number, at: number): void {
-  b.writeUInt16BE(Math.floor(n / U32), at);
-  b.writeUInt32BE(n >>> 0, at + 2);
-}
-function readU48(b: Buffer, at: number): number {
-  return b.readUInt16BE(at) * U32 + b.readUInt32BE(at + 2);
-}
 function writeU64(b: Buffer, n: number, at: number): void {
-  b.writeUInt32BE(Math.floor(n / U32), at);
-  b.writeUInt32BE(n >>> 0, at + 4);
+  putU32(b, Math.floor(n / U32), at);
+  putU32(b, n >>> 0, at + 4);
 }
 function readU64(b: Buffer, at: number): number {
-  return b.readUInt32BE(at) * U32 + b.readUInt32BE(at + 4);
+  return getU32(b, at) * U32 + getU32(b, at + 4);
 }
 function writeTime(b: Buffer, sec: number, nsec: number, at: number): void {
   b.writeInt16BE(Math.floor(sec / U32), at);
-  b.writeUInt32BE(sec >>> 0, at + 2);
-  b.writeUInt32BE(nsec, at + 6);
+  putU32(b, sec >>> 0, at + 2);
+  putU32(b, nsec, at + 6);
 }
 function readSec(b: Buffer, at: number): number {
-  return b.readInt16BE(at) * U32 + b.readUInt32BE(at + 2);
+  return b.readInt16BE(at) * U32 + getU32(b, at + 2);
 }
 
+const LEAST_TAIL: Readonly<Record<FileType, number>> = { directory: 6, file: 12, block: 4, character: 4, symlink: 0, fifo: 0, socket: 0 };
+
 function tailBytes(inode: Inode): number {
-  switch (inode.type) {
-    case 'directory':
-      return 6;
-    case 'file':
-      return 12 + 8 * inode.pending.length;
-    case 'block':
-    case 'character':
-      return 4;
-    case 'symlink':
-    case 'fifo':
-    case 'socket':
-      return 0;
-  }
+  return LEAST_TAIL[inode.type] + 8 * inode.pending.length;
 }
 
 export function encodeInode(inode: Inode): Buffer {
   const b = Buffer.allocUnsafe(COMMON_BYTES + tailBytes(inode));
   b[0] = CODES[inode.type];
-  b.writeUInt16BE(inode.mode, 1);
-  b.writeUInt32BE(inode.nlink, 3);
-  b.writeUInt32BE(inode.uid, 7);
-  b.writeUInt32BE(inode.gid, 11);
+  putU16(b, inode.mode, 1);
+  putU32(b, inode.nlink, 3);
+  putU32(b, inode.uid, 7);
+  putU32(b, inode.gid, 11);
   writeU64(b, inode.size, 15);
   writeTime(b, inode.atimeSec, inode.atimeNsec, 23);
   writeTime(b, inode.mtimeSec, inode.mtimeNsec, 33);
   writeTime(b, inode.ctimeSec, inode.ctimeNsec, 43);
   writeTime(b, inode.birthSec, inode.birthNsec, 53);
-  writeU48(b, inode.version, 63);
-  writeU48(b, inode.unlinkedAt, 69);
-  b.writeUInt32BE(inode.xattrBytes, 75);
+  putU48(b, inode.version, 63);
+  putU48(b, inode.unlinkedAt, 69);
+  putU32(b, inode.xattrBytes, 75);
   let at = COMMON_BYTES;
   if (inode.type === 'directory') {
-    writeU48(b, inode.parent, at);
+    putU48(b, inode.parent, at);
   } else if (inode.type === 'file') {
     writeU64(b, inode.blocks, at);
-    b.writeUInt32BE(inode.generation, at + 8);
+    putU32(b, inode.generation, at + 8);
     at += 12;
     for (const p of inode.pending) {
-      b.writeUInt32BE(p.from, at);
-      b.writeUInt32BE(p.generation, at + 4);
+      putU32(b, p.from, at);
+      putU32(b, p.generation, at + 4);
       at += 8;
     }
   } else if (inode.type === 'block' || inode.type === 'character') {
-    b.writeUInt32BE(inode.rdev, at);
+    putU32(b, inode.rdev, at);
   }
   return b;
 }
@@ -148,7 +132,7 @@ function decodePending(b: Buffer): readonly PendingTruncation[] {
   const start = COMMON_BYTES + 12;
   if (b.length === start) return NO_PENDING;
   const out: PendingTruncation[] = [];
-  for (let at = start; at < b.length; at += 8) out.push({ from: b.readUInt32BE(at), generation: b.readUInt32BE(at + 4) });
+  for (let at = start; at < b.length; at += 8) out.push({ from: getU32(b, at), generation: getU32(b, at + 4) });
   return out;
 }
 
@@ -157,29 +141,30 @@ export function decodeInode(number: Ino, b: Buffer): Inode {
   assert(b.length >= COMMON_BYTES, 'an inode record is whole');
   const type = defined(fileTypeOfCode(b.readUInt8(0)), 'the type of an inode record');
   const isFile = type === 'file';
+  assert(b.length >= COMMON_BYTES + LEAST_TAIL[type], 'what an inode record has for its type is there');
   return {
     ino: number,
     type,
-    mode: b.readUInt16BE(1),
-    nlink: b.readUInt32BE(3),
-    uid: b.readUInt32BE(7),
-    gid: b.readUInt32BE(11),
-    rdev: type === 'block' || type === 'character' ? b.readUInt32BE(COMMON_BYTES) : 0,
+    mode: getU16(b, 1),
+    nlink: getU32(b, 3),
+    uid: getU32(b, 7),
+    gid: getU32(b, 11),
+    rdev: type === 'block' || type === 'character' ? getU32(b, COMMON_BYTES) : 0,
     size: readU64(b, 15),
     blocks: isFile ? readU64(b, COMMON_BYTES) : 0,
     atimeSec: readSec(b, 23),
-    atimeNsec: b.readUInt32BE(29),
+    atimeNsec: getU32(b, 29),
     mtimeSec: readSec(b, 33),
-    mtimeNsec: b.readUInt32BE(39),
+    mtimeNsec: getU32(b, 39),
     ctimeSec: readSec(b, 43),
-    ctimeNsec: b.readUInt32BE(49),
+    ctimeNsec: getU32(b, 49),
     birthSec: readSec(b, 53),
-    birthNsec: b.readUInt32BE(59),
-    version: readU48(b, 63),
-    unlinkedAt: readU48(b, 69),
-    xattrBytes: b.readUInt32BE(75),
-    parent: type === 'directory' ? asIno(readU48(b, COMMON_BYTES)) : NO_INO,
-    generation: isFile ? b.readUInt32BE(COMMON_BYTES + 8) : 0,
+    birthNsec: getU32(b, 59),
+    version: getU48(b, 63),
+    unlinkedAt: getU48(b, 69),
+    xattrBytes: getU32(b, 75),
+    parent: type === 'directory' ? asIno(getU48(b, COMMON_BYTES)) : NO_INO,
+    generation: isFile ? getU32(b, COMMON_BYTES + 8) : 0,
     pending: isFile ? decodePending(b) : NO_PENDING,
   };
 }

@@ -19,6 +19,7 @@
  *   0 | 48 | ino 48                 → (empty) a directory that was cut off, whose entries are to be removed in steps
  */
 import { assert } from '../lib/assert.ts';
+import { getU32, getU48, putU32, putU48 } from '../lib/bytes.ts';
 import { ino as asIno, sessionId, type Ino, type SessionId } from '../lib/ids.ts';
 import { SystemKind } from '../lib/system_keys.ts';
 
@@ -41,20 +42,9 @@ const KIND_DETACHED = APPLICATION + 8;
 
 /** Bytes in front of the rest: inode number and kind. */
 const HEAD = 7;
-const U32 = 0x1_0000_0000;
-
-function writeU48(b: Buffer, n: number, at: number): void {
-  b.writeUInt16BE(Math.floor(n / U32), at);
-  b.writeUInt32BE(n >>> 0, at + 2);
-}
-
-function readU48(b: Buffer, at: number): number {
-  return b.readUInt16BE(at) * U32 + b.readUInt32BE(at + 2);
-}
-
 function head(ino: number, kind: number, rest: number): Buffer {
   const key = Buffer.allocUnsafe(HEAD + rest);
-  writeU48(key, ino, 0);
+  putU48(key, ino, 0);
   key[6] = kind;
   return key;
 }
@@ -67,14 +57,14 @@ function named(ino: number, kind: number, name: Buffer): Buffer {
 
 function system1(kind: number, a: number): Buffer {
   const key = head(0, kind, 6);
-  writeU48(key, a, HEAD);
+  putU48(key, a, HEAD);
   return key;
 }
 
 function system2(kind: number, a: number, b: number): Buffer {
   const key = head(0, kind, 12);
-  writeU48(key, a, HEAD);
-  writeU48(key, b, HEAD + 6);
+  putU48(key, a, HEAD);
+  putU48(key, b, HEAD + 6);
   return key;
 }
 
@@ -118,14 +108,14 @@ export function targetKey(ino: Ino): Buffer {
 }
 export function blockKey(ino: Ino, index: number): Buffer {
   const key = head(ino, KIND_BLOCK, 4);
-  key.writeUInt32BE(index, HEAD);
+  putU32(key, index, HEAD);
   return key;
 }
 export function blockKeyEnd(ino: Ino): Buffer {
   return head(ino, KIND_BLOCK + 1, 0);
 }
 export function indexOfBlockKey(key: Buffer): number {
-  return key.readUInt32BE(HEAD);
+  return getU32(key, HEAD);
 }
 /** Everything of an inode but its attributes and entries: extended attributes, target, blocks. */
 export function contentsKeyStart(ino: Ino): Buffer {
@@ -150,10 +140,10 @@ export function orphanKeyEnd(): Buffer {
   return head(0, KIND_ORPHAN + 1, 0);
 }
 export function opOfOrphanKey(key: Buffer): number {
-  return readU48(key, HEAD);
+  return getU48(key, HEAD);
 }
 export function inoOfOrphanKey(key: Buffer): Ino {
-  return asIno(readU48(key, HEAD + 6));
+  return asIno(getU48(key, HEAD + 6));
 }
 
 export function holderKey(session: number): Buffer {
@@ -169,7 +159,7 @@ export function confirmedKeyEnd(): Buffer {
   return head(0, KIND_CONFIRMED + 1, 0);
 }
 export function opOfConfirmedKey(key: Buffer): number {
-  return readU48(key, HEAD);
+  return getU48(key, HEAD);
 }
 
 export function holdKey(session: number, ino: Ino): Buffer {
@@ -182,7 +172,7 @@ export function holdKeyEnd(session: number): Buffer {
   return system1(KIND_HOLD, session + 1);
 }
 export function inoOfHoldKey(key: Buffer): Ino {
-  return asIno(readU48(key, HEAD + 6));
+  return asIno(getU48(key, HEAD + 6));
 }
 export function heldKey(ino: Ino): Buffer {
   return system1(KIND_HELD, ino);
@@ -198,7 +188,7 @@ export function endedKeyEnd(): Buffer {
   return head(0, KIND_ENDED + 1, 0);
 }
 export function sessionOfEndedKey(key: Buffer): SessionId {
-  return sessionId(readU48(key, HEAD));
+  return sessionId(getU48(key, HEAD));
 }
 
 export function freeingKey(ino: Ino): Buffer {
@@ -221,7 +211,7 @@ export function detachedKeyEnd(): Buffer {
 }
 /** Of a freeing or detached key. */
 export function inoOfQueueKey(key: Buffer): Ino {
-  return asIno(readU48(key, HEAD));
+  return asIno(getU48(key, HEAD));
 }
 
 /** What a key is, for tools and tests. */
@@ -233,7 +223,7 @@ export type ParsedKey =
 
 export function parseKey(key: Buffer): ParsedKey {
   assert(key.length >= HEAD, 'a key has an inode number and a kind');
-  const owner = asIno(readU48(key, 0));
+  const owner = asIno(getU48(key, 0));
   const kind = key.readUInt8(6);
   if (owner === 0) return { type: 'system', kind, rest: key.subarray(HEAD) };
   switch (kind) {

@@ -1,5 +1,6 @@
 /** The application's records by their meaning: one method a record, over the Table of bytes. */
 import { assert, defined } from '../lib/assert.ts';
+import { getU48, putU48 } from '../lib/bytes.ts';
 import { ino as asIno, type Ino } from '../lib/ids.ts';
 import type { Table } from '../lib/table.ts';
 import { decodeCounters, encodeCounters, initialCounters, type Counters } from './counters.ts';
@@ -16,15 +17,14 @@ const ENTRY_BYTES = 7;
 
 function encodeEntry(ino: Ino, type: FileType): Buffer {
   const b = Buffer.allocUnsafe(ENTRY_BYTES);
-  b.writeUInt16BE(Math.floor(ino / 0x1_0000_0000), 0);
-  b.writeUInt32BE(ino >>> 0, 2);
+  putU48(b, ino, 0);
   b[6] = fileTypeCode(type);
   return b;
 }
 
 export function decodeEntry(b: Buffer): DirectoryEntryRecord {
   assert(b.length === ENTRY_BYTES, 'a directory entry record is whole');
-  return { ino: asIno(b.readUIntBE(0, 6)), type: defined(fileTypeOfCode(b.readUInt8(6)), 'the type of a directory entry') };
+  return { ino: asIno(getU48(b, 0)), type: defined(fileTypeOfCode(b.readUInt8(6)), 'the type of a directory entry') };
 }
 
 /**

@@ -12,6 +12,42 @@ export class DecodeError extends Error {
 
 export const EMPTY: Buffer = Buffer.alloc(0);
 
+// Node's own readUInt32BE and the like take several times as long, and records have a dozen of integers each. The caller has seen to
+// it that the bytes are there; numbers that do not fit are refused all the same.
+
+const U32 = 0x1_0000_0000;
+
+function refuse(n: number, bits: number): never {
+  throw new RangeError(`${n} is no integer of ${bits} bits`);
+}
+export function putU16(b: Buffer, n: number, at: number): void {
+  if ((n & 0xffff) !== n) refuse(n, 16);
+  b[at] = n >>> 8;
+  b[at + 1] = n;
+}
+export function putU32(b: Buffer, n: number, at: number): void {
+  if (n >>> 0 !== n) refuse(n, 32);
+  b[at] = n >>> 24;
+  b[at + 1] = n >>> 16;
+  b[at + 2] = n >>> 8;
+  b[at + 3] = n;
+}
+export function putU48(b: Buffer, n: number, at: number): void {
+  const high = Math.floor(n / U32);
+  if ((high & 0xffff) !== high) refuse(n, 48);
+  putU16(b, high, at);
+  putU32(b, n - high * U32, at + 2);
+}
+export function getU16(b: Buffer, at: number): number {
+  return ((b[at] as number) << 8) | (b[at + 1] as number);
+}
+export function getU32(b: Buffer, at: number): number {
+  return (((b[at] as number) << 24) | ((b[at + 1] as number) << 16) | ((b[at + 2] as number) << 8) | (b[at + 3] as number)) >>> 0;
+}
+export function getU48(b: Buffer, at: number): number {
+  return getU16(b, at) * U32 + getU32(b, at + 2);
+}
+
 export class Writer {
   #buffer: Buffer;
   #length = 0;
@@ -44,25 +80,25 @@ export class Writer {
   }
   u16(n: number): this {
     const at = this.#reserve(2);
-    this.#buffer.writeUInt16BE(n, at);
+    putU16(this.#buffer, n, at);
     return this;
   }
   u32(n: number): this {
     const at = this.#reserve(4);
-    this.#buffer.writeUInt32BE(n, at);
+    putU32(this.#buffer, n, at);
     return this;
   }
   /** 48 bits: op-numbers, session ids, inode numbers. */
   u48(n: number): this {
     const at = this.#reserve(6);
-    this.#buffer.writeUIntBE(n, at, 6);
+    putU48(this.#buffer, n, at);
     return this;
   }
   /** A non-negative integer below 2^53, as 8 bytes. */
   u53(n: number): this {
     const at = this.#reserve(8);
-    this.#buffer.writeUInt32BE(Math.floor(n / 0x1_0000_0000), at);
-    this.#buffer.writeUInt32BE(n % 0x1_0000_0000, at + 4);
+    putU32(this.#buffer, Math.floor(n / U32), at);
+    putU32(this.#buffer, n % U32, at + 4);
     return this;
   }
   i64(n: bigint): this {
@@ -136,19 +172,19 @@ export class Reader {
     return this.buffer.readUInt8(this.#take(1));
   }
   u16(): number {
-    return this.buffer.readUInt16BE(this.#take(2));
+    return getU16(this.buffer, this.#take(2));
   }
   u32(): number {
-    return this.buffer.readUInt32BE(this.#take(4));
+    return getU32(this.buffer, this.#take(4));
   }
   u48(): number {
-    return this.buffer.readUIntBE(this.#take(6), 6);
+    return getU48(this.buffer, this.#take(6));
   }
   u53(): number {
     const at = this.#take(8);
-    const high = this.buffer.readUInt32BE(at);
+    const high = getU32(this.buffer, at);
     if (high >= 0x20_0000) throw new DecodeError(`integer at ${at} is not below 2^53`);
-    return high * 0x1_0000_0000 + this.buffer.readUInt32BE(at + 4);
+    return high * U32 + getU32(this.buffer, at + 4);
   }
   i64(): bigint {
     return this.buffer.readBigInt64BE(this.#take(8));

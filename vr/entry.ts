@@ -5,7 +5,7 @@
  *
  * Encoded: length u32 (of what follows) | kind u8 | epoch u32 | view u32 | op u48 | time u53 | session u48 | slot u16 | seq u32 | body
  */
-import { DecodeError, type Reader } from '../lib/bytes.ts';
+import { DecodeError, putU16, putU32, putU48, type Reader } from '../lib/bytes.ts';
 import { sha256 } from '../lib/hash.ts';
 import { epoch, opNumber, sessionId, viewNumber, viewOf, type Digest, type Epoch, type OpNumber, type SessionId, type View } from '../lib/ids.ts';
 
@@ -66,16 +66,16 @@ export function chainHash(parent: Digest, bytes: Buffer): Digest {
 export function makeEntry(fields: EntryFields, parent: Digest): Entry {
   const { body } = fields;
   const bytes = Buffer.allocUnsafe(ENTRY_HEADER_BYTES + body.length);
-  bytes.writeUInt32BE(ENTRY_HEADER_BYTES - 4 + body.length, 0);
+  putU32(bytes, ENTRY_HEADER_BYTES - 4 + body.length, 0);
   bytes[4] = KINDS.indexOf(fields.kind);
-  bytes.writeUInt32BE(fields.epoch, 5);
-  bytes.writeUInt32BE(viewNumber(fields.view), 9);
-  bytes.writeUIntBE(fields.op, 13, 6);
-  bytes.writeUInt32BE(Math.floor(fields.time / 0x1_0000_0000), 19);
-  bytes.writeUInt32BE(fields.time % 0x1_0000_0000, 23);
-  bytes.writeUIntBE(fields.session, 27, 6);
-  bytes.writeUInt16BE(fields.slot, 33);
-  bytes.writeUInt32BE(fields.seq, 35);
+  putU32(bytes, fields.epoch, 5);
+  putU32(bytes, viewNumber(fields.view), 9);
+  putU48(bytes, fields.op, 13);
+  putU32(bytes, Math.floor(fields.time / 0x1_0000_0000), 19);
+  putU32(bytes, fields.time % 0x1_0000_0000, 23);
+  putU48(bytes, fields.session, 27);
+  putU16(bytes, fields.slot, 33);
+  putU32(bytes, fields.seq, 35);
   body.copy(bytes, ENTRY_HEADER_BYTES);
   const { kind, epoch: ofEpoch, view, op, time, session, slot, seq } = fields;
   return { kind, epoch: ofEpoch, view, op, time, session, slot, seq, body: bytes.subarray(ENTRY_HEADER_BYTES), bytes, parent, hash: chainHash(parent, bytes) };

@@ -12,6 +12,7 @@ import { SYSTEMS, type SystemName } from './peers/pools.ts';
 import { print } from './report.ts';
 import { scale } from './scale.ts';
 import { benchTransfer } from './transfer.ts';
+import { wan } from './wan.ts';
 
 function positive(text: string): number {
   const n = Number(text);
@@ -108,6 +109,16 @@ program
   .option('--json', 'one JSON object')
   .action(async (f: { readonly inodes: number; readonly seconds: number; readonly rounds: number; readonly json?: boolean }) => {
     print(await scale({ inodes: f.inodes, seconds: f.seconds, rounds: f.rounds, say }), f.json === true);
+  });
+
+program
+  .command('wan')
+  .description('replicas far from one another, in the virtual time of the simulator')
+  .option('--delays <list>', 'one way between two sites, milliseconds', list, [1, 5, 20, 50, 100])
+  .option('--in-flight <n>', 'operations of the client under way at once', positive, 64)
+  .option('--json', 'one JSON object')
+  .action((f: { readonly delays: number[]; readonly inFlight: number; readonly json?: boolean }) => {
+    print(wan({ delaysMs: f.delays, inFlight: f.inFlight }), f.json === true);
   });
 
 interface PeersFlags {

@@ -166,16 +166,21 @@ export class CheckpointHandOver {
     const filling = this.#filling;
     const target = this.#target;
     if (filling === null || target === null) return;
-    if (r.phase !== 'normal' && r.phase !== 'view-change') {
-      // Another way leads on from here.
+    if (r.log.hashAt(target.op) === target.entryHash) {
+      this.#onWhole(target.op);
+      return;
+    }
+    if ((r.phase !== 'normal' && r.phase !== 'view-change') || r.isPrimary || target.op <= r.executed) {
+      // Another way has led on from there.
       this.#target = null;
       this.#filling = null;
-      r.catchUp.cancel();
+      r.catchUp.cancelFill();
       this.#goOn();
       return;
     }
     const { collected } = r.catchUp;
-    if (collected > filling.collected) filling.since = r.now;
+    // It may have been elected meanwhile, and repair the log of its view.
+    if (collected > filling.collected || !r.catchUp.mayFill) filling.since = r.now;
     filling.collected = collected;
     if (r.now - filling.since <= r.options.resendMs * VAIN_RESENDS) {
       this.#fill(target);

@@ -110,9 +110,16 @@ export class LogCatchUp {
     this.#askAnybody('bridge', c);
   }
 
-  /** To a committed entry, as far as a witness's log may be missing something; goes on if it is being done. */
+  /** To a committed entry, as far as a log may be missing something; goes on if it is being done, and waits for whatever else is. */
   fill(c: ByHash): void {
-    if (this.#task?.kind !== 'fill') this.#askAnybody('fill', c);
+    if (this.#task === null) this.#askAnybody('fill', c);
+  }
+  /** Nothing else is under way. */
+  get mayFill(): boolean {
+    return this.#task === null || this.#task.kind === 'fill';
+  }
+  cancelFill(): void {
+    if (this.#task?.kind === 'fill') this.cancel();
   }
 
   #askAnybody(kind: 'bridge' | 'fill', c: ByHash): void {

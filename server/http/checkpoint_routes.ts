@@ -47,7 +47,13 @@ const ReadBody = z.strictObject({
 export function checkpointRoutes(app: FastifyInstance, running: RunningReplica, gatewayOf: GatewayOf): void {
   // A page elsewhere may send text without asking, JSON it may not.
   app.removeContentTypeParser('text/plain');
+  listRoute(app, running);
+  takeRoute(app, gatewayOf);
+  keepRoute(app, running);
+  readRoute(app, running);
+}
 
+function listRoute(app: FastifyInstance, running: RunningReplica): void {
   app.get('/v1/checkpoints', {
     schema: { operationId: 'checkpoints', summary: 'The checkpoints that can be read at this replica (held), and the roots of its last ones (known)', tags: ['service'], querystring: query({}) },
     config: { doc: { anonymous: true, answers: { 200: { description: 'Newest first', json: LIST } } } },
@@ -59,7 +65,9 @@ export function checkpointRoutes(app: FastifyInstance, running: RunningReplica, 
       known: known.map(view),
     };
   });
+}
 
+function takeRoute(app: FastifyInstance, gatewayOf: GatewayOf): void {
   app.post('/v1/checkpoints', {
     schema: {
       operationId: 'checkpoint',
@@ -73,7 +81,9 @@ export function checkpointRoutes(app: FastifyInstance, running: RunningReplica, 
     parseJson(NoBody, request.body);
     return reply.code(202).send(await gatewayOf(request).submit({ type: 'checkpoint' }));
   });
+}
 
+function keepRoute(app: FastifyInstance, running: RunningReplica): void {
   app.post('/v1/checkpoints/keep', {
     schema: {
       operationId: 'keepcheckpoint',
@@ -91,7 +101,9 @@ export function checkpointRoutes(app: FastifyInstance, running: RunningReplica, 
     if (outcome === 'too many') throw problem(409, 'too-many-kept', 'Too many checkpoints', 'This replica holds on to as many checkpoints as it may.', 'Let go of one of them: the same request with "seconds": 0.');
     return { op, seconds };
   });
+}
 
+function readRoute(app: FastifyInstance, running: RunningReplica): void {
   app.post('/v1/checkpoints/read', {
     schema: {
       operationId: 'readcheckpoint',

@@ -2,14 +2,14 @@
  * The HTTP API of a replica, version 1. Any replica answers: the handlers are a client of the group like any other, so a request
  * reaches the primary whichever replica took it. docs/HTTP_API.md describes it; GET /openapi.json is the contract.
  */
-import { LogController, fastify, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { LogController, fastify, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { Administrator } from '../../client/administrator.ts';
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
 import { checkpointRoutes } from './checkpoint_routes.ts';
 import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
-import { Gateway, routedUrl } from './gateway.ts';
+import { Gateway, routedUrl, type GatewayOf } from './gateway.ts';
 import { intervalRoutes } from './interval_routes.ts';
 import { maintenanceRoutes } from './maintenance_routes.ts';
 import { HttpMetrics } from './metrics.ts';
@@ -46,11 +46,28 @@ const ADMINISTRATOR_MS = 10_000;
 const HEADERS_MAX = 32 << 10;
 
 /** The application without a port: `startHttp` listens with it, tests inject requests. */
-export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Promise<FastifyInstance> {
-  const { running, client, log } = options;
-  const administrator = options.administrator ?? ((): Administrator => new Administrator([...new Set([running.address, ...running.configuration().members.map((m) => m.address)])], ADMINISTRATOR_MS));
+export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
+  const { running, log } = options;
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
   const metrics = new HttpMetrics(running);
+  const app = application(limits, log);
+  answerFailures(app, log);
+  app.addHook('onResponse', (request, reply, done) => {
+    metrics.observe(request.method, request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime);
+    done();
+  });
+  app.addHook('onClose', (_app, done) => {
+    metrics.close();
+    done();
+  });
+  await registerOpenApi(app, running.status().version);
+  fileRoutes(app, options, limits);
+  operatorRoutes(app, options, metrics);
+  await app.ready();
+  return app;
+}
+
+function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
   const app = fastify({
     logger: false,
     logController: new LogController({ disableRequestLogging: true }),
@@ -73,23 +90,23 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
   app.server.maxConnections = limits.connections;
   // The schemas of answers are documentation; JSON.stringify is quicker than checking against them.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  return app;
+}
+
+function answerFailures(app: FastifyInstance, log: HttpLog): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     answerError(error, request, reply, log);
   });
   app.setNotFoundHandler((request, reply) => {
     answerNotFound(app, request, reply);
   });
-  app.addHook('onResponse', (request, reply, done) => {
-    metrics.observe(request.method, request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime);
-    done();
-  });
-  app.addHook('onClose', (_app, done) => {
-    metrics.close();
-    done();
-  });
+}
 
-  await registerOpenApi(app, running.status().version);
-  const gatewayOf = (request: FastifyRequest): Gateway => new Gateway(client, running.clusterId, request);
+type AppOptions = Omit<HttpOptions, 'host' | 'port'>;
+
+/** The files, as their users see them. */
+function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, limits: HttpLimits): void {
+  const gatewayOf = gatewaysOf(running, client);
   // Each group of routes has its own idea of a body, hence its own scope.
   const files = (routes: (scope: FastifyInstance) => void): void => {
     app.register((scope, _options, done) => {
@@ -105,32 +122,29 @@ export async function buildHttp(options: Omit<HttpOptions, 'host' | 'port'>): Pr
   files((scope) => { writeRoutes(scope, { gatewayOf, limits, log }); });
   files((scope) => { attributeRoutes(scope, gatewayOf); });
   files((scope) => { xattrRoutes(scope, gatewayOf); });
-  app.register((scope, _options, done) => {
-    serviceRoutes(scope, running, metrics, () => addressOf(app));
-    done();
-  });
-  app.register((scope, _options, done) => {
-    checkpointRoutes(scope, running, gatewayOf);
-    done();
-  });
-  app.register((scope, _options, done) => {
-    intervalRoutes(scope, administrator);
-    done();
-  });
-  app.register((scope, _options, done) => {
-    proofRoutes(scope, running, gatewayOf);
-    done();
-  });
-  app.register((scope, _options, done) => {
-    maintenanceRoutes(scope, running);
-    done();
-  });
-  app.register((scope, _options, done) => {
-    checkpointRoute(scope, running, log);
-    done();
-  });
-  await app.ready();
-  return app;
+}
+
+/** The replica and the group, as their operators see them. */
+function operatorRoutes(app: FastifyInstance, options: AppOptions, metrics: HttpMetrics): void {
+  const { running, client, log } = options;
+  const administrator = options.administrator ?? ((): Administrator => new Administrator([...new Set([running.address, ...running.configuration().members.map((m) => m.address)])], ADMINISTRATOR_MS));
+  const gatewayOf = gatewaysOf(running, client);
+  const scoped = (routes: (scope: FastifyInstance) => void): void => {
+    app.register((scope, _options, done) => {
+      routes(scope);
+      done();
+    });
+  };
+  scoped((scope) => { serviceRoutes(scope, running, metrics, () => addressOf(app)); });
+  scoped((scope) => { checkpointRoutes(scope, running, gatewayOf); });
+  scoped((scope) => { intervalRoutes(scope, administrator); });
+  scoped((scope) => { proofRoutes(scope, running, gatewayOf); });
+  scoped((scope) => { maintenanceRoutes(scope, running); });
+  scoped((scope) => { checkpointRoute(scope, running, log); });
+}
+
+function gatewaysOf(running: RunningReplica, client: FileSystemClient): GatewayOf {
+  return (request) => new Gateway(client, running.clusterId, request);
 }
 
 /** Listens. Rejects with a message that names the address when it cannot. */

@@ -1,5 +1,5 @@
 /** What every benchmark prints: a table for people, or with --json one object for programs. */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { cpus, totalmem } from 'node:os';
 
 export interface Row {
@@ -38,11 +38,16 @@ export function row(what: string, unit: string, values: readonly number[]): Row 
   return { what, value: round(median(values)), unit, min: round(Math.min(...values)), max: round(Math.max(...values)), runs: values.length };
 }
 
+/** Of the checkout that this is run in; an installed package has none. */
+function commit(): string {
+  const git = spawnSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' });
+  return git.status === 0 ? git.stdout.trim() : 'unknown (no checkout)';
+}
+
 export function report(conditions: Report['conditions'], rows: readonly Row[]): Report {
   const model = cpus()[0]?.model ?? 'unknown processor';
   const machine = `${cpus().length} × ${model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, ${process.platform}`;
-  const commit = execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).trim();
-  return { machine, commit, conditions, rows };
+  return { machine, commit: commit(), conditions, rows };
 }
 
 export function print(r: Report, json: boolean): void {

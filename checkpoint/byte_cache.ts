@@ -2,16 +2,27 @@
  * A bounded cache of byte strings in two generations: new and used entries are in the young one; when it has half of
  * the bytes allowed it becomes the old one, and what was not used since is forgotten. No lists, no clocks.
  */
+const ENTRY_OVERHEAD = 200;
+
 export class ByteCache {
   readonly #half: number;
+  readonly #beside: (id: string) => number;
   #young = new Map<string, Buffer>();
   #old = new Map<string, Buffer>();
   #youngBytes = 0;
   #oldBytes = 0;
 
-  /** `limit` in bytes, of keys and values and about what a map entry takes. */
-  constructor(limit: number) {
+  /**
+   * `limit` in bytes, of keys and values and about what a map entry takes.
+   * @param beside bytes that others keep in memory as long as the value of this key is there
+   */
+  constructor(limit: number, beside: (id: string) => number = () => 0) {
     this.#half = limit / 2;
+    this.#beside = beside;
+  }
+
+  #weight(id: string, bytes: Buffer): number {
+    return id.length + bytes.length + ENTRY_OVERHEAD + this.#beside(id);
   }
 
   get bytes(): number {
@@ -27,7 +38,7 @@ export class ByteCache {
     const old = this.#old.get(id);
     if (old === undefined) return undefined;
     this.#old.delete(id);
-    this.#oldBytes -= weight(id, old);
+    this.#oldBytes -= this.#weight(id, old);
     this.set(id, old);
     return old;
   }
@@ -35,7 +46,7 @@ export class ByteCache {
   set(id: string, bytes: Buffer): void {
     this.delete(id);
     this.#young.set(id, bytes);
-    this.#youngBytes += weight(id, bytes);
+    this.#youngBytes += this.#weight(id, bytes);
     if (this.#youngBytes <= this.#half) return;
     this.#old = this.#young;
     this.#oldBytes = this.#youngBytes;
@@ -47,12 +58,12 @@ export class ByteCache {
     const young = this.#young.get(id);
     if (young !== undefined) {
       this.#young.delete(id);
-      this.#youngBytes -= weight(id, young);
+      this.#youngBytes -= this.#weight(id, young);
     }
     const old = this.#old.get(id);
     if (old !== undefined) {
       this.#old.delete(id);
-      this.#oldBytes -= weight(id, old);
+      this.#oldBytes -= this.#weight(id, old);
     }
   }
 
@@ -62,9 +73,4 @@ export class ByteCache {
     this.#youngBytes = 0;
     this.#oldBytes = 0;
   }
-}
-
-const ENTRY_OVERHEAD = 200;
-function weight(id: string, bytes: Buffer): number {
-  return id.length + bytes.length + ENTRY_OVERHEAD;
 }

@@ -78,6 +78,8 @@ function restLength(childNibbles: number, nibbles: number): number {
  * when the bytes go.
  */
 const decoded = new WeakMap<Buffer, (Child | null | undefined)[]>();
+/** What that takes for a node whose children have all been asked for, about. */
+export const DECODED_BYTES = 6000;
 
 /** One slot of an encoded node, without decoding the others. */
 export function childAt(bytes: Buffer, slot: number): Child | null {

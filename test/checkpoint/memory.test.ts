@@ -100,3 +100,12 @@ test('the cache stays within its bytes and keeps what is used', () => {
   expect(cache.bytes).toBe(0);
   expect(cache.size).toBe(0);
 });
+
+test('the cache counts what is kept beside a value', () => {
+  const cache = new ByteCache(100_000, (id) => (id.startsWith('n') ? 6000 : 0));
+  for (let i = 0; i < 100; i++) cache.set(`n${i}`, u32(i));
+  expect(cache.bytes).toBeLessThanOrEqual(106_300);
+  expect(cache.size).toBeLessThan(18);
+  cache.delete('n99');
+  expect(cache.get('n99')).toBeUndefined();
+});

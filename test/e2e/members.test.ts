@@ -8,7 +8,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { VrfsClient } from '../../client/client.ts';
 import { FileSystem } from '../../client/file_system.ts';
 import { defined } from '../../lib/assert.ts';
-import { CLI, freePorts, ProcessGroup, until } from '../support/process_group.ts';
+import { freePorts } from '../support/ports.ts';
+import { CLI, ProcessGroup, until } from '../support/process_group.ts';
 
 const run = promisify(execFile);
 const BOUND_MS = 60_000;

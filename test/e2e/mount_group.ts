@@ -2,8 +2,6 @@
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { closeSync, openSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -13,6 +11,7 @@ import { VrfsClient } from '../../client/client.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
 import { configuration } from '../../vr/configuration.ts';
 import type { Configuration } from '../../vr/configuration.ts';
+import { freePorts } from '../support/ports.ts';
 
 const MAIN = path.join(import.meta.dirname, '..', '..', 'dist', 'test', 'e2e', 'mount_replica_main.js');
 
@@ -81,19 +80,4 @@ export class ReplicaGroup {
   #data(id: number): string {
     return path.join(this.#folder, String(id));
   }
-}
-
-/** Held all at once, so that they differ. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  await Promise.all(servers.map(async (server) => {
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-  }));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map(async (server) => {
-    server.close();
-    await once(server, 'close');
-  }));
-  return ports;
 }

@@ -1,5 +1,4 @@
 /** Three replicas in this process, over real sockets and files. */
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
 import { pino } from 'pino';
@@ -12,15 +11,8 @@ import { format, newClusterId } from '../../server/data_directory.ts';
 import { startHttp } from '../../server/http/server.ts';
 import { startReplica, type ReplicaProcess, type StartOptions } from '../../server/replica_process.ts';
 import { parseAddress } from '../../lib/address.ts';
+import { freePorts } from '../support/ports.ts';
 import { temporaryDirectory } from './support.ts';
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => { server.close(() => { resolve(); }); });
-  return port;
-}
 
 const groups: TestGroup[] = [];
 afterEach(async () => {
@@ -55,10 +47,11 @@ export class TestGroup {
 
   /** Formatted, not started. */
   static async make(options: GroupOptions = {}): Promise<TestGroup> {
-    const members = [];
-    for (let i = 1; i <= (options.members ?? 3); i++) {
-      members.push({ id: memberId(i), role: 'voter' as const, address: `127.0.0.1:${await freePort()}`, httpAddress: `127.0.0.1:${await freePort()}` });
-    }
+    const count = options.members ?? 3;
+    const ports = (await freePorts(2 * count)).sort((a, b) => a - b).map((port) => `127.0.0.1:${port}`);
+    const members = Array.from({ length: count }, (_, i) => ({
+      id: memberId(i + 1), role: 'voter' as const, address: defined(ports[i], 'port'), httpAddress: defined(ports[count + i], 'port'),
+    }));
     const made = configuration(epoch(0), members, options.durability ?? 'disk');
     const group = new TestGroup(await temporaryDirectory(), made, options.flags ?? {}, options.files ?? false);
     for (const m of made.members) {

@@ -3,7 +3,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { defined } from '../../lib/assert.ts';
-import { CLI, freePorts, until, type ProcessGroup, type StatusAnswer } from './process_group.ts';
+import { freePorts } from './ports.ts';
+import { CLI, until, type ProcessGroup, type StatusAnswer } from './process_group.ts';
 
 const UP_MS = 60_000;
 

@@ -2,7 +2,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +11,7 @@ import type { ServerConfigInput } from '../../server/config.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
 import type { DonorReport, RecoveryReport, StoreStatus } from '../../server/running_replica.ts';
 import { configuration, type Configuration, type Durability } from '../../vr/configuration.ts';
+import { freePorts } from './ports.ts';
 
 /** The repository, whether this runs from the sources or from dist/. */
 const HERE = fileURLToPath(new URL('.', import.meta.url));
@@ -49,22 +49,6 @@ export interface GroupOptions {
   readonly nodeArguments?: (index: number) => readonly string[];
   /** Default: this machine's loopback. */
   readonly network?: GroupNetwork;
-}
-
-/** Free ports; they may be taken by another process before they are used, which then fails loudly. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, async () => {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    return server;
-  }));
-  const ports = servers.map((s) => {
-    const address = s.address();
-    if (address === null || typeof address === 'string') throw new Error('a TCP server has a port');
-    return address.port;
-  });
-  await Promise.all(servers.map((s) => new Promise((done) => { s.close(done); })));
-  return ports;
 }
 
 /** Polls until `condition` gives something other than undefined; rejects with `what` after `withinMs`. */

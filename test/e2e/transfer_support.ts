@@ -21,7 +21,9 @@ export async function makeGroup(durability: Durability, config: Readonly<Record<
 
 export async function caughtUp(group: ProcessGroup, index: number): Promise<StatusAnswer> {
   return until(`replica ${index + 1} has caught up`, BOUND_MS, async () => {
-    const [own, primary] = await Promise.all([group.status(index), group.primary().then((p) => group.status(p))]);
+    // The primary first: asked after it, a replica that is up to date has executed what the primary had committed, however fast others write.
+    const primary = await group.status(await group.primary());
+    const own = await group.status(index);
     return own?.status === 'normal' && own.recovery.transfer === null && primary !== undefined && own.executed >= primary.commit ? own : undefined;
   });
 }

@@ -40,7 +40,7 @@ export class Administrator {
   /** What `pause` was called for last. */
   #waitingFor: string | null = null;
 
-  /** `timeoutMs`: for everything together. */
+  /** `timeoutMs`: for everything together; a question that went out before its end is waited for, up to ANSWER_MS. */
   constructor(servers: readonly string[], timeoutMs: number) {
     this.#seeds = servers;
     this.#deadline = performance.now() + timeoutMs;
@@ -135,7 +135,8 @@ export class Administrator {
         if (welcome === null) this.#note(address, `does not answer (${line.failure ?? `nothing within ${ANSWER_MS} ms`})`);
         else {
           this.#learn(welcome.configuration);
-          const answer: ReplicaToClient | null = await line.ask(question(), Math.min(ANSWER_MS, this.#left));
+          // Waited for past the deadline too: cut short, nobody would know whether the change was made.
+          const answer: ReplicaToClient | null = await line.ask(question(), ANSWER_MS);
           if (answer !== null && isAnswer(answer)) return answer;
           if (answer === null) this.#unanswered = true;
           if (answer?.type === 'refused' && answer.code !== 'busy') throw new ChangeRefused(answer.code, answer.reason);

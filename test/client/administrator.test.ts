@@ -100,6 +100,25 @@ describe('an administrator', () => {
   });
 });
 
+describe('an answer that comes after the end of the time', () => {
+  const TIMEOUT_MS = 200;
+
+  it('is heard: a change that the group has made, or refuses, is not called unknown', async () => {
+    // The group holds everything up until the time is over.
+    const hold = (): undefined => {
+      for (const end = performance.now() + TIMEOUT_MS; performance.now() < end;);
+      return undefined;
+    };
+    own.before = (member, m) => (m.type === 'reconfigure' && member === own.group.primary ? hold() : undefined);
+    const refused = new Administrator(own.group.servers, TIMEOUT_MS);
+    await refused.current();
+    expect(await failing(refused.reconfigure(epoch(0), own.members.slice(0, 2), false))).toMatchObject({ name: 'ChangeRefused', code: 'invalid' });
+    const made = new Administrator(own.group.servers, TIMEOUT_MS);
+    await made.current();
+    expect((await made.reconfigure(epoch(0), [...own.members, observer], false)).configuration.epoch).toBe(1);
+  });
+});
+
 describe('an introduction', () => {
   it('says who is there, and why nobody is', async () => {
     expect(await introduce(defined(own.group.servers[1], 'server'), 3000)).toMatchObject({ type: 'welcome', self: 2, address: own.group.servers[1] });

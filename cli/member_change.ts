@@ -37,7 +37,7 @@ export class MemberChange {
   constructor(io: Io, options: ChangeOptions) {
     this.#io = io;
     this.#options = options;
-    this.administrator = new Administrator(serversOf(options, io), options.timeout);
+    this.administrator = new Administrator(serversOf(options, io), options.timeout, (what) => this.#tell(`waiting: ${what}`, { phase: 'waiting', reason: what }));
   }
 
   get #force(): boolean {

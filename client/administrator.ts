@@ -16,6 +16,8 @@ export { NoAnswer };
 
 const ANSWER_MS = 1000;
 const PAUSE_MS = 100;
+/** Who waits is told what for after so long, and again after as long. */
+const TELL_AFTER_MS = 3000;
 
 /** The group will not have it. */
 export class ChangeRefused extends Error {
@@ -39,10 +41,15 @@ export class Administrator {
   #unanswered = false;
   /** What `pause` was called for last. */
   #waitingFor: string | null = null;
+  readonly #onWaiting: (what: string) => void | Promise<void>;
 
-  /** `timeoutMs`: for everything together; a question that went out before its end is waited for, up to ANSWER_MS. */
-  constructor(servers: readonly string[], timeoutMs: number) {
+  /**
+   * `timeoutMs`: for everything together; a question that went out before its end is waited for, up to ANSWER_MS.
+   * @param onWaiting what is waited for, while nothing comes of it for some seconds.
+   */
+  constructor(servers: readonly string[], timeoutMs: number, onWaiting: (what: string) => void | Promise<void> = () => undefined) {
     this.#seeds = servers;
+    this.#onWaiting = onWaiting;
     this.#deadline = performance.now() + timeoutMs;
   }
 
@@ -91,10 +98,13 @@ export class Administrator {
 
   /** Until a quorum of the present members has started the epoch. */
   async complete(): Promise<NewEpoch> {
+    let since = performance.now();
     for (;;) {
       const now = await this.current();
       if (now.complete) return now;
-      await this.pause(`a majority of the members of epoch ${now.configuration.epoch} has not begun it yet: ${now.configuration.members.map((m) => m.address).join(', ')}; those that are down have to be started (vrfs status)`);
+      const waitingFor = `a majority of the members of epoch ${now.configuration.epoch} has not begun it yet: ${now.configuration.members.map((m) => m.address).join(', ')}; those that are down have to be started (vrfs status)`;
+      since = await this.#tell(waitingFor, since);
+      await this.pause(waitingFor);
     }
   }
 
@@ -102,6 +112,14 @@ export class Administrator {
   async pause(waitingFor: string, ms = PAUSE_MS): Promise<void> {
     this.#waitingFor = waitingFor;
     await this.#pause(waitingFor, ms);
+  }
+
+  /** Tells what is waited for, if that is so since long ago. Resolves with since when nothing was told. */
+  async #tell(waitingFor: string, since: number): Promise<number> {
+    const now = performance.now();
+    if (now - since < TELL_AFTER_MS) return since;
+    await this.#onWaiting(waitingFor);
+    return now;
   }
 
   async #pause(waitingFor: string, ms: number): Promise<void> {
@@ -126,6 +144,7 @@ export class Administrator {
     const waitingFor = this.#left < ANSWER_MS ? this.#waitingFor : null;
     this.#said.clear();
     this.#unanswered = false;
+    let since = performance.now();
     for (;;) {
       const address: string = hint ?? this.#seeds[this.#turn++ % this.#seeds.length] ?? '';
       hint = null;
@@ -150,6 +169,7 @@ export class Administrator {
       } finally {
         line.close();
       }
+      since = await this.#tell(this.#whoSaidWhat(), since);
       await this.#pause(waitingFor ?? this.#whoSaidWhat(), hint === null ? PAUSE_MS : 10);
     }
   }

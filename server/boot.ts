@@ -15,6 +15,7 @@ import { DataDirectoryError, openDataDirectory, type DataDirectory } from './dat
 import { DiskJournal, MemoryJournal, type WriteVector } from './journal.ts';
 import type { Log } from './log.ts';
 import { DiskRoom, type DiskRoomOptions } from './disk_room.ts';
+import { PeerPins } from './peer_pins.ts';
 import { isDamage, repairDamage } from './record_repair.ts';
 import type { DamageReport } from './running_replica.ts';
 
@@ -30,6 +31,7 @@ export interface JournalEvents {
 
 export interface Boot {
   readonly data: DataDirectory;
+  readonly pins: PeerPins;
   readonly store: RecordStore;
   readonly room: DiskRoom;
   readonly journal: DiskJournal | MemoryJournal;
@@ -50,12 +52,13 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
   try {
     for (const warning of data.warnings) log.warn(warning);
     refuse(data, config);
+    const pins = new PeerPins(data.root);
     const room = new DiskRoom({ directory: data.root, reserveBytes: config.reserveBytes, log, onCramped: events.onCramped, look: events.look });
     const { store, damage } = await openRecords(data.records, config, log, room);
     opened.push(store);
     const state = stateOf(store.checkpoint, data, log);
     const found = await openJournal(data, state ?? data.superblock.checkpoint, config, log, events);
-    return { data, store, room, journal: found.journal, tornBytes: found.tornBytes, damage, state: { superblock: data.superblock, log: found.log, state } };
+    return { data, pins, store, room, journal: found.journal, tornBytes: found.tornBytes, damage, state: { superblock: data.superblock, log: found.log, state } };
   } catch (error) {
     for (const resource of opened.reverse()) await resource.close();
     throw error;
@@ -121,6 +124,14 @@ async function refuseWithoutJournal(directory: string): Promise<void> {
   }
 }
 
+/** A bad sector is no torn write: what it held may have been acknowledged. */
+function unreadable(directory: string, error: unknown): unknown {
+  if ((error as NodeJS.ErrnoException).code !== 'EIO') return error;
+  return new DataDirectoryError('damaged',
+    `the disk cannot read the journal ${directory} (${(error as Error).message}): move it to another disk, or aside, make an empty directory of that name and start the replica again: it then fetches its log from the others, a majority of whom have to run`,
+    { cause: error });
+}
+
 type BootLog = BootState['log'];
 
 async function openJournal(data: DataDirectory, checkpoint: CheckpointId, config: ServerConfig, log: Log, events: JournalEvents): Promise<{ journal: DiskJournal | MemoryJournal; log: BootLog; tornBytes: number }> {
@@ -132,7 +143,7 @@ async function openJournal(data: DataDirectory, checkpoint: CheckpointId, config
   await refuseWithoutJournal(data.journal);
   const { journal, scan } = await DiskJournal.open({
     directory: data.journal, clusterId: data.clusterId, memberId: data.memberId, checkpoint, segmentBytes: config.journalSegmentBytes, ...events,
-  });
+  }).catch((error: unknown) => { throw unreadable(data.journal, error); });
   for (const damage of scan.damage) log.warn({ damage }, `the journal is damaged: ${damage}`);
   if (!scan.certain) log.error('the log on disk cannot be trusted; it is fetched from the other replicas');
   if (scan.tornBytes > 0) log.info({ bytes: scan.tornBytes }, 'a crash had torn the last write of the journal; it was never acknowledged and is cut');

@@ -6,6 +6,7 @@
  *   superblock-a, -b     the two copies of the superblock
  *   journal/             segments of the log (durability 'disk')
  *   records/             the record table and its Merkle tree (LevelDB)
+ *   peers.json           with which data directory each other member came first (peer_pins.ts)
  *   reviving/            what a revival that was interrupted has still to put in place (revival_files.ts)
  *
  * It is made whole by `format`, in one rename, and never by starting: an empty data directory is never taken for a fresh start.
@@ -37,10 +38,10 @@ export const REVIVING_NAME = 'reviving';
 /** The directory cannot be used as it is; the message says why and what to do. */
 export class DataDirectoryError extends Error {
   override readonly name = 'DataDirectoryError';
-  readonly code: 'missing' | 'empty' | 'notOurs' | 'newer' | 'older' | 'otherGroup' | 'otherMember' | 'notEmpty' | 'unfinished';
+  readonly code: 'missing' | 'empty' | 'notOurs' | 'newer' | 'older' | 'otherGroup' | 'otherMember' | 'notEmpty' | 'unfinished' | 'damaged';
 
-  constructor(code: DataDirectoryError['code'], message: string) {
-    super(message);
+  constructor(code: DataDirectoryError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
   }
 }

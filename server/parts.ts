@@ -11,7 +11,6 @@ import { LinkLog } from './link_log.ts';
 import { Listener } from './listener.ts';
 import type { Log } from './log.ts';
 import { PeerLinks } from './peer_links.ts';
-import { PeerPins } from './peer_pins.ts';
 import { RecoveryTracker } from './recovery_tracker.ts';
 import { SuperblockFile, type SuperblockFileOptions } from './superblock_file.ts';
 
@@ -60,7 +59,7 @@ export function assemble(booted: Boot, owner: PartsOwner): Parts {
   });
   const linkLog = new LinkLog(log);
   const peers = new PeerLinks({
-    clusterId: data.clusterId, self: data.memberId, instance: data.superblock.instance, pins: new PeerPins(data.root), requestTurn,
+    clusterId: data.clusterId, self: data.memberId, instance: data.superblock.instance, pins: booted.pins, requestTurn,
     envelope: owner.envelope,
     onMessage: (from, message, bytes) => {
       linkLog.heard(from.sender);

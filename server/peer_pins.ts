@@ -5,20 +5,47 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { crc32 } from '../lib/hash.ts';
 import type { MemberId } from '../lib/ids.ts';
+import { DataDirectoryError } from './data_directory.ts';
 
 export const PINS_NAME = 'peers.json';
 const Pins = z.record(z.string(), z.string().regex(/^[0-9a-f]{32}$/));
+const Checked = z.strictObject({ members: Pins, crc32: z.number() });
+
+function checksum(pins: z.infer<typeof Pins>): number {
+  return crc32(Buffer.from(JSON.stringify(pins)));
+}
+
+function parse(text: string): z.infer<typeof Pins> {
+  const json: unknown = JSON.parse(text);
+  // The first version had no checksum.
+  const plain = Pins.safeParse(json);
+  if (plain.success) return plain.data;
+  const checked = Checked.parse(json);
+  if (checked.crc32 !== checksum(checked.members)) throw new Error('its checksum is wrong');
+  return checked.members;
+}
+
+function read(path: string): z.infer<typeof Pins> {
+  if (!existsSync(path)) return {};
+  try {
+    return parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new DataDirectoryError('damaged',
+      `${path} cannot be read (${error instanceof Error ? error.message : String(error)}). It says with which data directory each member came first, so that none that was formatted anew is taken for what it was. ` +
+      'Put a copy of it back; if there is none, and no member was formatted anew since this one ran last, remove it: it is made again as the members are met', { cause: error });
+  }
+}
 
 export class PeerPins {
   readonly #directory: string;
   readonly #pins: Map<string, string>;
 
-  /** Throws when the file is there and cannot be read. */
+  /** Throws DataDirectoryError when the file is there and cannot be read. */
   constructor(directory: string) {
     this.#directory = directory;
-    const path = join(directory, PINS_NAME);
-    this.#pins = new Map(existsSync(path) ? Object.entries(Pins.parse(JSON.parse(readFileSync(path, 'utf8')))) : []);
+    this.#pins = new Map(Object.entries(read(join(directory, PINS_NAME))));
   }
 
   /** Why the member may not take part with this data directory, or null. Meeting it for the first time writes a file. */
@@ -39,7 +66,8 @@ export class PeerPins {
     const path = join(this.#directory, PINS_NAME);
     const file = openSync(`${path}.new`, 'w', 0o600);
     try {
-      writeSync(file, `${JSON.stringify(Object.fromEntries(this.#pins), null, 2)}\n`);
+      const members = Object.fromEntries(this.#pins);
+      writeSync(file, `${JSON.stringify({ members, crc32: checksum(members) }, null, 2)}\n`);
       fsyncSync(file);
     } finally {
       closeSync(file);

@@ -53,7 +53,10 @@ async function readCopy(path: string): Promise<Decoded<Copy>> {
   try {
     return decodeCopy(await readFile(path));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { ok: false, reason: 'it is missing' };
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return { ok: false, reason: 'it is missing' };
+    // A bad sector is damage like any other: the other copy may be whole.
+    if (code === 'EIO') return { ok: false, reason: `the disk cannot read it: ${message}` };
     throw error;
   }
 }

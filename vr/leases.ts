@@ -15,9 +15,13 @@
  * The same answers tell a backup how old its state is: the primary, while it holds a lease, echoes each backup's own clock
  * together with the commit-number. What the backup has executed up to there includes everything that was acknowledged anywhere before
  * its clock showed that. No two clocks are ever compared.
+ *
+ * Who has granted reads the monotonic clock, on which too little time may pass (the machine was suspended): it is bound for longer then. Who
+ * counts on a grant, or on the age of its state, counts such time (passing_time.ts).
  */
 import type { MemberId, OpNumber } from '../lib/ids.ts';
 import type { Commit, Echo } from './messages.ts';
+import { PassingTime, UNNOTICED_MS } from './passing_time.ts';
 import { quorumPoint } from './quorum.ts';
 import type { Replica } from './replica.ts';
 
@@ -33,6 +37,9 @@ export class Leases {
   readonly #r: Replica;
   /** No vote before this, by the own clock. */
   #boundUntil: number;
+  /** What it granted in its last life is over then. */
+  readonly #lastLifeUntil: number;
+  readonly #passing: PassingTime;
   // --- primary ---
   /** When each of the last rounds was sent first. */
   readonly #sent = new Map<number, number>();
@@ -47,8 +54,22 @@ export class Leases {
 
   constructor(replica: Replica) {
     this.#r = replica;
-    this.#bornAt = replica.ports.clock.monotonic();
-    this.#boundUntil = this.#bornAt + replica.persistence.superblock.leaseMs * (1 + replica.options.maxClockDrift);
+    this.#passing = new PassingTime(replica.ports.clock);
+    this.#bornAt = this.#passing.now();
+    this.#lastLifeUntil = this.#clock() + replica.persistence.superblock.leaseMs * (1 + replica.options.maxClockDrift);
+    this.#boundUntil = this.#lastLifeUntil;
+  }
+
+  /** For the first superblock of this life: the longest that anybody may count on, whatever was granted before and will be now. */
+  get longest(): number {
+    const { persistence, options } = this.#r;
+    return Math.max(persistence.superblock.leaseMs, options.leaseMs);
+  }
+
+  /** Each tick. What was granted with another length is over: the next life need not wait for so long. */
+  tick(): void {
+    const { persistence, options } = this.#r;
+    if (persistence.superblock.leaseMs > options.leaseMs && this.#clock() >= this.#lastLifeUntil) persistence.writeSuperblock({ leaseMs: options.leaseMs });
   }
 
   #clock(): number {
@@ -84,7 +105,7 @@ export class Leases {
 
   /** Before the round leaves: what is counted from has to lie before what the backups count from. */
   onRoundSent(round: number): void {
-    this.#sent.set(round, this.#clock());
+    this.#sent.set(round, this.#passing.now());
     this.#sent.delete(round - REMEMBERED);
   }
 
@@ -97,7 +118,7 @@ export class Leases {
   /** The grantor's clock may run fast and this one slow. */
   #counted(leaseMs: number): number {
     const { maxClockDrift } = this.#r.options;
-    return (leaseMs * (1 - maxClockDrift)) / (1 + maxClockDrift);
+    return (leaseMs * (1 - maxClockDrift)) / (1 + maxClockDrift) - UNNOTICED_MS;
   }
 
   onStamp(from: MemberId, stamp: number): void {
@@ -109,7 +130,7 @@ export class Leases {
     const r = this.#r;
     const { leaseMs } = r.options;
     if (leaseMs === 0 || !r.normal.serving) return 0;
-    const now = this.#clock();
+    const now = this.#passing.now();
     const times = [now + this.#counted(leaseMs)];
     for (const id of r.otherElectors) times.push(this.#granted.get(id) ?? -Infinity);
     return Math.max(0, quorumPoint(times, r.quorum) - now);
@@ -119,9 +140,9 @@ export class Leases {
     return this.remaining > 0;
   }
 
-  /** What goes with a heart-beat. */
+  /** What goes with a heart-beat. Nothing while an epoch ends: when its last entry is committed, others may be in the next one before this is. */
   echoes(): Echo[] {
-    if (this.#stamps.size === 0 || !this.held) return [];
+    if (this.#stamps.size === 0 || this.#r.normal.closing || !this.held) return [];
     return [...this.#stamps].map(([member, stamp]) => ({ member, stamp }));
   }
 
@@ -133,7 +154,7 @@ export class Leases {
 
   /** For the primary to echo. It names this process: the machine's clock may begin anew, and an echo may outlive a restart. */
   stamp(): number {
-    return this.#life() * STAMP_SPAN + Math.floor(this.#clock() - this.#bornAt);
+    return this.#life() * STAMP_SPAN + Math.floor(this.#passing.now() - this.#bornAt);
   }
 
   onEchoes(m: Commit): void {
@@ -167,6 +188,6 @@ export class Leases {
     if (!r.execution.ready || r.isWitness) return null;
     if (r.isPrimary) return this.held && r.executed >= r.commit ? 0 : null;
     this.#settle();
-    return this.#asOf === null ? null : Math.max(0, this.#clock() - this.#bornAt - this.#asOf);
+    return this.#asOf === null ? null : Math.max(0, this.#passing.now() - this.#bornAt - this.#asOf);
   }
 }

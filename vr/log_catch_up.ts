@@ -226,6 +226,10 @@ export class LogCatchUp {
           this.#collectFrom(task.kind, task, r.commit);
           return;
         }
+        if (task.kind === 'repair') {
+          this.#superseded();
+          return;
+        }
         // What is asked for starts at a committed op, or in the log of the same view: all have it alike.
         assert(false, `member ${from} has another entry at op ${m.after}, which is certain here`);
     }
@@ -264,7 +268,11 @@ export class LogCatchUp {
       this.#ask(task);
       return;
     }
-    assert(task.kind === 'gather' || task.hash === task.head.hash, 'the repaired log ends with the header that was asked for');
+    if (task.kind === 'repair' && task.hash !== task.head.hash) {
+      this.#superseded();
+      return;
+    }
+    assert(task.kind === 'gather' || task.hash === task.head.hash, 'what is committed leads to the header that was asked for');
     this.cancel();
     if (task.kind === 'bridge') {
       r.reconfiguration.onBridged(task.keep, task.entries);
@@ -276,6 +284,12 @@ export class LogCatchUp {
     }
     const commit = task.kind === 'gather' ? m.commit : task.commit;
     r.viewChange.install({ view: task.view, keep: task.keep, entries: task.entries, commit });
+  }
+
+  /** Who voted with the log that won has gone on to a later view, and has other entries committed in its place: this view will not begin. */
+  #superseded(): void {
+    this.cancel();
+    this.#r.viewChange.yieldView('another log is committed in the place of the winning one');
   }
 }
 

@@ -1,16 +1,20 @@
 /** How the members look from the primary, to which all of them acknowledge: who may be given a vote (membership.ts), and who may be counted on. */
-import type { MemberId } from '../lib/ids.ts';
+import { opNumber, type MemberId } from '../lib/ids.ts';
 import type { Member } from './configuration.ts';
 import type { Readiness } from './membership.ts';
 import type { Replica } from './replica.ts';
 
-/** A member that has acknowledged all but so many entries has caught up. */
-const CAUGHT_UP_WITHIN = 2000;
+/** A member that has acknowledged all but so many entries, of so many bytes, has caught up. */
+const CAUGHT_UP_ENTRIES = 2000;
+const CAUGHT_UP_BYTES = 8 << 20;
 
 function readinessOf(r: Replica, id: MemberId): Readiness {
   if (id === r.self) return 'ready';
   if (r.now - r.heardAt(id) > r.options.viewChangeMs * 2) return 'silent';
-  return (r.normal.acked(id) ?? 0) + CAUGHT_UP_WITHIN >= r.log.head ? 'ready' : 'behind';
+  const acked = opNumber(r.normal.acked(id) ?? 0);
+  // What lies before the log would have to be fetched as a state.
+  const isNear = acked >= r.log.base && acked + CAUGHT_UP_ENTRIES >= r.log.head && r.log.bytesAfter(acked) <= CAUGHT_UP_BYTES;
+  return isNear ? 'ready' : 'behind';
 }
 
 /** Of a member among these of the next epoch: what a new witness's log lacks, the voters have to have (row 21). */

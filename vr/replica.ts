@@ -140,7 +140,7 @@ export class Replica implements ReplicaEvents {
     ports.network.setPeers(this.configuration.members);
     // The process may have died between a checkpoint and the superblock that names it: others are told of the one that is here.
     const checkpoint = state !== null && state.op > superblock.checkpoint.op ? state : superblock.checkpoint;
-    this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1, checkpoint, leaseMs: this.options.leaseMs }, () => {
+    this.persistence.writeSuperblock({ incarnation: superblock.incarnation + 1, checkpoint, leaseMs: this.leases.longest }, () => {
       this.#booted = true;
       this.#start(usable, continues);
     });
@@ -286,6 +286,7 @@ export class Replica implements ReplicaEvents {
     this.normal.tick();
     this.room.tick();
     this.reads.tick();
+    this.leases.tick();
     this.viewChange.tick();
     this.recovery.tick();
     this.catchUp.tick();

@@ -128,6 +128,21 @@ describe('vrfs members add', () => {
   });
 });
 
+describe('vrfs members remove', () => {
+  it('says what it waits for while nobody leads', async () => {
+    for (let i = 1; i < 3; i++) await own.group.kill((own.group.primary + i) % 3);
+    own.before = (_, m) => (m.type === 'checkEpoch' ? null : undefined);
+    const waited = await members('remove', '3', '--timeout', '4500');
+    expect(waited).toMatchObject({ exitCode: 3, stdout: '' });
+    expect(waited.stderr.trim().split('\n')).toEqual([
+      expect.stringMatching(/^waiting: no primary answers: .*is there, and did not answer in time.*A majority of the group has to run/),
+      expect.stringMatching(/^vrfs: not within the time that was given \(--timeout\): no primary answers/),
+    ]);
+    const forPrograms = await members('remove', '3', '--timeout', '4500', '--json');
+    expect(JSON.parse(forPrograms.stdout)).toMatchObject({ phase: 'waiting', reason: expect.stringMatching(/no primary answers/) as string });
+  });
+});
+
 describe('vrfs members replace', () => {
   it('puts a node in the place of another', async () => {
     const at = await joining();

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { memberId } from '../../lib/ids.ts';
+import { DataDirectoryError } from '../../server/data_directory.ts';
 import { PeerPins } from '../../server/peer_pins.ts';
 
 const directories: string[] = [];
@@ -26,12 +27,27 @@ describe('which data directory a member comes with', () => {
     expect(restarted.refusal(memberId(7), other)).toMatch(/vrfs members replace/);
     expect(restarted.refusal(memberId(7), one)).toBeNull();
     expect(restarted.refusal(memberId(8), other)).toBeNull();
-    expect(JSON.parse(readFileSync(join(d, 'peers.json'), 'utf8'))).toEqual({ 7: one.toString('hex'), 8: other.toString('hex') });
+    expect(JSON.parse(readFileSync(join(d, 'peers.json'), 'utf8'))).toMatchObject({ members: { 7: one.toString('hex'), 8: other.toString('hex') } });
   });
 
-  it('is not guessed when its file cannot be read', () => {
+  it('is known from a file of the first version, which had no checksum', () => {
     const d = directory();
-    writeFileSync(join(d, 'peers.json'), '{"7":"xyz"}');
-    expect(() => new PeerPins(d)).toThrow();
+    writeFileSync(join(d, 'peers.json'), JSON.stringify({ 7: one.toString('hex') }));
+    expect(new PeerPins(d).refusal(memberId(7), other)).toMatch(/another data directory than before/);
+    expect(new PeerPins(d).refusal(memberId(8), one)).toBeNull();
+    expect(new PeerPins(d).refusal(memberId(7), one)).toBeNull();
+  });
+
+  it('is not guessed when its file is torn, or one digit of it is another: the error says what to do', () => {
+    const d = directory();
+    new PeerPins(d).refusal(memberId(7), one);
+    const whole = readFileSync(join(d, 'peers.json'), 'utf8');
+    const otherDigit = whole.replace('01', '03');
+    expect(otherDigit).not.toBe(whole);
+    for (const bad of ['', whole.slice(0, 20), otherDigit, '{"7":"xyz"}']) {
+      writeFileSync(join(d, 'peers.json'), bad);
+      expect(() => new PeerPins(d)).toThrow(DataDirectoryError);
+      expect(() => new PeerPins(d)).toThrow(/peers\.json cannot be read \(.+\).*Put a copy of it back; if there is none/s);
+    }
   });
 });

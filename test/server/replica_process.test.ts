@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
@@ -223,16 +223,26 @@ describe('a replica that cannot go on or start', () => {
     });
   }
 
-  it('says what to do about a journal that has gone, and that helps', async () => {
+  it.each<[what: string, harm: (journal: string) => Promise<void>, says: RegExp]>([
+    ['has gone', (journal) => rm(journal, { recursive: true }), /the journal .*journal is not there: put it back; if it is lost, make an empty directory of that name/],
+    // Reads of it fail with EIO, as those of a bad sector do.
+    ['the disk cannot read', async (journal) => {
+      const segment = join(journal, defined((await readdir(journal)).sort()[0], 'segment'));
+      await rm(segment);
+      await symlink('/proc/self/mem', segment);
+    }, /the disk cannot read the journal .*journal \(EIO.*\): move it to another disk, or aside, make an empty directory of that name/],
+  ])('says what to do about a journal that %s, and that helps', async (_, harm, says) => {
     const group = await TestGroup.make();
     await group.startAll();
     const client = await group.client();
     await writeFiles(client, 0, 20);
     await converged(group);
     await group.stopOne(2);
-    await rm(join(group.data(2), 'journal'), { recursive: true });
-    await expect(group.start(2)).rejects.toThrow(/the journal .*journal is not there: put it back; if it is lost, make an empty directory of that name/);
-    await mkdir(join(group.data(2), 'journal'));
+    const journal = join(group.data(2), 'journal');
+    await harm(journal);
+    await expect(group.start(2)).rejects.toThrow(says);
+    await rm(journal, { recursive: true, force: true });
+    await mkdir(journal);
     expect((await group.start(2)).status().recovery.bootLogIntact).toBe(false);
     await converged(group);
     await expectFiles(client, 20);

@@ -1,4 +1,4 @@
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { defined } from '../../lib/assert.ts';
@@ -86,6 +86,17 @@ describe('the superblock file', () => {
     await rm(join(directory, COPY_NAMES[1]));
     await expect(readSuperblock(directory)).rejects.toThrow(SuperblockDamagedError);
     await expect(readSuperblock(directory)).rejects.toThrow(/does not begin as a superblock.*it is missing.*put the files back.*Do not format it anew.*vrfs serve --join.*vrfs members replace/);
+  });
+
+  it('goes on with the other copy when the disk cannot read one', async () => {
+    const directory = await temporaryDirectory();
+    await formatSuperblock(directory, superblock(3));
+    await rm(join(directory, COPY_NAMES[0]));
+    // Reads of it fail with EIO, as those of a bad sector do.
+    await symlink('/proc/self/mem', join(directory, COPY_NAMES[0]));
+    const { superblock: read, warnings } = await readSuperblock(directory);
+    expect(read).toEqual(superblock(3));
+    expect(warnings).toEqual([expect.stringMatching(/superblock-a cannot be used: the disk cannot read it: EIO/)]);
   });
 
   it('finds every flipped bit', () => {

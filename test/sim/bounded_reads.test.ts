@@ -19,3 +19,17 @@ it('an echo of a former life of the process says nothing of the age of the state
   later.release();
   s.until('it is told anew', () => (s.status(2).stalenessMs ?? Infinity) < 1000);
 });
+
+it('a state has aged while the machine was suspended, though the monotonic clock does not know', () => {
+  const s = Scenario.settled();
+  s.run(500);
+  s.expect('its state is young', (s.status(2).stalenessMs ?? Infinity) < 500);
+  s.host(2).pause();
+  const suspendedAt = s.cluster.now;
+  s.isolate(2);
+  s.run(10_000);
+  s.write(1, 1);
+  s.host(2).clock.slept(s.cluster.now - suspendedAt);
+  s.host(2).resume();
+  expect(s.status(2).stalenessMs).toBeGreaterThanOrEqual(10_000);
+});

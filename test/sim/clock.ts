@@ -44,6 +44,11 @@ export class SimulatedClock implements Clock {
     return this.#now() + this.#gained + (this.#now() - this.#since) * this.#drift;
   }
 
+  /** The machine was suspended for so many milliseconds of those that have passed: the monotonic clock does not know of them. */
+  slept(milliseconds: number): void {
+    this.#offset -= milliseconds;
+  }
+
   /** The wall clock jumps by so many microseconds. */
   jump(microseconds: number): void {
     this.#skew += microseconds;

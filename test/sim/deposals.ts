@@ -1,7 +1,7 @@
 /**
  * Primaries that are cut off for longer than their lease lasts, while a client beside them goes on reading and others write at the
  * primary that comes after them: what a lease has to survive (PROTOCOL row 18). Around it happens what makes a lease look longer than it is:
- * answers that were long on their way, clocks that jump and drift, a process that stands still with reads before it, grantors that restart, with
+ * answers that were long on their way, clocks that jump and drift, a process or a machine that stands still with reads before it, grantors that restart, with
  * another configuration too, and disks on which the next primary's log takes its time.
  */
 import { defined } from '../../lib/assert.ts';
@@ -26,6 +26,8 @@ export interface DeposalProfile {
   readonly clocks: number;
   /** The primary is stopped when it is cut off, and goes on before that ends. */
   readonly standstill: number;
+  /** Of those: not the process, but its machine, whose monotonic clock stands still too. */
+  readonly suspension: number;
   /** Those that granted it its lease restart: when it is cut off, or one after the other before that. */
   readonly restarts: number;
   readonly rolling: number;
@@ -170,7 +172,12 @@ export class Deposals {
   #standsStill(primary: Host, lasts: number): void {
     if (!primary.running || primary.paused) return;
     primary.pause();
-    this.#later(lasts, () => { if (primary.running && primary.paused) primary.resume(); });
+    const suspended = this.#random.chance(this.#profile.suspension);
+    this.#later(lasts, () => {
+      if (!primary.running || !primary.paused) return;
+      if (suspended) primary.clock.slept(lasts);
+      primary.resume();
+    });
   }
 
   /** A view's log takes its time to become durable; promises do not. */

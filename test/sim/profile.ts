@@ -86,7 +86,7 @@ export function drawDeposals(random: Prng): DeposalProfile | null {
   return {
     intervalMs: random.pick([500, 1500, 4000]),
     timings: random.pick([timings, timings, timings.slice(0, 1), timings.slice(1)]),
-    lateAnswers: often(), earlySuspicion: often(), clocks: often(), standstill: often(), restarts: often(), rolling: often(), slowLogs: often(),
+    lateAnswers: often(), earlySuspicion: often(), clocks: often(), standstill: often(), suspension: 0.5, restarts: often(), rolling: often(), slowLogs: often(),
   };
 }
 
@@ -124,6 +124,7 @@ function drawReplicaOptions(random: Prng): ReplicaOptions {
     sessionSlots: random.pick([1, 2, 8]),
     maxSessions: random.pick([3, 8, 64]),
     sessionTimeoutMs: random.pick([2000, 10_000, 60_000]),
+    claimBytes: random.pick([0, 300, DEFAULT_REPLICA_OPTIONS.claimBytes, DEFAULT_REPLICA_OPTIONS.claimBytes]),
   };
 }
 

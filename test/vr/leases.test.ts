@@ -3,7 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { memberId, opNumber } from '../../lib/ids.ts';
 import type { ReadReply, Reject } from '../../vr/messages.ts';
+import { members } from './administrator.ts';
 import { Cluster, type ClusterOptions } from './cluster.ts';
+import { testMember as member } from './group.ts';
 import type { Node } from './node.ts';
 import { TestClient } from './test_client.ts';
 
@@ -177,6 +179,23 @@ describe('a lease', () => {
 });
 
 describe('reads of a stated age', () => {
+  test('the age of a state is not told while an epoch ends: others may be in the next one before the primary is', () => {
+    const { cluster } = started();
+    const one = cluster.node(0);
+    const told = (): boolean => cluster.sent.splice(0).some((p) => p.from === one.id && p.message.type === 'commit' && p.message.echoes.length > 0);
+    cluster.run(200);
+    expect(told()).toBe(true);
+    // Its last entry does not become durable, and is not committed.
+    for (const n of cluster.nodes) n.slowJournal = true;
+    const change = { type: 'reconfigure', nonce: Buffer.alloc(16, 1), epoch: one.replica.configuration.epoch, members: members(1, 2, 3, member(4, 'observer')), force: true } as const;
+    one.replica.receive(77, change);
+    cluster.run(50);
+    cluster.sent.length = 0;
+    cluster.run(200);
+    expect([one.replica.normal.closing, one.replica.leases.held]).toEqual([true, true]);
+    expect(told()).toBe(false);
+  });
+
   test('a backup answers what is young enough, and says how old it may be otherwise', () => {
     const { cluster, client } = started();
     const two = cluster.node(1);

@@ -4,6 +4,7 @@ import type { Ports } from '../../../vr/ports.ts';
 import { Replica } from '../../../vr/replica.ts';
 import type { BootState, ReplicaOptions } from '../../../vr/replica_types.ts';
 import type { DeposalProfile } from '../deposals.ts';
+import type { Host } from '../host.ts';
 import { kind, Scenario, type Held } from '../scenario.ts';
 import { CALM_NETWORK } from '../seeded_policy.ts';
 import { altered, alterGetter, STALE, type Breakage, type NamedScenario, type Row, type Seeds } from './row.ts';
@@ -125,18 +126,20 @@ function shorterGrants(broken: Breakage): void {
   isSilent(s);
 }
 
-/** R0 has a lease when its process is stopped, with a read before it; others lead by the time that it gets to it. */
-function stoppedPrimary(broken: Breakage): void {
+/** R0 has a lease when its process is stopped, or its whole machine, with a read before it; others lead by the time that it gets to it. */
+function standsStill(broken: Breakage, what: 'process' | 'machine'): void {
   const s = Scenario.settled({ clients: 2, ...broken });
   readerOfR0(s);
   s.write(1, 1);
   s.run(60);
   s.host(0).pause();
+  const stoppedAt = s.cluster.now;
   s.isolate(0);
   s.until('others lead', () => [1, 2].some((i) => s.status(i).isPrimary));
   writesElsewhere(s, 1, 2);
   const read = s.beginRead(1, 1);
   s.run(5);
+  if (what === 'machine') s.host(0).clock.slept(s.cluster.now - stoppedAt);
   s.host(0).resume();
   s.run(5);
   s.expect('R0 answers nothing', !s.answered(read));
@@ -144,10 +147,42 @@ function stoppedPrimary(broken: Breakage): void {
   s.converged();
 }
 
+/**
+ * R0 has a promise of R1 when it is cut off. R1 is configured with shorter leases now, and restarts twice: in its second life it does not
+ * wait for what it granted in the one before the last.
+ */
+function grantorRestartsTwice(broken: Breakage): void {
+  const s = Scenario.settled({ clients: 2, replica: { viewChangeMs: 3000, leaseMs: 2900 }, ...broken });
+  readerOfR0(s);
+  s.write(1, 1);
+  s.cut(0, 2);
+  const words = s.hold(kind('startViewChange', { from: 2, to: 1 }));
+  s.until('R2 suspects R0', () => words.packets.length > 0);
+  s.isolate(0);
+  s.host(1).ownOptions = { viewChangeMs: 300, leaseMs: 0 };
+  for (let life = 0; life < 2; life++) {
+    s.crash(1);
+    s.restart(1);
+    s.run(100);
+  }
+  s.run(600);
+  words.release();
+  const changed = s.comesTrue(() => [1, 2].some((i) => s.status(i).isPrimary), 700);
+  if (changed) {
+    writesElsewhere(s, 1, 2);
+    s.read(1, 1);
+  }
+  s.expect('no view begins while R0 has a lease', !changed);
+  s.heal();
+  s.converged();
+}
+
 const GRANTOR: NamedScenario = { name: 'a grantor restarts', run: forgetfulGrantor };
 const LATE: NamedScenario = { name: 'the answers that a lease would be made of are late', run: lateAnswers };
 const CLOCK: NamedScenario = { name: 'the wall clock of a primary that is cut off goes back', run: clockGoesBack };
-const STOPPED: NamedScenario = { name: 'a primary with a lease is stopped and goes on', run: stoppedPrimary };
+const STOPPED: NamedScenario = { name: 'a primary with a lease is stopped and goes on', run: (broken) => { standsStill(broken, 'process'); } };
+const SUSPENDED: NamedScenario = { name: 'the machine of a primary with a lease is suspended and goes on', run: (broken) => { standsStill(broken, 'machine'); } };
+const TWICE: NamedScenario = { name: 'a grantor restarts twice, with shorter leases', run: grantorRestartsTwice };
 const SHORTER: NamedScenario = { name: 'those who grant a lease are configured with shorter ones', run: shorterGrants };
 const INHERITED: NamedScenario = { name: 'a new primary is asked before it has executed what it inherited', run: inheritedWrite };
 
@@ -182,13 +217,25 @@ function asksTheWallClock(ports: Ports): Ports {
   return { ...ports, clock: { wall: () => ports.clock.wall(), monotonic: () => ports.clock.wall() / 1000 } };
 }
 
+/** All time counts that the monotonic clock does. */
+function asksTheMonotonicClock(ports: Ports): Ports {
+  const start = ports.clock.wall() - ports.clock.monotonic() * 1000;
+  return { ...ports, clock: { wall: () => start + ports.clock.monotonic() * 1000, monotonic: () => ports.clock.monotonic() } };
+}
+
+/** The superblock names what this life grants, whatever the one before has granted. */
+function forgetsTheLifeBefore(ports: Ports, host: Host): Ports {
+  return { ...ports, superblock: { write: (s) => ports.superblock.write({ ...s, leaseMs: host.ownOptions.leaseMs ?? s.leaseMs }) } };
+}
+
 /** The time is what it was at the last tick. */
 class TrustsTheLastTick extends Replica {
   readonly #ticked: { at: number };
 
   constructor(ports: Ports, options: ReplicaOptions, boot: BootState) {
     const ticked = { at: ports.clock.monotonic() };
-    super({ ...ports, clock: { wall: () => ports.clock.wall(), monotonic: () => ticked.at } }, options, boot);
+    const wallBehind = ports.clock.wall() - ticked.at * 1000;
+    super({ ...ports, clock: { wall: () => ticked.at * 1000 + wallBehind, monotonic: () => ticked.at } }, options, boot);
     this.#ticked = ticked;
   }
 
@@ -203,7 +250,7 @@ function cuttingOff(most: Partial<DeposalProfile>): Seeds {
   const deposals: DeposalProfile = {
     intervalMs: 200,
     timings: [{ viewChangeMs: 1000, leaseMs: 900 }, { viewChangeMs: 200, leaseMs: 150 }],
-    lateAnswers: 0.1, earlySuspicion: 0.1, clocks: 0.1, standstill: 0.1, restarts: 0.1, rolling: 0.1, slowLogs: 0.1, ...most,
+    lateAnswers: 0.1, earlySuspicion: 0.1, clocks: 0.1, standstill: 0.1, suspension: 0.5, restarts: 0.1, rolling: 0.1, slowLogs: 0.1, ...most,
   };
   return {
     replicas: 3, durability: 'disk', deposals,
@@ -214,11 +261,15 @@ function cuttingOff(most: Partial<DeposalProfile>): Seeds {
 export const leases: Row = {
   row: 18,
   title: 'leases',
-  scenarios: [GRANTOR, LATE, SHORTER, CLOCK, STOPPED, INHERITED],
+  scenarios: [GRANTOR, TWICE, LATE, SHORTER, CLOCK, STOPPED, SUSPENDED, INHERITED],
   mutants: [
     {
       name: 'a grantor that has restarted votes at once', breakage: { Replica: altered(forgetsItsGrants) }, scenario: GRANTOR, killedBy: STALE,
       seeds: cuttingOff({ restarts: 0.8 }), foundBy: STALE,
+    },
+    {
+      name: 'a life names its own leases only', breakage: { wrapPorts: forgetsTheLifeBefore }, scenario: TWICE, killedBy: STALE,
+      seeds: cuttingOff({ rolling: 0.8, restarts: 0.8 }), foundBy: STALE,
     },
     {
       name: 'a lease counts from the answer', breakage: { Replica: altered(countsFromTheAnswer) }, scenario: LATE, killedBy: STALE,
@@ -235,6 +286,10 @@ export const leases: Row = {
     {
       name: 'a lease is judged by the time of the last tick', breakage: { Replica: TrustsTheLastTick }, scenario: STOPPED, killedBy: STALE,
       seeds: cuttingOff({ standstill: 0.8 }), foundBy: STALE,
+    },
+    {
+      name: 'a lease is judged by the monotonic clock alone', breakage: { wrapPorts: asksTheMonotonicClock }, scenario: SUSPENDED, killedBy: STALE,
+      seeds: cuttingOff({ standstill: 0.8, suspension: 1 }), foundBy: STALE,
     },
     {
       name: 'a new primary reads before it has executed what it inherited',

@@ -68,6 +68,8 @@ export class Leases {
 
   /** Each tick. What was granted with another length is over: the next life need not wait for so long. */
   tick(): void {
+    // The less time between two readings, the less can happen to the clocks unnoticed.
+    this.#passing.now();
     const { persistence, options } = this.#r;
     if (persistence.superblock.leaseMs > options.leaseMs && this.#clock() >= this.#lastLifeUntil) persistence.writeSuperblock({ leaseMs: options.leaseMs });
   }

@@ -1,36 +1,45 @@
 /**
  * A clock for who must not count too little time: a lease that it was granted, the age of what it knows. The monotonic clock of Linux stands
- * still while the machine is suspended or its snapshot is taken; the wall clock is right again when the machine goes on. So what the wall
- * clock gains on the monotonic one counts as time that has passed. A wall clock that is set forward does too, which makes leases end early and
- * states look older than they are: both cost a question to the group, and nothing else. One that is set back changes nothing.
+ * still while the machine is suspended; the wall clock is right again when it goes on. So when the two part, what the wall clock has gained counts
+ * as passed, and at least a minute: it may have been set back in the same moment. Whoever sets a clock makes leases end early and states look
+ * older than they are; both cost a question to the group, and nothing else. A clock that is slewed makes no difference.
  *
  * Whoever must not count too much, as who has granted a lease, reads the monotonic clock.
  */
 import type { Clock } from './ports.ts';
 
-/** Milliseconds that the wall clock may gain unnoticed: it is read to the millisecond, and not at the same moment. */
+/** Milliseconds that the clocks may part unnoticed: one is read to the millisecond, and they are not read at the same moment. */
 export const UNNOTICED_MS = 2;
+/** How fast a wall clock is slewed at most: twice what Linux does. */
+const SLEWED = 0.001;
+/** A lease is no longer than that. */
+const LEAST_MS = 60_000;
 
 export class PassingTime {
   readonly #clock: Clock;
-  /** Of the wall clock before the monotonic one, milliseconds, when it was last seen to have changed. */
+  #monotonic: number;
+  /** Of the wall clock before the monotonic one, milliseconds. */
   #ahead: number;
-  #slept = 0;
+  #added = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.#ahead = clock.wall() / 1000 - clock.monotonic();
+    this.#monotonic = clock.monotonic();
+    this.#ahead = clock.wall() / 1000 - this.#monotonic;
   }
 
-  /** Milliseconds, from anywhere. Between two readings at least as much passes as really does, but for UNNOTICED_MS. */
+  /** Milliseconds, from anywhere. Between two readings at least as much passes as really does, but for UNNOTICED_MS and what is slewed. */
   now(): number {
     const monotonic = this.#clock.monotonic();
-    const ahead = this.#clock.wall() / 1000 - monotonic;
-    const gained = ahead - this.#ahead;
-    if (Math.abs(gained) > UNNOTICED_MS) {
-      this.#ahead = ahead;
-      this.#slept += Math.max(0, gained);
+    const gained = this.#clock.wall() / 1000 - monotonic - this.#ahead;
+    const slewed = Math.abs(monotonic - this.#monotonic) * SLEWED;
+    this.#monotonic = monotonic;
+    if (Math.abs(gained) <= slewed + UNNOTICED_MS) {
+      this.#ahead += Math.max(-slewed, Math.min(slewed, gained));
+    } else {
+      this.#ahead += gained;
+      this.#added += Math.max(gained, LEAST_MS);
     }
-    return monotonic + this.#slept;
+    return monotonic + this.#added;
   }
 }

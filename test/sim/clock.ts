@@ -11,6 +11,7 @@ export class SimulatedClock implements Clock {
   #gained = 0;
   #offset: number;
   #skew: number;
+  #asleepSince: number | null = null;
 
   /** @param skew microseconds by which the wall clock is ahead. @param offset of the monotonic clock, milliseconds. */
   constructor(now: () => number, drift = 0, skew = 0, offset = 0) {
@@ -21,7 +22,7 @@ export class SimulatedClock implements Clock {
   }
 
   monotonic(): number {
-    return this.#offset + this.#elapsed();
+    return this.#offset + (this.#asleepSince ?? this.#elapsed());
   }
 
   wall(): number {
@@ -30,6 +31,7 @@ export class SimulatedClock implements Clock {
 
   /** The machine starts anew: its monotonic clock counts from somewhere else. */
   reboot(offset: number): void {
+    this.#asleepSince = null;
     this.#offset = offset - this.#elapsed();
   }
 
@@ -44,13 +46,17 @@ export class SimulatedClock implements Clock {
     return this.#now() + this.#gained + (this.#now() - this.#since) * this.#drift;
   }
 
-  /** The machine was suspended for so many milliseconds of those that have passed: the monotonic clock does not know of them. */
-  slept(milliseconds: number): void {
-    this.#offset -= milliseconds;
+  /** The machine is suspended: the monotonic clock stands still until it wakes. */
+  suspend(): void {
+    this.#asleepSince ??= this.#elapsed();
+  }
+  wake(): void {
+    if (this.#asleepSince !== null) this.#offset -= this.#elapsed() - this.#asleepSince;
+    this.#asleepSince = null;
   }
 
-  /** The wall clock jumps by so many microseconds. */
+  /** The wall clock jumps by so many microseconds, unless the machine is suspended: nobody sets it then. */
   jump(microseconds: number): void {
-    this.#skew += microseconds;
+    if (this.#asleepSince === null) this.#skew += microseconds;
   }
 }

@@ -146,8 +146,10 @@ export class Deposals {
     this.#block([
       ...both([primary.index], others.map((h) => h.index)), ...both(inside.map((c) => c.endpoint), others.map((h) => h.index)), ...both(outside.map((c) => c.endpoint), [primary.index]),
     ]);
-    if (random.chance(this.#profile.clocks)) this.#turnClocks(primary, others);
-    if (random.chance(this.#profile.standstill)) this.#standsStill(primary, random.between(Math.floor(patience / 2), lasts));
+    const standstill = !random.chance(this.#profile.standstill) ? null : random.chance(this.#profile.suspension) ? 'machine' : 'process';
+    // A wall clock that is set back just when the machine is suspended hides that from anybody.
+    if (standstill !== 'machine' && random.chance(this.#profile.clocks)) this.#turnClocks(primary, others);
+    if (standstill !== null) this.#standsStill(primary, standstill, random.between(Math.floor(patience / 2), lasts));
     if (random.chance(this.#profile.slowLogs)) this.#slowLogs(others);
     if (random.chance(this.#profile.restarts)) this.#restart(others, 0);
   }
@@ -169,15 +171,11 @@ export class Deposals {
   }
 
   /** Stopped with reads before it, which it gets to when others may have gone on. */
-  #standsStill(primary: Host, lasts: number): void {
+  #standsStill(primary: Host, what: 'process' | 'machine', lasts: number): void {
     if (!primary.running || primary.paused) return;
     primary.pause();
-    const suspended = this.#random.chance(this.#profile.suspension);
-    this.#later(lasts, () => {
-      if (!primary.running || !primary.paused) return;
-      if (suspended) primary.clock.slept(lasts);
-      primary.resume();
-    });
+    if (what === 'machine') primary.clock.suspend();
+    this.#later(lasts, () => { if (primary.running && primary.paused) primary.resume(); });
   }
 
   /** A view's log takes its time to become durable; promises do not. */

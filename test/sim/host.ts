@@ -170,6 +170,7 @@ export class Host {
   start(): void {
     assert(this.#process === null && !this.lost, `replica ${this.id} runs already, or has no disk`);
     const { queue } = this.#world;
+    this.clock.wake();
     const boot = this.#bootState();
     if (boot.superblock.retired) {
       // It remembers, and does not come back.
@@ -275,6 +276,7 @@ export class Host {
 
   resume(): void {
     this.paused = false;
+    this.clock.wake();
     this.#world.trace.line(`#${this.index} resumes`);
     const held = this.#held;
     this.#held = [];

@@ -102,8 +102,8 @@ export class CheckpointHandOver {
       r.event('checkpoint-not-ahead', { op: target.op, executed: r.executed });
       return;
     }
-    if (r.phase !== 'recovering' && r.phase !== 'transitioning' && target.op < r.log.base) {
-      // Older than this log: what lies between is not here. The group's next checkpoint will do.
+    if (r.phase !== 'recovering' && !r.reconfiguration.untrusted && target.op < r.log.base) {
+      // Older than this log, of which nothing may go: what lies between is not here. The group's next checkpoint will do.
       r.event('checkpoint-too-old', { op: target.op, base: r.log.base });
       return;
     }

@@ -78,6 +78,15 @@ export class Leases {
     return this.#r.ports.clock.monotonic();
   }
 
+  /** By the clock of `age`, milliseconds. */
+  now(): number {
+    return this.#passing.now();
+  }
+  /** What has passed since `now` was that, at most: this clock may be slow. Milliseconds. */
+  age(since: number): number {
+    return Math.max(0, this.#passing.now() - since) / (1 - this.#r.options.maxClockDrift);
+  }
+
   // --- who grants ------------------------------------------------------------------------------------------------------
 
   /** The primary's round has just been taken. */
@@ -190,6 +199,6 @@ export class Leases {
     if (!r.execution.ready || r.isWitness) return null;
     if (r.isPrimary) return this.held && r.executed >= r.commit ? 0 : null;
     this.#settle();
-    return this.#asOf === null ? null : Math.max(0, this.#passing.now() - this.#bornAt - this.#asOf);
+    return this.#asOf === null ? null : this.age(this.#bornAt + this.#asOf);
   }
 }

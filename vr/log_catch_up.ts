@@ -33,7 +33,8 @@ interface Collected {
 type Task = { nonce: Buffer; progressAt: number } & (
   | { readonly kind: 'append'; readonly view: View }
   | ({ readonly kind: 'gather' } & Collected)
-  | ({ readonly kind: 'repair'; readonly commit: OpNumber; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
+  /** `base`: where what the voters said of the winning log begins. */
+  | ({ readonly kind: 'repair'; readonly commit: OpNumber; readonly base: OpNumber; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
   | ({ readonly kind: 'bridge'; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
   | ({ readonly kind: 'fill'; readonly head: Header; readonly from: readonly Source[]; turn: number; skipped: number } & Collected)
 );
@@ -95,11 +96,20 @@ export class LogCatchUp {
     this.#begin({ kind: 'gather', view: c.view, keep: c.keep, entries: [...c.entries], at: c.after, hash: c.parent, ...this.#fresh() });
   }
 
-  repair(c: { readonly view: View; readonly keep: OpNumber; readonly entries: readonly Entry[]; readonly commit: OpNumber; readonly head: Header; readonly from: readonly Source[] }): void {
+  /**
+   * Where all that was said of the winning log begins behind the own one, that may lead there, and who has what is between may have collected
+   * what was before: first from the head of this log, then from what is committed.
+   */
+  repair(c: {
+    readonly view: View; readonly keep: OpNumber; readonly entries: readonly Entry[]; readonly commit: OpNumber; readonly base: OpNumber; readonly head: Header;
+    readonly from: readonly Source[];
+  }): void {
+    const { log } = this.#r;
+    const keep = log.head < c.base ? log.head : c.keep;
     const last = c.entries.at(-1);
-    const at = last?.op ?? c.keep;
-    const hash = last?.hash ?? defined(this.#r.log.hashAt(c.keep), 'kept entry');
-    this.#begin({ ...c, kind: 'repair', entries: [...c.entries], at, hash, turn: 0, ...this.#fresh() });
+    const at = last?.op ?? keep;
+    const hash = last?.hash ?? defined(log.hashAt(keep), 'kept entry');
+    this.#begin({ ...c, kind: 'repair', keep, entries: [...c.entries], at, hash, turn: 0, ...this.#fresh() });
   }
 
   /**
@@ -227,7 +237,8 @@ export class LogCatchUp {
           return;
         }
         if (task.kind === 'repair') {
-          this.#superseded();
+          if (task.keep > r.commit && task.base > task.keep) this.#begin({ ...task, keep: r.commit, entries: [], at: r.commit, hash: defined(r.log.hashAt(r.commit), 'committed entry'), ...this.#fresh() });
+          else this.#superseded();
           return;
         }
         // What is asked for starts at a committed op, or in the log of the same view: all have it alike.

@@ -5,7 +5,7 @@
  * old log (PROTOCOL rows 5, 6).
  */
 import { assert } from '../lib/assert.ts';
-import { laterOf, type Digest, type OpNumber, type View } from '../lib/ids.ts';
+import { laterOf, opNumber, type Digest, type OpNumber, type View } from '../lib/ids.ts';
 import type { Entry } from './entry.ts';
 import type { Ports } from './ports.ts';
 import { sameElectors, type Configuration } from './configuration.ts';
@@ -105,11 +105,13 @@ export class Persistence {
   /**
    * The log up to the start of the epoch is durable: now the epoch is, with its first view as the log-view. No journal record
    * says so: from now on the superblock does.
+   * @param heldByOthers up to where that is known of what is behind the start (row 21); 0: of nothing.
    */
-  startEpoch(configuration: Configuration, epochStart: EpochStart, run: () => void): void {
+  startEpoch(configuration: Configuration, epochStart: EpochStart, heldByOthers: OpNumber, run: () => void): void {
     const { view, held } = epochStart;
     // Who held it may be among those who leave, and who comes may not.
-    const heldByAll = sameElectors(this.#superblock.configuration, configuration) && held < this.#superblock.heldByAll ? this.#superblock.heldByAll : held;
+    const before = sameElectors(this.#superblock.configuration, configuration) ? this.#superblock.heldByAll : 0;
+    const heldByAll = opNumber(Math.max(held, before, heldByOthers));
     this.#superblock = { ...this.#superblock, configuration, epochStart, heldByAll, view, promisedView: view, logView: view };
     const ticket = this.#ports.superblock.write(this.#superblock);
     this.#superblockTicket = ticket;

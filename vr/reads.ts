@@ -103,7 +103,7 @@ export class Reads {
       return;
     }
     if (!this.#hasRoom(connection, m)) return;
-    const cameAt = r.ports.clock.monotonic();
+    const cameAt = r.leases.now();
     this.#bytes += bodyBytes(m);
     this.#fresh.push({ round: 0, op: r.commit, answer: () => { this.#answerAsOf(cameAt, connection, m); }, read: { connection, message: m } });
   }
@@ -125,8 +125,7 @@ export class Reads {
 
   /** The round was sent after that moment; but the process may have been stopped since, and a bound counts until the answer. */
   #answerAsOf(cameAt: number, connection: ConnectionId, m: Read): void {
-    const { ports } = this.#r;
-    const age = ports.clock.monotonic() - cameAt;
+    const age = this.#r.leases.age(cameAt);
     if (m.consistency !== 'bounded' || age <= m.maxStalenessMs) this.#answer(connection, m);
     else this.#behind(connection, m, `the state here may be ${Math.ceil(age)} ms old`);
   }

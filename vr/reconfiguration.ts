@@ -283,6 +283,16 @@ export class Reconfiguration {
     this.#rebuilt = true;
   }
 
+  /**
+   * Up to where nobody depends on the log with which this replica enters the epoch, as its one witness (row 21): it has acknowledged nothing in
+   * it, so what is committed behind the start was committed by a quorum of others, of whom one is left after f failures.
+   */
+  #heldByOthers({ configuration, start }: Beginning): OpNumber {
+    const { log, self } = this.#r;
+    const witnesses = configuration.members.filter((m) => m.role === 'witness');
+    return witnesses.length === 1 && witnesses[0]?.id === self && log.base > start.op ? log.base : opNumber(0);
+  }
+
   #enter(next: Beginning): void {
     const r = this.#r;
     this.#entering = true;
@@ -297,7 +307,7 @@ export class Reconfiguration {
         this.advance();
         return;
       }
-      r.persistence.startEpoch(next.configuration, next.start, () => {
+      r.persistence.startEpoch(next.configuration, next.start, this.#heldByOthers(next), () => {
         this.#entering = false;
         this.#untrusted = false;
         this.#rebuilt = false;

@@ -151,7 +151,9 @@ export class ViewChange {
 
   /** The view below which this replica cannot go back. */
   #leftView(): View | null {
-    return this.#r.phase === 'view-change' && this.#left ? this.#r.view : null;
+    const { phase, view: v } = this.#r;
+    // Who is normal in a view, and suspects its primary, goes back to no lower one either.
+    return phase === 'normal' || (phase === 'view-change' && this.#left) ? v : null;
   }
 
   #sendStartViewChange(): void {
@@ -336,7 +338,7 @@ export class ViewChange {
       return;
     }
     const head = message.claim.headers.at(-1) ?? { op: message.claim.base, view: message.logView, hash: message.claim.baseHash };
-    r.catchUp.repair({ view: r.view, keep: built.keep, entries: built.entries, commit, head, from: votersToAsk(votes, claim, head, winner, r.self) });
+    r.catchUp.repair({ view: r.view, keep: built.keep, entries: built.entries, commit, base: claim.base, head, from: votersToAsk(votes, claim, head, winner, r.self) });
   }
 
   /** A new primary whose log or state lies too far back lets the next one try (row 9). */

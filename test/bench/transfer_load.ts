@@ -1,13 +1,16 @@
 /**
  * What clients of a group lose while a replica fetches all of its state: creates/s of the two that run without the third, against those while the third,
- * whose records are gone, fetches from them. All three and the load share this machine, so what the fetcher itself takes of its cores counts too.
+ * whose records are gone, fetches from them. The two donors and the load have one core, the fetcher the other, as if it were another machine: what
+ * the fetcher itself takes of its processor is nothing that a donor's clients lose.
  */
+import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { VrfsClient } from '../../client/client.ts';
 import { encodeCall } from '../../fsservice/operation_codec.ts';
 import { ROOT_INO, type Operation } from '../../fsservice/operations.ts';
-import { ProcessGroup, until } from '../support/process_group.ts';
+import { LOOPBACK, ProcessGroup, until } from '../support/process_group.ts';
 import { runLoad, type Workload } from './load.ts';
 import { row, type Row } from './report.ts';
 
@@ -23,6 +26,9 @@ const BOUND_MS = 300_000;
 const SLICE_MS = 500;
 const FILES_PER_DIRECTORY = 1000;
 const ALL = [0, 1, 2];
+const FETCHER = 2;
+const DONORS_CORE = '0';
+const FETCHERS_CORE = '1';
 const credentials = { uid: 0, gid: 0, groups: [] };
 
 const call = (operation: Operation): Buffer => encodeCall({ credentials, operation });
@@ -65,24 +71,41 @@ class Load {
 /** Directories for a measurement of this many seconds, at any speed that is likely. */
 const enough = (seconds: number): number => Math.ceil(seconds * 30_000);
 
-/** Creates a second while the last replica fetches, from when it begins until it has its state. */
-async function whileFetching(group: ProcessGroup, load: Load, index: number): Promise<{ perSecond: number; bytes: number; ms: number }> {
+/** Creates a second while the third replica fetches, from when it begins until it has its state. */
+async function whileFetching(group: ProcessGroup, load: Load): Promise<{ perSecond: number; bytes: number; ms: number }> {
   await load.prepare(enough(60));
-  group.start(index);
-  await until('a transfer', BOUND_MS, async () => ((await group.status(index))?.recovery.transfer ? true : undefined));
+  group.start(FETCHER);
+  await until('a transfer', BOUND_MS, async () => ((await group.status(FETCHER))?.recovery.transfer ? true : undefined));
   const started = load.files;
   const from = performance.now();
   for (;;) {
     await load.run(SLICE_MS);
     const ms = performance.now() - from;
-    const recovery = (await group.status(index))?.recovery;
+    const recovery = (await group.status(FETCHER))?.recovery;
     if (recovery?.lastTransfer) return { perSecond: (load.files - started) * 1000 / ms, bytes: recovery.lastTransfer.bytesReceived, ms: recovery.lastTransfer.milliseconds };
     if (ms > BOUND_MS) throw new Error('the transfer does not end');
   }
 }
 
+/** This process, with all its threads; undone by what is returned. */
+function ownCore(core: string): () => void {
+  const all = `0-${availableParallelism() - 1}`;
+  const set = (cores: string): void => {
+    const { status, stderr, error } = spawnSync('taskset', ['--all-tasks', '--cpu-list', '--pid', cores, String(process.pid)], { encoding: 'utf8' });
+    if (status !== 0) throw new Error(`this benchmark gives each side a core of its own by taskset (Debian package util-linux): ${error?.message ?? stderr}`);
+  };
+  set(core);
+  return () => { set(all); };
+}
+
 export async function donorLoss(o: LossOptions, rounds: number, say: (line: string) => void): Promise<Row[]> {
-  const group = await ProcessGroup.create({ config: { logLevel: 'info' } });
+  const cores = availableParallelism();
+  if (cores < 2) throw new Error(`the donors and the fetcher need a core each, and there is ${cores}`);
+  const group = await ProcessGroup.create({
+    config: { logLevel: 'info' },
+    network: { ...LOOPBACK, launcher: (index) => ['taskset', '--cpu-list', index === FETCHER ? FETCHERS_CORE : DONORS_CORE] },
+  });
+  const restore = ownCore(DONORS_CORE);
   try {
     group.startAll();
     await group.normal(ALL);
@@ -93,14 +116,13 @@ export async function donorLoss(o: LossOptions, rounds: number, say: (line: stri
       await load.prepare(enough(1));
       await load.run(1000);
     }
-    const last = ((await group.primary()) + 2) % group.size;
     const [loss, before, during, bytes, seconds]: number[][] = [[], [], [], [], []];
     for (let round = 0; round < rounds; round++) {
-      await group.signal(last, 'SIGKILL');
-      rmSync(join(group.data(last), 'records'), { recursive: true });
+      await group.signal(FETCHER, 'SIGKILL');
+      rmSync(join(group.data(FETCHER), 'records'), { recursive: true });
       await load.prepare(enough(o.seconds));
       const without = await load.run(o.seconds * 1000);
-      const fetching = await whileFetching(group, load, last);
+      const fetching = await whileFetching(group, load);
       loss?.push((1 - fetching.perSecond / without) * 100);
       before?.push(without);
       during?.push(fetching.perSecond);
@@ -116,6 +138,7 @@ export async function donorLoss(o: LossOptions, rounds: number, say: (line: stri
       row('creates without a transfer', '1/s', before ?? []), row('creates during it', '1/s', during ?? []), row('fetched', 'bytes', bytes ?? []), row('fetched in', 's', seconds ?? []),
     ];
   } finally {
+    restore();
     await group.destroy();
   }
 }

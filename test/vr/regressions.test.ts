@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { epoch, memberId, viewOf } from '../../lib/ids.ts';
-import { members, started } from './administrator.ts';
+import { members, started, writeAll } from './administrator.ts';
 import { Cluster, type Packet } from './cluster.ts';
 import { testMember } from './group.ts';
 import { bodies } from './settled_cluster.ts';
@@ -439,6 +439,51 @@ describe('what must not go on for ever', () => {
   });
 
   // Seed 14253: it told of the checkpoint before, which it had no more and nobody could be given.
+  // Seed 10064: it took what came first, and lost what it had acknowledged.
+  test('who is to hold the start of an epoch takes no state of before its own log', () => {
+    const { cluster, client, admin } = started();
+    const [three, four] = [cluster.node(2), cluster.join(4)];
+    admin.change(members(1, 2, 3, testMember(4, 'observer')));
+    writeAll(client, 'all', 7);
+    cluster.untilConverged();
+    // It takes no further checkpoint, and tells of an old one.
+    four.slowCheckpoint = true;
+    writeAll(client, 'still all', 20);
+    cluster.untilConverged();
+    cluster.isolate(three.id);
+    writeAll(client, 'without member 3', 20);
+    cluster.join(5);
+    admin.change(members(1, 2, 3, testMember(4, 'observer'), testMember(5, 'observer')));
+    writeAll(client, 'in the next epoch', 20);
+    three.failFetch = 'torn';
+    cluster.heal();
+    cluster.until(() => three.event('state-transfer-failed') !== undefined, 'a transfer that breaks off');
+    const { head, base } = three.replica.log;
+    expect([three.replica.phase, base > 10]).toEqual(['transitioning', true]);
+    cluster.drop = (p) => [p.from, p.to].includes(three.id) && (![p.from, p.to].includes(four.id) || p.message.type === 'newState');
+    // What the others told of their checkpoints counts for a while.
+    cluster.run(5000);
+    three.failFetch = false;
+    cluster.until(() => three.event('checkpoint-too-old') !== undefined, 'the old checkpoint');
+    cluster.run(3000);
+    expect(three.replica.log).toMatchObject({ head, base });
+    cluster.heal();
+    cluster.untilConverged();
+  });
+
+  // Seed 9558: it had begun a view that one had never heard of; the third, which led it, was gone.
+  test('a replica that is normal in a later view takes a primary of before along', () => {
+    const { cluster, client } = started({ replica: { viewChangeMs: 1000 } });
+    const [one, two, three] = [cluster.node(0), cluster.node(1), cluster.node(2)];
+    client.write('in view 0');
+    one.paused = true;
+    cluster.until(() => two.replica.isPrimary && three.replica.phase === 'normal' && three.replica.view === 1, 'view 1');
+    two.crash();
+    one.paused = false;
+    cluster.until(() => one.replica.view > 1 && cluster.leader !== undefined, 'a view of both');
+    client.write('with members 1 and 3');
+  });
+
   test('a checkpoint that a process did not live to name is the one that it tells of when it is back', () => {
     const { cluster, client } = started();
     const two = cluster.node(1);

@@ -289,6 +289,45 @@ describe('a witness that was away (row 21)', () => {
     client.write('with members 3 and 4');
   });
 
+  // Seed 6228: what a voter lacks, a witness has behind the head of its log; it asked from what it knew to be committed on, which the witness has not.
+  test('has what a voter lacks that has forgotten how far its log is committed', () => {
+    const { cluster, client } = started({ members: 3, witnesses: 1 });
+    const [one, two, three] = [cluster.node(0), cluster.node(1), cluster.node(2)];
+    writeAll(client, 'all', 7);
+    cluster.untilConverged();
+    two.slowCheckpoint = true;
+    cluster.isolate(three.id);
+    writeAll(client, 'without the witness', 30);
+    cluster.run(200);
+    two.crash();
+    cluster.heal();
+    writeAll(client, 'without member 2', 3);
+    one.crash();
+    two.start();
+    expect([two.replica.commit < three.replica.log.base, two.replica.log.head >= three.replica.log.base]).toEqual([true, true]);
+    client.write('with member 2 and the witness');
+  });
+
+  // Seed 1352: what was an observer is the witness of an epoch that began without it, and one of the two who began it is gone for good.
+  test('an observer that is a witness when it comes back counts behind a state of its epoch', () => {
+    const { cluster, client, admin } = started();
+    const [one, four] = [cluster.node(0), cluster.join(4)];
+    admin.change(members(1, 2, 3, member(4, 'observer')));
+    writeAll(client, 'with an observer', 7);
+    cluster.untilConverged();
+    cluster.isolate(four.id);
+    writeAll(client, 'without it', 20);
+    one.replica.normal.acked = () => one.replica.log.head;
+    admin.change(members(1, 2, member(4, 'witness')), true);
+    writeAll(client, 'in the new epoch', 20);
+    cluster.run(500);
+    one.crash();
+    cluster.heal();
+    cluster.until(() => four.replica.configuration.epoch === 2, 'member 4 in the new epoch');
+    client.write('with members 2 and 4');
+    expect(four.replica.isWitness).toBe(true);
+  });
+
   test('may crash while it begins anew, whatever of it is durable', () => {
     for (const slow of ['journal', 'superblock'] as const) {
       const { cluster, client, witnesses } = witnessesAway({ voters: 2, witnesses: 1 });

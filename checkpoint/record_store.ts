@@ -45,7 +45,7 @@ export interface RecordStoreOptions {
   readonly writeBufferBytes?: number;
   /** The `extra` of the checkpoint that a fresh directory is at. */
   readonly initialExtra?: Buffer;
-  /** How long a checkpoint may hold the event loop at a time, in milliseconds. Default 2. */
+  /** How long a checkpoint or a transfer may hold the event loop at a time, in milliseconds. Default 0.5 and 2: a checkpoint comes often, while clients wait. */
   readonly sliceMs?: number;
   /**
    * The newest checkpoints are kept for peers, default 8, and beside them up to 3 that peers are fetching, for half an hour at
@@ -94,6 +94,7 @@ interface Frozen {
   readonly extra: Buffer;
 }
 
+const TAKE_SLICE_MS = 0.5;
 /** A whole answer beside what a page of large values adds; HTTP bodies stay bounded. */
 const MAX_ANSWER_BYTES = 8 << 20;
 
@@ -313,7 +314,7 @@ export class RecordStore implements Table {
 
   async #writeFrozen(frozen: Frozen): Promise<CheckpointInfo> {
     this.#costs.begin(performance.now());
-    const slices = new Slices(this.#sliceMs);
+    const slices = new Slices(this.#options.sliceMs ?? TAKE_SLICE_MS);
     try {
       await slices.giveWay();
       const changes = await changesOf(frozen.overlay, slices);

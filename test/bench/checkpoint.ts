@@ -1,81 +1,133 @@
 /**
- * What a checkpoint and a state transfer cost, for three shapes of change at about `--records N` records (default
- * 100 000): bytes on the wire against bytes of changed records, time, the longest hold of the event loop.
+ * What a checkpoint costs the replica that takes it, for three shapes of change at about `--records N` records: time on the event loop for
+ * each changed record, the longest hold of the loop, what is written; and, with `--growth-from M`, how much more than with M records.
  *
- *   npm run bench -- checkpoint [--records N] [--json]
+ *   npm run bench -- checkpoint [--records N] [--growth-from M] [--json]
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EMPTY } from '../../lib/bytes.ts';
-import { opNumber } from '../../lib/ids.ts';
-import { RecordStore } from '../../checkpoint/record_store.ts';
+import { opNumber, type OpNumber } from '../../lib/ids.ts';
+import { RecordStore, type RecordStoreStatus } from '../../checkpoint/record_store.ts';
 import { Dataset, type Change } from './dataset.ts';
-import { report, row as measured, type Report, type Row } from './report.ts';
+import { median, report, row, type Report, type Row } from './report.ts';
 
-function apply(store: RecordStore, key: Buffer, value: Buffer | null): void {
-  if (value === null) store.delete(key);
-  else store.put(key, value);
+/** Checkpoints of each shape. */
+const RUNS = 20;
+/** A store is filled in checkpoints of so many records: all at once would have to be in memory. */
+const FILL = 500_000;
+
+/** `cpu`: microseconds on the event loop for each changed record. */
+interface Shape {
+  readonly name: string;
+  readonly changes: (data: Dataset) => Change[];
+  readonly cpu: number;
+}
+const SHAPES: readonly Shape[] = [
+  { name: 'clustered (500 files in one directory)', changes: (data) => data.clustered(500), cpu: 6 },
+  { name: 'mixed (50 directories x 10 files)', changes: (data) => data.spread(50, 10), cpu: 12 },
+  { name: 'random (1000 inodes)', changes: (data) => data.random(1000), cpu: 60 },
+];
+const LONGEST_MS = 10;
+const GROWTH = 2;
+
+function atMost(measured: Row, limit: number): Row {
+  return { ...measured, target: `<= ${limit}`, ok: measured.value <= limit };
 }
 
-function row(what: string, unit: string, values: readonly number[], target?: number): Row {
-  const r = measured(what, unit, values);
-  return target === undefined ? r : { ...r, target: `<= ${target}`, ok: r.value <= target };
+class Filled {
+  readonly #store: RecordStore;
+  readonly #data: Dataset;
+  #op = 0;
+
+  private constructor(store: RecordStore, data: Dataset) {
+    this.#store = store;
+    this.#data = data;
+  }
+
+  static async make(directory: string, records: number): Promise<Filled> {
+    const filled = new Filled(await RecordStore.open({ directory }), new Dataset(true));
+    let gathered = 0;
+    for (const [k, v] of filled.#data.initial(records)) {
+      filled.#store.put(k, v);
+      if (++gathered % FILL === 0) await filled.#take();
+    }
+    await filled.#take();
+    return filled;
+  }
+
+  #next(): OpNumber {
+    return opNumber(++this.#op);
+  }
+  async #take(): Promise<RecordStoreStatus> {
+    await this.#store.take(this.#next(), EMPTY);
+    return this.#store.status();
+  }
+
+  /** Checkpoints of this shape. */
+  async runs(shape: Shape): Promise<RecordStoreStatus[]> {
+    const taken: RecordStoreStatus[] = [];
+    for (let run = 0; run < RUNS; run++) {
+      for (const [k, v] of shape.changes(this.#data)) {
+        if (v === null) this.#store.delete(k);
+        else this.#store.put(k, v);
+      }
+      taken.push(await this.#take());
+    }
+    return taken;
+  }
+
+  close(): Promise<void> {
+    return this.#store.close();
+  }
 }
 
-const RUNS = 5;
+const perRecord = (taken: readonly RecordStoreStatus[]): number[] => taken.map((s) => s.lastTakeBusyMs * 1000 / s.lastTakeRecords);
 
-/** Targets are those of the design, at a million records. */
-export async function benchCheckpoint(records: number): Promise<Report> {
+function rowsOf(shape: Shape, taken: readonly RecordStoreStatus[]): Row[] {
+  const { name, cpu } = shape;
+  return [
+    row(`${name}: records`, 'count', taken.map((s) => s.lastTakeRecords)),
+    atMost(row(`${name}: on the event loop, for each record`, 'µs', perRecord(taken)), cpu),
+    atMost(row(`${name}: longest hold of the event loop in ${RUNS} checkpoints`, 'ms', [Math.max(...taken.map((s) => s.lastTakeLongestMs))]), LONGEST_MS),
+    row(`${name}: checkpoint, wall`, 'ms', taken.map((s) => s.lastTakeMs)),
+    row(`${name}: nodes written for each record`, 'bytes', taken.map((s) => s.lastTakeNodeBytes / s.lastTakeRecords)),
+  ];
+}
+
+/** The cost of each shape with so many records: microseconds for each changed record. */
+async function costs(directory: string, records: number, each: (shape: Shape, taken: readonly RecordStoreStatus[]) => void): Promise<number[]> {
+  const filled = await Filled.make(directory, records);
+  try {
+    const medians: number[] = [];
+    for (const shape of SHAPES) {
+      const taken = await filled.runs(shape);
+      each(shape, taken);
+      medians.push(median(perRecord(taken)));
+    }
+    return medians;
+  } finally {
+    await filled.close();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+/** Targets are those of a million records. `growthFrom`: null: no comparison. */
+export async function benchCheckpoint(records: number, growthFrom: number | null, say: (line: string) => void): Promise<Report> {
   const root = mkdtempSync(join(tmpdir(), 'vrfs-bench-'));
-  const data = new Dataset();
-  const donor = await RecordStore.open({ directory: join(root, 'donor') });
-  const fetcher = await RecordStore.open({ directory: join(root, 'fetcher') });
   const rows: Row[] = [];
   try {
-    for (const [k, v] of data.initial(records)) donor.put(k, v);
-    await donor.take(opNumber(1), EMPTY);
-    rows.push(row('full build', 'ms', [donor.status().lastTakeMs]));
-    const connection = { name: 'donor', request: (body: Buffer) => donor.serve(body) };
-    const first = donor.checkpoint;
-    if (first === null) throw new Error('the donor has a checkpoint');
-    const whole = await fetcher.fetch(first, [connection]);
-    rows.push(row('full transfer', 'ms', [whole.milliseconds]));
-    rows.push(row('full transfer: wire / record bytes', 'ratio', [(whole.bytesReceived + whole.bytesSent) / whole.recordBytes]));
-
-    const shapes: [string, () => Change[], number][] = [
-      ['500 files in one directory', () => data.clustered(500), 1.15],
-      ['50 directories x 10 files', () => data.spread(50, 10), 1.25],
-      ['1000 random inodes', () => data.random(1000), 2.0],
-    ];
-    let op = 1;
-    for (const [name, changes, target] of shapes) {
-      const figures = { wire: [] as number[], take: [] as number[], busy: [] as number[], longest: [] as number[], nodes: [] as number[], fetch: [] as number[], trips: [] as number[] };
-      for (let run = 0; run < RUNS; run++) {
-        for (const [k, v] of changes()) apply(donor, k, v);
-        const info = await donor.take(opNumber(++op), EMPTY);
-        const took = donor.status();
-        const fetched = await fetcher.fetch(info, [connection]);
-        figures.wire.push((fetched.bytesReceived + fetched.bytesSent) / fetched.recordBytes);
-        figures.take.push(took.lastTakeMs);
-        figures.busy.push(took.lastTakeBusyMs);
-        figures.longest.push(took.lastTakeLongestMs);
-        figures.nodes.push(took.lastTakeNodeBytes / fetched.recordBytes);
-        figures.fetch.push(fetched.milliseconds);
-        figures.trips.push(fetched.requests);
-      }
-      rows.push(row(`${name}: wire / record bytes`, 'ratio', figures.wire, target));
-      rows.push(row(`${name}: node bytes written / record bytes`, 'ratio', figures.nodes));
-      rows.push(row(`${name}: checkpoint, wall`, 'ms', figures.take));
-      rows.push(row(`${name}: checkpoint, on the event loop`, 'ms', figures.busy));
-      rows.push(row(`${name}: checkpoint, longest hold`, 'ms', figures.longest));
-      rows.push(row(`${name}: transfer`, 'ms', figures.fetch));
-      rows.push(row(`${name}: round trips`, 'count', figures.trips));
+    const small = growthFrom === null ? null : await costs(join(root, 'small'), growthFrom, () => undefined);
+    say(`making ${records} records ...`);
+    const large = await costs(join(root, 'large'), records, (shape, taken) => { rows.push(...rowsOf(shape, taken)); });
+    for (const [i, { name }] of SHAPES.entries()) {
+      const before = small?.[i];
+      if (before === undefined) continue;
+      rows.push(atMost(row(`${name}: cost with ${records} records / with ${growthFrom ?? 0}`, 'ratio', [(large[i] ?? NaN) / before]), GROWTH));
     }
-    return report({ records, fsync: true, runs: RUNS }, rows);
+    return report({ records, growthFrom: growthFrom ?? 0, fsync: true, runs: RUNS }, rows);
   } finally {
-    await donor.close();
-    await fetcher.close();
     rmSync(root, { recursive: true, force: true });
   }
 }

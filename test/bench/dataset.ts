@@ -17,8 +17,14 @@ export class Dataset {
   readonly directories: number[] = [];
   /** Of each directory the keys of what is in it. */
   readonly #contents = new Map<number, Buffer[]>();
+  readonly #forgetful: boolean;
   readonly inodes: number[] = [];
   nextIno = 1;
+
+  /** `forgetful`: it does not remember what is in its directories, and nothing can be removed; for ten million records. */
+  constructor(forgetful = false) {
+    this.#forgetful = forgetful;
+  }
 
   attributes(): Buffer {
     const bytes = Buffer.alloc(96);
@@ -79,6 +85,7 @@ export class Dataset {
     return out;
   }
   #add(directory: number, ...keys: Buffer[]): void {
+    if (this.#forgetful) return;
     const contents = this.#contents.get(directory) ?? [];
     this.#contents.set(directory, contents);
     contents.push(...keys);

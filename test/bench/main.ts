@@ -78,11 +78,12 @@ program
 
 program
   .command('checkpoint')
-  .description('what a checkpoint and a state transfer cost, for three shapes of change')
-  .option('--records <n>', 'records in the store', positive, 100_000)
+  .description('what a checkpoint costs, for three shapes of change')
+  .option('--records <n>', 'records in the store', positive, 1_000_000)
+  .option('--growth-from <n>', 'compare with so many records', positive)
   .option('--json', 'one JSON object')
-  .action(async (f: { readonly records: number; readonly json?: boolean }) => {
-    print(await benchCheckpoint(f.records), f.json === true);
+  .action(async (f: { readonly records: number; readonly growthFrom?: number; readonly json?: boolean }) => {
+    print(await benchCheckpoint(f.records, f.growthFrom ?? null, say), f.json === true);
   });
 
 const QUICK_TRANSFER = { records: 20_000, changed: 200, rounds: 2, loss: { files: 3000, inFlight: 64, seconds: 1 } };

@@ -197,6 +197,10 @@ export class Reader {
     if (n > 1) throw new DecodeError(`a boolean is 0 or 1, not ${n}`);
     return n === 1;
   }
+  /** Passes over the next `n` bytes. */
+  skip(n: number): void {
+    this.#take(n);
+  }
   /** A view of the next `n` bytes, not a copy. */
   raw(n: number): Buffer {
     const at = this.#take(n);

@@ -52,6 +52,39 @@ export interface Entry extends EntryFields {
   readonly hash: Digest;
 }
 
+/** A log keeps many entries, and needs the body of each once: a view of its bytes is made when it is asked for. */
+class LogEntry implements Entry {
+  readonly kind: EntryKind;
+  readonly epoch: Epoch;
+  readonly view: View;
+  readonly op: OpNumber;
+  readonly time: number;
+  readonly session: SessionId;
+  readonly slot: number;
+  readonly seq: number;
+  readonly bytes: Buffer;
+  readonly parent: Digest;
+  readonly hash: Digest;
+
+  constructor(kind: EntryKind, ofEpoch: Epoch, view: View, op: OpNumber, time: number, session: SessionId, slot: number, seq: number, bytes: Buffer, parent: Digest) {
+    this.kind = kind;
+    this.epoch = ofEpoch;
+    this.view = view;
+    this.op = op;
+    this.time = time;
+    this.session = session;
+    this.slot = slot;
+    this.seq = seq;
+    this.bytes = bytes;
+    this.parent = parent;
+    this.hash = chainHash(parent, bytes);
+  }
+
+  get body(): Buffer {
+    return this.bytes.subarray(ENTRY_HEADER_BYTES);
+  }
+}
+
 let scratch = Buffer.allocUnsafe(4096);
 
 /** sha256(parent, bytes). */
@@ -78,10 +111,10 @@ export function makeEntry(fields: EntryFields, parent: Digest): Entry {
   putU32(bytes, fields.seq, 35);
   body.copy(bytes, ENTRY_HEADER_BYTES);
   const { kind, epoch: ofEpoch, view, op, time, session, slot, seq } = fields;
-  return { kind, epoch: ofEpoch, view, op, time, session, slot, seq, body: bytes.subarray(ENTRY_HEADER_BYTES), bytes, parent, hash: chainHash(parent, bytes) };
+  return new LogEntry(kind, ofEpoch, view, op, time, session, slot, seq, bytes, parent);
 }
 
-/** Reads one encoded entry; `bytes` and `body` are views of the reader's buffer. */
+/** Reads one encoded entry; its bytes are a view of the reader's buffer. */
 export function decodeEntry(r: Reader, parent: Digest): Entry {
   const start = r.offset;
   const length = r.u32();
@@ -99,9 +132,8 @@ export function decodeEntry(r: Reader, parent: Digest): Entry {
   const session = sessionId(r.u48());
   const slot = r.u16();
   const seq = r.u32();
-  const body = r.raw(length - (ENTRY_HEADER_BYTES - 4));
-  const bytes = r.buffer.subarray(start, r.offset);
-  return { kind, epoch: ofEpoch, view, op, time, session, slot, seq, body, bytes, parent, hash: chainHash(parent, bytes) };
+  r.skip(length - (ENTRY_HEADER_BYTES - 4));
+  return new LogEntry(kind, ofEpoch, view, op, time, session, slot, seq, r.buffer.subarray(start, r.offset), parent);
 }
 
 /** A count, then so many entries behind `after`, whose chain hash is `parent`: without gaps, each continuing the chain. */

@@ -381,6 +381,8 @@ export class Reconfiguration {
       case 'getState':
         // By hash: it is the same in whatever epoch (row 20).
         if (m.repairHead !== null && r.phase !== 'joining') r.catchUp.onGetState(from, m);
+        // What it asks for may be gone, and it no member any more.
+        if (epoch < this.newest.epoch) this.#tell(from);
         return;
       default: break;
     }

@@ -289,6 +289,29 @@ describe('a witness that was away (row 21)', () => {
     client.write('with members 3 and 4');
   });
 
+  // Seed 18290: whom it asked for the start of its first epoch had all left but a witness, which had nothing to give and said nothing.
+  test('is left of those that a node knows that never became a member: when that was removed, it ends', () => {
+    const { cluster, client, admin } = started({ members: 3, witnesses: 1 });
+    const witness = member(3, 'witness');
+    writeAll(client, 'before', 12);
+    const four = cluster.join(4);
+    for (const id of [5, 6]) cluster.join(id);
+    const observers = [member(5, 'observer'), member(6, 'observer')];
+    cluster.drop = (p) => p.to === four.id && p.message.type === 'newState';
+    admin.change(members(1, 2, witness, 4), true);
+    cluster.until(() => four.replica.phase === 'transitioning', 'member 4 on its way');
+    cluster.isolate(four.id);
+    for (const next of [members(1, 2, witness, ...observers), members(2, 5, witness, member(6, 'observer')), members(5, 6, witness)]) {
+      writeAll(client, 'on', 12);
+      cluster.run(2500);
+      admin.change(next);
+    }
+    cluster.until(() => cluster.node(0).replica.ended && cluster.node(1).replica.ended, 'the end of members 1 and 2');
+    for (const gone of [0, 1]) cluster.node(gone).crash();
+    cluster.heal();
+    cluster.until(() => four.replica.ended, 'the end of member 4');
+  });
+
   // Seed 6228: what a voter lacks, a witness has behind the head of its log; it asked from what it knew to be committed on, which the witness has not.
   test('has what a voter lacks that has forgotten how far its log is committed', () => {
     const { cluster, client } = started({ members: 3, witnesses: 1 });

@@ -46,8 +46,8 @@ function isSilent(s: Scenario): void {
   s.expect('R0 answers nothing', !s.answered(read));
 }
 
-/** R0 has a promise of R1 when it is cut off. R1 restarts at once, and R2, which has suspected R0 for some time, asks it for a new view. */
-function forgetfulGrantor(broken: Breakage): void {
+/** R0 has a promise of R1, and R2 has suspected it for some time, when it is cut off. What R2 says to R1 of a new view is held back, and returned. */
+function promisedAndCutOff(broken: Breakage): { readonly s: Scenario; readonly words: Held } {
   const s = Scenario.settled({ clients: 2, replica: { viewChangeMs: 3000, leaseMs: 2900 }, ...broken });
   readerOfR0(s);
   s.write(1, 1);
@@ -55,17 +55,28 @@ function forgetfulGrantor(broken: Breakage): void {
   const words = s.hold(kind('startViewChange', { from: 2, to: 1 }));
   s.until('R2 suspects R0', () => words.packets.length > 0);
   s.isolate(0);
-  s.crash(1);
-  s.restart(1);
-  // R1 has heard nothing of R0 for so long that it believes R2.
-  s.run(2300);
-  words.release();
-  const changed = s.comesTrue(() => [1, 2].some((i) => s.status(i).isPrimary), 100);
+  return { s, words };
+}
+
+/** Whoever is left may not begin a view for so long. If it does, the reader at R0 sees what was. */
+function noViewWithin(s: Scenario, milliseconds: number): void {
+  const changed = s.comesTrue(() => [1, 2].some((i) => s.status(i).isPrimary), milliseconds);
   if (changed) {
     writesElsewhere(s, 1, 2);
     s.read(1, 1);
   }
   s.expect('no view begins while R0 has a lease', !changed);
+}
+
+/** R1 restarts at once, and R2 asks it for a new view. */
+function forgetfulGrantor(broken: Breakage): void {
+  const { s, words } = promisedAndCutOff(broken);
+  s.crash(1);
+  s.restart(1);
+  // R1 has heard nothing of R0 for so long that it believes R2.
+  s.run(2300);
+  words.release();
+  noViewWithin(s, 100);
   s.until('then one does', () => [1, 2].some((i) => s.status(i).isPrimary));
   s.heal();
   s.converged();
@@ -146,18 +157,9 @@ function standsStill(broken: Breakage, what: 'process' | 'machine'): void {
   s.converged();
 }
 
-/**
- * R0 has a promise of R1 when it is cut off. R1 is configured with shorter leases now, and restarts twice: in its second life it does not
- * wait for what it granted in the one before the last.
- */
+/** R1 is configured with shorter leases now, and restarts twice: in its second life it does not wait for what it granted in the one before the last. */
 function grantorRestartsTwice(broken: Breakage): void {
-  const s = Scenario.settled({ clients: 2, replica: { viewChangeMs: 3000, leaseMs: 2900 }, ...broken });
-  readerOfR0(s);
-  s.write(1, 1);
-  s.cut(0, 2);
-  const words = s.hold(kind('startViewChange', { from: 2, to: 1 }));
-  s.until('R2 suspects R0', () => words.packets.length > 0);
-  s.isolate(0);
+  const { s, words } = promisedAndCutOff(broken);
   s.host(1).ownOptions = { viewChangeMs: 300, leaseMs: 0 };
   for (let life = 0; life < 2; life++) {
     s.crash(1);
@@ -166,12 +168,7 @@ function grantorRestartsTwice(broken: Breakage): void {
   }
   s.run(600);
   words.release();
-  const changed = s.comesTrue(() => [1, 2].some((i) => s.status(i).isPrimary), 700);
-  if (changed) {
-    writesElsewhere(s, 1, 2);
-    s.read(1, 1);
-  }
-  s.expect('no view begins while R0 has a lease', !changed);
+  noViewWithin(s, 700);
   s.heal();
   s.converged();
 }

@@ -21,6 +21,8 @@ const VAIN_RESENDS = 10;
 export class CheckpointHandOver {
   readonly #r: Replica;
   readonly notices: CheckpointNotices;
+  /** The newest checkpoint that is in the records here; null: none is, or this is a witness. */
+  #held: CheckpointId | null;
   #taking = false;
   #target: CheckpointId | null = null;
   /** The target has been handed to the port. */
@@ -39,8 +41,18 @@ export class CheckpointHandOver {
 
   constructor(replica: Replica, state: CheckpointId | null) {
     this.#r = replica;
+    this.#held = state;
     this.#retry = new Backoff(replica.options.resendMs, replica.ports.random);
     this.notices = new CheckpointNotices(replica, state);
+  }
+
+  /**
+   * What this replica tells the others of: what its superblock names, or what is here. Whoever has lost its records may have been given an
+   * older state than that.
+   */
+  get told(): CheckpointId {
+    const { checkpoint } = this.#r.persistence.superblock;
+    return this.#held !== null && this.#held.op < checkpoint.op && !this.#r.isWitness ? this.#held : checkpoint;
   }
 
   get taking(): boolean {
@@ -65,6 +77,7 @@ export class CheckpointHandOver {
     const r = this.#r;
     assert(this.#taking, 'a checkpoint that was not asked for');
     this.#taking = false;
+    this.#held = id;
     r.event('checkpoint', { op: id.op });
     this.notices.remember(id);
     // It has become a witness meanwhile: it keeps no state, and its log goes by what the voters hold.
@@ -350,6 +363,7 @@ export class CheckpointHandOver {
     const r = this.#r;
     assert(this.#target !== null && id.op === this.#target.op && id.root === this.#target.root, 'another checkpoint was installed than asked for');
     this.#target = null;
+    this.#held = id;
     this.#retry.stop();
     // What was being collected started below this checkpoint.
     r.catchUp.cancel();
@@ -424,21 +438,21 @@ export class CheckpointHandOver {
 
   /** It has just come (back), and knows nothing of what the others hold. */
   introduce(to: MemberId): void {
-    const { view, isWitness, persistence } = this.#r;
-    if (!isWitness) this.#r.send(to, { type: 'checkpointNotice', view, checkpoint: persistence.superblock.checkpoint });
+    const { view, isWitness } = this.#r;
+    if (!isWitness) this.#r.send(to, { type: 'checkpointNotice', view, checkpoint: this.told });
   }
 
   #tell(): void {
     this.#noticeAt = this.#r.now;
     // A witness has no checkpoint of its own.
-    if (!this.#r.isWitness) this.#r.broadcast({ type: 'checkpointNotice', view: this.#r.view, checkpoint: this.#r.persistence.superblock.checkpoint });
+    if (!this.#r.isWitness) this.#r.broadcast({ type: 'checkpointNotice', view: this.#r.view, checkpoint: this.told });
   }
 
   onCheckpointNotice(from: MemberId, m: CheckpointNotice): void {
     this.notices.heard(from, m);
     // It may be looking for somebody who confirms what it is to take over.
-    const { phase, persistence } = this.#r;
-    if ((phase === 'normal' || phase === 'view-change') && m.checkpoint.op < persistence.superblock.checkpoint.op) this.introduce(from);
+    const { phase } = this.#r;
+    if ((phase === 'normal' || phase === 'view-change') && m.checkpoint.op < this.told.op) this.introduce(from);
     this.#start();
     if (this.#r.isWitness && this.#target === null) this.#collectWitness();
   }

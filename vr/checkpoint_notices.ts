@@ -37,7 +37,7 @@ export class CheckpointNotices {
 
   /** The newest checkpoint that the member has told of; of this replica's own the one on disk. */
   offeredBy(member: MemberId): CheckpointId | undefined {
-    if (member === this.#r.self) return this.#r.persistence.superblock.checkpoint;
+    if (member === this.#r.self) return this.#r.handOver.told;
     return this.#offered.get(member)?.checkpoint;
   }
 

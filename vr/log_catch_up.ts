@@ -191,7 +191,7 @@ export class LogCatchUp {
     if (!whole && (after < r.log.base || after >= r.commit)) return;
     if (after < r.log.base) {
       if (r.isWitness) return; // it has no state to give
-      r.send(from, { type: 'newState', kind: 'checkpoint', view, nonce, checkpoint: r.persistence.superblock.checkpoint });
+      r.send(from, { type: 'newState', kind: 'checkpoint', view, nonce, checkpoint: r.handOver.told });
       return;
     }
     if (r.log.hashAt(after) !== m.parent) {

@@ -63,7 +63,7 @@ export class Recovery {
       return;
     }
     if (r.isPrimary && !r.normal.open) return;
-    const state = r.isPrimary ? { op: r.log.head, commit: r.commit, checkpoint: r.persistence.superblock.checkpoint } : null;
+    const state = r.isPrimary ? { op: r.log.head, commit: r.commit, checkpoint: r.handOver.told } : null;
     r.send(from, { type: 'recoveryResponse', view: r.view, nonce: m.nonce, state });
   }
 

@@ -46,7 +46,7 @@ function sameValue(model: ModelFileSystem, type: OperationType, expected: object
       return sameEntries(model, expected as Results['readdir'], actual as Results['readdir'], settled);
     case 'unlink': {
       const [e, a] = [expected as Results['unlink'], actual as Results['unlink']];
-      const node = model.nodes.get(e.ino);
+      const node = model.nodes.get(e.ino) ?? model.lagging.get(e.ino);
       return e.ino === a.ino && (node?.uncertain === true ? a.nlink >= e.nlink : a.nlink === e.nlink);
     }
     case 'read': {

@@ -322,7 +322,8 @@ export class ModelFileSystem implements Tree {
     node.parent = null;
     if (!isDirectory(node)) node.names--;
     this.changed(node);
-    if (isDirectory(node) || node.names === 0) this.#lostAll(node, false);
+    // A name of it in a removed tree may not have been collected yet.
+    if (isDirectory(node) || node.names === 0) this.#lostAll(node, this.#inFlux.has(node));
   }
 
   #lostAll(node: Node, later: boolean): void {

@@ -167,3 +167,14 @@ describe('determinism', () => {
     expect(one.outcomes).toEqual(two.outcomes);
   });
 });
+
+// Seed 14471 of the simulator: the service was right, and the model too strict.
+it('the model knows that a name in a removed tree counts until it has been collected', () => {
+  const duel = new Duel({ seed: 1, steps: 0, bigFiles: false, sessions: false, collect: 0 });
+  const call = (operation: Call['operation']): void => { duel.call({ credentials: ROOT, operation }); };
+  call({ type: 'create', at: at('e'), mode: 0o644, exclusive: true, truncate: false });
+  call({ type: 'mkdir', at: at('d'), mode: 0o755 });
+  call({ type: 'link', from: at('e'), to: at('d/e'), follow: false });
+  call({ type: 'removeTree', at: at('d') });
+  call({ type: 'unlink', at: at('e') });
+});

@@ -471,6 +471,31 @@ describe('what must not go on for ever', () => {
     cluster.untilConverged();
   });
 
+  // Seed 11640: it told of the checkpoint that it had lost, and a member that needed one asked for that and for no other.
+  test('who has lost its records tells of the state that it was given, not of the one that it had', () => {
+    const cluster = new Cluster({ replica: { checkpointOps: 5, retainEntries: 0 } });
+    const client = new TestClient(cluster).register();
+    const write = (n: number): void => { for (let i = 0; i < n; i++) client.write(`w${i}`); };
+    const three = cluster.node(2);
+    write(8);
+    cluster.run(100);
+    for (const n of cluster.nodes) n.slowCheckpoint = n !== three;
+    write(15);
+    cluster.run(100);
+    const lost = three.replica.persistence.superblock.checkpoint;
+    expect(lost.op).toBeGreaterThan(10);
+    three.crash();
+    three.disk.transferring = true;
+    three.start();
+    three.slowCheckpoint = true;
+    cluster.untilConverged();
+    expect(three.replica.executed).toBeGreaterThan(lost.op);
+    const from = cluster.sent.length;
+    cluster.run(2500);
+    const told = cluster.sent.slice(from).flatMap((p) => (p.from === three.id && p.message.type === 'checkpointNotice' ? [p.message.checkpoint.op] : []));
+    expect([...new Set(told)]).toEqual([5]);
+  });
+
   // Seed 9558: it had begun a view that one had never heard of; the third, which led it, was gone.
   test('a replica that is normal in a later view takes a primary of before along', () => {
     const { cluster, client } = started({ replica: { viewChangeMs: 1000 } });

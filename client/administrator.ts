@@ -150,9 +150,13 @@ export class Administrator {
       hint = null;
       const line = new Line(address, this.#group);
       try {
-        const welcome = await line.welcome(Math.min(ANSWER_MS, this.#left));
-        if (welcome === null) this.#note(address, `does not answer (${line.failure ?? `nothing within ${ANSWER_MS} ms`})`);
-        else {
+        const patience = Math.min(ANSWER_MS, Math.ceil(this.#left));
+        const welcome = await line.welcome(patience);
+        if (welcome === null) {
+          const { failure } = line;
+          // What an attempt that had to be cut short comes to is no news.
+          if (failure !== null || patience === ANSWER_MS || !this.#said.has(address)) this.#said.set(address, `does not answer (${failure ?? `nothing within ${patience} ms`})`);
+        } else {
           this.#learn(welcome.configuration);
           // Waited for past the deadline too: cut short, nobody would know whether the change was made.
           const answer: ReplicaToClient | null = await line.ask(question(), ANSWER_MS);
@@ -163,8 +167,8 @@ export class Administrator {
             this.#learn(answer.configuration);
             const primary = primaryOf(answer.configuration, answer.view).address;
             if (primary !== address) hint = primary;
-            this.#note(address, primary === address ? 'is the primary of a view that has not begun' : `says that ${primary} is the primary`);
-          } else this.#note(address, answer?.type === 'refused' ? `is busy (${answer.reason})` : 'is there, and did not answer in time: it has no majority with it, or is overloaded');
+            this.#said.set(address, primary === address ? 'is the primary of a view that has not begun' : `says that ${primary} is the primary`);
+          } else this.#said.set(address, answer?.type === 'refused' ? `is busy (${answer.reason})` : 'is there, and did not answer in time: it has no majority with it, or is overloaded');
         }
       } finally {
         line.close();
@@ -172,11 +176,6 @@ export class Administrator {
       since = await this.#tell(this.#whoSaidWhat(), since);
       await this.#pause(waitingFor ?? this.#whoSaidWhat(), hint === null ? PAUSE_MS : 10);
     }
-  }
-
-  /** What an attempt that had to be cut short comes to is no news. */
-  #note(address: string, what: string): void {
-    if (this.#left > 0 || !this.#said.has(address)) this.#said.set(address, what);
   }
 
   #whoSaidWhat(): string {

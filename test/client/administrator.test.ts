@@ -3,7 +3,7 @@ import { Administrator, ChangeRefused, NoAnswer } from '../../client/administrat
 import { OutcomeUnknown } from '../../client/errors.ts';
 import { introduce } from '../../client/line.ts';
 import { defined } from '../../lib/assert.ts';
-import { epoch, memberId } from '../../lib/ids.ts';
+import { epoch, memberId, view } from '../../lib/ids.ts';
 import { configuration, type Member } from '../../vr/configuration.ts';
 import { Administered } from './administered.ts';
 import type { FakeGroup } from './fake_group.ts';
@@ -88,6 +88,18 @@ describe('an administrator', () => {
     expect(error.message).toMatch(new RegExp(`${a} does not answer \\(connect ECONNREFUSED`));
     expect(error.message).toContain(`${b} is there, and did not answer in time`);
     expect(error.message).toContain(`${c} says that ${a} is the primary`);
+  });
+
+  it('says what it was told, also when the time ends in the midst of the next question', async () => {
+    const one = (await another(1)).group;
+    let hellos = 0;
+    one.intercept = (_, m) => {
+      if (m.type === 'hello') return ++hellos === 1 ? undefined : null;
+      return m.type === 'checkEpoch' ? { type: 'redirect', view: view(0), configuration: one.configuration } : undefined;
+    };
+    const error = await failing(new Administrator(one.servers, 400).current());
+    expect(hellos).toBe(2);
+    expect(error.message).toMatch(/ is the primary of a view that has not begun/);
   });
 
   it('does not say that nothing was changed when a change was asked for and the answer was lost', async () => {

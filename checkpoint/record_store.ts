@@ -94,6 +94,7 @@ interface Frozen {
   readonly extra: Buffer;
 }
 
+/** How long a checkpoint holds the event loop at a time, milliseconds. */
 const TAKE_SLICE_MS = 0.5;
 /** A whole answer beside what a page of large values adds; HTTP bodies stay bounded. */
 const MAX_ANSWER_BYTES = 8 << 20;

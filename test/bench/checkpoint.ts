@@ -126,7 +126,7 @@ export async function benchCheckpoint(records: number, growthFrom: number | null
       if (before === undefined) continue;
       rows.push(atMost(row(`${name}: cost with ${records} records / with ${growthFrom ?? 0}`, 'ratio', [(large[i] ?? NaN) / before]), GROWTH));
     }
-    return report({ records, growthFrom: growthFrom ?? 0, fsync: true, runs: RUNS }, rows);
+    return report({ records, ...(growthFrom === null ? {} : { growthFrom }), fsync: true, runs: RUNS }, rows);
   } finally {
     rmSync(root, { recursive: true, force: true });
   }

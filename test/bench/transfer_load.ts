@@ -9,7 +9,6 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { VrfsClient } from '../../client/client.ts';
 import { encodeCall } from '../../fsservice/operation_codec.ts';
-import { defined } from '../../lib/assert.ts';
 import { ROOT_INO, type Operation } from '../../fsservice/operations.ts';
 import type { TransferReport } from '../../server/running_replica.ts';
 import { LOOPBACK, ProcessGroup, until } from '../support/process_group.ts';
@@ -78,17 +77,18 @@ async function whileFetching(group: ProcessGroup, load: Load): Promise<{ perSeco
   await load.prepare(enough(60));
   group.start(FETCHER);
   await until('a transfer', BOUND_MS, async () => ((await group.status(FETCHER))?.recovery.transfer ? true : undefined));
-  let fetched: TransferReport | null = null;
-  const end = until('the end of the transfer', BOUND_MS, async () => (await group.status(FETCHER))?.recovery.lastTransfer ?? undefined).then((last) => { fetched = last; });
+  let over = false;
+  const stop = (): void => { over = true; };
+  const end: Promise<TransferReport> = until('the end of the transfer', BOUND_MS, async () => (await group.status(FETCHER))?.recovery.lastTransfer ?? undefined);
+  void end.then(stop, stop);
   const started = load.files;
   let ran = 0;
-  while (fetched === null) {
+  do {
     const from = performance.now();
     await load.run(SLICE_MS);
     ran += performance.now() - from;
-  }
-  await end;
-  const { bytesReceived, milliseconds }: TransferReport = defined(fetched ?? undefined, 'a transfer');
+  } while (!(over as boolean));
+  const { bytesReceived, milliseconds } = await end;
   return { perSecond: (load.files - started) * 1000 / ran, bytes: bytesReceived, ms: milliseconds };
 }
 

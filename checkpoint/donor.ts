@@ -220,6 +220,7 @@ export class Donor {
     served.usedAt = performance.now();
     served.wanted = true;
     const { pace } = this.#options;
+    pace.asked(request.op, served.usedAt);
     const wait = pace.waitMs(served.usedAt);
     if (wait > 0) {
       this.#deferred++;
@@ -250,7 +251,7 @@ export class Donor {
     const w = new Writer(64 << 10);
     beginAnswer(w, topAnswer);
     // `items` grows by what follows; see transfer_messages.ts.
-    for (let at = 0; at < items.length && (at === 0 || w.length < limit); ) {
+    for (let at = 0; at < items.length && (at === 0 || (w.length < limit && !pace.isSpent(performance.now()))); ) {
       const before = w.length;
       const chunk = items.slice(at, at + CHUNK);
       const { answered, followers } = await this.#chunk(w, snapshot, chunk, request, Math.min(limit, w.length + CHUNK_BYTES), slices);

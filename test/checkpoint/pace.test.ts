@@ -44,21 +44,57 @@ describe('the pace of a donor', () => {
     expect(new Pace({ bytesPerSecond: 1000, loopUse: null }).answerBytes).toBe(64 << 10);
   });
 
-  test('of the event loop a donor takes what the others leave, and a little where they leave nothing', () => {
-    const use = { active: 0, idle: 0 };
-    const pace = new Pace({ bytesPerSecond: 0, loopUse: (): LoopUse => ({ ...use }) });
-    const waitAfter = (others: number, own: number, idle: number): number => {
-      use.active += others + own;
-      use.idle += idle;
-      const now = use.active + use.idle + 1e6 * others;
-      pace.spend(1, own, now);
-      return pace.waitMs(now);
-    };
-    // Nobody else: nearly all of it.
-    expect(waitAfter(0, 90, 10)).toBe(10);
-    // The others take half: the donor two fifths.
-    expect(waitAfter(50, 40, 10)).toBe(60);
-    // The others would take all: a sixth.
-    expect(waitAfter(980, 20, 0)).toBe(Math.ceil(20 * (1 / 0.15 - 1)));
+  describe('beside other work', () => {
+    class Loop {
+      #use = { active: 0, idle: 0 };
+      now = 0;
+      readonly pace = new Pace({ bytesPerSecond: 0, loopUse: (): LoopUse => ({ ...this.#use }) });
+      /** Answers of one second, whose slices take `slices` ms of the loop; `others` ms of it go to the rest. What is to be waited then, by ms of the slices. */
+      wait(others: number, slices: number, since = 1e6): number {
+        this.#use.active += others + slices * 2.4;
+        this.#use.idle += 1000 - others - slices * 2.4;
+        this.now += since;
+        this.pace.spend(1, slices, this.now);
+        return this.pace.waitMs(this.now) / slices;
+      }
+    }
+
+    test('a donor that has nothing else to do takes nearly all of the loop', () => {
+      expect(new Loop().wait(0, 100)).toBeCloseTo(3.2 / 9, 1);
+    });
+
+    test('the more the others take, the longer it waits, and where they take half of the loop it takes a twenty-fifth', () => {
+      const loop = new Loop();
+      const waits = [50, 100, 200, 300, 500, 700].map((others) => loop.wait(others, 100));
+      expect([...waits].sort((a, b) => a - b)).toEqual(waits);
+      expect(waits.at(-1)).toBeCloseTo(3.2 * (1 / 0.04 - 1), 1);
+      expect(waits.at(-2)).toBe(waits.at(-1));
+    });
+
+    test('whenever a fetcher comes back for a newer checkpoint it is given five times as much: it does not chase the group for ever', () => {
+      const loop = new Loop();
+      const ask = (op: number): number => {
+        loop.pace.asked(op, loop.now);
+        return loop.wait(700, 100, 19_000);
+      };
+      const first = ask(1000);
+      expect(ask(1000)).toBe(first);
+      // Somebody else, who fetches an older one.
+      expect(ask(900)).toBe(first);
+      expect(ask(2000) / first).toBeCloseTo((1 / 0.2 - 1) / (1 / 0.04 - 1), 2);
+      expect(ask(3000)).toBeCloseTo(3.2 / 9, 1);
+      expect(ask(4000)).toBeCloseTo(3.2 / 9, 1);
+      // Long after.
+      loop.now += 60_000;
+      expect(ask(9000)).toBe(first);
+    });
+
+    test('an answer ends when it has to be paid for longer than anybody should wait', () => {
+      const loop = new Loop();
+      loop.wait(700, 0.1);
+      expect(loop.pace.isSpent(loop.now)).toBe(false);
+      loop.pace.spend(1, 10, loop.now);
+      expect(loop.pace.isSpent(loop.now)).toBe(true);
+    });
   });
 });

@@ -6,7 +6,7 @@ const ENTRY_OVERHEAD = 200;
 
 export class ByteCache {
   readonly #half: number;
-  readonly #beside: (id: string) => number;
+  readonly #beside: (id: string, bytes: Buffer) => number;
   #young = new Map<string, Buffer>();
   #old = new Map<string, Buffer>();
   #youngBytes = 0;
@@ -16,13 +16,13 @@ export class ByteCache {
    * `limit` in bytes, of keys and values and about what a map entry takes.
    * @param beside bytes that others keep in memory as long as the value of this key is there
    */
-  constructor(limit: number, beside: (id: string) => number = () => 0) {
+  constructor(limit: number, beside: (id: string, bytes: Buffer) => number = () => 0) {
     this.#half = limit / 2;
     this.#beside = beside;
   }
 
   #weight(id: string, bytes: Buffer): number {
-    return id.length + bytes.length + ENTRY_OVERHEAD + this.#beside(id);
+    return id.length + bytes.length + ENTRY_OVERHEAD + this.#beside(id, bytes);
   }
 
   get bytes(): number {

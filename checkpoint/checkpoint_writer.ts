@@ -2,14 +2,16 @@
  * Writes changes, the nodes in which the tree changes by them, and the meta record as one synced batch. The tree is
  * worked out in slices of some milliseconds with the event loop free between them.
  */
-import { hasPrefix } from './key_bits.ts';
+import { PAGE } from './hashes.ts';
+import { childAt, innerId, nodeId, type InnerChild } from './inner_node.ts';
+import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
 import type { KeyValueStore } from './key_value_store.ts';
 import { applyChanges, pageEntry, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
 import type { Change } from './page.ts';
 import { Slices } from './slices.ts';
 import { checkedNode, sealNode } from './stored_node.ts';
 import { META_KEY, encodeMeta, keyOfRecord, nodeKey, recordKey, type Meta } from './store_keys.ts';
-import { locatePage, type LocatedPage } from './tree_walk.ts';
+import { slotOf } from './tree_walk.ts';
 
 /** A change with what is written of it. */
 export interface RecordChange extends Change {
@@ -84,8 +86,9 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
   return { update, meta, nodeBytes };
 }
 
-async function nextTree({ store, source, isCached, top, changes, stamp, slices }: WriteRequest): Promise<TreeUpdate> {
-  const ahead = await readAhead(store, source, isCached, top, changes, slices);
+async function nextTree(request: WriteRequest): Promise<TreeUpdate> {
+  const { source, top, changes, stamp, slices } = request;
+  const ahead = await readAhead(request);
   const steps = applyChanges((id, hash) => ahead.get(id) ?? source(id, hash), top, changes, stamp);
   for (;;) {
     const step = steps.next();
@@ -96,32 +99,82 @@ async function nextTree({ store, source, isCached, top, changes, stamp, slices }
 
 const READ_AHEAD = 64;
 
-// The pages that the changes fall into, read off the event loop.
-async function readAhead(
-  store: KeyValueStore,
-  source: NodeSource,
-  isCached: (id: string) => boolean,
-  top: Top,
-  changes: readonly Change[],
-  slices: Slices,
-): Promise<Map<string, Buffer>> {
+/** An inner node with the changes [from, to) in its range; `known`: nibbles that their keys have in common with its prefix anyway. */
+interface Branch {
+  readonly child: InnerChild;
+  readonly known: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The nodes that the changes fall into, as far as they are not in memory, read off the event loop: level by level, many at a time. */
+async function readAhead({ store, source, isCached, top, changes, slices }: WriteRequest): Promise<Map<string, Buffer>> {
   const ahead = new Map<string, Buffer>();
-  const wanted: LocatedPage[] = [];
-  let last: LocatedPage | null = null;
-  let seen = 0;
-  for (const { key } of changes) {
-    // Sorted changes: those of one page follow each other.
-    if (last !== null && hasPrefix(key, last.prefix, last.bits)) continue;
-    last = locatePage(source, top, key);
-    if (last !== null && !isCached(last.id)) wanted.push(last);
-    if ((++seen & 31) === 0 && slices.over) await slices.giveWay();
+  const read = async (wanted: readonly { readonly id: string; readonly hash: Buffer }[]): Promise<void> => {
+    for (let i = 0; i < wanted.length; i += READ_AHEAD) {
+      const nodes = wanted.slice(i, i + READ_AHEAD);
+      slices.pause();
+      const found = await store.getMany(nodes.map(({ id }) => nodeKey(id)));
+      slices.begin();
+      for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, checkedNode(id, hash, found[at]));
+      if (slices.over) await slices.giveWay();
+    }
+  };
+  const pages: { id: string; hash: Buffer }[] = [];
+  let level: Branch[] = top?.kind === 'inner' && changes.length > 0 ? [{ child: top, known: 0, from: 0, to: changes.length }] : [];
+  while (level.length > 0) {
+    await read(level.map(({ child }) => ({ id: innerId(child), hash: child.hash })).filter(({ id }) => !isCached(id)));
+    const next: Branch[] = [];
+    for (const branch of level) {
+      const { child } = branch;
+      const id = innerId(child);
+      const node = ahead.get(id) ?? source(id, child.hash);
+      for (const { slot, from, to } of parts(node, branch, changes)) {
+        const below = childAt(node, slot);
+        if (below?.kind === 'inner') {
+          next.push({ child: below, known: child.nibbles, from, to });
+        } else if (below !== null) {
+          const bits = slotBits(child.nibbles, below.span);
+          const page = nodeId(PAGE, prefixOf(keyAt(changes, from), bits), bits);
+          if (!isCached(page)) pages.push({ id: page, hash: below.hash });
+        }
+      }
+      if (slices.over) await slices.giveWay();
+    }
+    level = next;
   }
-  for (let i = 0; i < wanted.length; i += READ_AHEAD) {
-    const pages = wanted.slice(i, i + READ_AHEAD);
-    slices.pause();
-    const found = await store.getMany(pages.map(({ id }) => nodeKey(id)));
-    slices.begin();
-    for (const [at, { id, hash }] of pages.entries()) ahead.set(id, checkedNode(id, hash, found[at]));
-  }
+  await read(pages);
   return ahead;
+}
+
+interface Part {
+  /** The slot that names the child. */
+  readonly slot: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The changes of a branch by the child that they fall into; those that fall into none are left out. */
+function parts(node: Buffer, { child, known, from, to }: Branch, changes: readonly Change[]): Part[] {
+  const slotAt = (c: number): number => {
+    const key = keyAt(changes, c);
+    return matchingNibbles(key, child.prefix, child.nibbles, known) < child.nibbles ? -1 : slotOf(node, keyNibble(key, child.nibbles));
+  };
+  const out: Part[] = [];
+  const last = to - 1;
+  const lastSlot = slotAt(last);
+  for (let c = from; c < to; ) {
+    const slot = slotAt(c);
+    let end = c + 1;
+    // Sorted: what lies between two of one child is of that child too.
+    if (slot === lastSlot && slot >= 0) end = to;
+    else while (end < to && slotAt(end) === slot) end++;
+    if (slot >= 0) out.push({ slot, from: c, to: end });
+    c = end;
+  }
+  return out;
+}
+
+function keyAt(changes: readonly Change[], at: number): Buffer {
+  return (changes[at] as Change).key;
 }

@@ -8,7 +8,7 @@ import { Writer } from '../lib/bytes.ts';
 import type { OpNumber } from '../lib/ids.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { PAGE } from './hashes.ts';
-import { decodeInner, innerId, nodeId, type InnerNode } from './inner_node.ts';
+import { decodeInner, depthOf, innerId, nodeId, type InnerNode } from './inner_node.ts';
 import type { StoreSnapshot } from './key_value_store.ts';
 import type { Top } from './merkle_tree.ts';
 import { lastDelete, pageCount, pageEntries, type PageEntry } from './page.ts';
@@ -276,31 +276,24 @@ export class Donor {
   ): Promise<{ answered: number; followers: NodeRequest[] }> {
     const { since } = request;
     const followers: NodeRequest[] = [];
-    const nodes = await nodesOf(snapshot, items, slices);
+    // Beside others' work not by single reads: by the thousand they make LevelDB compact the tables that they go through.
+    const pressed = this.#options.pace.isPressed;
+    const nodes = await nodesOf(snapshot, items, slices, pressed);
     // Which records go along: their values are read all at once, as far as the answer has room.
-    const told: PageEntry[][] = [];
-    const keys: Buffer[] = [];
+    const told: Told[] = [];
     let expected = w.length;
     for (const [i, item] of items.entries()) {
       const bytes = nodes[i];
       if (i > 0 && expected >= limit) break;
-      if (bytes === undefined || item.kind === 'inner') {
-        told.push([]);
-        expected += bytes === undefined ? 1 : bytes.length;
-        continue;
-      }
-      const entries = pageEntries(bytes).filter((entry) => item.full || entry.stamp >= since);
-      told.push(entries);
-      for (const { key, size } of entries) {
-        keys.push(recordKey(key.latin1Slice(0, key.length)));
-        expected += key.length + size;
-      }
+      const entries = bytes === undefined || item.kind === 'inner' ? [] : pageEntries(bytes).filter((entry) => item.full || entry.stamp >= since);
+      told.push({ entries, values: [] });
+      if (entries.length === 0) expected += bytes === undefined ? 1 : bytes.length;
+      for (const { key, size } of entries) expected += key.length + size;
     }
     slices.pause();
-    const values = await snapshot.getMany(keys);
+    await readValues(snapshot, told, pressed);
     slices.begin();
-    let nextValue = 0;
-    for (const [i, entries] of told.entries()) {
+    for (const [i, { entries, values }] of told.entries()) {
       const item = items[i] as NodeRequest;
       const bytes = nodes[i];
       if (bytes === undefined) {
@@ -310,19 +303,18 @@ export class Donor {
         putInner(w, slots, item.bits >> 2);
         if (isFollowed(request, item)) for (const child of toldChildren(item, slots)) followers.push(child);
       } else {
-        putPage(w, pageAnswer(bytes, entries, values, nextValue, item.full, since), item);
+        putPage(w, pageAnswer(bytes, entries, values, item.full, since), item);
       }
-      nextValue += entries.length;
       if (slices.over) await slices.giveWay();
     }
     return { answered: told.length, followers };
   }
 }
 
-async function nodesOf(snapshot: StoreSnapshot, items: readonly NodeRequest[], slices: Slices): Promise<(Buffer | undefined)[]> {
+async function nodesOf(snapshot: StoreSnapshot, items: readonly NodeRequest[], slices: Slices, pressed: boolean): Promise<(Buffer | undefined)[]> {
   const ids = items.map(idOf);
   slices.pause();
-  const stored = await snapshot.getMany(ids.map(nodeKey));
+  const stored = pressed ? await walkNodes(snapshot, ids) : await snapshot.getMany(ids.map(nodeKey));
   slices.begin();
   return stored.map((bytes, i) => {
     if (bytes === undefined) return undefined;
@@ -331,6 +323,43 @@ async function nodesOf(snapshot: StoreSnapshot, items: readonly NodeRequest[], s
     if (node === null) throw new StoreDamageError('node', `the node ${Buffer.from(id, 'latin1').toString('hex')} of the Merkle tree has a wrong checksum`);
     return node;
   });
+}
+
+/** Those of the same depth lie side by side. */
+async function walkNodes(snapshot: StoreSnapshot, ids: readonly string[]): Promise<(Buffer | undefined)[]> {
+  const byDepth = new Map<string, Set<string>>();
+  for (const id of ids) {
+    const depth = depthOf(id);
+    const same = byDepth.get(depth);
+    if (same === undefined) byDepth.set(depth, new Set([id]));
+    else same.add(id);
+  }
+  const found = new Map<string, Buffer | undefined>();
+  for (const same of byDepth.values()) {
+    const sorted = [...same].sort();
+    const values = await snapshot.walk(sorted.map(nodeKey));
+    for (const [i, id] of sorted.entries()) found.set(id, values[i]);
+  }
+  return ids.map((id) => found.get(id));
+}
+
+/** Records that go along with a page. */
+interface Told {
+  readonly entries: readonly PageEntry[];
+  values: readonly (Buffer | undefined)[];
+}
+
+async function readValues(snapshot: StoreSnapshot, told: readonly Told[], pressed: boolean): Promise<void> {
+  const pages = told.filter(({ entries }) => entries.length > 0);
+  if (pressed) pages.sort((a, b) => keyOfFirst(a).compare(keyOfFirst(b)));
+  const keys = pages.flatMap(({ entries }) => entries.map(({ key }) => recordKey(key.latin1Slice(0, key.length))));
+  const values = pressed ? await snapshot.walk(keys) : await snapshot.getMany(keys);
+  let at = 0;
+  for (const page of pages) page.values = values.slice(at, at += page.entries.length);
+}
+
+function keyOfFirst({ entries }: Told): Buffer {
+  return (entries[0] as PageEntry).key;
 }
 
 function placeOf(top: NonNullable<Top>): NodePlace {
@@ -355,13 +384,12 @@ function pageAnswer(
   page: Buffer,
   entries: readonly PageEntry[],
   values: readonly (Buffer | undefined)[],
-  from: number,
   full: boolean,
   since: number,
 ): PageAnswer {
   const records: { key: Buffer; value: Buffer }[] = [];
   for (const [i, { key, hash }] of entries.entries()) {
-    records.push({ key, value: checkedRecord(key, hash.latin1Slice(), values[from + i]) });
+    records.push({ key, value: checkedRecord(key, hash.latin1Slice(), values[i]) });
   }
   const complete = full || entries.length === pageCount(page);
   return { kind: 'page', records, complete, fingerprints: !complete && lastDelete(page) >= since ? fingerprintsOf(page) : null };

@@ -53,6 +53,10 @@ const CHILD = HASH_BYTES + 18;
 export function nodeId(kind: typeof PAGE | typeof INNER, prefix: Buffer, bits: number): string {
   return String.fromCharCode(kind, bits >> 8, bits & 0xff) + prefix.latin1Slice(0, (bits + 7) >> 3);
 }
+/** The first bytes of a node's id: its kind, and how many bits of the keys all below it have in common. */
+export function depthOf(id: string): string {
+  return id.slice(0, 3);
+}
 export function innerId(at: { readonly prefix: Buffer; readonly nibbles: number; id?: string | undefined }): string {
   return (at.id ??= nodeId(INNER, at.prefix, at.nibbles * 4));
 }
@@ -74,17 +78,29 @@ function restLength(childNibbles: number, nibbles: number): number {
 }
 
 /**
- * What was decoded of a node, by its bytes, which never change: most walks down the tree begin with the same few nodes. Goes
- * when the bytes go.
+ * What was decoded of a node that has inner ones below it, by its bytes, which never change: most walks down the tree begin with the same few
+ * nodes. Goes when the bytes go. The many at the bottom have pages only; of those it would take more memory than they do.
  */
 const decoded = new WeakMap<Buffer, (Child | null | undefined)[]>();
 /** What that takes for a node whose children have all been asked for, about. */
-export const DECODED_BYTES = 6000;
+const DECODED_BYTES = 6000;
+
+/** What is kept in memory for the bytes of an inner node, beside them. */
+export function besideInner(bytes: Buffer): number {
+  return hasInnerChild(bytes) ? DECODED_BYTES : 0;
+}
+
+function hasInnerChild(bytes: Buffer): boolean {
+  const shapes = shapesAt(bytes);
+  for (let i = shapes; i < shapes + 16; i++) if (bytes[i] === INNER_SHAPE) return true;
+  return false;
+}
 
 /** One slot of an encoded node, without decoding the others. */
 export function childAt(bytes: Buffer, slot: number): Child | null {
   let slots = decoded.get(bytes);
   if (slots === undefined) {
+    if (!hasInnerChild(bytes)) return decodeChild(bytes, slot);
     slots = new Array<Child | null | undefined>(16).fill(undefined);
     decoded.set(bytes, slots);
   }

@@ -19,6 +19,12 @@ export interface LevelOptions {
 /** Tables, logs and manifests. */
 const HOLDS_DATA = /^(?:\d+\.(?:ldb|sst|log)|MANIFEST-\d+)$/;
 
+/** What lies between two keys is walked through as far as it is shorter; so many records to a gap make a walk worth while. */
+const GAP = 16;
+/** Entries that come from LevelDB at a time: making buffers of them holds the event loop for about a millisecond. */
+const WALK_ENTRIES = 512;
+const WALK_BYTES = 256 << 10;
+
 const SYNC = { sync: true } as const;
 const SMALL: LevelOptions = { blockCacheBytes: 1 << 20, writeBufferBytes: 16 << 20 };
 
@@ -129,6 +135,40 @@ class LevelSnapshot implements StoreSnapshot {
   }
   getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]> {
     return this.#db.getMany(keys, { ...this.#options, ...options }).catch(rethrown);
+  }
+  async walk(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
+    const values = keys.length === 0 ? [] : await this.#walk(keys).catch(rethrown);
+    if (values.length === keys.length) return values;
+    return [...values, ...await this.getMany(keys.slice(values.length))];
+  }
+  /** Of the first keys, up to where they turn out to be scattered. */
+  async #walk(keys: readonly Buffer[]): Promise<(Buffer | undefined)[]> {
+    const iterator = this.#db.iterator({ gte: keys[0] as Buffer, lte: keys.at(-1) as Buffer, ...this.#options, fillCache: false, highWaterMarkBytes: WALK_BYTES });
+    const values: (Buffer | undefined)[] = [];
+    let gaps = 0;
+    let strangers = 0;
+    let size = GAP;
+    try {
+      for (let read = await iterator.nextv(size); read.length > 0; read = await iterator.nextv(size)) {
+        for (const [key, value] of read) {
+          let order = (keys[values.length] as Buffer).compare(key);
+          for (; order < 0; order = (keys[values.length] as Buffer).compare(key)) values.push(undefined);
+          if (order === 0) values.push(value);
+          strangers = order === 0 ? 0 : strangers + 1;
+        }
+        size = Math.min(size * 4, WALK_ENTRIES);
+        const next = keys[values.length];
+        if (next === undefined || strangers < GAP) continue;
+        if (++gaps * GAP > values.length + GAP * 2) return values;
+        iterator.seek(next);
+        strangers = 0;
+        size = GAP;
+      }
+    } finally {
+      await iterator.close();
+    }
+    while (values.length < keys.length) values.push(undefined);
+    return values;
   }
   close(): Promise<void> {
     return this.#snapshot.close();

@@ -18,15 +18,16 @@ export interface PaceOptions {
 }
 
 /** What is left to the donor where the rest of the process has much to do. */
-const LEAST_SHARE = 0.04;
+const LEAST_SHARE = 0.05;
 /** So many times as much whenever a fetcher comes back for a newer checkpoint, because the state changes faster than it was given. */
-const AGAIN = 5;
+const AGAIN = 4;
 /** Who has not asked for so long, milliseconds, does not come back: he has it, or has gone. */
 const GIVEN_MS = 20_000;
 /** What the donor leaves free where the rest of the process takes nothing. */
 const RESERVE = 0.1;
 /** A replica waits for its disk and its peers between what it does: it gives all that it can while its loop is not even half busy. */
 const OTHERS_WEIGHT = 2.5;
+const PRESSED = 0.1;
 /**
  * Of what an answer costs, only the slices of its making are timed. The loop has this many times as much to do with it, because buffers are made of what was read
  * and HTTP carries it; all threads together have so many times as much (measured with a donor that does nothing else: 2.4 and 3.2).
@@ -73,6 +74,11 @@ export class Pace {
     if (now - this.#askedAt > GIVEN_MS) [this.#newest, this.#again] = [op, 0];
     else if (op > this.#newest) [this.#newest, this.#again] = [op, this.#again + 1];
     this.#askedAt = now;
+  }
+
+  /** The rest of the process has so much to do that its clients would notice what the donor does. */
+  get isPressed(): boolean {
+    return this.#others > PRESSED;
   }
 
   /** What was given so far is to be paid for during longer than anybody should wait. */

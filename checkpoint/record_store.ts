@@ -21,7 +21,7 @@ import { Donor, type DonorStatus, type HeldCheckpoint, type PinnedCheckpoint } f
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, type OwnTree } from './fetcher.ts';
 import { MAX_EXTRA_BYTES, rootHash } from './hashes.ts';
-import { DECODED_BYTES, isInnerId } from './inner_node.ts';
+import { besideInner, isInnerId } from './inner_node.ts';
 import { assertKey } from './key_bits.ts';
 import type { KeyValueStore, StoreReader } from './key_value_store.ts';
 import { LevelStore } from './level_store.ts';
@@ -133,7 +133,7 @@ export class RecordStore implements Table {
     this.#state = meta.state;
     const cacheBytes = options.cacheBytes ?? 64 << 20;
     this.#values = new ByteCache(cacheBytes / 2);
-    this.#nodes = new ByteCache(cacheBytes / 2, (id) => (isInnerId(id) ? DECODED_BYTES : 0));
+    this.#nodes = new ByteCache(cacheBytes / 2, (id, bytes) => (isInnerId(id) ? besideInner(bytes) : 0));
     this.#donor = new Donor({
       maxCheckpoints: options.servedCheckpoints ?? 8,
       maxPinned: 3,

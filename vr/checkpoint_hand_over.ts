@@ -354,8 +354,10 @@ export class CheckpointHandOver {
     }
     this.#started = true;
     const donors = r.reconfiguration.donors();
-    // In an epoch that begins: who leads it at first.
-    const primary = primaryOf(r.reconfiguration.newest, r.reconfiguration.newestView).id;
+    // In an epoch that begins: who leads it at first. While this replica was away, or recovers, the others may have gone on to a later view.
+    const { newest, newestView } = r.reconfiguration;
+    const latest = this.notices.latestView(newest.epoch);
+    const primary = primaryOf(newest, latest !== null && latest > newestView ? latest : newestView).id;
     r.ports.checkpoints.fetch({ donors, lastResort: r.phase !== 'joining' && donors.includes(primary) ? primary : null, target });
   }
 

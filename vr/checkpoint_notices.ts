@@ -3,7 +3,7 @@
  * which finds a replica whose state has gone astray.
  */
 import { assert } from '../lib/assert.ts';
-import type { Digest, MemberId, OpNumber } from '../lib/ids.ts';
+import { viewEpoch, type Digest, type Epoch, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { memberOf } from './configuration.ts';
 import type { CheckpointNotice } from './messages.ts';
 import type { Replica } from './replica.ts';
@@ -77,6 +77,12 @@ export class CheckpointNotices {
       if (!isBeyond && r.now - r.heardAt(member) <= NOTICE_MS * 2) offers.push(checkpoint);
     }
     return offers;
+  }
+
+  /** The latest view of this epoch that peers have told of; null: none. */
+  latestView(epoch: Epoch): View | null {
+    const views = [...this.#offered.values()].map(({ view }) => view).filter((view) => viewEpoch(view) === epoch);
+    return views.reduce<View | null>((latest, view) => (latest === null || view > latest ? view : latest), null);
   }
 
   /** The newest checkpoint behind `target` that peers offer and that may be taken over as well. */

@@ -17,11 +17,13 @@ export interface Workload {
   readonly body: (n: number) => Buffer;
 }
 
-const MAX_SAMPLES = 4_000_000;
+/** Latencies that are kept: for so many operations a millisecond, which is more than there are. */
+const MAX_PER_MS = 400;
 
 export function runLoad(client: VrfsClient, workload: Workload, inFlight: number, milliseconds: number, firstNumber: number): Promise<LoadResult & { readonly next: number }> {
   return new Promise((resolve, reject) => {
-    const latencies = new Float64Array(MAX_SAMPLES);
+    const samples = Math.min(4_000_000, Math.ceil(milliseconds * MAX_PER_MS));
+    const latencies = new Float64Array(samples);
     let done = 0;
     let next = firstNumber;
     let running = inFlight;
@@ -48,7 +50,7 @@ export function runLoad(client: VrfsClient, workload: Workload, inFlight: number
           if (running === 0) finish(now);
           return;
         }
-        if (done < MAX_SAMPLES) latencies[done] = now - this.#sentAt;
+        if (done < samples) latencies[done] = now - this.#sentAt;
         done++;
         this.send();
       }
@@ -58,7 +60,7 @@ export function runLoad(client: VrfsClient, workload: Workload, inFlight: number
     }
 
     const finish = (now: number): void => {
-      const sorted = latencies.subarray(0, Math.min(done, MAX_SAMPLES)).sort();
+      const sorted = latencies.subarray(0, Math.min(done, samples)).sort();
       resolve({ perSecond: (done + inFlight) / ((now - started) / 1000), p50: percentile(sorted, 0.5), p99: percentile(sorted, 0.99), next });
     };
     for (let i = 0; i < inFlight; i++) new Slot().send();

@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { VrfsClient } from '../../client/client.ts';
 import { encodeCall } from '../../fsservice/operation_codec.ts';
+import { defined } from '../../lib/assert.ts';
 import { ROOT_INO, type Operation } from '../../fsservice/operations.ts';
 import { LOOPBACK, ProcessGroup, until } from '../support/process_group.ts';
 import { runLoad, type Workload } from './load.ts';
@@ -72,23 +73,24 @@ class Load {
 const enough = (seconds: number): number => Math.ceil(seconds * 30_000);
 
 /**
- * Creates a second while the third replica fetches, from when it begins until it has a state. It is asked how far it is once in a slice, beside the load, which does not
- * wait for the answer: to ask oftener took a tenth of the load's processor.
+ * Creates a second while the third replica fetches, from when it begins until it has a state. How far it is, its log says: to ask it all the time would take processor
+ * time of the load.
  */
 async function whileFetching(group: ProcessGroup, load: Load): Promise<{ perSecond: number; bytes: number; ms: number }> {
   await load.prepare(enough(120));
+  const before = group.log(FETCHER).length;
+  const says = (message: string): boolean => group.log(FETCHER).includes(`"msg":"${message}"`, before);
   group.start(FETCHER);
-  await until('a transfer', BOUND_MS, async () => ((await group.status(FETCHER))?.recovery.transfer ? true : undefined));
+  await until('a transfer', BOUND_MS, () => (says('state-transfer') ? true : undefined));
   const started = load.files;
   const began = performance.now();
-  for (;;) {
-    const asked = group.status(FETCHER);
+  while (!says('state-installed')) {
     await load.run(SLICE_MS);
-    const ms = performance.now() - began;
-    const done = (await asked)?.recovery.lastTransfer;
-    if (done) return { perSecond: (load.files - started) * 1000 / ms, bytes: done.bytesReceived, ms: done.milliseconds };
-    if (ms > BOUND_MS) throw new Error(`no state within ${BOUND_MS} ms`);
+    if (performance.now() - began > BOUND_MS) throw new Error(`no state within ${BOUND_MS} ms`);
   }
+  const perSecond = (load.files - started) * 1000 / (performance.now() - began);
+  const { bytesReceived, milliseconds } = defined((await group.status(FETCHER))?.recovery.lastTransfer ?? undefined, 'a transfer that has ended');
+  return { perSecond, bytes: bytesReceived, ms: milliseconds };
 }
 
 /** This process, with all its threads; undone by what is returned. */

@@ -63,15 +63,15 @@ describe('the pace of a donor', () => {
       expect(new Loop().wait(0, 100)).toBeCloseTo(3.2 / 9, 1);
     });
 
-    test('the more the others take, the longer it waits, and where they take half of the loop it takes a twenty-fifth', () => {
+    test('the more the others take, the longer it waits, and where they take half of the loop it takes a twentieth', () => {
       const loop = new Loop();
       const waits = [50, 100, 200, 300, 500, 700].map((others) => loop.wait(others, 100));
       expect([...waits].sort((a, b) => a - b)).toEqual(waits);
-      expect(waits.at(-1)).toBeCloseTo(3.2 * (1 / 0.04 - 1), 1);
+      expect(waits.at(-1)).toBeCloseTo(3.2 * (1 / 0.05 - 1), 1);
       expect(waits.at(-2)).toBe(waits.at(-1));
     });
 
-    test('whenever a fetcher comes back for a newer checkpoint it is given five times as much: it does not chase the group for ever', () => {
+    test('whenever a fetcher comes back for a newer checkpoint it is given four times as much: it does not chase the group for ever', () => {
       const loop = new Loop();
       const ask = (op: number): number => {
         loop.pace.asked(op, loop.now);
@@ -81,8 +81,8 @@ describe('the pace of a donor', () => {
       expect(ask(1000)).toBe(first);
       // Somebody else, who fetches an older one.
       expect(ask(900)).toBe(first);
-      expect(ask(2000) / first).toBeCloseTo((1 / 0.2 - 1) / (1 / 0.04 - 1), 2);
-      expect(ask(3000)).toBeCloseTo(3.2 / 9, 1);
+      expect(ask(2000) / first).toBeCloseTo((1 / 0.2 - 1) / (1 / 0.05 - 1), 2);
+      expect(ask(3000) / first).toBeCloseTo((1 / 0.8 - 1) / (1 / 0.05 - 1), 2);
       expect(ask(4000)).toBeCloseTo(3.2 / 9, 1);
       // Long after.
       loop.now += 60_000;

@@ -153,6 +153,25 @@ describe('as a table', () => {
   });
 });
 
+test('a checkpoint reads the nodes that it changes beside the event loop, also where none is in memory', async () => {
+  const directory = temporaryDirectory();
+  const filled = await RecordStore.open({ directory });
+  const model = new MemoryTable();
+  const put = (store: RecordStore, i: number, value: number): void => {
+    for (const table of [store, model]) table.put(fileKey(i, 0), u32(value));
+  };
+  for (let i = 0; i < 20_000; i++) put(filled, i * 7, i);
+  await filled.take(opNumber(1), EMPTY);
+  await filled.close();
+  const level = await FailingStore.open(directory);
+  const store = await openStore({ directory, openStore: () => Promise.resolve(level) });
+  for (let i = 0; i < 200; i++) put(store, i * 7 * 97, 1);
+  level.syncReads = 0;
+  const { root } = await store.take(opNumber(2), EMPTY);
+  expect(level.syncReads).toBe(0);
+  expect(root).toBe(modelRoot(model, 2));
+});
+
 describe('a checkpoint that cannot be written', () => {
   test.each([false, true])('leaves everything readable, and a whole checkpoint on the disk (the write took effect: %s)', async (failAfterWriting) => {
     const directory = temporaryDirectory();

@@ -61,7 +61,7 @@ export function connect(name: string, store: RecordStore): DonorConnection {
   return { name, request: (body) => store.serve(body) };
 }
 
-/** A LevelDB under which the n-th write from now fails, without effect or after it. */
+/** A LevelDB under which the n-th write from now fails, without effect or after it; it counts the reads for which the event loop waits. */
 export class FailingStore implements KeyValueStore {
   readonly #inner: LevelStore;
   /** Writes that still succeed; then one fails. */
@@ -69,6 +69,7 @@ export class FailingStore implements KeyValueStore {
   /** The failing write reaches the disk nevertheless: its outcome is not known to the caller. */
   failAfterWriting = false;
   reopened = 0;
+  syncReads = 0;
 
   constructor(inner: LevelStore) {
     this.#inner = inner;
@@ -77,6 +78,7 @@ export class FailingStore implements KeyValueStore {
     return new FailingStore(await LevelStore.open(directory, { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 }));
   }
   getSync(key: Buffer): Buffer | undefined {
+    this.syncReads++;
     return this.#inner.getSync(key);
   }
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
@@ -86,7 +88,16 @@ export class FailingStore implements KeyValueStore {
     return this.#inner.entries(start, end);
   }
   snapshot(): ReturnType<KeyValueStore['snapshot']> {
-    return this.#inner.snapshot();
+    const snapshot = this.#inner.snapshot();
+    return {
+      getSync: (key) => {
+        this.syncReads++;
+        return snapshot.getSync(key);
+      },
+      getMany: (keys, options) => snapshot.getMany(keys, options),
+      walk: (keys) => snapshot.walk(keys),
+      close: () => snapshot.close(),
+    };
   }
   isEmpty(): Promise<boolean> {
     return this.#inner.isEmpty();

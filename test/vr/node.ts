@@ -157,6 +157,8 @@ export class Node {
   #journal: { ticket: number; record: JournalRecord }[] = [];
   #superblocks: { ticket: number; superblock: Superblock }[] = [];
   #taking: StoredSnapshot | null = null;
+  /** Of the last transfer: the donor of last resort. */
+  spared: MemberId | null = null;
   #fetching: { readonly target: CheckpointId; readonly donors: readonly MemberId[] } | null = null;
 
   constructor(cluster: Cluster, id: MemberId) {
@@ -268,6 +270,7 @@ export class Node {
       fetch: (request) => {
         assert(this.#fetching === null, 'one transfer at a time');
         this.#fetching = request;
+        this.spared = request.lastResort;
         this.disk.transferring = true;
       },
     };

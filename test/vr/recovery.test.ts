@@ -229,6 +229,26 @@ describe('recovery in disk mode', () => {
     expect(three.event('state-installed')).toBeDefined();
   });
 
+  test('the primary is the last to be asked for a state, also when its view began while this replica was away', () => {
+    const { cluster, client } = started({ replica: { checkpointOps: 5, retainEntries: 0 } });
+    const three = cluster.node(2);
+    three.crash();
+    three.disk.transferring = true;
+    for (let i = 0; i < 10; i++) client.write(`w${i}`);
+    cluster.node(0).crash();
+    cluster.run(2000);
+    cluster.node(0).start();
+    client.write('in another view');
+    expect(cluster.node(1).replica.isPrimary).toBe(true);
+    three.slowFetch = true;
+    three.start();
+    expect([three.replica.phase, three.replica.view]).toEqual(['recovering', 0]);
+    cluster.until(() => three.fetchStarted, 'a transfer');
+    expect(three.spared).toBe(2);
+    three.slowFetch = false;
+    cluster.untilConverged();
+  });
+
   test('a checkpoint that is ahead of the journal costs no recovery: the log goes on behind it', () => {
     const { cluster, client } = started({ replica: { checkpointOps: 5 } });
     const three = cluster.node(2);

@@ -4,17 +4,11 @@
  * than what has gathered; until it is paid off, whoever asks is told when to ask again. No queue, no timers.
  */
 
-/** Milliseconds for which the event loop was busy and idle since some moment: `performance.eventLoopUtilization()`. */
-export interface LoopUse {
-  readonly active: number;
-  readonly idle: number;
-}
-
 export interface PaceOptions {
   /** 0: no bound. */
   readonly bytesPerSecond: number;
-  /** How busy the loop is with everything, the donor's work included; null: the donor may take all of it. */
-  readonly loopUse: (() => LoopUse) | null;
+  /** Milliseconds of the event loop that the rest of the process has taken so far, as far as it counts them; null: the donor may take all of it. */
+  readonly othersMs: (() => number) | null;
 }
 
 /** What is left to the donor where the rest of the process has much to do. */
@@ -25,14 +19,14 @@ const AGAIN = 4;
 const GIVEN_MS = 20_000;
 /** What the donor leaves free where the rest of the process takes nothing. */
 const RESERVE = 0.1;
-/** A replica waits for its disk and its peers between what it does: it gives all that it can while its loop is not even half busy. */
-const OTHERS_WEIGHT = 2.5;
-const PRESSED = 0.1;
 /**
- * Of what an answer costs, only the slices of its making are timed. The loop has this many times as much to do with it, because buffers are made of what was read
- * and HTTP carries it; all threads together have so many times as much (measured with a donor that does nothing else: 2.4 and 3.2).
+ * The rest counts the turns of its replica (server/turn.ts), which are a quarter of the loop when it gives clients all that it can: the others are reading of sockets,
+ * and waits for its disk, its peers, and the processor.
  */
-const LOOP_WORK = 2.4;
+const OTHERS_WEIGHT = 5;
+/** From this part of the loop on clients notice what the donor does. */
+const PRESSED = 0.04;
+/** Of what an answer costs only the slices of its making are timed; all threads together have so many times as much to do (measured with a donor that does nothing else). */
 const ALL_WORK = 3.2;
 /** How busy the others are is seen over at least so long: between two answers it is chance. */
 const WINDOW_MS = 200;
@@ -43,9 +37,9 @@ const LEAST_ANSWER_BYTES = 64 << 10;
 export class Pace {
   readonly #options: PaceOptions;
   #freeAt = -Infinity;
-  // At the beginning of the window, and in it: the donor's own work, milliseconds.
-  #use: LoopUse;
-  #own = 0;
+  // At the beginning of the window.
+  #observedAt = 0;
+  #othersMs: number;
   // The newest checkpoint that was asked for, when anything was last, and how often it was a newer one since nobody asked.
   #newest = 0;
   #askedAt = -Infinity;
@@ -55,7 +49,7 @@ export class Pace {
 
   constructor(options: PaceOptions) {
     this.#options = options;
-    this.#use = options.loopUse?.() ?? { active: 0, idle: 0 };
+    this.#othersMs = options.othersMs?.() ?? 0;
   }
 
   /** Bytes that an answer should not exceed, so that nobody waits long for his turn. */
@@ -91,24 +85,21 @@ export class Pace {
     const { bytesPerSecond } = this.#options;
     const forBytes = bytesPerSecond === 0 ? 0 : bytes * 1000 / bytesPerSecond;
     // Answers that were given side by side are paid for one after the other.
-    this.#freeAt = Math.max(this.#freeAt, now) + Math.max(forBytes, this.#forWork(busyMs));
+    this.#freeAt = Math.max(this.#freeAt, now) + Math.max(forBytes, this.#forWork(busyMs, now));
   }
 
-  #forWork(busyMs: number): number {
-    if (this.#options.loopUse === null) return 0;
-    this.#observe(busyMs, this.#options.loopUse());
+  #forWork(busyMs: number, now: number): number {
+    if (this.#options.othersMs === null) return 0;
+    this.#observe(this.#options.othersMs(), now);
     const least = Math.min(1 - RESERVE, LEAST_SHARE * AGAIN ** this.#again);
     const share = Math.max(least, 1 - RESERVE - OTHERS_WEIGHT * this.#others);
     return busyMs * ALL_WORK * (1 / share - 1);
   }
 
-  #observe(busyMs: number, use: LoopUse): void {
-    this.#own += busyMs * LOOP_WORK;
-    const active = use.active - this.#use.active;
-    const all = active + use.idle - this.#use.idle;
-    if (all < WINDOW_MS) return;
-    this.#others = Math.max(0, active - this.#own) / all;
-    this.#own = 0;
-    this.#use = use;
+  #observe(othersMs: number, now: number): void {
+    if (now - this.#observedAt < WINDOW_MS) return;
+    this.#others = Math.max(0, othersMs - this.#othersMs) / (now - this.#observedAt);
+    this.#othersMs = othersMs;
+    this.#observedAt = now;
   }
 }

@@ -141,7 +141,7 @@ export class RecordStore implements Table {
       maxIdleMs: options.servedIdleMs ?? 60_000,
       maxAnswerBytes: MAX_ANSWER_BYTES,
       sliceMs: this.#sliceMs,
-      pace: new Pace(options.pace ?? { bytesPerSecond: 0, loopUse: null }),
+      pace: new Pace(options.pace ?? { bytesPerSecond: 0, othersMs: null }),
     });
   }
 

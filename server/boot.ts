@@ -24,6 +24,8 @@ export interface JournalEvents {
   readonly fatal: (error: Error) => void;
   /** There is hardly room for the journal, while a checkpoint waits for room; or there is again. */
   readonly onCramped: (cramped: boolean) => void;
+  /** Milliseconds of the event loop that the replica has taken so far, for whom clients come first. */
+  readonly busyMs: () => number;
   /** For tests: see journal.ts, disk_room.ts. */
   readonly writev?: WriteVector;
   readonly look?: DiskRoomOptions['look'];
@@ -54,7 +56,7 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
     refuse(data, config);
     const pins = new PeerPins(data.root);
     const room = new DiskRoom({ directory: data.root, reserveBytes: config.reserveBytes, log, onCramped: events.onCramped, look: events.look });
-    const { store, damage } = await openRecords(data.records, config, log, room);
+    const { store, damage } = await openRecords(data.records, config, log, room, events);
     opened.push(store);
     const state = stateOf(store.checkpoint, data, log);
     const found = await openJournal(data, state ?? data.superblock.checkpoint, config, log, events);
@@ -65,11 +67,11 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
   }
 }
 
-async function openRecords(directory: string, config: ServerConfig, log: Log, room: DiskRoom): Promise<{ store: RecordStore; damage: DamageReport | null }> {
+async function openRecords(directory: string, config: ServerConfig, log: Log, room: DiskRoom, events: JournalEvents): Promise<{ store: RecordStore; damage: DamageReport | null }> {
   const options = {
     directory, cacheBytes: config.cacheBytes,
     room: (bytes: number) => room.need(bytes),
-    pace: { bytesPerSecond: config.transferRate, loopUse: () => performance.eventLoopUtilization() },
+    pace: { bytesPerSecond: config.transferRate, othersMs: events.busyMs },
   };
   let damage: DamageReport | null = null;
   try {

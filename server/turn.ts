@@ -6,9 +6,15 @@
 export class Turn {
   readonly #end: () => void;
   #requested = false;
+  #busyMs = 0;
 
   constructor(end: () => void) {
     this.#end = end;
+  }
+
+  /** Milliseconds that the ends of all turns have taken. */
+  get busyMs(): number {
+    return this.#busyMs;
   }
 
   /** There was an input: the turn has to be ended. */
@@ -20,11 +26,13 @@ export class Turn {
   }
 
   readonly #run = (): void => {
+    const began = performance.now();
     // What the end itself gathers goes out at its end: only then is a new turn needed.
     try {
       this.#end();
     } finally {
       this.#requested = false;
+      this.#busyMs += performance.now() - began;
     }
   };
 }

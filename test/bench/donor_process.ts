@@ -101,7 +101,7 @@ class Donor {
 }
 
 const [directory] = process.argv.slice(2);
-const donor = new Donor(await RecordStore.open({ directory: defined(directory, 'a directory'), pace: { bytesPerSecond: RATE, loopUse: () => performance.eventLoopUtilization() } }));
+const donor = new Donor(await RecordStore.open({ directory: defined(directory, 'a directory'), pace: { bytesPerSecond: RATE, othersMs: () => 0 } }));
 const server = await donor.listen();
 const { port } = server.address() as AddressInfo;
 process.on('disconnect', () => process.exit(0));

@@ -72,7 +72,7 @@ describe('the load', () => {
 
   test('is bounded by the donor\'s rate for all fetchers together', async () => {
     const bytesPerSecond = 400_000;
-    const world = await made(3000, {}, { pace: { bytesPerSecond, loopUse: null } });
+    const world = await made(3000, {}, { pace: { bytesPerSecond, othersMs: null } });
     const second = await openStore({ fetcher: { maxAnswerBytes: 4000 } });
     const begun = performance.now();
     const target = world.donor.checkpoint;

@@ -1,16 +1,16 @@
 import { describe, expect, test } from 'vitest';
-import { Pace, type LoopUse } from '../../checkpoint/pace.ts';
+import { Pace } from '../../checkpoint/pace.ts';
 
 describe('the pace of a donor', () => {
   test('without bounds there is nothing to wait for', () => {
-    const pace = new Pace({ bytesPerSecond: 0, loopUse: null });
+    const pace = new Pace({ bytesPerSecond: 0, othersMs: null });
     pace.spend(1 << 30, 1000, 0);
     expect(pace.waitMs(0)).toBe(0);
     expect(pace.answerBytes).toBe(Infinity);
   });
 
   test('an answer is paid off before the next, at so many bytes a second', () => {
-    const pace = new Pace({ bytesPerSecond: 1_000_000, loopUse: null });
+    const pace = new Pace({ bytesPerSecond: 1_000_000, othersMs: null });
     expect(pace.waitMs(5000)).toBe(0);
     pace.spend(500_000, 0, 5000);
     expect(pace.waitMs(5000)).toBe(500);
@@ -25,7 +25,7 @@ describe('the pace of a donor', () => {
   });
 
   test('over a long time no more is given than the rate, whatever the answers are', () => {
-    const pace = new Pace({ bytesPerSecond: 300_000, loopUse: null });
+    const pace = new Pace({ bytesPerSecond: 300_000, othersMs: null });
     let now = 0;
     let given = 0;
     for (let i = 0; i < 500; i++) {
@@ -40,20 +40,19 @@ describe('the pace of a donor', () => {
   });
 
   test('answers are small enough that nobody waits long for his turn', () => {
-    expect(new Pace({ bytesPerSecond: 8_000_000, loopUse: null }).answerBytes).toBe(2_000_000);
-    expect(new Pace({ bytesPerSecond: 1000, loopUse: null }).answerBytes).toBe(64 << 10);
+    expect(new Pace({ bytesPerSecond: 8_000_000, othersMs: null }).answerBytes).toBe(2_000_000);
+    expect(new Pace({ bytesPerSecond: 1000, othersMs: null }).answerBytes).toBe(64 << 10);
   });
 
   describe('beside other work', () => {
     class Loop {
-      #use = { active: 0, idle: 0 };
+      #othersMs = 0;
       now = 0;
-      readonly pace = new Pace({ bytesPerSecond: 0, loopUse: (): LoopUse => ({ ...this.#use }) });
-      /** Answers of one second, whose slices take `slices` ms of the loop; `others` ms of it go to the rest. What is to be waited then, by ms of the slices. */
+      readonly pace = new Pace({ bytesPerSecond: 0, othersMs: () => this.#othersMs });
+      /** The rest takes so much of the loop for a while, then the slices of an answer `slices` ms. What is to be waited then, by ms of the slices. */
       wait(others: number, slices: number, since = 1e6): number {
-        this.#use.active += others + slices * 2.4;
-        this.#use.idle += 1000 - others - slices * 2.4;
         this.now += since;
+        this.#othersMs = others * this.now;
         this.pace.spend(1, slices, this.now);
         return this.pace.waitMs(this.now) / slices;
       }
@@ -63,9 +62,9 @@ describe('the pace of a donor', () => {
       expect(new Loop().wait(0, 100)).toBeCloseTo(3.2 / 9, 1);
     });
 
-    test('the more the others take, the longer it waits, and where they take half of the loop it takes a twentieth', () => {
+    test('the more the others take, the longer it waits, and where they have much to do it takes a twentieth', () => {
       const loop = new Loop();
-      const waits = [50, 100, 200, 300, 500, 700].map((others) => loop.wait(others, 100));
+      const waits = [0.01, 0.03, 0.1, 0.15, 0.2, 0.5].map((others) => loop.wait(others, 100));
       expect([...waits].sort((a, b) => a - b)).toEqual(waits);
       expect(waits.at(-1)).toBeCloseTo(3.2 * (1 / 0.05 - 1), 1);
       expect(waits.at(-2)).toBe(waits.at(-1));
@@ -75,7 +74,7 @@ describe('the pace of a donor', () => {
       const loop = new Loop();
       const ask = (op: number): number => {
         loop.pace.asked(op, loop.now);
-        return loop.wait(700, 100, 19_000);
+        return loop.wait(0.5, 100, 19_000);
       };
       const first = ask(1000);
       expect(ask(1000)).toBe(first);
@@ -91,7 +90,7 @@ describe('the pace of a donor', () => {
 
     test('an answer ends when it has to be paid for longer than anybody should wait', () => {
       const loop = new Loop();
-      loop.wait(700, 0.1);
+      loop.wait(0.5, 0.1);
       expect(loop.pace.isSpent(loop.now)).toBe(false);
       loop.pace.spend(1, 10, loop.now);
       expect(loop.pace.isSpent(loop.now)).toBe(true);

@@ -10,7 +10,7 @@ import { applyChanges, pageEntry, type NodeSource, type Top, type TreeUpdate } f
 import type { Change } from './page.ts';
 import { Slices } from './slices.ts';
 import { checkedNode, sealNode } from './stored_node.ts';
-import { META_KEY, encodeMeta, keyOfRecord, nodeKey, recordKey, type Meta } from './store_keys.ts';
+import { META_KEY, encodeMeta, keyOfRecord, nodeKey, recordKey, recordKeyOf, type Meta } from './store_keys.ts';
 import { slotOf } from './tree_walk.ts';
 
 /** A change with what is written of it. */
@@ -25,6 +25,12 @@ export function recordChange(id: string, value: Buffer | null): RecordChange {
   const at = recordKey(id);
   const key = keyOfRecord(at);
   return value === null ? { key, entry: null, size: 0, at, value } : { key, entry: pageEntry(key, value), size: value.length, at, value };
+}
+
+/** The same of a record whose entry is known. */
+export function verifiedChange(record: Buffer, value: Buffer | null, entry: Buffer | null): RecordChange {
+  const at = recordKeyOf(record);
+  return { key: keyOfRecord(at), entry, size: value?.length ?? 0, at, value };
 }
 
 export interface WriteRequest {

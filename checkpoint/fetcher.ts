@@ -13,15 +13,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { assert, defined } from '../lib/assert.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
+import { verifiedChange, type RecordChange } from './checkpoint_writer.ts';
 import { DonorPool, type NodesAnswer, type PooledDonor, type PoolLimits } from './donor_pool.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { rootHash } from './hashes.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
-import { Overlay } from './overlay.ts';
 import type { Slices } from './slices.ts';
 import { MAX_ITEMS, isFollowed, toldChildren, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
 import { findInner, findPage, recordsInRange, type Range } from './tree_walk.ts';
-import { verifyInner, verifyPage, type WantedNode } from './verify.ts';
+import { verifyInner, verifyPage, type VerifiedChange, type WantedNode } from './verify.ts';
 
 /** The tree that is brought to the target. */
 export interface OwnTree {
@@ -31,8 +31,8 @@ export interface OwnTree {
   readonly base: OpNumber | null;
   /** An earlier transfer has replaced some of them: what follows a node unasked may be here already. */
   readonly isMixed: boolean;
-  /** Writes verified changes durably; `final` when the target is complete with them. */
-  install(changes: Overlay, final: CheckpointInfo | null): Promise<void>;
+  /** Writes verified changes, sorted by key, durably; `final` when the target is complete with them. */
+  install(changes: readonly RecordChange[], final: CheckpointInfo | null): Promise<void>;
 }
 
 export interface FetchTarget {
@@ -97,8 +97,9 @@ export class Fetcher {
   // What is left to do, the next at the end: depth first, so that it stays short.
   readonly #wanted: Wanted[] = [];
   readonly #clears: Clear[] = [];
-  // Verified, not written yet. An overlay sorts as it grows: no long sort of all at once.
-  #changes = new Overlay();
+  // Verified, not written yet: sorted, of ranges that do not overlap.
+  #runs: RecordChange[][] = [];
+  #gatheredBytes = 0;
   readonly #total = { recordBytes: 0, recordsChanged: 0 };
   #verified = 0;
   /** Shares of the target that were fetched, and that were here. */
@@ -123,7 +124,7 @@ export class Fetcher {
       this.#progress();
       while (this.#wanted.length > 0 || this.#clears.length > 0 || this.#underWay.size > 0) {
         await this.#clear();
-        if (this.#changes.bytes >= this.#limits.installBytes) await this.#install(null);
+        if (this.#gatheredBytes >= this.#limits.installBytes) await this.#install(null);
         this.#send();
         const round = await this.#nextRound();
         if (round === null) continue;
@@ -281,7 +282,7 @@ export class Fetcher {
     if (answer.kind === 'page') {
       const changes = verifyPage(source, top, wanted, answer);
       if (changes === null) return null;
-      for (const { key, value } of changes) this.#change(key, value);
+      this.#settle(changes);
       this.#verified++;
       this.#fetched += wanted.share;
       return [];
@@ -313,7 +314,11 @@ export class Fetcher {
   async #clear(): Promise<void> {
     for (let clear = this.#clears.pop(); clear !== undefined; clear = this.#clears.pop()) {
       const records = recordsInRange(this.#own.source, this.#own.top(), clear.range, clear.except, CLEAR_RECORDS);
-      for (const { key } of records) this.#change(key, null);
+      // Those before and those behind what is spared are not of one range.
+      const behind = clear.except === null ? 0 : records.findIndex(({ key }) => key.compare(defined(clear.except ?? undefined, 'what is spared').prefix) > 0);
+      const gone = records.map(({ key }): VerifiedChange => ({ key, value: null, entry: null }));
+      this.#settle(gone.slice(0, Math.max(0, behind)));
+      this.#settle(gone.slice(Math.max(0, behind)));
       if (records.length >= CLEAR_RECORDS) {
         await this.#install(null);
         this.#clears.push(clear);
@@ -322,17 +327,26 @@ export class Fetcher {
     }
   }
 
-  #change(key: Buffer, value: Buffer | null): void {
-    const isNew = this.#changes.set(key.latin1Slice(0, key.length), value);
-    assert(isNew, 'each range of keys is settled once');
-    this.#total.recordsChanged++;
-    this.#total.recordBytes += key.length + (value?.length ?? 0);
+  /** Changes of a range that no other changes are of. */
+  #settle(changes: readonly VerifiedChange[]): void {
+    if (changes.length === 0) return;
+    const run = changes.map(({ key, value, entry }) => verifiedChange(key, value, entry));
+    // They mostly are in order.
+    if (!isAscending(run)) run.sort((a, b) => a.key.compare(b.key));
+    this.#runs.push(run);
+    this.#total.recordsChanged += run.length;
+    for (const { key, size } of run) {
+      this.#total.recordBytes += key.length + size;
+      this.#gatheredBytes += key.length + size;
+    }
   }
 
   async #install(final: CheckpointInfo | null): Promise<void> {
-    const changes = this.#changes;
-    if (changes.size === 0 && final === null) return;
-    this.#changes = new Overlay();
+    if (this.#runs.length === 0 && final === null) return;
+    const changes = this.#runs.sort((a, b) => keyOfFirst(a).compare(keyOfFirst(b))).flat();
+    this.#runs = [];
+    this.#gatheredBytes = 0;
+    assert(isAscending(changes), 'each range of keys is settled once');
     await this.#own.install(changes, final);
   }
 
@@ -347,6 +361,14 @@ export class Fetcher {
       etaMs: this.#fetched === 0 ? null : milliseconds * (1 - settled) / this.#fetched,
     });
   }
+}
+
+function keyOfFirst(run: readonly RecordChange[]): Buffer {
+  return (run[0] as RecordChange).key;
+}
+function isAscending(run: readonly RecordChange[]): boolean {
+  for (let i = 1; i < run.length; i++) if ((run[i - 1] as RecordChange).key.compare((run[i] as RecordChange).key) >= 0) return false;
+  return true;
 }
 
 function settled(): void {

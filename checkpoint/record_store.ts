@@ -405,8 +405,7 @@ export class RecordStore implements Table {
     return this.#state.kind === 'checkpoint' ? this.#state.info.op : this.#state.base;
   }
 
-  async #install(target: FetchTarget, overlay: Overlay, final: CheckpointInfo | null, slices: Slices): Promise<void> {
-    const changes = await changesOf(overlay, slices);
+  async #install(target: FetchTarget, changes: readonly RecordChange[], final: CheckpointInfo | null, slices: Slices): Promise<void> {
     const base = this.#base() ?? opNumber(0);
     const meta = (top: Top): Meta => {
       if (final === null) return { top, state: { kind: 'between', base } };

@@ -33,6 +33,13 @@ export function recordKey(id: string): Buffer {
   return key;
 }
 
+export function recordKeyOf(key: Buffer): Buffer {
+  const at = Buffer.allocUnsafe(1 + key.length);
+  at[0] = RECORD;
+  at.set(key, 1);
+  return at;
+}
+
 /** The key of a record, by that of the database: a view. */
 export function keyOfRecord(at: Buffer): Buffer {
   return at.subarray(1);

@@ -80,9 +80,11 @@ export interface VerifiedChange {
   readonly key: Buffer;
   /** null: to be deleted. */
   readonly value: Buffer | null;
+  /** As its page has it (merkle_tree.ts: pageEntry). */
+  readonly entry: Buffer | null;
 }
 
-/** The changes that turn the own records of the page's range into the target's; null: they would not be the target's. */
+/** The changes that turn the own records of the page's range into the target's, in no order; null: they would not be the target's. */
 export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, answer: PageAnswer): VerifiedChange[] | null {
   const own = recordsInRange(source, top, wanted, null, Infinity);
   const ownHashes = new Map<string, Buffer>();
@@ -98,7 +100,7 @@ export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, ans
     entries.set(id, entryOfChange(change, 0));
     const before = ownHashes.get(id);
     const entry = change.entry as Buffer;
-    if (before === undefined || before.compare(entry, entry.length - before.length) !== 0) changes.push({ key, value });
+    if (before === undefined || before.compare(entry, entry.length - before.length) !== 0) changes.push({ key, value, entry });
   }
   const prints = answer.fingerprints === null ? null : fingerprintSet(answer.fingerprints);
   for (const { key, hash } of own) {
@@ -106,7 +108,7 @@ export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, ans
     if (entries.has(id)) continue;
     const stays = !answer.complete && (prints === null || prints.has(hash.latin1Slice(0, FINGERPRINT_BYTES)));
     if (stays) entries.set(id, ownEntry(key, hash));
-    else changes.push({ key, value: null });
+    else changes.push({ key, value: null, entry: null });
   }
   if (entries.size === 0 || entries.size > PAGE_RECORDS) return null;
   const sorted = [...entries.keys()].sort().map((id) => entries.get(id) as Entry);

@@ -3,12 +3,12 @@ import { assert } from '../../lib/assert.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { opNumber, type OpNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
+import type { RecordChange } from '../../checkpoint/checkpoint_writer.ts';
 import type { CheckpointInfo } from '../../checkpoint/checkpoint_info.ts';
 import { Fetcher, DEFAULT_FETCHER_LIMITS, type FetcherLimits, type OwnTree } from '../../checkpoint/fetcher.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from '../../checkpoint/fetch_report.ts';
 import { sourceOf, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
-import { applyChanges, deleteChange, putChange, runToEnd, type NodeSource, type Top } from '../../checkpoint/merkle_tree.ts';
-import type { Overlay } from '../../checkpoint/overlay.ts';
+import { applyChanges, runToEnd, type NodeSource, type Top } from '../../checkpoint/merkle_tree.ts';
 import { Slices } from '../../checkpoint/slices.ts';
 
 export class MemoryOwn implements OwnTree {
@@ -33,14 +33,9 @@ export class MemoryOwn implements OwnTree {
     return this.#top;
   }
 
-  install(overlay: Overlay, final: CheckpointInfo | null): Promise<void> {
+  install(changes: readonly RecordChange[], final: CheckpointInfo | null): Promise<void> {
     this.installs++;
-    const changes = [];
-    const cursor = overlay.cursor('');
-    for (let id = cursor.next(); id !== undefined; id = cursor.next()) {
-      const key = Buffer.from(id, 'latin1');
-      const value = overlay.get(id) ?? null;
-      changes.push(value === null ? deleteChange(key) : putChange(key, value));
+    for (const { key, value } of changes) {
       if (value === null) this.table.delete(key);
       else this.table.put(key, value);
     }

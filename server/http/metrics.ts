@@ -2,6 +2,7 @@
  * Prometheus metrics. Those of the replica are read from its status at each scrape; only the HTTP ones are counted as
  * requests end. A registry of its own, so that several replicas can live in one process.
  */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { viewNumber } from '../../lib/ids.ts';
 import type { RunningReplica, ServerStatus } from '../running_replica.ts';
@@ -118,7 +119,13 @@ const FAMILIES: readonly Family[] = [
   family('counter', 'events_total', 'Events of the replica since the boot, by name.', (_s, running) => [...running.eventCounts()].map(([event, n]) => [{ event }, n] as const), ['event']),
 ];
 
+/** The monitor's timer; what it records is the time from one to the next. */
+const MONITOR_MS = 10;
+const STALL_QUANTILES = [0.5, 0.99, 0.999, 1] as const;
+
 export class HttpMetrics {
+  readonly #delays = monitorEventLoopDelay({ resolution: MONITOR_MS });
+  readonly #stalls: Gauge;
   readonly #registry = new Registry();
   readonly #running: RunningReplica;
   readonly #families: readonly (readonly [Family, Gauge | Counter])[];
@@ -132,6 +139,11 @@ export class HttpMetrics {
     this.#families = FAMILIES.map((f) => {
       const options = { name: f.name, help: f.help, labelNames: [...f.labels], registers };
       return [f, f.type === 'gauge' ? new Gauge(options) : new Counter(options)] as const;
+    });
+    this.#delays.enable();
+    this.#stalls = new Gauge({
+      name: 'vrfs_event_loop_stall_seconds', help: 'How late the event loop was since the last scrape, over moments 10 ms apart; the default nodejs_eventloop_lag_* have those 10 ms in them.',
+      labelNames: ['quantile'], registers,
     });
     this.#requests = new Counter({ name: 'vrfs_http_requests_total', help: 'HTTP requests answered.', labelNames: ['method', 'route', 'status'], registers });
     this.#seconds = new Histogram({ name: 'vrfs_http_request_seconds', help: 'Time from the headers of a request to the end of its answer.', labelNames: ['method', 'route'], buckets: BUCKETS, registers });
@@ -154,11 +166,17 @@ export class HttpMetrics {
       metric.reset();
       for (const [labels, value] of f.values(status, this.#running)) metric.inc({ ...labels }, value);
     }
+    for (const quantile of STALL_QUANTILES) {
+      const nanoseconds = quantile === 1 ? this.#delays.max : this.#delays.percentile(quantile * 100);
+      this.#stalls.set({ quantile: String(quantile) }, Math.max(0, nanoseconds / 1e9 - MONITOR_MS / 1000));
+    }
+    this.#delays.reset();
     return await this.#registry.metrics();
   }
 
-  /** Ends the event-loop monitor that the default metrics began. */
+  /** Ends the event-loop monitors, this one and that of the default metrics. */
   close(): void {
+    this.#delays.disable();
     this.#registry.clear();
   }
 }

@@ -61,6 +61,7 @@ describe('metrics', () => {
       'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',
     ]));
     expect(response.body).toContain('process_cpu_seconds_total');
+    expect(response.body).toMatch(/^vrfs_event_loop_stall_seconds\{quantile="0.999"\} \d/m);
     // A second scrape says the same, not the sum.
     expect((await api.request('GET', '/metrics')).body).toContain('\nvrfs_journal_groups_total 9\n');
   });

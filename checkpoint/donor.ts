@@ -15,7 +15,7 @@ import { lastDelete, pageCount, pageEntries, type PageEntry } from './page.ts';
 import type { Pace } from './pace.ts';
 import { Slices } from './slices.ts';
 import { StoreDamageError } from './store_damage.ts';
-import { nodeKey, recordKey } from './store_keys.ts';
+import { nodeKey, recordKeyOf } from './store_keys.ts';
 import { unsealNode } from './stored_node.ts';
 import {
   FINGERPRINT_BYTES,
@@ -352,7 +352,7 @@ interface Told {
 async function readValues(snapshot: StoreSnapshot, told: readonly Told[], pressed: boolean): Promise<void> {
   const pages = told.filter(({ entries }) => entries.length > 0);
   if (pressed) pages.sort((a, b) => keyOfFirst(a).compare(keyOfFirst(b)));
-  const keys = pages.flatMap(({ entries }) => entries.map(({ key }) => recordKey(key.latin1Slice(0, key.length))));
+  const keys = pages.flatMap(({ entries }) => entries.map(({ key }) => recordKeyOf(key)));
   const values = pressed ? await snapshot.walk(keys) : await snapshot.getMany(keys);
   let at = 0;
   for (const page of pages) page.values = values.slice(at, at += page.entries.length);

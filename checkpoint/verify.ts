@@ -6,7 +6,7 @@ import { hasPrefix, prefixExtends, slotBits, slotPrefix } from './key_bits.ts';
 import { putChange, type NodeSource, type Top } from './merkle_tree.ts';
 import { PAGE_RECORDS, buildPageOf, entryOfChange, hashedPart, type Entry } from './page.ts';
 import { FINGERPRINT_BYTES, type AnswerSlot, type InnerAnswer, type NodePlace, type NodeRequest, type PageAnswer } from './transfer_messages.ts';
-import { findInner, recordsInRange, slotOf, type Range } from './tree_walk.ts';
+import { findInner, recordsInRange, slotOf, type Range, type RangeRecord } from './tree_walk.ts';
 
 /** A node of the target that differs from the own one. */
 export interface WantedNode extends NodeRequest {
@@ -87,33 +87,50 @@ export interface VerifiedChange {
 /** The changes that turn the own records of the page's range into the target's, in no order; null: they would not be the target's. */
 export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, answer: PageAnswer): VerifiedChange[] | null {
   const own = recordsInRange(source, top, wanted, null, Infinity);
-  const ownHashes = new Map<string, Buffer>();
-  for (const { key, hash } of own) ownHashes.set(idOf(key), hash);
-
-  const entries = new Map<string, Entry>();
-  const changes: VerifiedChange[] = [];
+  const told: VerifiedChange[] = [];
+  const entries: Entry[] = [];
   for (const { key, value } of answer.records) {
     if (!hasPrefix(key, wanted.prefix, wanted.bits)) return null;
     const change = putChange(key, value);
-    const id = idOf(key);
-    if (entries.has(id)) return null;
-    entries.set(id, entryOfChange(change, 0));
+    told.push({ key, value, entry: change.entry });
+    entries.push(entryOfChange(change, 0));
+  }
+  // Most of a whole state goes into an empty tree.
+  const changes = own.length === 0 && isAscending(entries) ? told : merged(own, told, entries, answer);
+  if (changes === null || entries.length === 0 || entries.length > PAGE_RECORDS) return null;
+  const page = buildPageOf(entries, 0, entries.length, 0, (length) => Buffer.allocUnsafe(length));
+  return sha256Bytes(hashedPart(page.bytes)).equals(wanted.hash) ? changes : null;
+}
+
+/** What changes of the own records; `entries` becomes what the page has then. Null: a record is told twice. */
+function merged(own: readonly RangeRecord[], told: readonly VerifiedChange[], entries: Entry[], answer: PageAnswer): VerifiedChange[] | null {
+  const ownHashes = new Map<string, Buffer>();
+  for (const { key, hash } of own) ownHashes.set(idOf(key), hash);
+  const byId = new Map<string, Entry>();
+  const changes: VerifiedChange[] = [];
+  for (const [i, change] of told.entries()) {
+    const id = idOf(change.key);
+    if (byId.has(id)) return null;
+    byId.set(id, entries[i] as Entry);
     const before = ownHashes.get(id);
     const entry = change.entry as Buffer;
-    if (before === undefined || before.compare(entry, entry.length - before.length) !== 0) changes.push({ key, value, entry });
+    if (before === undefined || before.compare(entry, entry.length - before.length) !== 0) changes.push(change);
   }
   const prints = answer.fingerprints === null ? null : fingerprintSet(answer.fingerprints);
   for (const { key, hash } of own) {
     const id = idOf(key);
-    if (entries.has(id)) continue;
+    if (byId.has(id)) continue;
     const stays = !answer.complete && (prints === null || prints.has(hash.latin1Slice(0, FINGERPRINT_BYTES)));
-    if (stays) entries.set(id, ownEntry(key, hash));
+    if (stays) byId.set(id, ownEntry(key, hash));
     else changes.push({ key, value: null, entry: null });
   }
-  if (entries.size === 0 || entries.size > PAGE_RECORDS) return null;
-  const sorted = [...entries.keys()].sort().map((id) => entries.get(id) as Entry);
-  const page = buildPageOf(sorted, 0, sorted.length, 0, (length) => Buffer.allocUnsafe(length));
-  return sha256Bytes(hashedPart(page.bytes)).equals(wanted.hash) ? changes : null;
+  entries.splice(0, entries.length, ...[...byId.keys()].sort().map((id) => byId.get(id) as Entry));
+  return changes;
+}
+
+function isAscending(entries: readonly Entry[]): boolean {
+  for (let i = 1; i < entries.length; i++) if ((entries[i - 1] as Entry).key.compare((entries[i] as Entry).key) >= 0) return false;
+  return true;
 }
 
 function idOf(key: Buffer): string {

@@ -87,7 +87,7 @@ program
   });
 
 const QUICK_TRANSFER = { records: 20_000, changed: 200, rounds: 2, loss: { files: 3000, inFlight: 64, seconds: 1 } };
-const FULL_TRANSFER = { records: 1_000_000, changed: 1000, rounds: 5, loss: { files: 200_000, inFlight: 64, seconds: 5 } };
+const FULL_TRANSFER = { records: 1_000_000, changed: 1000, rounds: 5, loss: { files: 150_000, inFlight: 64, seconds: 25 } };
 
 program
   .command('transfer')
@@ -197,10 +197,11 @@ program
   .option('--entries <n>', 'entries that there are, each with 64 bytes of content', positive, 100_000)
   .option('--changed <n>', 'entries that are changed, evenly spread', positive, 1000)
   .option('--times <list>', 'how often each is changed; an outage for each number', list, [1, 100])
+  .option('--rounds <n>', 'outages of each kind', positive, 5)
   .option('--directory <dir>', 'where the data of the servers lies, on a disk; default: the folder for temporary files')
   .option('--json', 'one JSON object')
-  .action(async (f: { readonly only: OutageSystem[]; readonly entries: number; readonly changed: number; readonly times: number[]; readonly directory?: string; readonly json?: boolean }) => {
-    const result = await transferPeers({ systems: f.only, entries: f.entries, changed: f.changed, times: f.times }, f.directory, say);
+  .action(async (f: { readonly only: OutageSystem[]; readonly entries: number; readonly changed: number; readonly times: number[]; readonly rounds: number; readonly directory?: string; readonly json?: boolean }) => {
+    const result = await transferPeers({ systems: f.only, entries: f.entries, changed: f.changed, times: f.times, rounds: f.rounds }, f.directory, say);
     process.stdout.write(f.json === true ? `${JSON.stringify(result)}\n` : outageText(result));
   });
 

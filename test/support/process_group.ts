@@ -52,13 +52,13 @@ export interface GroupOptions {
 }
 
 /** Polls until `condition` gives something other than undefined; rejects with `what` after `withinMs`. */
-export async function until<T>(what: string, withinMs: number, condition: () => Promise<T | undefined> | T | undefined): Promise<T> {
+export async function until<T>(what: string, withinMs: number, condition: () => Promise<T | undefined> | T | undefined, everyMs = 20): Promise<T> {
   const deadline = performance.now() + withinMs;
   for (;;) {
     const value = await condition();
     if (value !== undefined) return value;
     if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
-    await new Promise((resolve) => { setTimeout(resolve, 20); });
+    await new Promise((resolve) => { setTimeout(resolve, everyMs); });
   }
 }
 

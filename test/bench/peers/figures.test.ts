@@ -3,7 +3,7 @@ import { median, percentile, row } from '../report.ts';
 import { chart, logTicks } from './chart.ts';
 import { measure, Samples, summary } from './closed_loop.ts';
 import { cellOf, type Cell, type Workload } from './matrix.ts';
-import { outageTargets, type OutageRow } from './outage.ts';
+import { medians, outageTargets, type OutageRow } from './outage.ts';
 import { missing } from './packages.ts';
 import { available } from './peers.ts';
 import { POOLS, poolsOf, SYSTEMS } from './pools.ts';
@@ -125,6 +125,7 @@ describe('targets', () => {
     const rows = [of('etcd', 1, 600), of('ZooKeeper', 1, 240), of('vrfs disk', 1, 241), of('etcd', 100, 39_000), of('ZooKeeper', 100, 18_000), of('vrfs disk', 100, 300)];
     expect(outageTargets(rows).map((t) => [t.met, Number(t.ratio.toFixed(3))])).toEqual([[false, 0.996], [true, 60]]);
     expect(outageTargets(rows.filter((r) => r.system !== 'etcd'))).toEqual([]);
+    expect(medians([of('etcd', 1, 9), of('vrfs disk', 1, 4), of('etcd', 100, 8), of('etcd', 1, 1), of('etcd', 1, 2)]).map((r) => [r.system, r.times, r.toFollower])).toEqual([['etcd', 1, 2], ['vrfs disk', 1, 4], ['etcd', 100, 8]]);
   });
 });
 

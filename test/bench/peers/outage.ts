@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { Namespaces } from '../../history/namespaces.ts';
-import { report, type Report } from '../report.ts';
+import { median, report, type Report } from '../report.ts';
 import { REPOSITORY } from '../../support/process_group.ts';
 import { Cleanup } from './cleanup.ts';
 import { useDisk } from './disk.ts';
@@ -20,8 +20,9 @@ export interface OutageOptions {
   readonly entries: number;
   /** Evenly spread over all entries. */
   readonly changed: number;
-  /** One outage each. */
+  /** `rounds` outages each. */
   readonly times: readonly number[];
+  readonly rounds: number;
   readonly commit: string;
 }
 
@@ -36,6 +37,21 @@ export interface OutageRow {
   readonly seconds: number;
   /** Bytes a second to it when it has. */
   readonly idlePerSecond: number;
+}
+
+/** Of the rounds of each system and number of changes: the medians. */
+export function medians(rows: readonly OutageRow[]): OutageRow[] {
+  const rounds = new Map<string, OutageRow[]>();
+  for (const one of rows) {
+    const key = `${one.system} ${one.times}`;
+    rounds.set(key, [...(rounds.get(key) ?? []), one]);
+  }
+  return [...rounds.values()].map((of) => {
+    const middle = (value: (r: OutageRow) => number): number => median(of.map(value));
+    return {
+      ...(of[0] as OutageRow), toFollower: middle((r) => r.toFollower), fromFollower: middle((r) => r.fromFollower), seconds: middle((r) => r.seconds), idlePerSecond: middle((r) => r.idlePerSecond),
+    };
+  });
 }
 
 export interface OutageTarget {
@@ -88,9 +104,9 @@ export async function transferPeers(options: Omit<OutageOptions, 'commit'>, dire
     child.stdout.on('data', (chunk: Buffer) => { output += chunk.toString(); });
     const [code] = (await once(child, 'close')) as [number | null];
     if (code !== 0) throw new Error('the measurement failed; what it said is above');
-    const rows = JSON.parse(output) as OutageRow[];
-    const { entries, changed } = options;
-    return { machine, commit, conditions: { entries, changed, contentBytes: 64, counted: 'all on the cable of the follower, headers included' }, rows, targets: outageTargets(rows) };
+    const rows = medians(JSON.parse(output) as OutageRow[]);
+    const { entries, changed, rounds } = options;
+    return { machine, commit, conditions: { entries, changed, rounds, contentBytes: 64, counted: 'all on the cable of the follower, headers included' }, rows, targets: outageTargets(rows) };
   } finally {
     await cleanup.run();
   }

@@ -18,6 +18,8 @@ import { ZooKeeperCluster } from './zookeeper_cluster.ts';
 const IN_FLIGHT = 64;
 const CAUGHT_UP_MS = 120_000;
 const IDLE_MS = 3000;
+/** How often a server is asked how far it is: the question and its answer go through its cable too. */
+const ASK_MS = 200;
 
 /** A group of three of which one can go and come back; by index from 0. */
 interface Outage {
@@ -89,7 +91,7 @@ async function caughtUp(o: Outage, i: number, leader: number): Promise<void> {
   await until(`server ${i + 1} of ${o.cluster.name} has caught up`, CAUGHT_UP_MS, async () => {
     const at = await o.progress(i);
     return at !== undefined && at >= goal ? true : undefined;
-  });
+  }, ASK_MS);
 }
 
 async function outage(o: Outage, options: OutageOptions, times: number): Promise<OutageRow> {
@@ -106,7 +108,7 @@ async function outage(o: Outage, options: OutageOptions, times: number): Promise
   await caughtUp(o, follower, leader);
   const seconds = (performance.now() - startedAt) / 1000;
   const after = cable(follower);
-  // What it costs to be there at all: heart-beats, and the questions of this program.
+  // What it costs to be there at all: heart-beats.
   await new Promise((resolve) => { setTimeout(resolve, IDLE_MS); });
   const idle = cable(follower);
   return {
@@ -124,7 +126,7 @@ async function measure(system: OutageSystem, network: GroupNetwork, options: Out
   let n = 0;
   await runMany(o.driver, 'createFull', IN_FLIGHT, () => (n < options.entries ? n++ : undefined));
   const rows: OutageRow[] = [];
-  for (const times of options.times) {
+  for (const times of options.times) for (let round = 0; round < options.rounds; round++) {
     process.stderr.write(`${o.cluster.name}: a follower is down while ${options.changed} entries are changed, ${times} times each ...\n`);
     rows.push(await outage(o, options, times));
   }

@@ -80,11 +80,14 @@ function restLength(childNibbles: number, nibbles: number): number {
 
 /**
  * What was decoded of a node that has inner ones below it, by its bytes, which never change: most walks down the tree begin with the same few
- * nodes. Goes when the bytes go. The many at the bottom have pages only; of those it would take more memory than they do.
+ * nodes. Goes when the bytes go.
  */
 const decoded = new WeakMap<Buffer, (Child | null | undefined)[]>();
 /** What that takes for a node whose children have all been asked for, about. */
 const DECODED_BYTES = 6000;
+/** The many at the bottom have pages only, and decoded they take more memory than as bytes: of those as many as are in use at a time. */
+const recent = new Map<Buffer, (Child | null | undefined)[]>();
+const MAX_RECENT = 512;
 
 /** What is kept in memory for the bytes of an inner node, beside them. */
 export function besideInner(bytes: Buffer): number {
@@ -99,11 +102,15 @@ function hasInnerChild(bytes: Buffer): boolean {
 
 /** One slot of an encoded node, without decoding the others. */
 export function childAt(bytes: Buffer, slot: number): Child | null {
-  let slots = decoded.get(bytes);
+  let slots = decoded.get(bytes) ?? recent.get(bytes);
   if (slots === undefined) {
-    if (!hasInnerChild(bytes)) return decodeChild(bytes, slot);
     slots = new Array<Child | null | undefined>(16).fill(undefined);
-    decoded.set(bytes, slots);
+    if (hasInnerChild(bytes)) {
+      decoded.set(bytes, slots);
+    } else {
+      if (recent.size >= MAX_RECENT) recent.clear();
+      recent.set(bytes, slots);
+    }
   }
   const known = slots[slot];
   if (known !== undefined) return known;

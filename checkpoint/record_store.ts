@@ -10,7 +10,6 @@
  *
  * Writes of the store itself never overlap: one take or fetch at a time.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { assert } from '../lib/assert.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
@@ -31,7 +30,6 @@ import { Overlay } from './overlay.ts';
 import { rangeOf } from './range.ts';
 import { Pace, type PaceOptions } from './pace.ts';
 import { Slices } from './slices.ts';
-import { Stagger } from './stagger.ts';
 import { nodeKey, type Meta } from './store_keys.ts';
 import { readMeta } from './store_meta.ts';
 import { checkedNode } from './stored_node.ts';
@@ -56,8 +54,6 @@ export interface RecordStoreOptions {
   readonly servedCheckpoints?: number;
   readonly servedIdleMs?: number;
   readonly servedPinnedMs?: number;
-  /** The part of the time between two checkpoints after which this store begins to write one (stagger.ts), 0 to 1. Default 0: at once. */
-  readonly stagger?: number;
   /** What is given to all peers together; default: as fast as it goes, and as much of the event loop as there is. */
   readonly pace?: PaceOptions;
   readonly fetcher?: Partial<FetcherLimits>;
@@ -123,7 +119,6 @@ export class RecordStore implements Table {
   #working: Promise<unknown> = Promise.resolve();
   #needsReopen = false;
   readonly #costs = new TakeCostRecorder(performance.now());
-  readonly #stagger: Stagger;
   #failedTakes = 0;
   readonly #source: NodeSource = (id, hash) => this.#node(id, hash);
   readonly #reads: VerifiedReads;
@@ -134,7 +129,6 @@ export class RecordStore implements Table {
     this.#nodeReader = store;
     this.#options = options;
     this.#sliceMs = options.sliceMs ?? 2;
-    this.#stagger = new Stagger(options.stagger ?? 0);
     this.#top = meta.top;
     this.#state = meta.state;
     const cacheBytes = options.cacheBytes ?? 64 << 20;
@@ -320,9 +314,6 @@ export class RecordStore implements Table {
   }
 
   async #writeFrozen(frozen: Frozen): Promise<CheckpointInfo> {
-    const now = performance.now();
-    const delay = this.#stagger.delay(now, this.#costs.costs(now).last?.wallMs ?? 0);
-    if (delay >= 1) await sleep(delay);
     this.#costs.begin(performance.now());
     const slices = new Slices(this.#options.sliceMs ?? TAKE_SLICE_MS);
     try {

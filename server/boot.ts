@@ -56,9 +56,7 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
     refuse(data, config);
     const pins = new PeerPins(data.root);
     const room = new DiskRoom({ directory: data.root, reserveBytes: config.reserveBytes, log, onCramped: events.onCramped, look: events.look });
-    const { members } = data.superblock.configuration;
-    const stagger = Math.max(0, members.findIndex((m) => m.id === data.memberId)) / Math.max(1, members.length);
-    const { store, damage } = await openRecords({ directory: data.records, stagger }, config, log, room, events);
+    const { store, damage } = await openRecords(data.records, config, log, room, events);
     opened.push(store);
     const state = stateOf(store.checkpoint, data, log);
     const found = await openJournal(data, state ?? data.superblock.checkpoint, config, log, events);
@@ -69,9 +67,9 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
   }
 }
 
-async function openRecords(own: { readonly directory: string; readonly stagger: number }, config: ServerConfig, log: Log, room: DiskRoom, events: JournalEvents): Promise<{ store: RecordStore; damage: DamageReport | null }> {
+async function openRecords(directory: string, config: ServerConfig, log: Log, room: DiskRoom, events: JournalEvents): Promise<{ store: RecordStore; damage: DamageReport | null }> {
   const options = {
-    ...own, cacheBytes: config.cacheBytes,
+    directory, cacheBytes: config.cacheBytes,
     room: (bytes: number) => room.need(bytes),
     pace: { bytesPerSecond: config.transferRate, othersMs: events.busyMs },
   };
@@ -80,7 +78,7 @@ async function openRecords(own: { readonly directory: string; readonly stagger: 
     return { store: await RecordStore.open(options), damage };
   } catch (error) {
     if (!isDamage(error)) throw error;
-    damage = await repairDamage(own.directory, error, log, true);
+    damage = await repairDamage(directory, error, log, true);
   }
   return { store: await RecordStore.open(options), damage };
 }

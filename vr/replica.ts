@@ -400,7 +400,7 @@ export class Replica implements ReplicaEvents {
       op: this.log.head,
       commit: this.commit,
       executed: this.executed,
-      checkpoint: this.persistence.superblock.checkpoint,
+      checkpoint: this.handOver.told,
       checkpointInterval: this.intervals.present,
       checkpointing: this.handOver.taking,
       cramped: this.room.cramped,

@@ -124,6 +124,7 @@ export interface ReplicaStatus {
   readonly op: OpNumber;
   readonly commit: OpNumber;
   readonly executed: OpNumber;
+  /** The newest that is in the records here; of a witness, that its superblock names. */
   readonly checkpoint: CheckpointId;
   /** How often checkpoints are taken; of a witness, which takes none, what it is configured with. */
   readonly checkpointInterval: CheckpointInterval;

@@ -229,6 +229,19 @@ describe('recovery in disk mode', () => {
     expect(three.event('state-installed')).toBeDefined();
   });
 
+  test('records older than the superblock knows of: the status says what is here', () => {
+    const { cluster, client } = started({ replica: { checkpointOps: 5, retainEntries: 0 } });
+    for (let i = 0; i < 23; i++) client.write(`w${i}`);
+    cluster.untilConverged();
+    const three = cluster.node(2);
+    three.crash();
+    three.disk.snapshots.pop();
+    three.start();
+    expect([three.disk.superblock.checkpoint.op, three.replica.status().checkpoint.op]).toEqual([20, 15]);
+    cluster.untilConverged();
+    expect(three.replica.status().checkpoint.op).toBe(20);
+  });
+
   test('the primary is the last to be asked for a state, also when its view began while this replica was away', () => {
     const { cluster, client } = started({ replica: { checkpointOps: 5, retainEntries: 0 } });
     const three = cluster.node(2);

@@ -1,0 +1,57 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { EMPTY } from '../../lib/bytes.ts';
+import { opNumber } from '../../lib/ids.ts';
+import { MemoryTable } from '../../lib/memory_table.ts';
+import { Prng } from '../../lib/prng.ts';
+import { Donor } from '../../checkpoint/donor.ts';
+import { Pace } from '../../checkpoint/pace.ts';
+import type { PinnedCheckpoint } from '../../checkpoint/donor.ts';
+import { decodeAnswer, encodeRequest, toldChildren, type NodeRequest, type TransferRequest } from '../../checkpoint/transfer_messages.ts';
+import { change, openStore } from './store_support.ts';
+
+class Pressed extends Pace {
+  override get isPressed(): boolean {
+    return true;
+  }
+}
+
+async function donorOf({ info, top, snapshot }: PinnedCheckpoint, pace: Pace): Promise<Donor> {
+  const donor = new Donor({ maxCheckpoints: 1, maxPinned: 0, maxPinnedMs: 0, maxIdleMs: 60_000, maxAnswerBytes: 1 << 20, sliceMs: 1000, pace });
+  await donor.publish(info, top, snapshot);
+  return donor;
+}
+
+test('a donor that gives way to clients reads otherwise and answers the same, whatever is asked for and how often', async () => {
+  const r = new Prng(3);
+  const store = await openStore();
+  const model = new MemoryTable();
+  for (let op = 1; op <= 3; op++) {
+    change(r, [store], model, 3000);
+    await store.take(opNumber(op), EMPTY);
+  }
+  const pinned = store.pin();
+  if (pinned === null) throw new Error('no checkpoint');
+  onTestFinished(() => pinned.release());
+  const unbounded = { bytesPerSecond: 0, othersMs: null };
+  const plain = await donorOf(pinned, new Pace(unbounded));
+  const pressed = await donorOf(pinned, new Pressed(unbounded));
+  const answer = async (asked: Partial<TransferRequest>): Promise<ReturnType<typeof decodeAnswer>> => {
+    const request: TransferRequest = { op: pinned.info.op, root: pinned.info.root, since: 0, maxBytes: 1 << 20, top: 'no', items: [], ...asked };
+    const [one, other] = [await plain.serve(encodeRequest(request)), await pressed.serve(encodeRequest(request))];
+    expect(other.equals(one)).toBe(true);
+    return decodeAnswer(one, request);
+  };
+  const whole = await answer({ top: 'full' });
+  await answer({ top: 'changed', since: 3 });
+  if (!whole.ok || whole.value.type !== 'nodes' || pinned.top?.kind !== 'inner') throw new Error('not the whole');
+  // Places of the tree, level by level as the answer tells them.
+  const places: NodeRequest[] = [{ kind: 'inner', bits: pinned.top.nibbles * 4, prefix: pinned.top.prefix, full: true }];
+  for (const [i, node] of whole.value.nodes.entries()) if (node.kind === 'inner') places.push(...toldChildren(places[i] as NodeRequest, node.slots).map((place) => ({ ...place, full: true })));
+  expect(places.length).toBeGreaterThan(100);
+  for (let round = 0; round < 30; round++) {
+    const items = Array.from({ length: 1 + r.below(120) }, () => r.pick(places));
+    await answer({ items: [...items, ...items.slice(0, r.below(4))], since: r.below(4), maxBytes: 2000 + r.below(100_000) });
+  }
+  const page = places.find(({ kind }) => kind === 'page') as NodeRequest;
+  await answer({ items: [page, page, page] });
+});

@@ -21,7 +21,7 @@ import type { NodeSource, Top } from './merkle_tree.ts';
 import type { Slices } from './slices.ts';
 import { MAX_ITEMS, isFollowed, toldChildren, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
 import { findInner, findPage, recordsInRange, type Range } from './tree_walk.ts';
-import { verifyInner, verifyPage, type VerifiedChange, type WantedNode } from './verify.ts';
+import { isAscending, verifyInner, verifyPage, type VerifiedChange, type WantedNode } from './verify.ts';
 
 /** The tree that is brought to the target. */
 export interface OwnTree {
@@ -315,7 +315,8 @@ export class Fetcher {
     for (let clear = this.#clears.pop(); clear !== undefined; clear = this.#clears.pop()) {
       const records = recordsInRange(this.#own.source, this.#own.top(), clear.range, clear.except, CLEAR_RECORDS);
       // Those before and those behind what is spared are not of one range.
-      const behind = clear.except === null ? 0 : records.findIndex(({ key }) => key.compare(defined(clear.except ?? undefined, 'what is spared').prefix) > 0);
+      const { except } = clear;
+      const behind = except === null ? 0 : records.findIndex(({ key }) => key.compare(except.prefix) > 0);
       const gone = records.map(({ key }): VerifiedChange => ({ key, value: null, entry: null }));
       this.#settle(gone.slice(0, Math.max(0, behind)));
       this.#settle(gone.slice(Math.max(0, behind)));
@@ -343,11 +344,11 @@ export class Fetcher {
 
   async #install(final: CheckpointInfo | null): Promise<void> {
     if (this.#runs.length === 0 && final === null) return;
-    const changes = this.#runs.sort((a, b) => keyOfFirst(a).compare(keyOfFirst(b))).flat();
+    const runs = this.#runs.sort((a, b) => keyOfFirst(a).compare(keyOfFirst(b)));
     this.#runs = [];
     this.#gatheredBytes = 0;
-    assert(isAscending(changes), 'each range of keys is settled once');
-    await this.#own.install(changes, final);
+    assert(runs.every((run, i) => i === 0 || (runs[i - 1]?.at(-1) as RecordChange).key.compare(keyOfFirst(run)) < 0), 'each range of keys is settled once');
+    await this.#own.install(runs.flat(), final);
   }
 
   #progress(): void {
@@ -366,11 +367,6 @@ export class Fetcher {
 function keyOfFirst(run: readonly RecordChange[]): Buffer {
   return (run[0] as RecordChange).key;
 }
-function isAscending(run: readonly RecordChange[]): boolean {
-  for (let i = 1; i < run.length; i++) if ((run[i - 1] as RecordChange).key.compare((run[i] as RecordChange).key) >= 0) return false;
-  return true;
-}
-
 function settled(): void {
   // Only the moment counts.
 }

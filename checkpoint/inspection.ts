@@ -11,7 +11,7 @@ import type { NodeSource, Top } from './merkle_tree.ts';
 import { pageEntries } from './page.ts';
 import type { Slices } from './slices.ts';
 import { StoreDamageError } from './store_damage.ts';
-import { nodeKey, recordKey } from './store_keys.ts';
+import { nodeKey, recordKeyOf } from './store_keys.ts';
 import { checkedNode } from './stored_node.ts';
 
 export function sourceOf(store: KeyValueStore): NodeSource {
@@ -66,7 +66,7 @@ export class Inspection {
 
   async #page(page: Buffer): Promise<void> {
     const entries = pageEntries(page);
-    const values = await this.#read(entries.map(({ key }) => recordKey(key.latin1Slice())));
+    const values = await this.#read(entries.map(({ key }) => recordKeyOf(key)));
     for (const [i, { key, hash }] of entries.entries()) {
       this.records++;
       const value = values[i];

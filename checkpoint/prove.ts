@@ -6,7 +6,7 @@ import { childAt, hashedInner, innerId, nodeId, type Child } from './inner_node.
 import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
 import { hashOfRecord, hashedPart } from './page.ts';
 import type { KeyProof, ProofStep } from './proof.ts';
-import { nodeKey, recordKey } from './store_keys.ts';
+import { nodeKey, recordKeyOf } from './store_keys.ts';
 import { checkedNode } from './stored_node.ts';
 import { slotOf } from './tree_walk.ts';
 import { checkedRecord } from './verified_reads.ts';
@@ -35,7 +35,7 @@ export async function proveKey(at: PinnedCheckpoint, key: Buffer): Promise<KeyPr
   const page = await read(at, nodeId(PAGE, bits === 0 ? EMPTY : prefixOf(key, bits), bits), child.hash);
   const hash = hashOfRecord(page, key);
   if (hash === undefined) return { key, value: null, steps, page: hashedPart(page) };
-  const [value] = await at.snapshot.getMany([recordKey(key.latin1Slice())], UNCACHED);
+  const [value] = await at.snapshot.getMany([recordKeyOf(key)], UNCACHED);
   return { key, value: checkedRecord(key, hash, value), steps, page: hashedPart(page) };
 }
 

@@ -11,7 +11,7 @@ import { decodeInner, innerId, nodeId, type Child } from './inner_node.ts';
 import { slotBits, slotPrefix } from './key_bits.ts';
 import { pageEntries, type PageEntry } from './page.ts';
 import type { Slices } from './slices.ts';
-import { nodeKey, recordKey } from './store_keys.ts';
+import { nodeKey, recordKeyOf } from './store_keys.ts';
 import { checkedNode } from './stored_node.ts';
 import { checkedRecord } from './verified_reads.ts';
 
@@ -80,7 +80,7 @@ async function verifyRecords(at: PinnedCheckpoint, entries: readonly PageEntry[]
       size += entry.size;
     }
     slices.pause();
-    const values = await at.snapshot.getMany(chunk.map(({ key }) => recordKey(key.latin1Slice())), UNCACHED);
+    const values = await at.snapshot.getMany(chunk.map(({ key }) => recordKeyOf(key)), UNCACHED);
     slices.begin();
     for (const [i, { key, hash }] of chunk.entries()) {
       counts.bytes += checkedRecord(key, hash.latin1Slice(), values[i]).length + key.length;

@@ -128,9 +128,8 @@ function merged(own: readonly RangeRecord[], told: readonly VerifiedChange[], en
   return changes;
 }
 
-function isAscending(entries: readonly Entry[]): boolean {
-  for (let i = 1; i < entries.length; i++) if ((entries[i - 1] as Entry).key.compare((entries[i] as Entry).key) >= 0) return false;
-  return true;
+export function isAscending(records: readonly { readonly key: Buffer }[]): boolean {
+  return records.every(({ key }, i) => i === 0 || (records[i - 1] as { readonly key: Buffer }).key.compare(key) < 0);
 }
 
 function idOf(key: Buffer): string {

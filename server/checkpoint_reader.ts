@@ -6,7 +6,7 @@ import { PAGE } from '../checkpoint/hashes.ts';
 import { innerId, nodeId } from '../checkpoint/inner_node.ts';
 import { proveKey } from '../checkpoint/prove.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
-import { nodeKey, recordKey } from '../checkpoint/store_keys.ts';
+import { nodeKey, recordKeyOf } from '../checkpoint/store_keys.ts';
 import { unsealNode } from '../checkpoint/stored_node.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import type { OpNumber } from '../lib/ids.ts';
@@ -83,7 +83,7 @@ export async function readParts(store: Pick<RecordStore, 'pin'>, op: OpNumber, i
     let bytes = 0;
     while (nodes.length + records.length < ids.length + keys.length && bytes < PARTS_BYTES) {
       const some = ids.slice(nodes.length, nodes.length + CHUNK);
-      const wanted = some.length > 0 ? some.map(nodeKey) : keys.slice(records.length, records.length + CHUNK).map((key) => recordKey(key.latin1Slice()));
+      const wanted = some.length > 0 ? some.map(nodeKey) : keys.slice(records.length, records.length + CHUNK).map((key) => recordKeyOf(key));
       for (const [i, stored] of (await snapshot.getMany(wanted, UNCACHED)).entries()) {
         const id = some[i];
         bytes += stored?.length ?? 0;

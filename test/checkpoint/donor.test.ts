@@ -3,9 +3,8 @@ import { EMPTY } from '../../lib/bytes.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
-import { Donor } from '../../checkpoint/donor.ts';
+import { Donor, type PinnedCheckpoint } from '../../checkpoint/donor.ts';
 import { Pace } from '../../checkpoint/pace.ts';
-import type { PinnedCheckpoint } from '../../checkpoint/donor.ts';
 import { decodeAnswer, encodeRequest, toldChildren, type NodeRequest, type TransferRequest } from '../../checkpoint/transfer_messages.ts';
 import { change, openStore } from './store_support.ts';
 

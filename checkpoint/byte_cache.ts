@@ -1,14 +1,14 @@
 /**
- * A bounded cache of byte strings in two generations: new and used entries are in the young one; when it has half of
+ * A bounded cache of byte strings, or of what they decode to, in two generations: new and used entries are in the young one; when it has half of
  * the bytes allowed it becomes the old one, and what was not used since is forgotten. No lists, no clocks.
  */
 const ENTRY_OVERHEAD = 200;
 
-export class ByteCache {
+export class ByteCache<V extends { readonly byteLength: number } = Buffer> {
   readonly #half: number;
-  readonly #beside: (id: string, bytes: Buffer) => number;
-  #young = new Map<string, Buffer>();
-  #old = new Map<string, Buffer>();
+  readonly #beside: (id: string, bytes: V) => number;
+  #young = new Map<string, V>();
+  #old = new Map<string, V>();
   #youngBytes = 0;
   #oldBytes = 0;
 
@@ -16,13 +16,13 @@ export class ByteCache {
    * `limit` in bytes, of keys and values and about what a map entry takes.
    * @param beside bytes that others keep in memory as long as the value of this key is there
    */
-  constructor(limit: number, beside: (id: string, bytes: Buffer) => number = () => 0) {
+  constructor(limit: number, beside: (id: string, bytes: V) => number = () => 0) {
     this.#half = limit / 2;
     this.#beside = beside;
   }
 
-  #weight(id: string, bytes: Buffer): number {
-    return id.length + bytes.length + ENTRY_OVERHEAD + this.#beside(id, bytes);
+  #weight(id: string, bytes: V): number {
+    return id.length + bytes.byteLength + ENTRY_OVERHEAD + this.#beside(id, bytes);
   }
 
   get bytes(): number {
@@ -32,7 +32,7 @@ export class ByteCache {
     return this.#young.size + this.#old.size;
   }
 
-  get(id: string): Buffer | undefined {
+  get(id: string): V | undefined {
     const young = this.#young.get(id);
     if (young !== undefined) return young;
     const old = this.#old.get(id);
@@ -43,7 +43,7 @@ export class ByteCache {
     return old;
   }
 
-  set(id: string, bytes: Buffer): void {
+  set(id: string, bytes: V): void {
     this.delete(id);
     this.#young.set(id, bytes);
     this.#youngBytes += this.#weight(id, bytes);

@@ -61,6 +61,6 @@ async function examine(store: KeyValueStore, directory: string, keys: readonly B
     return { kind: 'damaged', reason: `${found.damaged.length} of ${found.records} records and ${found.damagedNodes} of ${found.nodes} nodes of the Merkle tree are missing or not what they were` };
   }
   const reads = new VerifiedReads(store, sourceOf(store));
-  const values = keys.map((key) => (top === null ? undefined : reads.get(top, key.latin1Slice())));
+  const values = keys.map((key) => (top === null ? undefined : reads.get(top, key)));
   return { kind: 'whole', checkpoint: state.info, recordBytes: top?.recordBytes ?? 0, values };
 }

@@ -115,6 +115,6 @@ export function innerHashOf(head: Buffer, root: Buffer): Buffer {
 
 /** The root that replicas compare: a function of the records, the op-number and the replica's `extra` bytes. */
 export function rootHash(op: OpNumber, records: number, extra: Buffer, top: Buffer | null): Digest {
-  assert(extra.length <= MAX_EXTRA_BYTES, `extra has at most ${MAX_EXTRA_BYTES} bytes, not ${extra.length}`);
+  assert(extra.length <= MAX_EXTRA_BYTES, () => `extra has at most ${MAX_EXTRA_BYTES} bytes, not ${extra.length}`);
   return sha256(new Writer(320).u8(ROOT).u48(op).u48(records).bytes16(extra).raw(top ?? ABSENT).finish());
 }

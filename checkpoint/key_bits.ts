@@ -15,8 +15,8 @@ export const MAX_KEY_BYTES = 512;
 const LENGTH_NIBBLE = MAX_KEY_BYTES * 2;
 export const KEY_NIBBLES = LENGTH_NIBBLE + 4;
 
-export function assertKey(key: Buffer): void {
-  assert(key.length <= MAX_KEY_BYTES, `a key has at most ${MAX_KEY_BYTES} bytes, not ${key.length}`);
+export function assertKeyLength(length: number): void {
+  if (length > MAX_KEY_BYTES) assert(false, `a key has at most ${MAX_KEY_BYTES} bytes, not ${length}`);
 }
 
 /** Byte `at` of the padded key with its length behind it. */

@@ -3,7 +3,7 @@ import { assert } from '../lib/assert.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { opNumber, type Digest, type OpNumber } from '../lib/ids.ts';
 import { MemoryTable } from '../lib/memory_table.ts';
-import type { Table, TableRecord } from '../lib/table.ts';
+import { ByteTable, type TableRecord } from '../lib/table.ts';
 import { rootHash } from './hashes.ts';
 import { applyChanges, deleteChange, putChange, recordsOf, runToEnd, type NodeSource, type Top } from './merkle_tree.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
@@ -19,7 +19,7 @@ export interface MemoryCheckpoint extends CheckpointInfo {
 export function sourceOf(nodes: ReadonlyMap<string, Buffer>): NodeSource {
   return (id) => {
     const bytes = nodes.get(id);
-    assert(bytes !== undefined, `the tree has no node ${Buffer.from(id, 'latin1').toString('hex')}`);
+    assert(bytes !== undefined, () => `the tree has no node ${Buffer.from(id, 'latin1').toString('hex')}`);
     return bytes;
   };
 }
@@ -28,13 +28,14 @@ export function emptyCheckpoint(extra: Buffer = EMPTY): MemoryCheckpoint {
   return { op: opNumber(0), root: rootHash(opNumber(0), 0, extra, null), extra, count: 0, records: new MemoryTable(), nodes: new Map(), top: null };
 }
 
-export class MemoryRecordStore implements Table {
+export class MemoryRecordStore extends ByteTable {
   #checkpoint: MemoryCheckpoint;
   #table: MemoryTable;
   // Keys that may differ from the checkpoint.
   #touched = new Map<string, Buffer>();
 
   constructor(checkpoint: MemoryCheckpoint = emptyCheckpoint()) {
+    super();
     this.#checkpoint = checkpoint;
     this.#table = checkpoint.records.clone();
   }

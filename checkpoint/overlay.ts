@@ -3,9 +3,17 @@
  * whose code units order as the bytes do.
  */
 import { lowerBound } from '../lib/sorted.ts';
+import type { RecordValue } from '../lib/table.ts';
+
+/** Bytes, or what they will be made of. */
+export type Value = Buffer | RecordValue;
+
+export function bytesOf(value: Value): Buffer {
+  return value instanceof Uint8Array ? value : value.encode();
+}
 
 export class Overlay {
-  readonly #values = new Map<string, Buffer | null>();
+  readonly #values = new Map<string, Value | null>();
   readonly #keys = new SortedKeys();
   #bytes = 0;
 
@@ -17,16 +25,16 @@ export class Overlay {
     return this.#bytes;
   }
   /** undefined: unchanged; null: deleted. */
-  get(id: string): Buffer | null | undefined {
+  get(id: string): Value | null | undefined {
     return this.#values.get(id);
   }
   /** Returns whether the key is new here. */
-  set(id: string, value: Buffer | null): boolean {
+  set(id: string, value: Value | null): boolean {
     const old = this.#values.get(id);
     this.#values.set(id, value);
-    this.#bytes += value === null ? 0 : value.length;
+    this.#bytes += value === null ? 0 : value.byteLength;
     if (old !== undefined) {
-      this.#bytes -= old === null ? 0 : old.length;
+      this.#bytes -= old === null ? 0 : old.byteLength;
       return false;
     }
     this.#bytes += id.length;

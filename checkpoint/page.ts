@@ -223,7 +223,7 @@ export interface BuiltPage {
 export type Allocate = (length: number) => Buffer;
 
 export function buildPage(runs: readonly Run[], count: number, deleted: number, stamp: number, allocate: Allocate): BuiltPage {
-  assert(count > 0 && count <= PAGE_RECORDS, `a page of ${count} records`);
+  assert(count > 0 && count <= PAGE_RECORDS, () => `a page of ${count} records`);
   let length = 0;
   for (const run of runs) length += run.end - run.start;
   const page = allocate(HEADER + length + HINT * count + TRAILER);
@@ -252,7 +252,7 @@ export function buildPage(runs: readonly Run[], count: number, deleted: number, 
 /** The same from single records. */
 export function buildPageOf(entries: readonly Entry[], from: number, to: number, deleted: number, allocate: Allocate): BuiltPage {
   const count = to - from;
-  assert(count > 0 && count <= PAGE_RECORDS, `a page of ${count} records`);
+  assert(count > 0 && count <= PAGE_RECORDS, () => `a page of ${count} records`);
   let length = 0;
   for (let i = from; i < to; i++) length += (entries[i] as Entry).end - (entries[i] as Entry).start;
   const page = allocate(HEADER + length + HINT * count + TRAILER);

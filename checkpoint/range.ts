@@ -1,7 +1,7 @@
 /** A bounded range over overlays (newest first) and the tree below them, merged in key order. */
 import type { TableRecord } from '../lib/table.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
-import type { Overlay } from './overlay.ts';
+import { bytesOf, type Overlay, type Value } from './overlay.ts';
 import { KeyCursor } from './tree_walk.ts';
 
 export interface RangeSources {
@@ -9,7 +9,7 @@ export interface RangeSources {
   readonly source: NodeSource;
   readonly top: Top;
   /** The value of a record of the tree. */
-  readonly value: (id: string) => Buffer | undefined;
+  readonly value: (id: string) => Value | undefined;
 }
 
 interface Cursor {
@@ -39,7 +39,7 @@ export function rangeOf({ overlays, source, top, value }: RangeSources, start: B
     for (let i = 0; i < heads.length; i++) if (heads[i] === least) heads[i] = (cursors[i] as Cursor).next();
     const overlay = overlays[at];
     const found = overlay === undefined ? value(least) : overlay.get(least);
-    if (found !== undefined && found !== null) out.push([Buffer.from(least, 'latin1'), found]);
+    if (found !== undefined && found !== null) out.push([Buffer.from(least, 'latin1'), bytesOf(found)]);
   }
   return out;
 }

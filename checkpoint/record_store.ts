@@ -2,7 +2,7 @@
  * The table of all application state: what changed since the last durable checkpoint in memory, the rest in LevelDB
  * under the Merkle tree.
  *
- *   reads    live overlay -> frozen overlay (a checkpoint being written) -> last written overlay -> cache -> LevelDB
+ *   reads    live overlay -> frozen overlay (a checkpoint being written) -> caches -> LevelDB
  *   writes   the live overlay, nothing else
  *   take     freezes the live overlay at the call; it is written in the background as one atomic, synced batch with the
  *            nodes of the tree that change and the meta record; only then is it dropped
@@ -13,7 +13,7 @@
 import { assert } from '../lib/assert.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
-import type { Table, TableRecord } from '../lib/table.ts';
+import type { RecordValue, Table, TableRecord } from '../lib/table.ts';
 import { ByteCache } from './byte_cache.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { recordChange, writeChanges, type RecordChange } from './checkpoint_writer.ts';
@@ -22,13 +22,14 @@ import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.
 import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, type OwnTree } from './fetcher.ts';
 import { MAX_EXTRA_BYTES, rootHash } from './hashes.ts';
 import { besideInner, isInnerId } from './inner_node.ts';
-import { assertKey } from './key_bits.ts';
+import { assertKeyLength } from './key_bits.ts';
 import type { KeyValueStore, StoreReader } from './key_value_store.ts';
 import { LevelStore } from './level_store.ts';
 import { recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
-import { Overlay } from './overlay.ts';
-import { rangeOf } from './range.ts';
+import { bytesOf, Overlay, type Value } from './overlay.ts';
 import { Pace, type PaceOptions } from './pace.ts';
+import { rangeOf } from './range.ts';
+import { RecordRing } from './record_ring.ts';
 import { Slices } from './slices.ts';
 import { nodeKey, type Meta } from './store_keys.ts';
 import { readMeta } from './store_meta.ts';
@@ -38,7 +39,7 @@ import { VerifiedReads } from './verified_reads.ts';
 
 export interface RecordStoreOptions {
   readonly directory: string;
-  /** For values and nodes, about; LevelDB's own buffers are beside it. Default 64 MiB. */
+  /** For records (three quarters of it) and nodes of the tree, about; LevelDB's own buffers are beside it. Default 192 MiB. */
   readonly cacheBytes?: number;
   /** LevelDB's cache of blocks and its write buffer. Defaults 16 MiB each. */
   readonly blockCacheBytes?: number;
@@ -88,12 +89,6 @@ export interface RecordStoreStatus {
   readonly donor: DonorStatus;
 }
 
-interface Frozen {
-  readonly overlay: Overlay;
-  readonly op: OpNumber;
-  readonly extra: Buffer;
-}
-
 /** How long a checkpoint holds the event loop at a time, milliseconds. */
 const TAKE_SLICE_MS = 0.5;
 /** A whole answer beside what a page of large values adds; HTTP bodies stay bounded. */
@@ -104,15 +99,14 @@ export class RecordStore implements Table {
   readonly #options: RecordStoreOptions;
   readonly #sliceMs: number;
   readonly #donor: Donor;
-  // Values of records that are in no overlay. Who puts a record into the live overlay removes it here.
-  readonly #values: ByteCache;
+  // Records of the present tree. What changed since is in an overlay, which is asked first; who changes a record takes it out of the often used ones.
+  readonly #records: RecordRing;
+  readonly #often: ByteCache<Value>;
+  #live = new Overlay();
+  #frozen: Overlay | null = null;
   readonly #nodes: ByteCache;
   #top: Top;
   #state: Meta['state'];
-  #live = new Overlay();
-  #frozen: Frozen | null = null;
-  // The overlay that was written last: what is used goes on being used, and it is in memory anyway.
-  #written: Overlay | null = null;
   // While a batch is being written, nodes are read as of the checkpoint before it.
   #nodeReader: StoreReader;
   #busy: 'take' | 'fetch' | null = null;
@@ -131,9 +125,10 @@ export class RecordStore implements Table {
     this.#sliceMs = options.sliceMs ?? 2;
     this.#top = meta.top;
     this.#state = meta.state;
-    const cacheBytes = options.cacheBytes ?? 64 << 20;
-    this.#values = new ByteCache(cacheBytes / 2);
-    this.#nodes = new ByteCache(cacheBytes / 2, (id, bytes) => (isInnerId(id) ? besideInner(bytes) : 0));
+    const cacheBytes = options.cacheBytes ?? 192 << 20;
+    this.#records = new RecordRing(cacheBytes * 0.6875);
+    this.#often = new ByteCache(cacheBytes / 16);
+    this.#nodes = new ByteCache(cacheBytes / 4, (id, bytes) => (isInnerId(id) ? besideInner(bytes) : 0));
     this.#donor = new Donor({
       maxCheckpoints: options.servedCheckpoints ?? 8,
       maxPinned: 3,
@@ -189,27 +184,38 @@ export class RecordStore implements Table {
   get(key: Buffer): Buffer | undefined {
     const id = key.latin1Slice(0, key.length);
     const changed = this.#changed(id);
-    return changed === undefined ? this.#durable(id) : (changed ?? undefined);
+    if (changed === null) return undefined;
+    const value = changed ?? this.#durable(id, sameBytes);
+    return value === undefined ? undefined : bytesOf(value);
+  }
+
+  find<T extends RecordValue>(id: string, decode: (bytes: Buffer) => T): T | undefined {
+    const changed = this.#changed(id);
+    if (changed === null) return undefined;
+    const value = changed ?? this.#durable(id, decode);
+    // All records of a kind of key have one decoder.
+    return value instanceof Uint8Array ? decode(value) : (value as T | undefined);
   }
 
   put(key: Buffer, value: Buffer): void {
-    assertKey(key);
-    const id = key.latin1Slice(0, key.length);
-    if (this.#live.set(id, value)) this.#values.delete(id);
+    this.#change(key.latin1Slice(0, key.length), value);
   }
 
   delete(key: Buffer): void {
-    const id = key.latin1Slice(0, key.length);
-    if (this.#live.set(id, null)) this.#values.delete(id);
+    this.#change(key.latin1Slice(0, key.length), null);
+  }
+
+  store(id: string, value: RecordValue): void {
+    this.#change(id, value);
   }
 
   range(start: Buffer, end: Buffer, limit: number): TableRecord[] {
     return rangeOf(
       {
-        overlays: this.#frozen === null ? [this.#live] : [this.#live, this.#frozen.overlay],
+        overlays: this.#frozen === null ? [this.#live] : [this.#live, this.#frozen],
         source: this.#source,
         top: this.#top,
-        value: (id) => this.#written?.get(id) ?? this.#durable(id),
+        value: (id) => this.#durable(id, sameBytes),
       },
       start,
       end,
@@ -217,21 +223,33 @@ export class RecordStore implements Table {
     );
   }
 
-  // undefined: as in the last checkpoint; null: deleted.
-  #changed(id: string): Buffer | null | undefined {
-    const live = this.#live.get(id);
-    if (live !== undefined) return live;
-    const frozen = this.#frozen?.overlay.get(id);
-    return frozen !== undefined ? frozen : this.#written?.get(id);
+  #change(id: string, value: Value | null): void {
+    assertKeyLength(id.length);
+    if (this.#live.set(id, value)) this.#often.delete(id);
   }
 
-  #durable(id: string): Buffer | undefined {
+  // undefined: as in the last checkpoint; null: deleted.
+  #changed(id: string): Value | null | undefined {
+    const live = this.#live.get(id);
+    return live !== undefined ? live : this.#frozen?.get(id);
+  }
+
+  // As it is in memory, or else made by `decode` of the bytes, which it may not keep.
+  #durable(id: string, decode: (bytes: Buffer) => Value): Value | undefined {
     if (this.#top === null) return undefined;
-    const cached = this.#values.get(id);
-    if (cached !== undefined) return cached;
-    const value = this.#reads.get(this.#top, id);
-    if (value !== undefined) this.#values.set(id, value);
-    return value;
+    const often = this.#often.get(id);
+    if (often !== undefined) return often;
+    const cached = this.#records.get(id);
+    if (cached !== undefined) {
+      const value = decode(cached);
+      if (this.#records.used(id)) this.#often.set(id, value);
+      return value;
+    }
+    const key = Buffer.from(id, 'latin1');
+    const read = this.#reads.get(this.#top, key);
+    if (read === undefined) return undefined;
+    this.#records.set(key, read);
+    return decode(read);
   }
 
   // Verified when it comes into the cache; what is in there is of the present tree.
@@ -249,15 +267,16 @@ export class RecordStore implements Table {
    * as it was and everything stays readable, but no other may be taken until the store was opened anew. One at a time.
    */
   take(op: OpNumber, extra: Buffer): Promise<CheckpointInfo> {
-    assert(this.#busy === null, `a checkpoint may not be taken during a ${this.#busy ?? ''}`);
+    assert(this.#busy === null, () => `a checkpoint may not be taken during a ${this.#busy ?? ''}`);
     assert(this.#frozen === null, 'after a checkpoint that could not be written the store is opened anew before the next is taken');
     assert(this.#state.kind === 'checkpoint', 'records between two checkpoints cannot be made one');
-    assert(op >= this.#state.info.op, `checkpoints do not go back: ${op} after ${this.#state.info.op}`);
-    assert(extra.length <= MAX_EXTRA_BYTES, `extra has at most ${MAX_EXTRA_BYTES} bytes, not ${extra.length}`);
-    const frozen: Frozen = { overlay: this.#live, op, extra };
-    this.#frozen = frozen;
+    const last = this.#state.info.op;
+    assert(op >= last, () => `checkpoints do not go back: ${op} after ${last}`);
+    assert(extra.length <= MAX_EXTRA_BYTES, () => `extra has at most ${MAX_EXTRA_BYTES} bytes, not ${extra.length}`);
+    const overlay = this.#live;
+    this.#frozen = overlay;
     this.#live = new Overlay();
-    return this.#exclusively('take', () => this.#writeFrozen(frozen));
+    return this.#exclusively('take', () => this.#writeFrozen(overlay, op, extra));
   }
 
   /**
@@ -284,9 +303,9 @@ export class RecordStore implements Table {
       recordBytes: this.#top?.recordBytes ?? 0,
       overlayRecords: this.#live.size,
       overlayBytes: this.#live.bytes,
-      frozenRecords: this.#frozen?.overlay.size ?? 0,
-      frozenBytes: this.#frozen?.overlay.bytes ?? 0,
-      cachedRecordBytes: this.#values.bytes + (this.#written?.bytes ?? 0),
+      frozenRecords: this.#frozen?.size ?? 0,
+      frozenBytes: this.#frozen?.bytes ?? 0,
+      cachedRecordBytes: this.#records.bytes + this.#often.bytes,
       cachedNodeBytes: this.#nodes.bytes,
       taking: this.#busy === 'take',
       fetching: this.#busy === 'fetch',
@@ -313,22 +332,21 @@ export class RecordStore implements Table {
     return done;
   }
 
-  async #writeFrozen(frozen: Frozen): Promise<CheckpointInfo> {
+  async #writeFrozen(overlay: Overlay, op: OpNumber, extra: Buffer): Promise<CheckpointInfo> {
     this.#costs.begin(performance.now());
     const slices = new Slices(this.#options.sliceMs ?? TAKE_SLICE_MS);
     try {
       await slices.giveWay();
-      const changes = await changesOf(frozen.overlay, slices);
-      const { op, extra } = frozen;
+      const changes = await changesOf(overlay, slices);
       const info = (top: Top): CheckpointInfo => {
         const count = recordsOf(top);
         return { op, root: rootHash(op, count, extra, top?.hash ?? null), extra, count };
       };
       const nodeBytes = await this.#write(changes, op, (top) => ({ top, state: { kind: 'checkpoint', info: info(top) } }), slices);
-      this.#written = frozen.overlay.bytes <= (this.#options.cacheBytes ?? 64 << 20) ? frozen.overlay : null;
+      await this.#remember(changes, slices);
       this.#frozen = null;
       slices.pause();
-      this.#costs.end(performance.now(), { records: changes.length, recordBytes: frozen.overlay.bytes, nodeBytes, busyMs: slices.busyMs, longestMs: slices.longestMs });
+      this.#costs.end(performance.now(), { records: changes.length, recordBytes: overlay.bytes, nodeBytes, busyMs: slices.busyMs, longestMs: slices.longestMs });
       await this.#serveNewest();
     } catch (error) {
       this.#failedTakes++;
@@ -390,7 +408,7 @@ export class RecordStore implements Table {
     const startedAt = performance.now();
     const { checkpoint } = this;
     if (checkpoint?.op === target.op && checkpoint.root === target.root) {
-      this.#dropOverlays();
+      this.#forget();
       const none = { bytesReceived: 0, bytesSent: 0, recordBytes: 0, recordsChanged: 0, requests: 0, donors: [] };
       return { ...none, stateBytes: this.#top?.recordBytes ?? 0, milliseconds: performance.now() - startedAt };
     }
@@ -414,15 +432,24 @@ export class RecordStore implements Table {
       return { top, state: { kind: 'checkpoint', info: final } };
     };
     await this.#write(changes, target.op, meta, slices);
-    this.#dropOverlays();
+    this.#forget();
+  }
+
+  // What is written stays in memory as bytes, in place of what the caches have of before.
+  async #remember(changes: readonly RecordChange[], slices: Slices): Promise<void> {
+    for (const [i, { key, value }] of changes.entries()) {
+      if (value === null) this.#records.delete(key);
+      else this.#records.set(key, value);
+      if ((i & 31) === 31 && slices.over) await slices.giveWay();
+    }
   }
 
   // Everything in memory that belongs to the state before a transfer.
-  #dropOverlays(): void {
+  #forget(): void {
     this.#live = new Overlay();
     this.#frozen = null;
-    this.#written = null;
-    this.#values.clear();
+    this.#records.clear();
+    this.#often.clear();
   }
 
   async #serveNewest(): Promise<void> {
@@ -452,6 +479,11 @@ function takeFields(costs: TakeCosts): Pick<RecordStoreStatus, 'takes' | 'lastTa
   };
 }
 
+/** A copy: what is given out may be kept. */
+function sameBytes(bytes: Buffer): Buffer {
+  return Buffer.from(bytes);
+}
+
 function settled(): void {
   // Only the moment counts.
 }
@@ -460,7 +492,8 @@ async function changesOf(overlay: Overlay, slices: Slices): Promise<RecordChange
   const changes: RecordChange[] = [];
   const cursor = overlay.cursor('');
   for (let id = cursor.next(); id !== undefined; id = cursor.next()) {
-    changes.push(recordChange(id, overlay.get(id) ?? null));
+    const value = overlay.get(id) ?? null;
+    changes.push(recordChange(id, value === null ? null : bytesOf(value)));
     if ((changes.length & 31) === 0 && slices.over) await slices.giveWay();
   }
   return changes;

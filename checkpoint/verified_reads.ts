@@ -9,7 +9,7 @@ import type { StoreReader } from './key_value_store.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
 import { hashOfRecord } from './page.ts';
 import { StoreDamageError } from './store_damage.ts';
-import { recordKey } from './store_keys.ts';
+import { recordKeyOf } from './store_keys.ts';
 import { locatePage, type LocatedPage } from './tree_walk.ts';
 
 export class VerifiedReads {
@@ -25,13 +25,12 @@ export class VerifiedReads {
   }
 
   /** Throws StoreDamageError when database and tree differ. */
-  get(top: Top, id: string): Buffer | undefined {
-    const key = Buffer.from(id, 'latin1');
+  get(top: Top, key: Buffer): Buffer | undefined {
     const page = this.#locate(top, key);
     if (page === null) return undefined;
     const hash = hashOfRecord(this.#source(page.id, page.hash), key);
     if (hash === undefined) return undefined;
-    const value = this.#store.getSync(recordKey(id));
+    const value = this.#store.getSync(recordKeyOf(key));
     return checkedRecord(key, hash, value);
   }
 

@@ -32,7 +32,7 @@ export interface Context extends Moment {
 
 /** For an inode that a record names: it must be there. */
 export function inodeOf(ctx: Context, ino: Ino): Inode {
-  return defined(ctx.records.inode(ino), `inode ${ino}`);
+  return defined(ctx.records.inode(ino), () => `inode ${ino}`);
 }
 
 /** Gives out the next inode number. */

@@ -4,49 +4,74 @@
  */
 import { decodeAll, Writer, type Reader } from '../lib/bytes.ts';
 import { assert } from '../lib/assert.ts';
+import type { RecordValue } from '../lib/table.ts';
 import { ROOT_INO } from './operations.ts';
 
-export interface Counters {
+const COUNTERS_BYTES = 53;
+
+export class Counters implements RecordValue {
   /** The next inode number to be given out; they are never reused. */
-  nextIno: number;
+  nextIno: number = ROOT_INO + 1;
   /** Inode records. */
-  inodes: number;
+  inodes = 1;
   /** 512 × the units of all block records, those that wait to be freed included. */
-  bytes: number;
+  bytes = 0;
   /** Unlinked inodes that a session may still hold open. */
-  orphans: number;
+  orphans = 0;
   /** Those of them that some session has not yet spoken about since the unlink: the orphan queue's length. */
-  waiting: number;
+  waiting = 0;
   /** Live sessions that hold opens. */
-  holders: number;
+  holders = 0;
   /** Ended sessions whose holds are still to be dropped. */
-  ended: number;
+  ended = 0;
   /** Inodes (gone ones too) with contents to be freed. */
-  freeing: number;
+  freeing = 0;
   /** Cut-off directories with entries to be removed. */
-  detached: number;
+  detached = 0;
   /** The orphan queue begins with one that every live session has spoken about. */
-  releasable: boolean;
-}
+  releasable = false;
 
-export function initialCounters(): Counters {
-  return {
-    nextIno: ROOT_INO + 1, inodes: 1, bytes: 0, orphans: 0, waiting: 0, holders: 0, ended: 0, freeing: 0, detached: 0, releasable: false,
-  };
-}
+  get byteLength(): number {
+    return COUNTERS_BYTES;
+  }
 
-export function encodeCounters(c: Counters): Buffer {
-  return new Writer(54)
-    .u48(c.nextIno).u48(c.inodes).u53(c.bytes).u48(c.orphans).u48(c.waiting)
-    .u32(c.holders).u32(c.ended).u48(c.freeing).u48(c.detached).bool(c.releasable)
-    .finish();
+  encode(): Buffer {
+    return new Writer(COUNTERS_BYTES)
+      .u48(this.nextIno).u48(this.inodes).u53(this.bytes).u48(this.orphans).u48(this.waiting)
+      .u32(this.holders).u32(this.ended).u48(this.freeing).u48(this.detached).bool(this.releasable)
+      .finish();
+  }
+
+  /** A draft of one's own. */
+  draft(): Counters {
+    const copy = new Counters();
+    copy.nextIno = this.nextIno;
+    copy.inodes = this.inodes;
+    copy.bytes = this.bytes;
+    copy.orphans = this.orphans;
+    copy.waiting = this.waiting;
+    copy.holders = this.holders;
+    copy.ended = this.ended;
+    copy.freeing = this.freeing;
+    copy.detached = this.detached;
+    copy.releasable = this.releasable;
+    return copy;
+  }
 }
 
 function read(r: Reader): Counters {
-  return {
-    nextIno: r.u48(), inodes: r.u48(), bytes: r.u53(), orphans: r.u48(), waiting: r.u48(),
-    holders: r.u32(), ended: r.u32(), freeing: r.u48(), detached: r.u48(), releasable: r.bool(),
-  };
+  const c = new Counters();
+  c.nextIno = r.u48();
+  c.inodes = r.u48();
+  c.bytes = r.u53();
+  c.orphans = r.u48();
+  c.waiting = r.u48();
+  c.holders = r.u32();
+  c.ended = r.u32();
+  c.freeing = r.u48();
+  c.detached = r.u48();
+  c.releasable = r.bool();
+  return c;
 }
 
 export function decodeCounters(bytes: Buffer): Counters {

@@ -1,8 +1,8 @@
 /**
  * An inode and its record.
  *
- * A decoded Inode is a private, mutable draft: an operation checks everything, changes its drafts, and puts
- * them at the end. Nothing that is shared is ever changed.
+ * What an operation gets is a draft of its own (records.ts): it checks everything, changes its drafts, and puts
+ * them at the end. From then on they are the table's, and nobody changes them any more.
  *
  * Record: type 8 | mode 16 | nlink 32 | uid 32 | gid 32 | size 64 | atime, mtime, ctime, birthtime (sec 48 signed, nsec 32)
  *   | version 48 | unlinkedAt 48 | xattrBytes 32, and behind it
@@ -14,6 +14,7 @@ import { assert, defined } from '../lib/assert.ts';
 import { getU16, getU32, getU48, putU16, putU32, putU48 } from '../lib/bytes.ts';
 import type { Ino } from '../lib/ids.ts';
 import { ino as asIno } from '../lib/ids.ts';
+import type { RecordValue } from '../lib/table.ts';
 import { DIRECTORY_ENTRY_SIZE } from './limits.ts';
 import { ROOT_INO, type Attributes, type FileType } from './operations.ts';
 
@@ -35,43 +36,84 @@ export interface PendingTruncation {
   readonly generation: number;
 }
 
-export interface Inode {
-  readonly ino: Ino;
-  readonly type: FileType;
-  mode: number;
-  nlink: number;
-  uid: number;
-  gid: number;
-  rdev: number;
-  /** Bytes; of a directory: its number of entries. */
-  size: number;
-  /** Stored contents, in units of 512 bytes, those that wait to be freed included. */
-  blocks: number;
-  atimeSec: number;
-  atimeNsec: number;
-  mtimeSec: number;
-  mtimeNsec: number;
-  ctimeSec: number;
-  ctimeNsec: number;
-  birthSec: number;
-  birthNsec: number;
-  version: number;
-  /** The op-number at which its last link went; 0: it is linked. */
-  unlinkedAt: number;
-  /** Names and values of its extended attributes. */
-  xattrBytes: number;
-  /** Of a directory: where '..' leads. */
-  parent: Ino;
-  /** Of a file: blocks written now carry it; grows with each truncation that leaves blocks to be freed. */
-  generation: number;
-  /** Ascending in both fields. */
-  pending: readonly PendingTruncation[];
-}
-
 const NO_PENDING: readonly PendingTruncation[] = Object.freeze([]);
 const U32 = 0x1_0000_0000;
 const COMMON_BYTES = 1 + 2 + 4 + 4 + 4 + 8 + 4 * 10 + 6 + 6 + 4;
 const NO_INO = 0 as Ino;
+const LEAST_TAIL: Readonly<Record<FileType, number>> = { directory: 6, file: 12, block: 4, character: 4, symlink: 0, fifo: 0, socket: 0 };
+
+export class Inode implements RecordValue {
+  readonly ino: Ino;
+  readonly type: FileType;
+  mode = 0;
+  nlink = 0;
+  uid = 0;
+  gid = 0;
+  rdev = 0;
+  /** Bytes; of a directory: its number of entries. */
+  size = 0;
+  /** Stored contents, in units of 512 bytes, those that wait to be freed included. */
+  blocks = 0;
+  atimeSec = 0;
+  atimeNsec = 0;
+  mtimeSec = 0;
+  mtimeNsec = 0;
+  ctimeSec = 0;
+  ctimeNsec = 0;
+  birthSec = 0;
+  birthNsec = 0;
+  version = 0;
+  /** The op-number at which its last link went; 0: it is linked. */
+  unlinkedAt = 0;
+  /** Names and values of its extended attributes. */
+  xattrBytes = 0;
+  /** Of a directory: where '..' leads. */
+  parent: Ino = NO_INO;
+  /** Of a file: blocks written now carry it; grows with each truncation that leaves blocks to be freed. */
+  generation = 0;
+  /** Ascending in both fields. */
+  pending: readonly PendingTruncation[] = NO_PENDING;
+
+  constructor(number: Ino, type: FileType) {
+    this.ino = number;
+    this.type = type;
+  }
+
+  get byteLength(): number {
+    return COMMON_BYTES + LEAST_TAIL[this.type] + 8 * this.pending.length;
+  }
+
+  encode(): Buffer {
+    return encodeInode(this);
+  }
+
+  /** A draft of one's own. */
+  draft(): Inode {
+    const copy = new Inode(this.ino, this.type);
+    copy.mode = this.mode;
+    copy.nlink = this.nlink;
+    copy.uid = this.uid;
+    copy.gid = this.gid;
+    copy.rdev = this.rdev;
+    copy.size = this.size;
+    copy.blocks = this.blocks;
+    copy.atimeSec = this.atimeSec;
+    copy.atimeNsec = this.atimeNsec;
+    copy.mtimeSec = this.mtimeSec;
+    copy.mtimeNsec = this.mtimeNsec;
+    copy.ctimeSec = this.ctimeSec;
+    copy.ctimeNsec = this.ctimeNsec;
+    copy.birthSec = this.birthSec;
+    copy.birthNsec = this.birthNsec;
+    copy.version = this.version;
+    copy.unlinkedAt = this.unlinkedAt;
+    copy.xattrBytes = this.xattrBytes;
+    copy.parent = this.parent;
+    copy.generation = this.generation;
+    copy.pending = this.pending;
+    return copy;
+  }
+}
 
 function writeU64(b: Buffer, n: number, at: number): void {
   putU32(b, Math.floor(n / U32), at);
@@ -89,14 +131,8 @@ function readSec(b: Buffer, at: number): number {
   return b.readInt16BE(at) * U32 + getU32(b, at + 2);
 }
 
-const LEAST_TAIL: Readonly<Record<FileType, number>> = { directory: 6, file: 12, block: 4, character: 4, symlink: 0, fifo: 0, socket: 0 };
-
-function tailBytes(inode: Inode): number {
-  return LEAST_TAIL[inode.type] + 8 * inode.pending.length;
-}
-
 export function encodeInode(inode: Inode): Buffer {
-  const b = Buffer.allocUnsafe(COMMON_BYTES + tailBytes(inode));
+  const b = Buffer.allocUnsafe(inode.byteLength);
   b[0] = CODES[inode.type];
   putU16(b, inode.mode, 1);
   putU32(b, inode.nlink, 3);
@@ -142,31 +178,29 @@ export function decodeInode(number: Ino, b: Buffer): Inode {
   const type = defined(fileTypeOfCode(b.readUInt8(0)), 'the type of an inode record');
   const isFile = type === 'file';
   assert(b.length >= COMMON_BYTES + LEAST_TAIL[type], 'what an inode record has for its type is there');
-  return {
-    ino: number,
-    type,
-    mode: getU16(b, 1),
-    nlink: getU32(b, 3),
-    uid: getU32(b, 7),
-    gid: getU32(b, 11),
-    rdev: type === 'block' || type === 'character' ? getU32(b, COMMON_BYTES) : 0,
-    size: readU64(b, 15),
-    blocks: isFile ? readU64(b, COMMON_BYTES) : 0,
-    atimeSec: readSec(b, 23),
-    atimeNsec: getU32(b, 29),
-    mtimeSec: readSec(b, 33),
-    mtimeNsec: getU32(b, 39),
-    ctimeSec: readSec(b, 43),
-    ctimeNsec: getU32(b, 49),
-    birthSec: readSec(b, 53),
-    birthNsec: getU32(b, 59),
-    version: getU48(b, 63),
-    unlinkedAt: getU48(b, 69),
-    xattrBytes: getU32(b, 75),
-    parent: type === 'directory' ? asIno(getU48(b, COMMON_BYTES)) : NO_INO,
-    generation: isFile ? getU32(b, COMMON_BYTES + 8) : 0,
-    pending: isFile ? decodePending(b) : NO_PENDING,
-  };
+  const inode = new Inode(number, type);
+  inode.mode = getU16(b, 1);
+  inode.nlink = getU32(b, 3);
+  inode.uid = getU32(b, 7);
+  inode.gid = getU32(b, 11);
+  inode.rdev = type === 'block' || type === 'character' ? getU32(b, COMMON_BYTES) : 0;
+  inode.size = readU64(b, 15);
+  inode.blocks = isFile ? readU64(b, COMMON_BYTES) : 0;
+  inode.atimeSec = readSec(b, 23);
+  inode.atimeNsec = getU32(b, 29);
+  inode.mtimeSec = readSec(b, 33);
+  inode.mtimeNsec = getU32(b, 39);
+  inode.ctimeSec = readSec(b, 43);
+  inode.ctimeNsec = getU32(b, 49);
+  inode.birthSec = readSec(b, 53);
+  inode.birthNsec = getU32(b, 59);
+  inode.version = getU48(b, 63);
+  inode.unlinkedAt = getU48(b, 69);
+  inode.xattrBytes = getU32(b, 75);
+  inode.parent = type === 'directory' ? asIno(getU48(b, COMMON_BYTES)) : NO_INO;
+  inode.generation = isFile ? getU32(b, COMMON_BYTES + 8) : 0;
+  inode.pending = isFile ? decodePending(b) : NO_PENDING;
+  return inode;
 }
 
 /** The moment of an operation: its predetermined time and its op-number. */
@@ -177,11 +211,15 @@ export interface Moment {
 }
 
 export function newInode(number: Ino, type: FileType, mode: number, uid: number, gid: number, at: Moment): Inode {
-  return {
-    ino: number, type, mode, nlink: type === 'directory' ? 2 : 1, uid, gid, rdev: 0, size: 0, blocks: 0,
-    atimeSec: at.sec, atimeNsec: at.nsec, mtimeSec: at.sec, mtimeNsec: at.nsec, ctimeSec: at.sec, ctimeNsec: at.nsec,
-    birthSec: at.sec, birthNsec: at.nsec, version: at.op, unlinkedAt: 0, xattrBytes: 0, parent: NO_INO, generation: 0, pending: NO_PENDING,
-  };
+  const inode = new Inode(number, type);
+  inode.mode = mode;
+  inode.nlink = type === 'directory' ? 2 : 1;
+  inode.uid = uid;
+  inode.gid = gid;
+  inode.atimeSec = inode.mtimeSec = inode.ctimeSec = inode.birthSec = at.sec;
+  inode.atimeNsec = inode.mtimeNsec = inode.ctimeNsec = inode.birthNsec = at.nsec;
+  inode.version = at.op;
+  return inode;
 }
 
 /** What '/' is before anything has happened. */

@@ -40,6 +40,9 @@ const KIND_ENDED = APPLICATION + 6;
 const KIND_FREEING = APPLICATION + 7;
 const KIND_DETACHED = APPLICATION + 8;
 
+/** The longest entry key. */
+const SCRATCH: Buffer = Buffer.alloc(512);
+
 /** Bytes in front of the rest: inode number and kind. */
 const HEAD = 7;
 function head(ino: number, kind: number, rest: number): Buffer {
@@ -73,8 +76,22 @@ function system2(kind: number, a: number, b: number): Buffer {
 export function inodeKey(ino: Ino): Buffer {
   return head(ino, KIND_INODE, 0);
 }
+/** The same as a latin1 string. */
+export function inodeId(ino: Ino): string {
+  putU48(SCRATCH, ino, 0);
+  SCRATCH[6] = KIND_INODE;
+  return SCRATCH.latin1Slice(0, HEAD);
+}
 export function entryKey(dir: Ino, name: Buffer): Buffer {
   return named(dir, KIND_ENTRY, name);
+}
+/** The same as a latin1 string. `name`: at most NAME_MAX bytes. */
+export function entryId(dir: Ino, name: Buffer): string {
+  putU48(SCRATCH, dir, 0);
+  SCRATCH[6] = KIND_ENTRY;
+  // Shorter than most calls of `set` take.
+  for (let i = 0; i < name.length; i++) SCRATCH[HEAD + i] = name[i] as number;
+  return SCRATCH.latin1Slice(0, HEAD + name.length);
 }
 /** The first key behind the entry `name` (names have no NUL); an empty name: the first entry. */
 export function entryKeyAfter(dir: Ino, name: Buffer): Buffer {
@@ -125,6 +142,7 @@ export function contentsKeyStart(ino: Ino): Buffer {
 
 /** Shared: nobody writes into it. */
 export const COUNTERS_KEY: Buffer = head(0, KIND_COUNTERS, 0);
+export const COUNTERS_ID: string = COUNTERS_KEY.latin1Slice(0, HEAD);
 
 export function orphanKey(unlinkedAt: number, ino: Ino): Buffer {
   return system2(KIND_ORPHAN, unlinkedAt, ino);

@@ -2,29 +2,38 @@
 import { assert, defined } from '../lib/assert.ts';
 import { getU48, putU48 } from '../lib/bytes.ts';
 import { ino as asIno, type Ino } from '../lib/ids.ts';
-import type { Table } from '../lib/table.ts';
-import { decodeCounters, encodeCounters, initialCounters, type Counters } from './counters.ts';
-import { decodeInode, encodeInode, fileTypeCode, fileTypeOfCode, rootInode, type Inode } from './inode.ts';
-import { COUNTERS_KEY, entryKey, inodeKey, targetKey } from './keys.ts';
+import type { RecordValue, Table } from '../lib/table.ts';
+import { Counters, decodeCounters } from './counters.ts';
+import { decodeInode, fileTypeCode, fileTypeOfCode, rootInode, type Inode } from './inode.ts';
+import { COUNTERS_ID, entryId, entryKey, inodeId, inodeKey, targetKey } from './keys.ts';
 import { ROOT_INO, type FileType } from './operations.ts';
-
-export interface DirectoryEntryRecord {
-  readonly ino: Ino;
-  readonly type: FileType;
-}
 
 const ENTRY_BYTES = 7;
 
-function encodeEntry(ino: Ino, type: FileType): Buffer {
-  const b = Buffer.allocUnsafe(ENTRY_BYTES);
-  putU48(b, ino, 0);
-  b[6] = fileTypeCode(type);
-  return b;
+export class DirectoryEntryRecord implements RecordValue {
+  readonly ino: Ino;
+  readonly type: FileType;
+
+  constructor(number: Ino, type: FileType) {
+    this.ino = number;
+    this.type = type;
+  }
+
+  get byteLength(): number {
+    return ENTRY_BYTES;
+  }
+
+  encode(): Buffer {
+    const b = Buffer.allocUnsafe(ENTRY_BYTES);
+    putU48(b, this.ino, 0);
+    b[6] = fileTypeCode(this.type);
+    return b;
+  }
 }
 
 export function decodeEntry(b: Buffer): DirectoryEntryRecord {
   assert(b.length === ENTRY_BYTES, 'a directory entry record is whole');
-  return { ino: asIno(getU48(b, 0)), type: defined(fileTypeOfCode(b.readUInt8(6)), 'the type of a directory entry') };
+  return new DirectoryEntryRecord(asIno(getU48(b, 0)), defined(fileTypeOfCode(b.readUInt8(6)), 'the type of a directory entry'));
 }
 
 /**
@@ -32,49 +41,37 @@ export function decodeEntry(b: Buffer): DirectoryEntryRecord {
  * Execution does it by itself at its first operation, so that every replica has it at the same op.
  */
 export function formatNamespace(table: Table): void {
-  if (table.get(COUNTERS_KEY) !== undefined) return;
-  table.put(COUNTERS_KEY, encodeCounters(initialCounters()));
-  table.put(inodeKey(ROOT_INO), encodeInode(rootInode()));
+  if (table.find(COUNTERS_ID, decodeCounters) !== undefined) return;
+  table.store(COUNTERS_ID, new Counters());
+  table.store(inodeId(ROOT_INO), rootInode());
 }
 
 export class Records {
   readonly table: Table;
-  // The decoded form of exactly this buffer: buffers never change once the table has them, so identity is enough, also
-  // across a state transfer that replaces the table's contents.
-  #countersBytes: Buffer | undefined;
-  #counters: Counters = initialCounters();
 
   constructor(table: Table) {
     this.table = table;
   }
 
-  /** The present totals; undefined before the namespace was formatted. Only an executing operation may change them, and then puts them. */
-  counters(): Counters | undefined {
-    const bytes = this.table.get(COUNTERS_KEY);
-    if (bytes === undefined) return undefined;
-    if (bytes !== this.#countersBytes) {
-      this.#counters = decodeCounters(bytes);
-      this.#countersBytes = bytes;
-    }
-    return this.#counters;
+  /** The present totals, for reading; undefined before the namespace was formatted. */
+  counters(): Readonly<Counters> | undefined {
+    return this.table.find(COUNTERS_ID, decodeCounters);
   }
 
   putCounters(counters: Counters): void {
-    const bytes = encodeCounters(counters);
-    this.#counters = counters;
-    this.#countersBytes = bytes;
-    this.table.put(COUNTERS_KEY, bytes);
+    this.table.store(COUNTERS_ID, counters);
   }
 
-  /** A fresh draft, the caller's own. */
+  /** A fresh draft, the caller's own until it is put. */
   inode(ino: Ino): Inode | undefined {
-    const bytes = this.table.get(inodeKey(ino));
-    if (bytes !== undefined) return decodeInode(ino, bytes);
+    const inode = this.table.find(inodeId(ino), (bytes) => decodeInode(ino, bytes));
+    if (inode !== undefined) return inode.draft();
     return ino === ROOT_INO ? rootInode() : undefined;
   }
 
+  /** The draft is the table's from here on. */
   putInode(inode: Inode): void {
-    this.table.put(inodeKey(inode.ino), encodeInode(inode));
+    this.table.store(inodeId(inode.ino), inode);
   }
 
   deleteInode(ino: Ino): void {
@@ -82,12 +79,11 @@ export class Records {
   }
 
   entry(dir: Ino, name: Buffer): DirectoryEntryRecord | undefined {
-    const bytes = this.table.get(entryKey(dir, name));
-    return bytes === undefined ? undefined : decodeEntry(bytes);
+    return this.table.find(entryId(dir, name), decodeEntry);
   }
 
   putEntry(dir: Ino, name: Buffer, ino: Ino, type: FileType): void {
-    this.table.put(entryKey(dir, name), encodeEntry(ino, type));
+    this.table.store(entryId(dir, name), new DirectoryEntryRecord(ino, type));
   }
 
   deleteEntry(dir: Ino, name: Buffer): void {

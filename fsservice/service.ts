@@ -13,7 +13,7 @@ import { access, getattr, setattr } from './attributes.ts';
 import { TableBlocks, type BlockStore } from './block_store.ts';
 import { collect, hasGarbage, removeTree } from './collect.ts';
 import type { Context, Outcome } from './context.ts';
-import { initialCounters, type Counters } from './counters.ts';
+import { Counters } from './counters.ts';
 import { putFile, read, write } from './data.ts';
 import { create, link, mkdir, mknod, rmdir, symlink, unlink } from './directory_operations.ts';
 import { Errno } from './errno.ts';
@@ -83,7 +83,7 @@ export class FileSystemService implements StateMachine {
   query(body: Buffer, time: number): Buffer {
     const call = decodeCall(body);
     if (!call.ok || isWriteOperation(call.value.operation)) return UNDECODABLE;
-    const counters = this.#records.counters() ?? initialCounters();
+    const counters = this.#records.counters() ?? new Counters();
     return dispatch(this.#context(call.value.credentials, counters, 0, 0, time), call.value.operation);
   }
 
@@ -98,9 +98,9 @@ export class FileSystemService implements StateMachine {
 
   #counters(): Counters {
     const counters = this.#records.counters();
-    if (counters !== undefined) return counters;
+    if (counters !== undefined) return counters.draft();
     formatNamespace(this.#records.table);
-    return initialCounters();
+    return new Counters();
   }
 
   #context(credentials: Credentials, counters: Counters, op: number, session: number, time: number): Context {

@@ -3,8 +3,15 @@ export class AssertionError extends Error {
   override readonly name = 'AssertionError';
 }
 
-export function assert(condition: unknown, message: string): asserts condition {
-  if (!condition) throw new AssertionError(message);
+/** A message with something in it is a function: most assertions hold, and some are asked a million times a second. */
+type Message = string | (() => string);
+
+function textOf(message: Message): string {
+  return typeof message === 'string' ? message : message();
+}
+
+export function assert(condition: unknown, message: Message): asserts condition {
+  if (!condition) throw new AssertionError(textOf(message));
 }
 
 /** Closes a switch over a union: a new variant that is not handled becomes a compile error. */
@@ -13,7 +20,7 @@ export function unreachable(value: never): never {
 }
 
 /** For indexed access whose bounds the caller has established. */
-export function defined<T>(value: T | undefined, what: string): T {
-  if (value === undefined) throw new AssertionError(`missing: ${what}`);
+export function defined<T>(value: T | undefined, what: Message): T {
+  if (value === undefined) throw new AssertionError(`missing: ${textOf(what)}`);
   return value;
 }

@@ -32,7 +32,7 @@ export function encodeFrameOf(parts: readonly Buffer[]): Buffer {
 }
 
 function putHeader(into: Buffer, at: number, payload: Buffer): void {
-  assert(payload.length > 0 && payload.length <= MAX_FRAME_BYTES, `a frame has 1 to ${MAX_FRAME_BYTES} bytes, not ${payload.length}`);
+  assert(payload.length > 0 && payload.length <= MAX_FRAME_BYTES, () => `a frame has 1 to ${MAX_FRAME_BYTES} bytes, not ${payload.length}`);
   into.writeUInt32BE(payload.length, at);
   into.writeUInt32BE(crc32(payload), at + 4);
 }

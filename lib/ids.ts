@@ -30,7 +30,7 @@ const U32 = 2 ** 32;
 const U48 = 2 ** 48;
 const U53 = 2 ** 53;
 function inRange(n: number, limit: number, what: string): void {
-  assert(Number.isInteger(n) && n >= 0 && n < limit, `${what} out of range: ${n}`);
+  assert(Number.isInteger(n) && n >= 0 && n < limit, () => `${what} out of range: ${n}`);
 }
 
 export function opNumber(n: number): OpNumber {

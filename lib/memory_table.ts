@@ -1,13 +1,13 @@
 /** A Table in memory: a map beside a sorted key list. For tests, the simulator and the overlay of a checkpoint store. */
 import { byCodeUnit, lowerBound } from './sorted.ts';
-import type { Table, TableRecord } from './table.ts';
+import { ByteTable, type TableRecord } from './table.ts';
 
 interface Slot {
   readonly key: Buffer;
   value: Buffer;
 }
 
-export class MemoryTable implements Table {
+export class MemoryTable extends ByteTable {
   readonly #slots = new Map<string, Slot>();
   // Sorted latin1 keys (code units order as bytes do); rebuilt lazily after inserts and deletes.
   #sorted: string[] | null = [];

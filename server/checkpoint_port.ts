@@ -30,7 +30,7 @@ export interface CheckpointStore extends Table {
 /** The identity of a checkpoint from what the store keeps of it. A store that was written by this program always has one. */
 export function checkpointId(info: CheckpointInfo): CheckpointId {
   const extra = decodeExtra(info.extra);
-  assert(extra.ok, `the checkpoint of op ${info.op} does not say where its log goes on`);
+  assert(extra.ok, () => `the checkpoint of op ${info.op} does not say where its log goes on`);
   return { op: info.op, root: info.root, ...extra.value };
 }
 

@@ -42,7 +42,7 @@ const Schema = z.strictObject({
   /** A file for the log; default: standard output. */
   logFile: z.string().min(1).optional(),
   /** Memory for records that were read, bytes. */
-  cacheBytes: integer(1 << 20, 2 ** 40).default(64 << 20),
+  cacheBytes: integer(1 << 20, 2 ** 40).default(192 << 20),
   /** What this replica gives to all that fetch its state together, bytes a second; 0: as much as it can. */
   transferRate: integer(0, 2 ** 40).default(64 << 20),
   /** What a checkpoint has to leave free on the disk, bytes, at most a tenth of it; below, it waits. */

@@ -169,7 +169,7 @@ export class CheckpointNotices {
       this.#r.event('root-differs', { op });
     }
     for (const count of others.values()) {
-      assert(count < this.#r.quorum, `the state of this replica has gone astray: at checkpoint ${op} a quorum has another root. Move the folder records of its data directory away and start it again: it then takes the state over from the others`);
+      assert(count < this.#r.quorum, () => `the state of this replica has gone astray: at checkpoint ${op} a quorum has another root. Move the folder records of its data directory away and start it again: it then takes the state over from the others`);
     }
   }
 }

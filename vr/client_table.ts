@@ -10,12 +10,14 @@ import { defined } from '../lib/assert.ts';
 import { decodeAll, Reader, Writer, type Decoded } from '../lib/bytes.ts';
 import { opNumber, sessionId, type OpNumber, type SessionId } from '../lib/ids.ts';
 import { systemKey, SystemKind } from '../lib/system_keys.ts';
-import type { Table } from '../lib/table.ts';
+import type { RecordValue, Table } from '../lib/table.ts';
 import type { Entry } from './entry.ts';
 import type { ConnectionId } from './ports.ts';
 
 export interface Slot {
   readonly key: Buffer;
+  /** The key as a latin1 string. */
+  readonly id: string;
   /** Last executed. */
   seq: number;
   op: OpNumber;
@@ -76,16 +78,29 @@ function registrationKey(nonce: Buffer): Buffer {
 }
 
 /** Slot record: seq u32 | op u48 | time u53 | reply. */
-function encodeSlot(seq: number, op: number, time: number, reply: Buffer): Buffer {
-  const b = Buffer.allocUnsafe(18 + reply.length);
-  b.writeUInt32BE(seq, 0);
-  b.writeUIntBE(op, 4, 6);
-  b.writeUInt32BE(Math.floor(time / 0x1_0000_0000), 10);
-  b.writeUInt32BE(time % 0x1_0000_0000, 14);
-  reply.copy(b, 18);
-  return b;
+class SlotRecord implements RecordValue {
+  readonly #seq: number;
+  readonly #op: OpNumber;
+  readonly #time: number;
+  readonly #reply: Buffer;
+
+  constructor(seq: number, op: OpNumber, time: number, reply: Buffer) {
+    this.#seq = seq;
+    this.#op = op;
+    this.#time = time;
+    this.#reply = reply;
+  }
+
+  get byteLength(): number {
+    return SLOT_HEAD + this.#reply.length;
+  }
+
+  encode(): Buffer {
+    return new Writer(this.byteLength).u32(this.#seq).u48(this.#op).u53(this.#time).raw(this.#reply).finish();
+  }
 }
 
+const SLOT_HEAD = 18;
 const SCAN = 1024;
 
 export class ClientTable {
@@ -108,7 +123,8 @@ export class ClientTable {
   slot(session: Session, index: number): Slot {
     let slot = session.slots[index];
     if (slot === undefined) {
-      slot = { key: slotKey(session.id, index), seq: 0, op: opNumber(0), reply: Buffer.alloc(0), inFlight: 0, connection: -1 };
+      const key = slotKey(session.id, index);
+      slot = { key, id: key.latin1Slice(0, key.length), seq: 0, op: opNumber(0), reply: Buffer.alloc(0), inFlight: 0, connection: -1 };
       session.slots[index] = slot;
     }
     return slot;
@@ -182,7 +198,7 @@ export class ClientTable {
     slot.op = entry.op;
     slot.reply = reply;
     session.lastActive = entry.time;
-    this.#table.put(slot.key, encodeSlot(entry.seq, entry.op, entry.time, reply));
+    this.#table.store(slot.id, new SlotRecord(entry.seq, entry.op, entry.time, reply));
     return slot;
   }
 
@@ -236,7 +252,7 @@ export class ClientTable {
 
   /** The session's records go. */
   end(id: SessionId): void {
-    const session = defined(this.#sessions.get(id), `session ${id}`);
+    const session = defined(this.#sessions.get(id), () => `session ${id}`);
     for (const slot of session.slots) if (slot !== undefined && slot.seq > 0) this.#table.delete(slot.key);
     this.#table.delete(sessionKey(id));
     this.#table.delete(registrationKey(session.nonce));

@@ -55,7 +55,7 @@ export class Execution {
   run(): void {
     const r = this.#r;
     for (let n = 0; n < ENTRIES_PER_TURN && this.ready && this.executed < r.commit; n++) {
-      const entry = defined(r.log.at(this.executed + 1), `committed op ${this.executed + 1}`);
+      const entry = defined(r.log.at(this.executed + 1), () => `committed op ${this.executed + 1}`);
       // A witness keeps no state.
       this.#asked = false;
       if (!r.isWitness) this.#execute(entry);

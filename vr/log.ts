@@ -51,15 +51,15 @@ export class Log {
   }
 
   append(entry: Entry): void {
-    assert(entry.op === this.head + 1, `op ${entry.op} appended behind ${this.head}`);
-    assert(entry.parent === this.headHash, `op ${entry.op} does not continue the chain`);
+    assert(entry.op === this.head + 1, () => `op ${entry.op} appended behind ${this.head}`);
+    assert(entry.parent === this.headHash, () => `op ${entry.op} does not continue the chain`);
     this.#entries.push(entry);
     this.#bytes += entry.bytes.length;
   }
 
   /** Drops everything behind `op`. */
   truncate(op: OpNumber): void {
-    assert(op >= this.#base && op <= this.head, `truncate to ${op} outside of ${this.#base}..${this.head}`);
+    assert(op >= this.#base && op <= this.head, () => `truncate to ${op} outside of ${this.#base}..${this.head}`);
     for (let i = this.#start + op - this.#base; i < this.#entries.length; i++) {
       this.#bytes -= defined(this.#entries[i], 'entry').bytes.length;
     }
@@ -83,7 +83,7 @@ export class Log {
   /** Forgets everything at or below `op`. */
   collect(op: OpNumber): void {
     if (op <= this.#base) return;
-    const hash = defined(this.hashAt(op), `collect up to ${op}, head ${this.head}`);
+    const hash = defined(this.hashAt(op), () => `collect up to ${op}, head ${this.head}`);
     for (let i = this.#base + 1; i <= op; i++) this.#bytes -= defined(this.at(i), 'entry').bytes.length;
     this.#start += op - this.#base;
     this.#base = op;
@@ -109,7 +109,7 @@ export class Log {
     const out: Entry[] = [];
     let bytes = 0;
     for (let op = after + 1; op <= to; op++) {
-      const entry = defined(this.at(op), `op ${op} of a slice`);
+      const entry = defined(this.at(op), () => `op ${op} of a slice`);
       bytes += entry.bytes.length;
       if (out.length > 0 && bytes > byteLimit) break;
       out.push(entry);

@@ -18,7 +18,7 @@ export const CLAIM_BODY_BYTES = 256 << 10;
 export function makeClaim(log: Log, base: OpNumber, bodyBytes = CLAIM_BODY_BYTES): LogClaim {
   const headers: Header[] = [];
   for (let op = base + 1; op <= log.head; op++) {
-    const e = defined(log.at(op), `op ${op} of a claim`);
+    const e = defined(log.at(op), () => `op ${op} of a claim`);
     headers.push({ op: e.op, view: e.view, hash: e.hash });
   }
   return { base, baseHash: defined(log.hashAt(base), 'base of a claim'), headers, entries: log.suffix(base, bodyBytes) };
@@ -81,13 +81,13 @@ export interface Assembly {
  */
 export function assemble(log: Log, committed: OpNumber, claim: LogClaim, bodies: ReadonlyMap<Digest, Entry>): Assembly {
   const head = claimHead(claim);
-  const headerAt = (op: number): Header => defined(claim.headers[op - claim.base - 1], `header ${op}`);
+  const headerAt = (op: number): Header => defined(claim.headers[op - claim.base - 1], () => `header ${op}`);
   let keep: OpNumber;
   if (log.hashAt(claim.base) === claim.baseHash) {
     keep = claim.base;
   } else if (committed >= claim.base) {
-    assert(committed <= head, `op ${committed} is committed here and missing in a log of a later view (head ${head})`);
-    assert(committed === claim.base || headerAt(committed).hash === log.hashAt(committed), `two committed entries at op ${committed}`);
+    assert(committed <= head, () => `op ${committed} is committed here and missing in a log of a later view (head ${head})`);
+    assert(committed === claim.base || headerAt(committed).hash === log.hashAt(committed), () => `two committed entries at op ${committed}`);
     keep = committed;
   } else {
     // The claim starts beyond what is certain here: everything from the committed op on has to be asked for.

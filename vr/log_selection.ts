@@ -27,6 +27,6 @@ export function selectLog(messages: ReadonlyMap<MemberId, DoViewChange>): Select
     if (m.commit > commit) commit = m.commit;
   }
   const message = defined(best, 'winner');
-  assert(commit <= message.op, `op ${commit} is committed but the winning log ends at ${message.op}`);
+  assert(commit <= message.op, () => `op ${commit} is committed but the winning log ends at ${message.op}`);
   return { winner: defined(winner, 'winner'), message, commit };
 }

@@ -218,7 +218,7 @@ export class Replica implements ReplicaEvents {
   }
 
   transition(to: Status): void {
-    assert(TRANSITIONS[this.phase].includes(to), `status ${this.phase} → ${to}`);
+    assert(TRANSITIONS[this.phase].includes(to), () => `status ${this.phase} → ${to}`);
     if (to !== this.phase) this.event('status', { from: this.phase, to, view: this.view });
     this.phase = to;
   }

@@ -85,7 +85,7 @@ const NAMES: ReadonlyMap<number, ErrnoName> = new Map((Object.keys(Errno) as Err
 
 export function errnoName(code: ErrnoCode): ErrnoName {
   const name = NAMES.get(code);
-  assert(name !== undefined, `unknown errno ${code}`);
+  assert(name !== undefined, () => `unknown errno ${code}`);
   return name;
 }
 

@@ -25,6 +25,8 @@ export interface LocalOptions {
 
 const credentials = { uid: 0, gid: 0, groups: [] };
 const FILES_PER_DIRECTORY = 1000;
+/** As `peers` does. */
+const MOST_READ = 100_000;
 
 function call(operation: Operation): Buffer {
   return encodeCall({ credentials, operation });
@@ -94,7 +96,7 @@ async function measure(mode: Durability, options: LocalOptions): Promise<Row[]> 
       };
       for (let round = 0; round < options.rounds; round++) {
         next = await run(creates, CREATES, next);
-        const existing = next;
+        const existing = Math.min(next, MOST_READ);
         await run(stats, { write: false, body: (n) => call({ type: 'getattr', at: fileAt((n * 7919) % existing), follow: true }) }, 0);
       }
       for (const [what, r] of [['create', creates], ['stat', stats]] as const) {

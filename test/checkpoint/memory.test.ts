@@ -6,6 +6,7 @@ import { Prng } from '../../lib/prng.ts';
 import { ByteCache } from '../../checkpoint/byte_cache.ts';
 import { MemoryRecordStore, emptyCheckpoint, rootOf } from '../../checkpoint/memory_record_store.ts';
 import { Overlay } from '../../checkpoint/overlay.ts';
+import { RecordRing } from '../../checkpoint/record_ring.ts';
 import { openStore } from './store_support.ts';
 import { fileKey, randomKey, u32 } from './tree_support.ts';
 
@@ -108,4 +109,67 @@ test('the cache counts what is kept beside a value', () => {
   expect(cache.size).toBeLessThan(18);
   cache.delete('n99');
   expect(cache.get('n99')).toBeUndefined();
+});
+
+describe('the ring of records', () => {
+  const idOf = (key: Buffer): string => key.toString('latin1');
+
+  test('gives what was set last or nothing, whatever it forgets', () => {
+    const r = new Prng(11);
+    const ring = new RecordRing(40_000);
+    const model = new Map<string, Buffer>();
+    let found = 0;
+    for (let i = 0; i < 50_000; i++) {
+      const key = randomKey(r, 300);
+      const id = idOf(key);
+      const value = r.bytes(i % 7 === 0 ? 400 : 20);
+      if (i % 11 === 0) {
+        ring.delete(key);
+        model.delete(id);
+      } else if (i % 3 === 0) {
+        ring.set(key, value);
+        model.set(id, value);
+      }
+      const other = randomKey(r, 300);
+      const got = ring.get(idOf(other));
+      if (got === undefined) continue;
+      found++;
+      expect(got).toEqual(model.get(idOf(other)));
+    }
+    expect(found).toBeGreaterThan(2000);
+    ring.clear();
+    for (const id of model.keys()) expect(ring.get(id)).toBeUndefined();
+  });
+
+  test('keeps nearly all while there is room, and the newest when there is not', () => {
+    const ring = new RecordRing(1 << 20);
+    for (let i = 0; i < 5000; i++) ring.set(fileKey(i, 0), u32(i));
+    const keptOf = (from: number, to: number): number => {
+      let kept = 0;
+      for (let i = from; i < to; i++) if (ring.get(idOf(fileKey(i, 0)))?.equals(u32(i)) === true) kept++;
+      return kept;
+    };
+    // Of a full bucket even the index forgets one.
+    expect(keptOf(0, 5000)).toBeGreaterThan(4950);
+    expect(ring.bytes).toBeLessThan(1 << 20);
+    for (let i = 5000; i < 100_000; i++) ring.set(fileKey(i, 0), u32(i));
+    expect(ring.bytes).toBeLessThanOrEqual(1 << 20);
+    expect(ring.get(idOf(fileKey(0, 0)))).toBeUndefined();
+    expect(keptOf(95_000, 100_000)).toBeGreaterThan(4500);
+  });
+
+  test('a record that is too large for it takes the place of the smaller one before', () => {
+    const ring = new RecordRing(100_000);
+    ring.set(fileKey(1, 0), u32(1));
+    ring.set(fileKey(1, 0), Buffer.alloc(50_000));
+    expect(ring.get(idOf(fileKey(1, 0)))).toBeUndefined();
+  });
+
+  test('tells what is used often', () => {
+    const ring = new RecordRing(100_000);
+    ring.set(fileKey(1, 0), u32(1));
+    const often = Array.from({ length: 32 }, () => ring.used(idOf(fileKey(1, 0))));
+    expect(often.filter((o) => o)).toHaveLength(2);
+    expect(ring.used(idOf(fileKey(2, 0)))).toBe(false);
+  });
 });

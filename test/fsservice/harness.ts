@@ -1,6 +1,6 @@
 /** A service over a memory table, driven by calls as the replica would drive it: one op-number and one later time each. */
 import { expect } from 'vitest';
-import { defined } from '../../lib/assert.ts';
+import { assert, defined } from '../../lib/assert.ts';
 import { Errno, type ErrnoCode, type ErrnoName } from '../../fsservice/errno.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../fsservice/limits.ts';
 import { decodeResult, encodeCall } from '../../fsservice/operation_codec.ts';
@@ -11,6 +11,7 @@ import { FileSystemService } from '../../fsservice/service.ts';
 import { ZERO_DIGEST } from '../../lib/hash.ts';
 import { epoch, opNumber, sessionId, view, type Ino } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
+import type { RecordValue } from '../../lib/table.ts';
 import { makeEntry, type Entry, type EntryKind } from '../../vr/entry.ts';
 import { checkInvariants } from './invariants.ts';
 
@@ -32,8 +33,53 @@ export function nameOf(errno: ErrnoCode): ErrnoName {
   return defined(found, `errno ${errno}`);
 }
 
+interface Shared {
+  readonly value: RecordValue;
+  readonly bytes: Buffer;
+}
+
+/**
+ * Holds on to the decoded values that it gave and was given, as the table on disk does, and tells when somebody changed one that was not his any more.
+ */
+class WatchedTable extends MemoryTable {
+  readonly #shared = new Map<string, Shared>();
+  /** Since the last look. */
+  readonly #used = new Map<string, Shared>();
+
+  override find<T extends RecordValue>(id: string, decode: (bytes: Buffer) => T): T | undefined {
+    const bytes = this.get(Buffer.from(id, 'latin1'));
+    const shared = this.#shared.get(id);
+    if (bytes === undefined) return undefined;
+    if (shared?.bytes === bytes) {
+      this.#used.set(id, shared);
+      return shared.value as T;
+    }
+    const value = decode(bytes);
+    this.#share(id, { value, bytes });
+    return value;
+  }
+
+  override store(id: string, value: RecordValue): void {
+    const bytes = value.encode();
+    assert(bytes.length === value.byteLength, 'a value is as long as it says');
+    this.#share(id, { value, bytes });
+    this.put(Buffer.from(id, 'latin1'), bytes);
+  }
+
+  #share(id: string, shared: Shared): void {
+    this.#shared.set(id, shared);
+    this.#used.set(id, shared);
+  }
+
+  /** After each operation. */
+  check(): void {
+    for (const [id, { value, bytes }] of this.#used) assert(value.encode().equals(bytes), () => `the value of ${Buffer.from(id, 'latin1').toString('hex')} was changed after it was put`);
+    this.#used.clear();
+  }
+}
+
 export class World {
-  readonly table = new MemoryTable();
+  readonly table = new WatchedTable();
   readonly service: FileSystemService;
   op = 0;
   /** Microseconds. */
@@ -55,6 +101,7 @@ export class World {
     const body = encodeCall({ credentials, operation });
     const type = operation.type as T;
     const bytes = READS.has(type) ? this.service.query(body, this.time) : this.service.execute(this.entry('request', body, session));
+    this.table.check();
     const decoded = decodeResult(type, bytes);
     if (!decoded.ok) throw new Error(decoded.reason);
     return decoded.value;

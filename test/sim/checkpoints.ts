@@ -10,7 +10,7 @@ import { digestToBytes, sha256, sha256Bytes, ZERO_DIGEST } from '../../lib/hash.
 import { opNumber, view, type Digest, type MemberId, type OpNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import type { Prng } from '../../lib/prng.ts';
-import type { Table, TableRecord } from '../../lib/table.ts';
+import { ByteTable, type Table, type TableRecord } from '../../lib/table.ts';
 import type { CheckpointPort } from '../../vr/ports.ts';
 import type { CheckpointId } from '../../vr/superblock.ts';
 
@@ -135,13 +135,14 @@ export class CheckpointDisk {
 }
 
 /** The live table: a MemoryTable that knows which keys changed since the last checkpoint, and may be out of bounds. */
-class LiveTable implements Table {
+class LiveTable extends ByteTable {
   changed = new Map<string, Buffer>();
   usable = false;
   #records = new MemoryTable();
   readonly #rotten: ReadonlySet<string>;
 
   constructor(rotten: ReadonlySet<string>) {
+    super();
     this.#rotten = rotten;
   }
 

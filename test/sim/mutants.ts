@@ -141,6 +141,8 @@ function forgetsTheInterval(ports: Ports): Ports {
         put: (key, value) => { table.put(key, value); },
         delete: (key) => { table.delete(key); },
         range: (start, end, limit) => table.range(start, end, limit),
+        find: (id, decode) => table.find(id, decode),
+        store: (id, value) => { table.store(id, value); },
       },
       take: (at) => { ports.checkpoints.take(at); },
       fetch: (request) => { ports.checkpoints.fetch(request); },

@@ -261,6 +261,8 @@ export class Node {
         put: (k, v) => { current().put(k, v); },
         delete: (k) => { current().delete(k); },
         range: (a, b, n) => current().range(a, b, n),
+        find: (id, decode) => current().find(id, decode),
+        store: (id, value) => { current().store(id, value); },
       },
       take: (at) => {
         assert(this.#taking === null, 'one checkpoint at a time');

@@ -19,7 +19,7 @@ class Disk {
       superblock: { write: (s) => this.superblocks.push(s) },
       network: { setPeers: unused, send: unused, broadcast: unused, reply: unused },
       stateMachine: { execute: unused, sessionStarted: unused, sessionEnded: unused, query: unused, checkpointAsked: unused, housekeeping: unused },
-      checkpoints: { table: { get: unused, put: unused, delete: unused, range: unused }, take: unused, fetch: unused },
+      checkpoints: { table: { get: unused, put: unused, delete: unused, range: unused, find: unused, store: unused }, take: unused, fetch: unused },
       clock: { wall: unused, monotonic: unused }, random: { bytes: unused, uint32: unused }, events: { event: unused },
     };
     this.persistence = new Persistence(ports, { ...freshSuperblock(testConfiguration(3), 1), logView: view(logView) }, view(logView), opNumber(head));

@@ -12,13 +12,18 @@ export function bytesOf(value: Value): Buffer {
   return value instanceof Uint8Array ? value : value.encode();
 }
 
+interface Cell {
+  value: Value | null;
+  bytes: number;
+}
+
 export class Overlay {
-  readonly #values = new Map<string, Value | null>();
+  readonly #cells = new Map<string, Cell>();
   readonly #keys = new SortedKeys();
   #bytes = 0;
 
   get size(): number {
-    return this.#values.size;
+    return this.#cells.size;
   }
   /** Bytes of keys and values. */
   get bytes(): number {
@@ -26,18 +31,20 @@ export class Overlay {
   }
   /** undefined: unchanged; null: deleted. */
   get(id: string): Value | null | undefined {
-    return this.#values.get(id);
+    return this.#cells.get(id)?.value;
   }
   /** Returns whether the key is new here. */
   set(id: string, value: Value | null): boolean {
-    const old = this.#values.get(id);
-    this.#values.set(id, value);
-    this.#bytes += value === null ? 0 : value.byteLength;
-    if (old !== undefined) {
-      this.#bytes -= old === null ? 0 : old.byteLength;
+    const bytes = value === null ? 0 : value.byteLength;
+    const cell = this.#cells.get(id);
+    if (cell !== undefined) {
+      this.#bytes += bytes - cell.bytes;
+      cell.value = value;
+      cell.bytes = bytes;
       return false;
     }
-    this.#bytes += id.length;
+    this.#cells.set(id, { value, bytes });
+    this.#bytes += id.length + bytes;
     this.#keys.add(id);
     return true;
   }

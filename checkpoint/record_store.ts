@@ -225,7 +225,7 @@ export class RecordStore implements Table {
 
   #change(id: string, value: Value | null): void {
     assertKeyLength(id.length);
-    if (this.#live.set(id, value)) this.#often.delete(id);
+    if (this.#live.set(id, value) && this.#often.size > 0) this.#often.delete(id);
   }
 
   // undefined: as in the last checkpoint; null: deleted.

@@ -7,6 +7,7 @@ import { ROOT_INO, type Operation } from '../../fsservice/operations.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { ProcessGroup } from '../support/process_group.ts';
 import { runLoad, type Workload } from './load.ts';
+import { MOST_READ } from './peers/matrix.ts';
 import { report, row, type Report, type Row } from './report.ts';
 import { cpuMicrosecondsOf, ownCpuMicroseconds } from './resources.ts';
 
@@ -25,8 +26,6 @@ export interface LocalOptions {
 
 const credentials = { uid: 0, gid: 0, groups: [] };
 const FILES_PER_DIRECTORY = 1000;
-/** As `peers` does. */
-const MOST_READ = 100_000;
 
 function call(operation: Operation): Buffer {
   return encodeCall({ credentials, operation });

@@ -37,12 +37,14 @@ export interface Cell {
 
 /** Neighbours in time are no neighbours in the tree. */
 const STRIDE = 7919;
+/** Entries that are read, if so many were made. */
+export const MOST_READ = 100_000;
 const READS_TO_A_CREATE = 9;
 
 function nextOf(subject: Subject, workload: Workload): () => { readonly kind: Kind; readonly n: number } {
   const { made } = subject;
-  // What is made meanwhile may not be there yet.
-  const existing = made.create;
+  // What is made meanwhile may not be there yet. All systems read as many entries, or the one that made the most would have the most to keep in memory.
+  const existing = Math.min(made.create, MOST_READ);
   let reads = 0;
   let turns = 0;
   const read = (kind: 'read' | 'readAny') => ({ kind, n: (reads++ * STRIDE) % existing });

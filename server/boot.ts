@@ -56,10 +56,13 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
     refuse(data, config);
     const pins = new PeerPins(data.root);
     const room = new DiskRoom({ directory: data.root, reserveBytes: config.reserveBytes, log, onCramped: events.onCramped, look: events.look });
+    const began = performance.now();
     const { store, damage } = await openRecords(data.records, config, log, room, events);
     opened.push(store);
+    const recordsAt = performance.now();
     const state = stateOf(store.checkpoint, data, log);
     const found = await openJournal(data, state ?? data.superblock.checkpoint, config, log, events);
+    log.info({ records: store.status().records, recordsMs: Math.round(recordsAt - began), journalMs: Math.round(performance.now() - recordsAt) }, 'data directory opened');
     return { data, pins, store, room, journal: found.journal, tornBytes: found.tornBytes, damage, state: { superblock: data.superblock, log: found.log, state } };
   } catch (error) {
     for (const resource of opened.reverse()) await resource.close();

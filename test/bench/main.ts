@@ -11,6 +11,7 @@ import { peersText } from './peers/peers_text.ts';
 import { SYSTEMS, type SystemName } from './peers/pools.ts';
 import { print } from './report.ts';
 import { scale } from './scale.ts';
+import { soak } from './soak.ts';
 import { benchTransfer } from './transfer.ts';
 import { wan } from './wan.ts';
 
@@ -110,6 +111,16 @@ program
   .option('--json', 'one JSON object')
   .action(async (f: { readonly inodes: number; readonly seconds: number; readonly rounds: number; readonly json?: boolean }) => {
     print(await scale({ inodes: f.inodes, seconds: f.seconds, rounds: f.rounds, say }), f.json === true);
+  });
+
+program
+  .command('soak')
+  .description('full load for an hour: rates, memory and view changes by the minute')
+  .option('--minutes <n>', 'how long', positive, 60)
+  .option('--in-flight <n>', 'operations under way at once', positive, 64)
+  .option('--json', 'one JSON object')
+  .action(async (f: { readonly minutes: number; readonly inFlight: number; readonly json?: boolean }) => {
+    print(await soak({ minutes: f.minutes, inFlight: f.inFlight, say }), f.json === true);
   });
 
 program

@@ -1,6 +1,7 @@
 /** What processes have used so far, from /proc: says what an operation costs, however busy the machine is. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
+import { defined } from '../../lib/assert.ts';
 
 const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 
@@ -44,4 +45,10 @@ export function deviceBytes(directory: string): number | null {
   const file = `/sys/dev/block/${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}/stat`;
   if (!existsSync(file)) return null;
   return Number(readFileSync(file, 'utf8').trim().split(/\s+/)[6]) * SECTOR;
+}
+
+/** Megabytes of memory that the process has in use. */
+export function residentMegabytes(pid: number): number {
+  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Number(defined(kilobytes, 'VmRSS')) / 1024;
 }

@@ -1,5 +1,4 @@
 /** `npm run bench -- scale`: what a large tree costs: throughput beside an empty one, memory, stalls, start and fail-over. */
-import { readFileSync } from 'node:fs';
 import { request } from 'undici';
 import { VrfsClient } from '../../client/client.ts';
 import { defined } from '../../lib/assert.ts';
@@ -8,6 +7,7 @@ import { encodeCall } from '../../fsservice/operation_codec.ts';
 import { ProcessGroup, until } from '../support/process_group.ts';
 import { runLoad, type Workload } from './load.ts';
 import { median, report, row, type Report, type Row } from './report.ts';
+import { residentMegabytes } from './resources.ts';
 
 export interface ScaleOptions {
   /** Files in the tree when it is measured. */
@@ -38,12 +38,6 @@ const CREATES: Workload = {
 async function makeDirectories(client: VrfsClient, from: number, to: number): Promise<void> {
   const workload: Workload = { write: true, body: (n) => call({ type: 'mkdir', at: { dir: ROOT_INO, path: Buffer.from(`d${n}`) }, mode: 0o755 }) };
   for (let next = from; next < to; ) ({ next } = await runLoad(client, workload, Math.min(MEASURED_IN_FLIGHT, to - next), 1, next));
-}
-
-/** Megabytes of memory that the process has in use. */
-function residentMegabytes(pid: number): number {
-  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Number(defined(kilobytes, 'VmRSS')) / 1024;
 }
 
 /** How long the event loop was held up since the last time that it was asked: 99.9th percentile and longest, milliseconds. */

@@ -12,7 +12,7 @@
 import { MerkleTree } from 'merkletreejs/MerkleTree';
 import { assert } from '../lib/assert.ts';
 import { Writer } from '../lib/bytes.ts';
-import { digestToBytes, sha256, sha256Bytes } from '../lib/hash.ts';
+import { digestToBytes, hashInput, sha256, sha256Bytes } from '../lib/hash.ts';
 import { digest, type Digest, type OpNumber } from '../lib/ids.ts';
 
 export const HASH_BYTES = 32;
@@ -26,20 +26,13 @@ export const PAGE = 1;
 export const INNER = 2;
 const ROOT = 3;
 
-let scratch = Buffer.allocUnsafeSlow(4096);
-function scratchOf(length: number): Buffer {
-  if (length > scratch.length) scratch = Buffer.allocUnsafeSlow(length * 2);
-  return scratch;
-}
-
 export function recordHash(key: Buffer, value: Buffer): Digest {
-  const length = 3 + key.length + value.length;
-  const bytes = scratchOf(length);
+  const bytes = hashInput(3 + key.length + value.length);
   bytes[0] = RECORD;
   bytes.writeUInt16BE(key.length, 1);
   bytes.set(key, 3);
   bytes.set(value, 3 + key.length);
-  return sha256(bytes.subarray(0, length));
+  return sha256(bytes);
 }
 
 const pair = Buffer.allocUnsafeSlow(2 * HASH_BYTES);
@@ -106,11 +99,10 @@ export function innerHash(head: Buffer, hashes: readonly Buffer[]): Buffer {
 
 /** The same from the root over the slots. */
 export function innerHashOf(head: Buffer, root: Buffer): Buffer {
-  const length = head.length + HASH_BYTES;
-  const bytes = scratchOf(length);
+  const bytes = hashInput(head.length + HASH_BYTES);
   bytes.set(head, 0);
   bytes.set(root, head.length);
-  return sha256Bytes(bytes.subarray(0, length));
+  return sha256Bytes(bytes);
 }
 
 /** The root that replicas compare: a function of the records, the op-number and the replica's `extra` bytes. */

@@ -150,10 +150,13 @@ export function encodeFailure(errno: ErrnoCode): Buffer {
   return defined(failures.get(errno), 'an errno of errno.ts');
 }
 
+const ATTRIBUTES_BYTES = 87;
+
+/** Exact for what is asked most: the result is then the writer's buffer itself. */
 function sizeHint(type: OperationType, value: object): number {
   if (type === 'read') return 16 + (value as Results['read']).data.length;
   if (type === 'readdir') return 16 + (value as Results['readdir']).entries.length * 160;
-  return 96;
+  return type === 'create' || type === 'putFile' ? 2 + ATTRIBUTES_BYTES : 1 + ATTRIBUTES_BYTES;
 }
 
 export function encodeResult<T extends OperationType>(type: T, result: Result<T>): Buffer {

@@ -141,7 +141,7 @@ export class Writer {
 
   /** The bytes written so far; the writer may not be used afterwards. */
   finish(): Buffer {
-    return this.#buffer.subarray(0, this.#length);
+    return this.#length === this.#buffer.length ? this.#buffer : this.#buffer.subarray(0, this.#length);
   }
 
 }

@@ -6,7 +6,7 @@
  * Encoded: length u32 (of what follows) | kind u8 | epoch u32 | view u32 | op u48 | time u53 | session u48 | slot u16 | seq u32 | body
  */
 import { DecodeError, putU16, putU32, putU48, type Reader } from '../lib/bytes.ts';
-import { sha256 } from '../lib/hash.ts';
+import { hashInput, sha256 } from '../lib/hash.ts';
 import { epoch, opNumber, sessionId, viewNumber, viewOf, type Digest, type Epoch, type OpNumber, type SessionId, type View } from '../lib/ids.ts';
 
 export type EntryKind =
@@ -85,15 +85,12 @@ class LogEntry implements Entry {
   }
 }
 
-let scratch = Buffer.allocUnsafe(4096);
-
 /** sha256(parent, bytes). */
 export function chainHash(parent: Digest, bytes: Buffer): Digest {
-  const length = 32 + bytes.length;
-  if (length > scratch.length) scratch = Buffer.allocUnsafe(length * 2);
-  scratch.latin1Write(parent, 0, 32);
-  bytes.copy(scratch, 32);
-  return sha256(scratch.subarray(0, length));
+  const input = hashInput(32 + bytes.length);
+  input.latin1Write(parent, 0, 32);
+  input.set(bytes, 32);
+  return sha256(input);
 }
 
 export function makeEntry(fields: EntryFields, parent: Digest): Entry {

@@ -1,5 +1,5 @@
 /**
- * A bounded cache of records as bytes, outside of the garbage collector's heap: what was read or written last, in the
+ * A bounded cache of small records as bytes, outside of the garbage collector's heap: what was read or written last, in the
  * order in which it came, in one ring of bytes. Millions of records cost the collector nothing, and a record takes little more than its
  * bytes. The oldest go as new ones come; what is asked for often is the caller's to keep elsewhere.
  *
@@ -11,6 +11,9 @@
 import { randomBytes } from 'node:crypto';
 import { getU16, getU32, putU16, putU32 } from '../lib/bytes.ts';
 
+/** Values up to this length, in bytes; a few blocks of files would take the place of thousands of names. */
+export const MAX_RING_VALUE = 4096;
+
 /** Places of a bucket. */
 const WAYS = 8;
 /** Of the index: a hash and a position. */
@@ -20,58 +23,64 @@ const USUAL_BYTES = 64;
 const HEADER = 8;
 /** No record takes more than this part of the ring. */
 const LARGEST_PART = 16;
+/** Below what node gives one buffer. */
+const MAX_BYTES = 2 ** 31;
 const NOWHERE = -1;
 
 export class RecordRing {
   readonly #ring: Buffer;
   readonly #hashes: Uint32Array;
-  /** Where the entry began, counted in all bytes ever written. */
+  /** One more than where the entry began, counted in all bytes ever written; 0: nowhere. */
   readonly #positions: Float64Array;
   readonly #bucketMask: number;
   /** Keys come from clients, who are not to know which of them meet in a bucket. */
   readonly #seed = randomBytes(4).readUInt32BE(0);
   /** Bytes ever written, those that were left free at the end of the ring included. */
   #head = 0;
+  /** What was written before is gone. */
+  #floor = 0;
+  #sets = 0;
+  #often = false;
 
-  /** `limit` in bytes, the index included. Memory is taken as it is used. */
+  /** `limit` in bytes, the index included; more than 2 GiB are not used. Memory is taken as it is filled. */
   constructor(limit: number) {
-    const buckets = 2 ** Math.max(0, Math.floor(Math.log2(limit / (USUAL_BYTES * WAYS))));
+    const bytes = Math.min(Math.floor(limit), MAX_BYTES);
+    const buckets = 2 ** Math.max(0, Math.floor(Math.log2(bytes / (USUAL_BYTES * WAYS))));
     const places = buckets * WAYS;
     this.#bucketMask = buckets - 1;
     this.#hashes = new Uint32Array(places);
-    this.#positions = new Float64Array(places).fill(NOWHERE);
-    this.#ring = Buffer.allocUnsafeSlow(Math.max(0, Math.floor(limit) - places * PLACE_BYTES));
+    this.#positions = new Float64Array(places);
+    this.#ring = Buffer.allocUnsafeSlow(Math.max(0, bytes - places * PLACE_BYTES));
   }
 
-  /** Of what is in use. */
+  /** Of what is in use, about. */
   get bytes(): number {
-    return Math.min(this.#head, this.#ring.length) + this.#hashes.length * PLACE_BYTES;
+    return Math.min(this.#head - this.#floor, this.#ring.length) + Math.min(this.#sets, this.#hashes.length) * PLACE_BYTES;
   }
 
   /** A view of the value, until the next `set`. `id`: the key as a latin1 string. */
   get(id: string): Buffer | undefined {
     const at = this.#find(id);
     if (at === NOWHERE) return undefined;
+    const uses = ((this.#ring[at] as number) + 1) % OFTEN;
+    this.#ring[at] = uses;
+    this.#often = uses === 0;
     const start = at + HEADER + id.length;
     return this.#ring.subarray(start, start + getU32(this.#ring, at + 4));
   }
 
-  /** Notes that the record was used; true every sixteenth time. It is here. */
-  used(id: string): boolean {
-    const at = this.#find(id);
-    if (at === NOWHERE) return false;
-    const uses = ((this.#ring[at] as number) + 1) % OFTEN;
-    this.#ring[at] = uses;
-    return uses === 0;
+  /** Of the record that `get` has given last: true at each sixteenth use. */
+  get isUsedOften(): boolean {
+    return this.#often;
   }
 
-  /** Copies the record. */
+  /** Copies the record; one that is too large is not kept. Either way the one before is gone. */
   set(key: Buffer, value: Buffer): void {
     const length = HEADER + key.length + value.length;
     const hash = this.#hashOfBytes(key);
     const place = this.#placeFor(hash);
-    if (length > this.#ring.length / LARGEST_PART) {
-      if (this.#hashes[place] === hash) this.#positions[place] = NOWHERE;
+    if (value.length > MAX_RING_VALUE || length > this.#ring.length / LARGEST_PART) {
+      if (this.#hashes[place] === hash) this.#positions[place] = 0;
       return;
     }
     let at = this.#head % this.#ring.length;
@@ -87,30 +96,31 @@ export class RecordRing {
     ring.set(key, at + HEADER);
     ring.set(value, at + HEADER + key.length);
     this.#hashes[place] = hash;
-    this.#positions[place] = this.#head;
+    this.#positions[place] = this.#head + 1;
     this.#head += length;
+    this.#sets++;
   }
 
   delete(key: Buffer): void {
     const hash = this.#hashOfBytes(key);
     const place = this.#placeFor(hash);
-    if (this.#hashes[place] === hash) this.#positions[place] = NOWHERE;
+    if (this.#hashes[place] === hash) this.#positions[place] = 0;
   }
 
   clear(): void {
-    this.#positions.fill(NOWHERE);
-    this.#head = 0;
+    this.#floor = this.#head;
+    this.#sets = 0;
   }
 
   /** Where the entry is in the ring. */
   #find(id: string): number {
     const hash = this.#hashOf(id);
-    const oldest = this.#head - this.#ring.length;
+    const oldest = Math.max(this.#head - this.#ring.length, this.#floor);
     const first = (hash & this.#bucketMask) * WAYS;
     for (let place = first; place < first + WAYS; place++) {
       if (this.#hashes[place] !== hash) continue;
-      const position = this.#positions[place] as number;
-      if (position < 0 || position < oldest) continue;
+      const position = (this.#positions[place] as number) - 1;
+      if (position < oldest) continue;
       const at = position % this.#ring.length;
       if (this.#hasKey(at, id)) return at;
     }

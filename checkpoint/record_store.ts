@@ -29,7 +29,7 @@ import { recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import { bytesOf, Overlay, type Value } from './overlay.ts';
 import { Pace, type PaceOptions } from './pace.ts';
 import { rangeOf } from './range.ts';
-import { RecordRing } from './record_ring.ts';
+import { MAX_RING_VALUE, RecordRing } from './record_ring.ts';
 import { Slices } from './slices.ts';
 import { nodeKey, type Meta } from './store_keys.ts';
 import { readMeta } from './store_meta.ts';
@@ -99,9 +99,11 @@ export class RecordStore implements Table {
   readonly #options: RecordStoreOptions;
   readonly #sliceMs: number;
   readonly #donor: Donor;
-  // Records of the present tree. What changed since is in an overlay, which is asked first; who changes a record takes it out of the often used ones.
-  readonly #records: RecordRing;
+  // Records of the present tree: the small ones, those of them that are used often, the large ones. What changed since is in
+  // an overlay, which is asked first. Who changes a record takes it out of the last two; the ring gets the new one when it is written.
+  readonly #small: RecordRing;
   readonly #often: ByteCache<Value>;
+  readonly #large: ByteCache;
   #live = new Overlay();
   #frozen: Overlay | null = null;
   readonly #nodes: ByteCache;
@@ -126,8 +128,9 @@ export class RecordStore implements Table {
     this.#top = meta.top;
     this.#state = meta.state;
     const cacheBytes = options.cacheBytes ?? 192 << 20;
-    this.#records = new RecordRing(cacheBytes * 0.6875);
+    this.#small = new RecordRing(cacheBytes / 2);
     this.#often = new ByteCache(cacheBytes / 16);
+    this.#large = new ByteCache((cacheBytes / 16) * 3);
     this.#nodes = new ByteCache(cacheBytes / 4, (id, bytes) => (isInnerId(id) ? besideInner(bytes) : 0));
     this.#donor = new Donor({
       maxCheckpoints: options.servedCheckpoints ?? 8,
@@ -185,7 +188,7 @@ export class RecordStore implements Table {
     const id = key.latin1Slice(0, key.length);
     const changed = this.#changed(id);
     if (changed === null) return undefined;
-    const value = changed ?? this.#durable(id, sameBytes);
+    const value = changed ?? this.#durable(id, null);
     return value === undefined ? undefined : bytesOf(value);
   }
 
@@ -215,7 +218,7 @@ export class RecordStore implements Table {
         overlays: this.#frozen === null ? [this.#live] : [this.#live, this.#frozen],
         source: this.#source,
         top: this.#top,
-        value: (id) => this.#durable(id, sameBytes),
+        value: (id) => this.#durable(id, null),
       },
       start,
       end,
@@ -225,7 +228,9 @@ export class RecordStore implements Table {
 
   #change(id: string, value: Value | null): void {
     assertKeyLength(id.length);
-    if (this.#live.set(id, value) && this.#often.size > 0) this.#often.delete(id);
+    if (!this.#live.set(id, value)) return;
+    if (this.#often.size > 0) this.#often.delete(id);
+    if (this.#large.size > 0) this.#large.delete(id);
   }
 
   // undefined: as in the last checkpoint; null: deleted.
@@ -234,22 +239,28 @@ export class RecordStore implements Table {
     return live !== undefined ? live : this.#frozen?.get(id);
   }
 
-  // As it is in memory, or else made by `decode` of the bytes, which it may not keep.
-  #durable(id: string, decode: (bytes: Buffer) => Value): Value | undefined {
+  // As it is in memory, or else made of the bytes by `decode`, which may not keep any of them; null: bytes that the caller may keep.
+  #durable(id: string, decode: ((bytes: Buffer) => Value) | null): Value | undefined {
     if (this.#top === null) return undefined;
     const often = this.#often.get(id);
     if (often !== undefined) return often;
-    const cached = this.#records.get(id);
-    if (cached !== undefined) {
-      const value = decode(cached);
-      if (this.#records.used(id)) this.#often.set(id, value);
+    const small = this.#small.get(id);
+    if (small !== undefined) {
+      const value = decode === null ? Buffer.from(small) : decode(small);
+      if (this.#small.isUsedOften) this.#often.set(id, value);
       return value;
     }
+    const read = this.#large.get(id) ?? this.#read(this.#top, id);
+    return read === undefined || decode === null ? read : decode(read);
+  }
+
+  #read(top: Top, id: string): Buffer | undefined {
     const key = Buffer.from(id, 'latin1');
-    const read = this.#reads.get(this.#top, key);
-    if (read === undefined) return undefined;
-    this.#records.set(key, read);
-    return decode(read);
+    const value = this.#reads.get(top, key);
+    if (value === undefined) return undefined;
+    if (value.length > MAX_RING_VALUE) this.#large.set(id, value);
+    else this.#small.set(key, value);
+    return value;
   }
 
   // Verified when it comes into the cache; what is in there is of the present tree.
@@ -305,7 +316,7 @@ export class RecordStore implements Table {
       overlayBytes: this.#live.bytes,
       frozenRecords: this.#frozen?.size ?? 0,
       frozenBytes: this.#frozen?.bytes ?? 0,
-      cachedRecordBytes: this.#records.bytes + this.#often.bytes,
+      cachedRecordBytes: this.#small.bytes + this.#often.bytes + this.#large.bytes,
       cachedNodeBytes: this.#nodes.bytes,
       taking: this.#busy === 'take',
       fetching: this.#busy === 'fetch',
@@ -435,11 +446,11 @@ export class RecordStore implements Table {
     this.#forget();
   }
 
-  // What is written stays in memory as bytes, in place of what the caches have of before.
+  // Small records that are written stay in memory as bytes, in place of what the ring has of before.
   async #remember(changes: readonly RecordChange[], slices: Slices): Promise<void> {
     for (const [i, { key, value }] of changes.entries()) {
-      if (value === null) this.#records.delete(key);
-      else this.#records.set(key, value);
+      if (value === null) this.#small.delete(key);
+      else this.#small.set(key, value);
       if ((i & 31) === 31 && slices.over) await slices.giveWay();
     }
   }
@@ -448,8 +459,9 @@ export class RecordStore implements Table {
   #forget(): void {
     this.#live = new Overlay();
     this.#frozen = null;
-    this.#records.clear();
+    this.#small.clear();
     this.#often.clear();
+    this.#large.clear();
   }
 
   async #serveNewest(): Promise<void> {
@@ -477,11 +489,6 @@ function takeFields(costs: TakeCosts): Pick<RecordStoreStatus, 'takes' | 'lastTa
     takes: costs.takes, lastTakeMs: last?.wallMs ?? 0, lastTakeBusyMs: last?.busyMs ?? 0, lastTakeLongestMs: last?.longestMs ?? 0,
     lastTakeRecords: last?.records ?? 0, lastTakeNodeBytes: last?.nodeBytes ?? 0, costs,
   };
-}
-
-/** A copy: what is given out may be kept. */
-function sameBytes(bytes: Buffer): Buffer {
-  return Buffer.from(bytes);
 }
 
 function settled(): void {

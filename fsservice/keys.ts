@@ -40,7 +40,7 @@ const KIND_ENDED = APPLICATION + 6;
 const KIND_FREEING = APPLICATION + 7;
 const KIND_DETACHED = APPLICATION + 8;
 
-/** The longest entry key. */
+/** For keys as strings, one at a time; more than the longest, which has a name of NAME_MAX bytes. */
 const SCRATCH: Buffer = Buffer.alloc(512);
 
 /** Bytes in front of the rest: inode number and kind. */

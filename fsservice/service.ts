@@ -83,7 +83,7 @@ export class FileSystemService implements StateMachine {
   query(body: Buffer, time: number): Buffer {
     const call = decodeCall(body);
     if (!call.ok || isWriteOperation(call.value.operation)) return UNDECODABLE;
-    const counters = this.#records.counters() ?? new Counters();
+    const counters = this.#records.counters()?.draft() ?? new Counters();
     return dispatch(this.#context(call.value.credentials, counters, 0, 0, time), call.value.operation);
   }
 

@@ -1,4 +1,4 @@
-/** A Table in memory: a map beside a sorted key list. For tests, the simulator and the overlay of a checkpoint store. */
+/** A Table in memory: a map beside a sorted key list. For tests and the simulator. */
 import { byCodeUnit, lowerBound } from './sorted.ts';
 import { ByteTable, type TableRecord } from './table.ts';
 

@@ -41,7 +41,7 @@ const Schema = z.strictObject({
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
   /** A file for the log; default: standard output. */
   logFile: z.string().min(1).optional(),
-  /** Memory for records that were read, bytes. */
+  /** Memory for records and nodes of the tree that were read or written of late, bytes. */
   cacheBytes: integer(1 << 20, 2 ** 40).default(192 << 20),
   /** What this replica gives to all that fetch its state together, bytes a second; 0: as much as it can. */
   transferRate: integer(0, 2 ** 40).default(64 << 20),

@@ -5,6 +5,7 @@
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { REPLICA_NODE_ARGUMENTS } from '../compiled_main.ts';
 import { environmentName } from '../../server/config.ts';
 import type { FromReplica } from '../serve.ts';
 
@@ -118,7 +119,7 @@ export class SupervisedReplica {
     const fd = openSync(log, 'a');
     try {
       return fork(main, ['serve', '--config', config], {
-        detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [], env: replicaEnvironment(process.env),
+        detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [...REPLICA_NODE_ARGUMENTS], env: replicaEnvironment(process.env),
       });
     } finally {
       closeSync(fd);

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { setTimeout as after } from 'node:timers/promises';
 import { request } from 'undici';
 import { z } from 'zod';
+import { REPLICA_NODE_ARGUMENTS } from '../compiled_main.ts';
 import { defined } from '../../lib/assert.ts';
 import { epoch, memberId } from '../../lib/ids.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
@@ -113,7 +114,7 @@ export class LocalGroup {
     const fd = openSync(output, 'a');
     // A session of its own: Ctrl-C in the terminal reaches this process alone, which ends things in order.
     const child = fork(this.#options.main, ['serve', '--config', join(this.directory, `${id}.json`)], {
-      detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [], env: ownEnvironment(),
+      detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [...REPLICA_NODE_ARGUMENTS], env: ownEnvironment(),
     });
     closeSync(fd);
     this.#children[index] = child;

@@ -165,11 +165,30 @@ describe('the ring of records', () => {
     expect(ring.get(idOf(fileKey(1, 0)))).toBeUndefined();
   });
 
+  test('of hardly any bytes keeps nothing', () => {
+    for (const limit of [0, 1, 95, 96, 97, 200]) {
+      const ring = new RecordRing(limit);
+      ring.set(fileKey(1, 0), u32(1));
+      ring.set(EMPTY, EMPTY);
+      ring.delete(fileKey(1, 0));
+      expect(ring.get(idOf(fileKey(1, 0)))).toBeUndefined();
+      expect(ring.bytes).toBeLessThanOrEqual(limit);
+    }
+  });
+
+  test('more than node gives one buffer is not asked for', () => {
+    const ring = new RecordRing(2 ** 40);
+    ring.set(fileKey(1, 0), EMPTY);
+    expect(ring.get(idOf(fileKey(1, 0)))).toEqual(EMPTY);
+  });
+
   test('tells what is used often', () => {
     const ring = new RecordRing(100_000);
     ring.set(fileKey(1, 0), u32(1));
-    const often = Array.from({ length: 32 }, () => ring.used(idOf(fileKey(1, 0))));
+    const often = Array.from({ length: 32 }, () => {
+      ring.get(idOf(fileKey(1, 0)));
+      return ring.isUsedOften;
+    });
     expect(often.filter((o) => o)).toHaveLength(2);
-    expect(ring.used(idOf(fileKey(2, 0)))).toBe(false);
   });
 });

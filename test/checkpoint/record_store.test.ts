@@ -7,8 +7,9 @@ import { crc32 } from '../../lib/hash.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
+import type { RecordValue } from '../../lib/table.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
-import { FailingStore, change, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
+import { ALL_END, FailingStore, change, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
 import { fileKey, randomKey, u32 } from './tree_support.ts';
 
 describe('opening', () => {
@@ -65,12 +66,30 @@ describe('opening', () => {
   });
 });
 
+/** A value that is bytes when it is wanted. */
+class Text implements RecordValue {
+  readonly text: string;
+  constructor(bytes: Buffer) {
+    this.text = bytes.toString('latin1');
+  }
+  static decode(this: void, bytes: Buffer): Text {
+    return new Text(bytes);
+  }
+  get byteLength(): number {
+    return this.text.length;
+  }
+  encode(): Buffer {
+    return Buffer.from(this.text, 'latin1');
+  }
+}
+
 describe('as a table', () => {
   test('is the model under random operations, checkpoints under way, and small caches', async () => {
     for (let seed = 1; seed <= 6; seed++) {
       const r = new Prng(seed);
       const directory = temporaryDirectory();
-      let store = await RecordStore.open({ directory, cacheBytes: seed % 2 === 0 ? 20_000 : 1 << 20, sliceMs: 0 });
+      const cacheBytes = seed % 2 === 0 ? 20_000 : 1 << 20;
+      let store = await RecordStore.open({ directory, cacheBytes, sliceMs: 0 });
       const model = new MemoryTable();
       let op = 0;
       let taking: Promise<unknown> | null = null;
@@ -111,7 +130,7 @@ describe('as a table', () => {
           await taking;
           await store.take(opNumber(++op), EMPTY);
           await store.close();
-          store = await RecordStore.open({ directory, sliceMs: 0 });
+          store = await RecordStore.open({ directory, cacheBytes, sliceMs: 0 });
         }
       }
       await taking;
@@ -123,6 +142,63 @@ describe('as a table', () => {
       const reopened = await openStore({ directory });
       expect(reopened.checkpoint).toEqual(info);
       expectSame(reopened, model);
+    }
+  });
+
+  test('a record is one, decoded or as bytes, small or large, used often or not', async () => {
+    for (let seed = 1; seed <= 4; seed++) {
+      const r = new Prng(seed);
+      const store = await openStore({ cacheBytes: seed % 2 === 0 ? 40_000 : 1 << 20, sliceMs: 0 });
+      const model = new MemoryTable();
+      const keys = Array.from({ length: 12 }, (_, i) => fileKey(i, 0, `name ${i}\xff`));
+      const given: { readonly value: Buffer; readonly copy: Buffer }[] = [];
+      const see = (value: Buffer | undefined, expected: Buffer | undefined): void => {
+        expect(value).toEqual(expected);
+        if (value !== undefined && given.length < 500) given.push({ value, copy: Buffer.from(value) });
+      };
+      let op = 0;
+      let taking: Promise<unknown> | null = null;
+      for (let step = 0; step < 4000; step++) {
+        const key = r.pick(keys);
+        const id = key.toString('latin1');
+        // Many reads between two changes, so that a record is used often.
+        switch (r.below(40)) {
+          case 0: {
+            const value = r.bytes(r.chance(0.2) ? 5000 + r.below(3000) : r.below(100));
+            store.put(key, value);
+            model.put(key, value);
+            break;
+          }
+          case 1: {
+            const value = new Text(r.bytes(r.below(100)));
+            store.store(id, value);
+            model.store(id, value);
+            break;
+          }
+          case 2:
+            store.delete(key);
+            model.delete(key);
+            break;
+          case 3:
+            see(store.range(key, ALL_END, 1)[0]?.[1], model.range(key, ALL_END, 1)[0]?.[1]);
+            break;
+          case 4:
+            if (taking === null && r.chance(0.3)) {
+              taking = store.take(opNumber(++op), EMPTY).then(() => { taking = null; });
+            }
+            break;
+          case 5:
+            await new Promise((resolve) => setImmediate(resolve));
+            break;
+          default:
+            if (r.chance(0.5)) see(store.get(key), model.get(key));
+            else expect(store.find(id, Text.decode)?.encode()).toEqual(model.get(key));
+        }
+      }
+      await taking;
+      // What was given out may be kept.
+      for (const { value, copy } of given) expect(value).toEqual(copy);
+      expect((await store.take(opNumber(++op), EMPTY)).root).toBe(modelRoot(model, op));
     }
   });
 

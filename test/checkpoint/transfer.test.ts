@@ -47,6 +47,26 @@ async function checkFetched(fetcher: RecordStore, donor: RecordStore, model: Mem
 }
 
 describe('what is fetched', () => {
+  test('takes the place of what was in memory, used often or large', async () => {
+    const { donor, fetcher, model } = await pair(10);
+    const often = fileKey(2, 0);
+    const large = fileKey(900, 0);
+    for (const store of [donor, fetcher]) {
+      store.put(large, Buffer.alloc(9000, 1));
+      await store.take(opNumber(2), EMPTY);
+      for (let i = 0; i < 40; i++) {
+        store.get(often);
+        store.get(large);
+      }
+    }
+    for (const store of [donor, model]) {
+      store.put(often, Buffer.from('new'));
+      store.put(large, Buffer.alloc(9000, 2));
+    }
+    await donor.take(opNumber(3), EMPTY);
+    await checkFetched(fetcher, donor, model);
+  });
+
   test('nothing changed but the op-number: one request, little to read', async () => {
     const { donor, fetcher, model } = await pair(2000);
     await donor.take(opNumber(2), Buffer.from('other'));

@@ -1,4 +1,5 @@
 /** A service over a memory table, driven by calls as the replica would drive it: one op-number and one later time each. */
+import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'vitest';
 import { assert, defined } from '../../lib/assert.ts';
 import { Errno, type ErrnoCode, type ErrnoName } from '../../fsservice/errno.ts';
@@ -51,6 +52,7 @@ class WatchedTable extends MemoryTable {
     const shared = this.#shared.get(id);
     if (bytes === undefined) return undefined;
     if (shared?.bytes === bytes) {
+      assert(isDeepStrictEqual(decode(bytes), shared.value), 'a value has nothing that its bytes do not have');
       this.#used.set(id, shared);
       return shared.value as T;
     }

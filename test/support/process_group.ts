@@ -5,6 +5,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { REPLICA_NODE_ARGUMENTS } from '../../cli/compiled_main.ts';
 import { defined } from '../../lib/assert.ts';
 import { epoch, memberId } from '../../lib/ids.ts';
 import type { ServerConfigInput } from '../../server/config.ts';
@@ -116,7 +117,7 @@ export class ProcessGroup {
     const output = openSync(join(this.directory, `${index + 1}.out`), 'a');
     const nodeArguments = this.#options.nodeArguments?.(index) ?? [];
     const launcher = (this.#options.network ?? LOOPBACK).launcher(index);
-    const [program = '', ...rest] = [...launcher, process.execPath, ...nodeArguments, CLI, 'serve', '--config', join(this.directory, `${index + 1}.json`)];
+    const [program = '', ...rest] = [...launcher, process.execPath, ...REPLICA_NODE_ARGUMENTS, ...nodeArguments, CLI, 'serve', '--config', join(this.directory, `${index + 1}.json`)];
     this.#children[index] = spawn(program, rest, {
       stdio: ['ignore', output, output],
       cwd: this.directory,

@@ -39,23 +39,23 @@ export class RecordRing {
   #head = 0;
   /** What was written before is gone. */
   #floor = 0;
-  #sets = 0;
   #often = false;
 
-  /** `limit` in bytes, the index included; more than 2 GiB are not used. Memory is taken as it is filled. */
+  /** `limit` in bytes, the index included; more than 2 GiB are not used. The index, a tenth or so, is there at once, the rest as it is filled. */
   constructor(limit: number) {
     const bytes = Math.min(Math.floor(limit), MAX_BYTES);
     const buckets = 2 ** Math.max(0, Math.floor(Math.log2(bytes / (USUAL_BYTES * WAYS))));
     const places = buckets * WAYS;
     this.#bucketMask = buckets - 1;
-    this.#hashes = new Uint32Array(places);
-    this.#positions = new Float64Array(places);
+    // Written to, so that they are in memory from the start: else for a while nearly every record costs a page fault or two.
+    this.#hashes = new Uint32Array(places).fill(0);
+    this.#positions = new Float64Array(places).fill(0);
     this.#ring = Buffer.allocUnsafeSlow(Math.max(0, bytes - places * PLACE_BYTES));
   }
 
-  /** Of what is in use, about. */
+  /** Of records in it, the index included. */
   get bytes(): number {
-    return Math.min(this.#head - this.#floor, this.#ring.length) + Math.min(this.#sets, this.#hashes.length) * PLACE_BYTES;
+    return Math.min(this.#head - this.#floor, this.#ring.length) + this.#hashes.length * PLACE_BYTES;
   }
 
   /** A view of the value, until the next `set`. `id`: the key as a latin1 string. */
@@ -98,7 +98,6 @@ export class RecordRing {
     this.#hashes[place] = hash;
     this.#positions[place] = this.#head + 1;
     this.#head += length;
-    this.#sets++;
   }
 
   delete(key: Buffer): void {
@@ -109,7 +108,6 @@ export class RecordRing {
 
   clear(): void {
     this.#floor = this.#head;
-    this.#sets = 0;
   }
 
   /** Where the entry is in the ring. */

@@ -172,7 +172,8 @@ describe('the ring of records', () => {
       ring.set(EMPTY, EMPTY);
       ring.delete(fileKey(1, 0));
       expect(ring.get(idOf(fileKey(1, 0)))).toBeUndefined();
-      expect(ring.bytes).toBeLessThanOrEqual(limit);
+      // An index has one bucket at least.
+      expect(ring.bytes).toBeLessThanOrEqual(Math.max(limit, 96));
     }
   });
 

@@ -66,6 +66,24 @@ export function slotsRoot(hashes: readonly Buffer[]): Buffer {
     if (hash === ABSENT) empty |= 1 << i;
     level.set(hash, i * HASH_BYTES);
   }
+  return rootOfLevel(empty);
+}
+
+/** The same of hashes that lie in `bytes`. `places`: of each slot where; -1: it is empty. */
+export function slotsRootIn(bytes: Buffer, places: ArrayLike<number>): Buffer {
+  let empty = 0;
+  for (let i = 0; i < 16; i++) {
+    const place = places[i] as number;
+    if (place < 0) empty |= 1 << i;
+    // Quicker so than by a view for each.
+    for (let b = 0; b < HASH_BYTES; b++) level[i * HASH_BYTES + b] = place < 0 ? 0 : (bytes[place + b] as number);
+  }
+  return rootOfLevel(empty);
+}
+
+/** Of the hashes of 16 slots in `level`; `noneAt`: a bit for each slot that is empty. */
+function rootOfLevel(noneAt: number): Buffer {
+  let empty = noneAt;
   for (let depth = 1; depth <= SLOTS_DEPTH; depth++) {
     const below = empty;
     empty = 0;

@@ -11,8 +11,8 @@
  * covered by the root's total.
  */
 import { assert } from '../lib/assert.ts';
-import { EMPTY } from '../lib/bytes.ts';
-import { ABSENT, HASH_BYTES, INNER, PAGE, innerHash } from './hashes.ts';
+import { EMPTY, getU48, putU48 } from '../lib/bytes.ts';
+import { ABSENT, HASH_BYTES, INNER, PAGE, innerHashOf, slotsRootIn } from './hashes.ts';
 
 export interface PageChild {
   readonly kind: 'page';
@@ -143,9 +143,9 @@ function readPage(bytes: Buffer, at: number, span: number): PageChild {
     kind: 'page',
     span,
     hash: bytes.subarray(at, at + HASH_BYTES),
-    records: bytes.readUIntBE(at + 32, 6),
-    stamp: bytes.readUIntBE(at + 38, 6),
-    recordBytes: bytes.readUIntBE(at + 44, 6),
+    records: getU48(bytes, at + 32),
+    stamp: getU48(bytes, at + 38),
+    recordBytes: getU48(bytes, at + 44),
   };
 }
 /** `prefix`: where its own prefix goes, as long as that is. */
@@ -159,9 +159,9 @@ function readInner(bytes: Buffer, at: number, rest: number, nibbles: number, pre
     nibbles: bytes.readUInt16BE(rest),
     prefix,
     hash: bytes.subarray(at, at + HASH_BYTES),
-    records: bytes.readUIntBE(at + 32, 6),
-    stamp: bytes.readUIntBE(at + 38, 6),
-    recordBytes: bytes.readUIntBE(at + 44, 6),
+    records: getU48(bytes, at + 32),
+    stamp: getU48(bytes, at + 38),
+    recordBytes: getU48(bytes, at + 44),
     id: undefined,
   };
 }
@@ -238,11 +238,25 @@ export function hashedInner(bytes: Buffer): { readonly head: Buffer; readonly ha
   return { head: bytes.subarray(0, bytes.length - CHILD * children), hashes: slots.map((child) => child?.hash ?? ABSENT) };
 }
 
-/** The hash of an encoded node. */
+/** The hash of an encoded node; of bytes that are none, nothing that is one. */
 export function hashOfInner(bytes: Buffer): Buffer {
-  const { head, hashes } = hashedInner(bytes);
-  return innerHash(head, hashes);
+  const shapes = shapesAt(bytes);
+  let children = 0;
+  for (let i = shapes; i < shapes + 16; i++) if (bytes[i] !== 0) children++;
+  const head = bytes.length - CHILD * children;
+  // Whoever sent that has no such node.
+  if (head < shapes + 16) return EMPTY;
+  let at = head;
+  for (let i = 0; i < 16; i++) {
+    const isEmpty = bytes[shapes + i] === 0;
+    places[i] = isEmpty ? -1 : at;
+    if (!isEmpty) at += CHILD;
+  }
+  return innerHashOf(bytes.subarray(0, head), slotsRootIn(bytes, places));
 }
+
+/** Of the hashes in the node that is being hashed. */
+const places = new Int32Array(16);
 
 export interface BuiltInner {
   readonly bytes: Buffer;
@@ -256,22 +270,20 @@ export function buildInner(slots: Slots, prefix: Buffer, nibbles: number, stamp:
   // Inner nodes stay in a cache for long: their own memory, not a slice that keeps more alive.
   const bytes = Buffer.allocUnsafeSlow(length);
   const head = writeHead(bytes, slots, prefix, nibbles);
-  const hashes: Buffer[] = [];
   let records = 0;
   let recordBytes = 0;
   let at = head;
   for (const child of slots) {
-    hashes.push(child === null ? ABSENT : child.hash);
     if (child === null) continue;
     bytes.set(child.hash, at);
-    bytes.writeUIntBE(child.records, at + 32, 6);
-    bytes.writeUIntBE(child.stamp, at + 38, 6);
-    bytes.writeUIntBE(child.recordBytes, at + 44, 6);
+    putU48(bytes, child.records, at + 32);
+    putU48(bytes, child.stamp, at + 38);
+    putU48(bytes, child.recordBytes, at + 44);
     records += child.records;
     recordBytes += child.recordBytes;
     at += CHILD;
   }
   assert(at === length, 'an inner node fills its bytes');
-  const hash = innerHash(bytes.subarray(0, head), hashes);
+  const hash = hashOfInner(bytes);
   return { bytes, child: { kind: 'inner', nibbles, prefix: bytes.subarray(3, shapesAt(bytes)), hash, records, stamp, recordBytes, id: undefined } };
 }

@@ -75,7 +75,7 @@ export function slotsRootIn(bytes: Buffer, places: ArrayLike<number>): Buffer {
   for (let i = 0; i < 16; i++) {
     const place = places[i] as number;
     if (place < 0) empty |= 1 << i;
-    // Quicker so than by a view for each.
+    // Without a view for each.
     for (let b = 0; b < HASH_BYTES; b++) level[i * HASH_BYTES + b] = place < 0 ? 0 : (bytes[place + b] as number);
   }
   return rootOfLevel(empty);

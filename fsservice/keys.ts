@@ -89,7 +89,7 @@ export function entryKey(dir: Ino, name: Buffer): Buffer {
 export function entryId(dir: Ino, name: Buffer): string {
   putU48(SCRATCH, dir, 0);
   SCRATCH[6] = KIND_ENTRY;
-  // Shorter than most calls of `set` take.
+  // A few bytes: without a call for them.
   for (let i = 0; i < name.length; i++) SCRATCH[HEAD + i] = name[i] as number;
   return SCRATCH.latin1Slice(0, HEAD + name.length);
 }

@@ -22,7 +22,7 @@ export function digestToHex(d: Digest): string {
 }
 
 let input = Buffer.allocUnsafeSlow(4096);
-/** Views of the beginning of `input`, by length: making one takes a third as long as hashing what is in it. */
+/** Views of the beginning of `input`, by length, so that none is made for each hash. */
 let views: (Buffer | undefined)[] = [];
 const KEPT_VIEWS = 1024;
 

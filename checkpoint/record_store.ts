@@ -29,7 +29,7 @@ import { recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import { bytesOf, Overlay, type Value } from './overlay.ts';
 import { Pace, type PaceOptions } from './pace.ts';
 import { rangeOf } from './range.ts';
-import { MAX_RING_VALUE, RecordRing } from './record_ring.ts';
+import { RecordCaches } from './record_caches.ts';
 import { Slices } from './slices.ts';
 import { nodeKey, type Meta } from './store_keys.ts';
 import { readMeta } from './store_meta.ts';
@@ -99,11 +99,7 @@ export class RecordStore implements Table {
   readonly #options: RecordStoreOptions;
   readonly #sliceMs: number;
   readonly #donor: Donor;
-  // Records of the present tree: the small ones, those of them that are used often, the large ones. What changed since is in
-  // an overlay, which is asked first. Who changes a record takes it out of the last two; the ring gets the new one when it is written.
-  readonly #small: RecordRing;
-  readonly #often: ByteCache<Value>;
-  readonly #large: ByteCache;
+  readonly #records: RecordCaches;
   #live = new Overlay();
   #frozen: Overlay | null = null;
   readonly #nodes: ByteCache;
@@ -128,9 +124,7 @@ export class RecordStore implements Table {
     this.#top = meta.top;
     this.#state = meta.state;
     const cacheBytes = options.cacheBytes ?? 192 << 20;
-    this.#small = new RecordRing(cacheBytes / 2);
-    this.#often = new ByteCache(cacheBytes / 16);
-    this.#large = new ByteCache((cacheBytes / 16) * 3);
+    this.#records = new RecordCaches((cacheBytes / 4) * 3);
     this.#nodes = new ByteCache(cacheBytes / 4, (id, bytes) => (isInnerId(id) ? besideInner(bytes) : 0));
     this.#donor = new Donor({
       maxCheckpoints: options.servedCheckpoints ?? 8,
@@ -228,9 +222,7 @@ export class RecordStore implements Table {
 
   #change(id: string, value: Value | null): void {
     assertKeyLength(id.length);
-    if (!this.#live.set(id, value)) return;
-    if (this.#often.size > 0) this.#often.delete(id);
-    if (this.#large.size > 0) this.#large.delete(id);
+    if (this.#live.set(id, value)) this.#records.changed(id);
   }
 
   // undefined: as in the last checkpoint; null: deleted.
@@ -239,27 +231,14 @@ export class RecordStore implements Table {
     return live !== undefined ? live : this.#frozen?.get(id);
   }
 
-  // As it is in memory, or else made of the bytes by `decode`, which may not keep any of them; null: bytes that the caller may keep.
+  // With `decode` perhaps decoded by it; without it a value that the caller may keep.
   #durable(id: string, decode: ((bytes: Buffer) => Value) | null): Value | undefined {
     if (this.#top === null) return undefined;
-    const often = this.#often.get(id);
-    if (often !== undefined) return often;
-    const small = this.#small.get(id);
-    if (small !== undefined) {
-      const value = decode === null ? Buffer.from(small) : decode(small);
-      if (this.#small.isUsedOften) this.#often.set(id, value);
-      return value;
-    }
-    const read = this.#large.get(id) ?? this.#read(this.#top, id);
-    return read === undefined || decode === null ? read : decode(read);
-  }
-
-  #read(top: Top, id: string): Buffer | undefined {
+    const cached = this.#records.get(id, decode);
+    if (cached !== undefined) return cached;
     const key = Buffer.from(id, 'latin1');
-    const value = this.#reads.get(top, key);
-    if (value === undefined) return undefined;
-    if (value.length > MAX_RING_VALUE) this.#large.set(id, value);
-    else this.#small.set(key, value);
+    const value = this.#reads.get(this.#top, key);
+    if (value !== undefined) this.#records.add(key, id, value);
     return value;
   }
 
@@ -316,7 +295,7 @@ export class RecordStore implements Table {
       overlayBytes: this.#live.bytes,
       frozenRecords: this.#frozen?.size ?? 0,
       frozenBytes: this.#frozen?.bytes ?? 0,
-      cachedRecordBytes: this.#small.bytes + this.#often.bytes + this.#large.bytes,
+      cachedRecordBytes: this.#records.bytes,
       cachedNodeBytes: this.#nodes.bytes,
       taking: this.#busy === 'take',
       fetching: this.#busy === 'fetch',
@@ -446,11 +425,10 @@ export class RecordStore implements Table {
     this.#forget();
   }
 
-  // Small records that are written stay in memory as bytes, in place of what the ring has of before.
+  // What is written stays in memory, in place of what was there before.
   async #remember(changes: readonly RecordChange[], slices: Slices): Promise<void> {
     for (const [i, { key, value }] of changes.entries()) {
-      if (value === null) this.#small.delete(key);
-      else this.#small.set(key, value);
+      this.#records.written(key, value);
       if ((i & 31) === 31 && slices.over) await slices.giveWay();
     }
   }
@@ -459,9 +437,7 @@ export class RecordStore implements Table {
   #forget(): void {
     this.#live = new Overlay();
     this.#frozen = null;
-    this.#small.clear();
-    this.#often.clear();
-    this.#large.clear();
+    this.#records.clear();
   }
 
   async #serveNewest(): Promise<void> {

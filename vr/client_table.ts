@@ -15,7 +15,6 @@ import type { Entry } from './entry.ts';
 import type { ConnectionId } from './ports.ts';
 
 export interface Slot {
-  readonly key: Buffer;
   /** The key as a latin1 string. */
   readonly id: string;
   /** Last executed. */
@@ -123,8 +122,7 @@ export class ClientTable {
   slot(session: Session, index: number): Slot {
     let slot = session.slots[index];
     if (slot === undefined) {
-      const key = slotKey(session.id, index);
-      slot = { key, id: key.latin1Slice(0, key.length), seq: 0, op: opNumber(0), reply: Buffer.alloc(0), inFlight: 0, connection: -1 };
+      slot = { id: slotKey(session.id, index).toString('latin1'), seq: 0, op: opNumber(0), reply: Buffer.alloc(0), inFlight: 0, connection: -1 };
       session.slots[index] = slot;
     }
     return slot;
@@ -253,7 +251,7 @@ export class ClientTable {
   /** The session's records go. */
   end(id: SessionId): void {
     const session = defined(this.#sessions.get(id), () => `session ${id}`);
-    for (const slot of session.slots) if (slot !== undefined && slot.seq > 0) this.#table.delete(slot.key);
+    for (const slot of session.slots) if (slot !== undefined && slot.seq > 0) this.#table.delete(Buffer.from(slot.id, 'latin1'));
     this.#table.delete(sessionKey(id));
     this.#table.delete(registrationKey(session.nonce));
     this.#sessions.delete(id);

@@ -20,7 +20,7 @@ const noEviction = (): void => { throw new Error('nobody has to go'); };
 function durableOf(clients: ClientTable): unknown {
   return [...clients.sessions()].map((s: Session) => ({
     id: s.id, flags: s.flags, name: s.name, nonce: s.nonce, lastActive: s.lastActive,
-    slots: [...s.slots.entries()].flatMap(([index, slot]) => (slot === undefined || slot.seq === 0 ? [] : [{ index, seq: slot.seq, op: slot.op, reply: slot.reply, key: slot.key }])),
+    slots: [...s.slots.entries()].flatMap(([index, slot]) => (slot === undefined || slot.seq === 0 ? [] : [{ index, seq: slot.seq, op: slot.op, reply: slot.reply, id: slot.id }])),
   }));
 }
 

@@ -2,42 +2,34 @@
  * Writes changes, the nodes in which the tree changes by them, and the meta record as one synced batch. The tree is
  * worked out in slices of some milliseconds with the event loop free between them.
  */
+import { defined } from '../lib/assert.ts';
 import { PAGE } from './hashes.ts';
-import { childAt, innerId, nodeId, type InnerChild } from './inner_node.ts';
+import { decodeChild, innerId, nodeId, slotOf, type InnerChild } from './inner_node.ts';
 import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
 import type { KeyValueStore } from './key_value_store.ts';
-import { applyChanges, pageEntry, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
-import type { Change } from './page.ts';
+import { TreeDraft, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
+import { keyOfEntry, pageEntry, type Change } from './page.ts';
 import { Slices } from './slices.ts';
 import { checkedNode, sealNode } from './stored_node.ts';
-import { META_KEY, encodeMeta, keyOfRecord, nodeKey, recordKey, recordKeyOf, type Meta } from './store_keys.ts';
-import { slotOf } from './tree_walk.ts';
+import { META_KEY, encodeMeta, nodeKey, recordKeyOf, recordKeyToCopy, type Meta } from './store_keys.ts';
 
 /** A change with what is written of it. */
 export interface RecordChange extends Change {
-  /** The record's key in the database. */
-  readonly at: Buffer;
   readonly value: Buffer | null;
 }
 
 /** `id`: the key as a latin1 string; `value` null: the record goes. */
 export function recordChange(id: string, value: Buffer | null): RecordChange {
-  const at = recordKey(id);
-  const key = keyOfRecord(at);
-  return value === null ? { key, entry: null, size: 0, at, value } : { key, entry: pageEntry(key, value), size: value.length, at, value };
-}
-
-/** The same of a record whose entry is known. */
-export function verifiedChange(record: Buffer, value: Buffer | null, entry: Buffer | null): RecordChange {
-  const at = recordKeyOf(record);
-  return { key: keyOfRecord(at), entry, size: value?.length ?? 0, at, value };
+  if (value === null) return { key: Buffer.from(id, 'latin1'), entry: null, size: 0, value };
+  const entry = pageEntry(id, value);
+  return { key: keyOfEntry(entry), entry, size: value.length, value };
 }
 
 export interface WriteRequest {
   readonly store: KeyValueStore;
   readonly source: NodeSource;
-  /** Whether a node is in memory, so that it need not be fetched ahead. */
-  readonly isCached: (id: string) => boolean;
+  /** A node that is in memory, and so need not be fetched ahead. */
+  readonly cached: (id: string) => Buffer | undefined;
   readonly top: Top;
   /** Sorted by key, distinct. */
   readonly changes: readonly RecordChange[];
@@ -65,15 +57,16 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
   let recordBytes = 0;
   let written = 0;
   try {
-    for (const { at, value } of changes) {
-      if (value === null) batch.delete(at);
-      else batch.put(at, value);
-      recordBytes += at.length + (value?.length ?? 0);
+    for (const { key, value } of changes) {
+      if (value === null) batch.delete(recordKeyOf(key));
+      else batch.put(recordKeyToCopy(key), value);
+      recordBytes += 1 + key.length + (value?.length ?? 0);
       if ((++written & 31) === 0 && slices.over) await slices.giveWay();
     }
     for (const [id, bytes] of update.puts) {
-      batch.put(nodeKey(id), sealNode(id, bytes));
-      nodeBytes += id.length + bytes.length;
+      const stored = sealNode(id, bytes);
+      batch.put(nodeKey(id), stored);
+      nodeBytes += id.length + stored.length;
       if ((++written & 31) === 0 && slices.over) await slices.giveWay();
     }
     for (const id of update.deletes) {
@@ -92,15 +85,23 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
   return { update, meta, nodeBytes };
 }
 
+/** How long the tree is worked on before the clock is looked at, milliseconds; and changes at first. */
+const STEP_MS = 0.2;
+const FIRST_STEP = 16;
+const MAX_STEP = 512;
+
 async function nextTree(request: WriteRequest): Promise<TreeUpdate> {
   const { source, top, changes, stamp, slices } = request;
   const ahead = await readAhead(request);
-  const steps = applyChanges((id, hash) => ahead.get(id) ?? source(id, hash), top, changes, stamp);
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
+  const draft = new TreeDraft((id, hash) => ahead.get(id) ?? source(id, hash), top, changes, stamp);
+  // Of changes that lie close together many are done in the time that one takes that has nodes of its own.
+  let count = FIRST_STEP;
+  for (let began = performance.now(); draft.apply(count); began = performance.now()) {
+    const part = STEP_MS / Math.max(performance.now() - began, STEP_MS / 8);
+    count = Math.max(1, Math.min(Math.round(count * Math.min(part, 2)), MAX_STEP));
     if (slices.over) await slices.giveWay();
   }
+  return draft;
 }
 
 const READ_AHEAD = 64;
@@ -113,8 +114,8 @@ interface Branch {
   readonly to: number;
 }
 
-/** The nodes that the changes fall into, as far as they are not in memory, read off the event loop: level by level, many at a time. */
-async function readAhead({ store, source, isCached, top, changes, slices }: WriteRequest): Promise<Map<string, Buffer>> {
+/** The nodes that the changes fall into; those that are not in memory are read off the event loop, level by level, many at a time. */
+async function readAhead({ store, cached, top, changes, slices }: WriteRequest): Promise<Map<string, Buffer>> {
   const ahead = new Map<string, Buffer>();
   const read = async (wanted: readonly { readonly id: string; readonly hash: Buffer }[]): Promise<void> => {
     for (let i = 0; i < wanted.length; i += READ_AHEAD) {
@@ -126,30 +127,33 @@ async function readAhead({ store, source, isCached, top, changes, slices }: Writ
       if (slices.over) await slices.giveWay();
     }
   };
+  const isMissing = ({ id }: { readonly id: string }): boolean => {
+    const bytes = cached(id);
+    if (bytes !== undefined) ahead.set(id, bytes);
+    return bytes === undefined;
+  };
   const pages: { id: string; hash: Buffer }[] = [];
   let level: Branch[] = top?.kind === 'inner' && changes.length > 0 ? [{ child: top, known: 0, from: 0, to: changes.length }] : [];
   while (level.length > 0) {
-    await read(level.map(({ child }) => ({ id: innerId(child), hash: child.hash })).filter(({ id }) => !isCached(id)));
+    await read(level.map(({ child }) => ({ id: innerId(child), hash: child.hash })).filter(isMissing));
     const next: Branch[] = [];
     for (const branch of level) {
       const { child } = branch;
-      const id = innerId(child);
-      const node = ahead.get(id) ?? source(id, child.hash);
+      const node = defined(ahead.get(innerId(child)), 'a node that was read');
       for (const { slot, from, to } of parts(node, branch, changes)) {
-        const below = childAt(node, slot);
+        const below = decodeChild(node, slot);
         if (below?.kind === 'inner') {
           next.push({ child: below, known: child.nibbles, from, to });
         } else if (below !== null) {
           const bits = slotBits(child.nibbles, below.span);
-          const page = nodeId(PAGE, prefixOf(keyAt(changes, from), bits), bits);
-          if (!isCached(page)) pages.push({ id: page, hash: below.hash });
+          pages.push({ id: nodeId(PAGE, prefixOf(keyAt(changes, from), bits), bits), hash: below.hash });
         }
       }
       if (slices.over) await slices.giveWay();
     }
     level = next;
   }
-  await read(pages);
+  await read(pages.filter(isMissing));
   return ahead;
 }
 

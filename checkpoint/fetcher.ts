@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { assert, defined } from '../lib/assert.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
-import { verifiedChange, type RecordChange } from './checkpoint_writer.ts';
+import type { RecordChange } from './checkpoint_writer.ts';
 import { DonorPool, type NodesAnswer, type PooledDonor, type PoolLimits } from './donor_pool.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { rootHash } from './hashes.ts';
@@ -331,7 +331,7 @@ export class Fetcher {
   /** Changes of a range that no other changes are of. */
   #settle(changes: readonly VerifiedChange[]): void {
     if (changes.length === 0) return;
-    const run = changes.map(({ key, value, entry }) => verifiedChange(key, value, entry));
+    const run = changes.map(({ key, value, entry }) => ({ key, value, entry, size: value?.length ?? 0 }));
     // They mostly are in order.
     if (!isAscending(run)) run.sort((a, b) => a.key.compare(b.key));
     this.#runs.push(run);

@@ -11,7 +11,7 @@
  */
 import { MerkleTree } from 'merkletreejs/MerkleTree';
 import { assert } from '../lib/assert.ts';
-import { Writer } from '../lib/bytes.ts';
+import { Writer, putU16 } from '../lib/bytes.ts';
 import { digestToBytes, hashInput, sha256, sha256Bytes } from '../lib/hash.ts';
 import { digest, type Digest, type OpNumber } from '../lib/ids.ts';
 
@@ -27,12 +27,17 @@ export const INNER = 2;
 const ROOT = 3;
 
 export function recordHash(key: Buffer, value: Buffer): Digest {
-  const bytes = hashInput(3 + key.length + value.length);
-  bytes[0] = RECORD;
-  bytes.writeUInt16BE(key.length, 1);
-  bytes.set(key, 3);
-  bytes.set(value, 3 + key.length);
-  return sha256(bytes);
+  return recordHashIn(key, 0, key.length, value);
+}
+
+/** The same of a key of `length` bytes that begins at `at`. */
+export function recordHashIn(bytes: Buffer, at: number, length: number, value: Buffer): Digest {
+  const input = hashInput(3 + length + value.length);
+  input[0] = RECORD;
+  putU16(input, length, 1);
+  bytes.copy(input, 3, at, at + length);
+  input.set(value, 3 + length);
+  return sha256(input);
 }
 
 const pair = Buffer.allocUnsafeSlow(2 * HASH_BYTES);
@@ -45,9 +50,17 @@ const options = {
   },
 };
 
-// A level of the tree at a time, from the leaves up, each in the place of the first half of the one before.
-const level = Buffer.allocUnsafeSlow(16 * HASH_BYTES);
-const pairs = Array.from({ length: 8 }, (_, i) => level.subarray(i * 2 * HASH_BYTES, (i + 1) * 2 * HASH_BYTES));
+/** The hashes between the slots and the root, level by level: of 8 pairs, of 4 pairs of these, of 2 of those. */
+export const BETWEEN_BYTES: number = 14 * HASH_BYTES;
+/** Where a level begins, in hashes. */
+const LEVEL_AT: readonly number[] = [0, 8, 12];
+
+const slotHashes = Buffer.allocUnsafeSlow(16 * HASH_BYTES);
+/** Of the tree that was hashed last. */
+const between = Buffer.allocUnsafeSlow(BETWEEN_BYTES);
+/** What is hashed at each level, a view of each pair. */
+const pairsOf = (level: Buffer, at: number, count: number): Buffer[] => Array.from({ length: count }, (_, i) => level.subarray((at + 2 * i) * HASH_BYTES, (at + 2 * i + 2) * HASH_BYTES));
+const pairs: readonly (readonly Buffer[])[] = [pairsOf(slotHashes, 0, 8), pairsOf(between, 0, 4), pairsOf(between, 8, 2), pairsOf(between, 12, 1)];
 /** The hash over nothing but empty slots, by level: half of all slots are empty. */
 const EMPTY_HASHES: readonly Digest[] = emptyHashes();
 
@@ -64,36 +77,72 @@ export function slotsRoot(hashes: readonly Buffer[]): Buffer {
   for (let i = 0; i < 16; i++) {
     const hash = hashes[i] as Buffer;
     if (hash === ABSENT) empty |= 1 << i;
-    level.set(hash, i * HASH_BYTES);
+    slotHashes.set(hash, i * HASH_BYTES);
   }
-  return rootOfLevel(empty);
+  return digestToBytes(rootOfSlots(empty));
 }
 
-/** The same of hashes that lie in `bytes`. `places`: of each slot where; -1: it is empty. */
-export function slotsRootIn(bytes: Buffer, places: ArrayLike<number>): Buffer {
+/**
+ * The same of hashes that lie in `bytes`. `places`: of each slot where; -1: it is empty. From `betweenAt` on, the hashes between the slots and
+ * the root are put there.
+ */
+export function slotsRootIn(bytes: Buffer, places: ArrayLike<number>, betweenAt: number): Digest {
   let empty = 0;
   for (let i = 0; i < 16; i++) {
     const place = places[i] as number;
     if (place < 0) empty |= 1 << i;
-    // Without a view for each.
-    for (let b = 0; b < HASH_BYTES; b++) level[i * HASH_BYTES + b] = place < 0 ? 0 : (bytes[place + b] as number);
+    putSlotHash(bytes, place, i);
   }
-  return rootOfLevel(empty);
+  const root = rootOfSlots(empty);
+  bytes.set(between, betweenAt);
+  return root;
 }
 
-/** Of the hashes of 16 slots in `level`; `noneAt`: a bit for each slot that is empty. */
-function rootOfLevel(noneAt: number): Buffer {
-  let empty = noneAt;
-  for (let depth = 1; depth <= SLOTS_DEPTH; depth++) {
-    const below = empty;
-    empty = 0;
-    for (let i = 0; i < 16 >> depth; i++) {
-      const areEmpty = ((below >> (2 * i)) & 3) === 3;
-      if (areEmpty) empty |= 1 << i;
-      level.latin1Write(areEmpty ? EMPTY_HASHES[depth] as Digest : sha256(pairs[i] as Buffer), i * HASH_BYTES, HASH_BYTES);
+/** The same where the hashes from `betweenAt` on are those of before, and only some slots have changed. `changed`: a bit for each of them; none of these is empty. */
+export function changedRootIn(bytes: Buffer, places: ArrayLike<number>, betweenAt: number, changed: number): Digest {
+  bytes.copy(between, 0, betweenAt, betweenAt + BETWEEN_BYTES);
+  let dirty = changed;
+  for (let depth = 0; depth < SLOTS_DEPTH - 1; depth++) {
+    const below = dirty;
+    dirty = 0;
+    for (let i = 0; i < 8 >> depth; i++) {
+      if (((below >> (2 * i)) & 3) === 0) continue;
+      dirty |= 1 << i;
+      if (depth === 0) {
+        putSlotHash(bytes, places[2 * i] as number, 2 * i);
+        putSlotHash(bytes, places[2 * i + 1] as number, 2 * i + 1);
+      }
+      between.latin1Write(sha256(pairAt(depth, i)), ((LEVEL_AT[depth] as number) + i) * HASH_BYTES, HASH_BYTES);
     }
   }
-  return Buffer.from(level.subarray(0, HASH_BYTES));
+  bytes.set(between, betweenAt);
+  return sha256(pairAt(SLOTS_DEPTH - 1, 0));
+}
+
+function pairAt(depth: number, i: number): Buffer {
+  return (pairs[depth] as readonly Buffer[])[i] as Buffer;
+}
+
+function putSlotHash(bytes: Buffer, place: number, slot: number): void {
+  const to = slot * HASH_BYTES;
+  // Without a view for each.
+  if (place < 0) slotHashes.fill(0, to, to + HASH_BYTES);
+  else for (let b = 0; b < HASH_BYTES; b++) slotHashes[to + b] = bytes[place + b] as number;
+}
+
+/** Of the hashes of 16 slots in `slotHashes`; `noneAt`: a bit for each slot that is empty. */
+function rootOfSlots(noneAt: number): Digest {
+  let empty = noneAt;
+  for (let depth = 0; depth < SLOTS_DEPTH - 1; depth++) {
+    const below = empty;
+    empty = 0;
+    for (let i = 0; i < 8 >> depth; i++) {
+      const areEmpty = ((below >> (2 * i)) & 3) === 3;
+      if (areEmpty) empty |= 1 << i;
+      between.latin1Write(areEmpty ? EMPTY_HASHES[depth + 1] as Digest : sha256(pairAt(depth, i)), ((LEVEL_AT[depth] as number) + i) * HASH_BYTES, HASH_BYTES);
+    }
+  }
+  return empty === 3 ? EMPTY_HASHES[SLOTS_DEPTH] as Digest : sha256(pairAt(SLOTS_DEPTH - 1, 0));
 }
 
 /** merkletreejs' proof of one slot: the four hashes beside the way from it to the root, the lowest first. */
@@ -117,10 +166,15 @@ export function innerHash(head: Buffer, hashes: readonly Buffer[]): Buffer {
 
 /** The same from the root over the slots. */
 export function innerHashOf(head: Buffer, root: Buffer): Buffer {
-  const bytes = hashInput(head.length + HASH_BYTES);
-  bytes.set(head, 0);
-  bytes.set(root, head.length);
-  return sha256Bytes(bytes);
+  return innerHashIn(head, head.length, digest(root.latin1Slice()));
+}
+
+/** The same of a head that is the first part of `bytes`. */
+export function innerHashIn(bytes: Buffer, head: number, root: Digest): Buffer {
+  const input = hashInput(head + HASH_BYTES);
+  bytes.copy(input, 0, 0, head);
+  input.latin1Write(root, head, HASH_BYTES);
+  return sha256Bytes(input);
 }
 
 /** The root that replicas compare: a function of the records, the op-number and the replica's `extra` bytes. */

@@ -12,7 +12,7 @@
  */
 import { assert } from '../lib/assert.ts';
 import { EMPTY, getU48, putU48 } from '../lib/bytes.ts';
-import { ABSENT, HASH_BYTES, INNER, PAGE, innerHashOf, slotsRootIn } from './hashes.ts';
+import { ABSENT, BETWEEN_BYTES, HASH_BYTES, INNER, PAGE, changedRootIn, innerHashIn, slotsRootIn } from './hashes.ts';
 
 export interface PageChild {
   readonly kind: 'page';
@@ -114,12 +114,17 @@ export function childAt(bytes: Buffer, slot: number): Child | null {
   }
   const known = slots[slot];
   if (known !== undefined) return known;
-  const child = decodeChild(bytes, slot);
+  const child = decodeSlot(bytes, slot, Buffer.allocUnsafeSlow);
   slots[slot] = child;
   return child;
 }
 
-function decodeChild(bytes: Buffer, slot: number): Child | null {
+/** The same of a node that is not looked at again soon. */
+export function decodeChild(bytes: Buffer, slot: number): Child | null {
+  return decodeSlot(bytes, slot, Buffer.allocUnsafe);
+}
+
+function decodeSlot(bytes: Buffer, slot: number, allocate: (length: number) => Buffer): Child | null {
   const shapes = shapesAt(bytes);
   const shape = bytes[shapes + slot] as number;
   if (shape === 0) return null;
@@ -135,7 +140,7 @@ function decodeChild(bytes: Buffer, slot: number): Child | null {
     if (other === INNER_SHAPE) at += restLength(bytes.readUInt16BE(at), nibbles);
   }
   at += CHILD * rank;
-  return shape === INNER_SHAPE ? readInner(bytes, at, rest, nibbles, Buffer.allocUnsafeSlow(prefixBytes(bytes.readUInt16BE(rest)))) : readPage(bytes, at, shape);
+  return shape === INNER_SHAPE ? readInner(bytes, at, rest, nibbles, allocate(prefixBytes(bytes.readUInt16BE(rest)))) : readPage(bytes, at, shape);
 }
 
 function readPage(bytes: Buffer, at: number, span: number): PageChild {
@@ -231,32 +236,58 @@ export function writeHead(bytes: Buffer, places: readonly (Place | null)[], pref
   return at;
 }
 
-/** What is hashed of an encoded node: its head, and what stands in its slots. */
-export function hashedInner(bytes: Buffer): { readonly head: Buffer; readonly hashes: readonly Buffer[] } {
-  const { slots } = decodeInner(bytes);
-  const children = slots.filter((child) => child !== null).length;
-  return { head: bytes.subarray(0, bytes.length - CHILD * children), hashes: slots.map((child) => child?.hash ?? ABSENT) };
+/** The length of the hashed head of an encoded node. */
+function headLength(bytes: Buffer): number {
+  const nibbles = nodeNibbles(bytes);
+  const shapes = shapesAt(bytes);
+  let at = shapes + 16;
+  for (let i = shapes; i < shapes + 16; i++) if (bytes[i] === INNER_SHAPE) at += restLength(bytes.readUInt16BE(at), nibbles);
+  return at;
 }
 
-/** The hash of an encoded node; of bytes that are none, nothing that is one. */
-export function hashOfInner(bytes: Buffer): Buffer {
+/** What is hashed of an encoded node: its head, and what stands in its slots. */
+export function hashedInner(bytes: Buffer): { readonly head: Buffer; readonly hashes: readonly Buffer[] } {
+  return { head: bytes.subarray(0, headLength(bytes)), hashes: decodeInner(bytes).slots.map((child) => child?.hash ?? ABSENT) };
+}
+
+/** Of the slots of the node that is being hashed where their hashes are; -1: the slot is empty. */
+const places = new Int32Array(16);
+
+/** Fills `places`; returns where the children end. */
+function findPlaces(bytes: Buffer, head: number): number {
   const shapes = shapesAt(bytes);
-  let children = 0;
-  for (let i = shapes; i < shapes + 16; i++) if (bytes[i] !== 0) children++;
-  const head = bytes.length - CHILD * children;
-  // Whoever sent that has no such node.
-  if (head < shapes + 16) return EMPTY;
   let at = head;
   for (let i = 0; i < 16; i++) {
     const isEmpty = bytes[shapes + i] === 0;
     places[i] = isEmpty ? -1 : at;
     if (!isEmpty) at += CHILD;
   }
-  return innerHashOf(bytes.subarray(0, head), slotsRootIn(bytes, places));
+  return at;
 }
 
-/** Of the hashes in the node that is being hashed. */
-const places = new Int32Array(16);
+/**
+ * A node as it is in memory: behind its bytes, as they are stored and sent, come the hashes between its slots and the root over them, so that a slot
+ * that changes costs the hashes above it only. Everything here reads nodes of either kind, except for InnerDraft.
+ */
+export interface HashedInner {
+  readonly bytes: Buffer;
+  readonly hash: Buffer;
+}
+
+/** What a node takes where it is stored. */
+export function storedInner(bytes: Buffer): Buffer {
+  return bytes.subarray(0, bytes.length - BETWEEN_BYTES);
+}
+
+/** A node that was stored or sent, and its hash; null: these bytes are no node. */
+export function hashInner(stored: Buffer): HashedInner | null {
+  const head = headLength(stored);
+  // Whoever sent that has no such node.
+  if (head < shapesAt(stored) + 16 || findPlaces(stored, head) !== stored.length) return null;
+  const bytes = Buffer.allocUnsafeSlow(stored.length + BETWEEN_BYTES);
+  stored.copy(bytes);
+  return { bytes, hash: innerHashIn(bytes, head, slotsRootIn(bytes, places, stored.length)) };
+}
 
 export interface BuiltInner {
   readonly bytes: Buffer;
@@ -268,22 +299,101 @@ export function buildInner(slots: Slots, prefix: Buffer, nibbles: number, stamp:
   let length = headBytes(slots, nibbles);
   for (const child of slots) if (child !== null) length += CHILD;
   // Inner nodes stay in a cache for long: their own memory, not a slice that keeps more alive.
-  const bytes = Buffer.allocUnsafeSlow(length);
+  const bytes = Buffer.allocUnsafeSlow(length + BETWEEN_BYTES);
   const head = writeHead(bytes, slots, prefix, nibbles);
   let records = 0;
   let recordBytes = 0;
   let at = head;
   for (const child of slots) {
     if (child === null) continue;
-    bytes.set(child.hash, at);
-    putU48(bytes, child.records, at + 32);
-    putU48(bytes, child.stamp, at + 38);
-    putU48(bytes, child.recordBytes, at + 44);
+    putChild(bytes, at, child);
     records += child.records;
     recordBytes += child.recordBytes;
     at += CHILD;
   }
-  assert(at === length, 'an inner node fills its bytes');
-  const hash = hashOfInner(bytes);
+  assert(at === length && findPlaces(bytes, head) === length, 'an inner node fills its bytes');
+  const hash = innerHashIn(bytes, head, slotsRootIn(bytes, places, length));
   return { bytes, child: { kind: 'inner', nibbles, prefix: bytes.subarray(3, shapesAt(bytes)), hash, records, stamp, recordBytes, id: undefined } };
+}
+
+function putChild(bytes: Buffer, at: number, child: Child): void {
+  bytes.set(child.hash, at);
+  putU48(bytes, child.records, at + 32);
+  putU48(bytes, child.stamp, at + 38);
+  putU48(bytes, child.recordBytes, at + 44);
+}
+
+/**
+ * A node whose children are being replaced. As long as each is replaced by one that stands at the same place, as in most changes, the others are
+ * not looked at; else all are decoded.
+ */
+export class InnerDraft {
+  readonly #was: InnerChild;
+  readonly #bytes: Buffer;
+  readonly #replaced = new Array<Child | undefined>(16).fill(undefined);
+  /** A bit for each slot. */
+  #changed = 0;
+  #records: number;
+  #recordBytes: number;
+
+  /** `bytes`: of the node `was`, as it is in memory. */
+  constructor(was: InnerChild, bytes: Buffer) {
+    this.#was = was;
+    this.#bytes = bytes;
+    this.#records = was.records;
+    this.#recordBytes = was.recordBytes;
+  }
+
+  /** The child whose range a nibble falls into, and its first slot; undefined: there is none. Of a place that was not replaced yet. */
+  childOf(nibble: number): { readonly slot: number; readonly child: Child } | undefined {
+    const slot = slotOf(this.#bytes, nibble);
+    const child = slot < 0 ? null : decodeChild(this.#bytes, slot);
+    return child === null ? undefined : { slot, child };
+  }
+
+  /** False: that changes the node's shape, and has to be done in its slots. */
+  replace(slot: number, was: Child, child: Child | null): child is Child {
+    if (child === null || child.records < was.records || !isInPlaceOf(child, was)) return false;
+    this.#replaced[slot] = child;
+    this.#changed |= 1 << slot;
+    this.#records += child.records - was.records;
+    this.#recordBytes += child.recordBytes - was.recordBytes;
+    return true;
+  }
+
+  /** All children, as they are by now, for changes of another kind; the draft has served its purpose. */
+  open(): Slots {
+    const { slots } = decodeInner(this.#bytes);
+    for (const [slot, child] of this.#replaced.entries()) if (child !== undefined) slots[slot] = child;
+    return slots;
+  }
+
+  build(stamp: number): BuiltInner {
+    const from = this.#bytes;
+    const head = headLength(from);
+    const end = findPlaces(from, head);
+    assert(from.length === end + BETWEEN_BYTES, 'a node in memory has the hashes between its slots and its root');
+    const bytes = Buffer.allocUnsafeSlow(from.length);
+    from.copy(bytes);
+    for (let slot = 0; slot < 16; slot++) if ((this.#changed & (1 << slot)) !== 0) putChild(bytes, places[slot] as number, this.#replaced[slot] as Child);
+    const hash = innerHashIn(bytes, head, changedRootIn(bytes, places, end, this.#changed));
+    const { nibbles, prefix, id } = this.#was;
+    return { bytes, child: { kind: 'inner', nibbles, prefix, hash, records: this.#records, stamp, recordBytes: this.#recordBytes, id } };
+  }
+}
+
+function isInPlaceOf(child: Child, was: Child): boolean {
+  if (child.kind === 'page') return was.kind === 'page' && child.span === was.span;
+  return was.kind === 'inner' && child.nibbles === was.nibbles && (child.prefix === was.prefix || child.prefix.equals(was.prefix));
+}
+
+/** The slot that names the child in which a nibble falls; -1 when it is empty there. */
+export function slotOf(node: Buffer, nibble: number): number {
+  const shapes = shapesAt(node);
+  if (node[shapes + nibble] === INNER_SHAPE) return nibble;
+  for (let span = 1; span <= 8; span <<= 1) {
+    const slot = nibble & ~(span - 1);
+    if (node[shapes + slot] === span) return slot;
+  }
+  return -1;
 }

@@ -22,6 +22,7 @@ export interface StoreSnapshot extends StoreReader {
 }
 
 export interface WriteBatch {
+  /** Takes copies of both. */
   put(key: Buffer, value: Buffer): void;
   delete(key: Buffer): void;
   /** All of it or nothing, and on the disk when this resolves. Rejects with StoreDamageError as reads do. */

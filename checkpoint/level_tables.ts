@@ -12,7 +12,6 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { join } from 'node:path';
 import { crc32c, unmasked } from './crc32c.ts';
 import { liveTables } from './level_manifest.ts';
-import { runToEnd } from './merkle_tree.ts';
 import { VarintReader, type Block } from './varint_reader.ts';
 
 const TABLE = /^\d+\.(?:ldb|sst)$/;
@@ -112,7 +111,11 @@ async function checkFile(path: string): Promise<number[] | null> {
 
 /** The trailers of the damaged blocks; null: what leads to the blocks is damaged. */
 export function checkTable(table: Buffer): number[] | null {
-  return runToEnd(checkTableSteps(table));
+  const steps = checkTableSteps(table);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
 }
 
 /** The same, which can give way to others after each block. */

@@ -5,7 +5,7 @@ import { opNumber, type Digest, type OpNumber } from '../lib/ids.ts';
 import { MemoryTable } from '../lib/memory_table.ts';
 import { ByteTable, type TableRecord } from '../lib/table.ts';
 import { rootHash } from './hashes.ts';
-import { applyChanges, deleteChange, putChange, recordsOf, runToEnd, type NodeSource, type Top } from './merkle_tree.ts';
+import { applyChanges, deleteChange, putChange, recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import type { Change } from './page.ts';
 
@@ -67,7 +67,7 @@ export class MemoryRecordStore extends ByteTable {
       changes.push(value === undefined ? deleteChange(key) : putChange(key, value));
     }
     const { nodes, top } = this.#checkpoint;
-    const update = runToEnd(applyChanges(sourceOf(nodes), top, changes, op));
+    const update = applyChanges(sourceOf(nodes), top, changes, op);
     const newNodes = new Map(nodes);
     for (const id of update.deletes) newNodes.delete(id);
     for (const [id, bytes] of update.puts) newNodes.set(id, bytes);
@@ -97,6 +97,6 @@ export class MemoryRecordStore extends ByteTable {
 export function rootOf(records: Iterable<TableRecord>, op: OpNumber, extra: Buffer): Digest {
   const changes: Change[] = [];
   for (const [key, value] of records) changes.push(putChange(key, value));
-  const { top } = runToEnd(applyChanges(sourceOf(new Map()), null, changes, op));
+  const { top } = applyChanges(sourceOf(new Map()), null, changes, op);
   return rootHash(op, recordsOf(top), extra, top?.hash ?? null);
 }

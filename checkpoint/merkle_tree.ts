@@ -14,8 +14,8 @@
  */
 import { assert } from '../lib/assert.ts';
 import { sha256Bytes } from '../lib/hash.ts';
-import { PAGE, recordHash } from './hashes.ts';
-import { buildInner, decodeInner, innerId, nodeId, type Child, type InnerChild, type PageChild, type Slots } from './inner_node.ts';
+import { PAGE } from './hashes.ts';
+import { InnerDraft, buildInner, decodeInner, innerId, nodeId, type BuiltInner, type Child, type InnerChild, type PageChild, type Slots } from './inner_node.ts';
 import { commonNibbles, keyNibble, matchingNibbles, prefixNibble, prefixOf, slotBits, slotPrefix } from './key_bits.ts';
 import {
   PAGE_RECORDS,
@@ -26,6 +26,7 @@ import {
   firstKey,
   hashedPart,
   mergePage,
+  pageEntry,
   wholeRun,
   type BuiltPage,
   type Change,
@@ -50,42 +51,25 @@ export function recordsOf(top: Top): number {
   return top === null ? 0 : top.records;
 }
 
-/** A record as a page has it: key length u16 | key | record hash. */
-export function pageEntry(key: Buffer, value: Buffer): Buffer {
-  const entry = Buffer.allocUnsafe(34 + key.length);
-  entry.writeUInt16BE(key.length, 0);
-  entry.set(key, 2);
-  entry.latin1Write(recordHash(key, value), 2 + key.length, 32);
-  return entry;
-}
 export function putChange(key: Buffer, value: Buffer): Change {
-  return { key, entry: pageEntry(key, value), size: value.length };
+  return { key, entry: pageEntry(key.latin1Slice(), value), size: value.length };
 }
 export function deleteChange(key: Buffer): Change {
   return { key, entry: null, size: 0 };
 }
 
-/**
- * Applies changes, which are sorted by key and distinct. Yields after each page, so that a caller can give way to
- * others between any two; the result does not depend on when it does.
- */
-export function* applyChanges(source: NodeSource, top: Top, changes: readonly Change[], stamp: number): Generator<void, TreeUpdate> {
-  const update = new Update(source, changes, stamp);
-  const newTop = yield* update.range(top, 0, 0, changes.length);
-  return { top: newTop, puts: update.puts, deletes: update.deletes };
-}
-
-/** Runs a generator to its end. */
-export function runToEnd<T>(steps: Generator<void, T>): T {
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-  }
+/** Applies changes, which are sorted by key and distinct. */
+export function applyChanges(source: NodeSource, top: Top, changes: readonly Change[], stamp: number): TreeUpdate {
+  const draft = new TreeDraft(source, top, changes, stamp);
+  draft.apply(changes.length);
+  return draft;
 }
 
 const ARENA = 1 << 20;
 
-class Update {
+/** The same, some changes at a time, so that a caller can give way to others between any two; the tree does not depend on when it does. */
+export class TreeDraft implements TreeUpdate {
+  top: Top;
   readonly puts = new Map<string, Buffer>();
   readonly deletes = new Set<string>();
   readonly #source: NodeSource;
@@ -106,10 +90,21 @@ class Update {
     return this.#arena.subarray(at, at + length);
   };
 
-  constructor(source: NodeSource, changes: readonly Change[], stamp: number) {
+  #applied = 0;
+
+  constructor(source: NodeSource, top: Top, changes: readonly Change[], stamp: number) {
     this.#source = source;
+    this.top = top;
     this.#changes = changes;
     this.#stamp = stamp;
+  }
+
+  /** Applies the next `count` changes, or what is left; false: that was the last of them. The nodes above them are made each time. */
+  apply(count: number): boolean {
+    const from = this.#applied;
+    this.#applied = Math.min(from + count, this.#changes.length);
+    this.top = this.#range(this.top, 0, from, this.#applied);
+    return this.#applied < this.#changes.length;
   }
 
   #change(i: number): Change {
@@ -128,22 +123,21 @@ class Update {
   }
 
   /** The node of a range (the keys with a common prefix of `bits` bits) after the changes [i, j), which are all in it. */
-  *range(child: Child | null, bits: number, i: number, j: number): Generator<void, Child | null> {
+  #range(child: Child | null, bits: number, i: number, j: number): Child | null {
     if (i === j) return child;
     if (child === null) {
       const entries = this.#entries(i, j);
-      return entries.length === 0 ? null : yield* this.#build(entries, 0, entries.length, bits, this.#stamp);
+      return entries.length === 0 ? null : this.#build(entries, 0, entries.length, bits, this.#stamp);
     }
-    if (child.kind === 'inner') return yield* this.#inner(child, bits, i, j);
-    const after = yield* this.#page(child, bits, i, j);
+    if (child.kind === 'inner') return this.#inner(child, bits, i, j);
+    const after = this.#page(child, bits, i, j);
     if (!(after instanceof Overfull)) return after;
-    return yield* this.#build(after.entries, 0, after.entries.length, bits, after.lastDelete);
+    return this.#build(after.entries, 0, after.entries.length, bits, after.lastDelete);
   }
 
-  *#page(child: PageChild, bits: number, i: number, j: number): Generator<void, PageChild | null | Overfull> {
+  #page(child: PageChild, bits: number, i: number, j: number): PageChild | null | Overfull {
     const id = nodeId(PAGE, prefixOf(this.#change(i).key, bits), bits);
     const merged = mergePage(this.#read(id, child.hash), this.#changes, i, j, this.#stamp);
-    yield;
     if (!merged.changed) return child;
     if (merged.count === 0) {
       this.#delete(id);
@@ -157,7 +151,7 @@ class Update {
     return new Overfull(entriesOfRuns(merged.runs, this.#stamp), merged.lastDelete);
   }
 
-  *#inner(child: InnerChild, bits: number, i: number, j: number): Generator<void, Child | null> {
+  #inner(child: InnerChild, bits: number, i: number, j: number): Child | null {
     const known = bits >> 2;
     // A new record outside the node's prefix moves the branch up to where it parts from it.
     let nibbles = child.nibbles;
@@ -165,37 +159,73 @@ class Update {
       const change = this.#change(c);
       if (change.entry !== null) nibbles = Math.min(nibbles, matchingNibbles(change.key, child.prefix, nibbles, known));
     }
-    const parted = nibbles < child.nibbles;
-    let slots: Slots;
-    if (parted) {
-      slots = new Array<Child | null>(16).fill(null);
-      // It stands in another slot now: a new stamp, so that a fetcher is told.
-      slots[prefixNibble(child.prefix, nibbles)] = { ...child, stamp: this.#stamp };
-    } else {
-      slots = decodeInner(this.#read(innerId(child), child.hash)).slots;
-    }
-    let changed = parted;
-    let shrunk = false;
-    let c = i;
-    while (c < j) {
+    if (nibbles < child.nibbles) return this.#parted(child, nibbles, known, bits, i, j);
+    const draft = new InnerDraft(child, this.#read(innerId(child), child.hash));
+    let changed = false;
+    for (let c = i; c < j; ) {
       const { key } = this.#change(c);
       if (matchingNibbles(key, child.prefix, nibbles, known) < nibbles) {
         c++; // a delete of a record that is not there
         continue;
       }
+      const place = draft.childOf(keyNibble(key, nibbles));
+      if (place === undefined) return this.#reshaped(draft.open(), child.prefix, nibbles, known, bits, child, c, j, changed);
+      const { slot, child: below } = place;
+      const span = below.kind === 'page' ? below.span : 1;
+      const end = this.#endOf(c, j, child.prefix, nibbles, known, { slot, span });
+      const after = below.kind === 'inner' ? this.#inner(below, (nibbles + 1) * 4, c, end) : this.#page(below, slotBits(nibbles, span), c, end);
+      if (after !== below) {
+        changed = true;
+        if (after instanceof Overfull || !draft.replace(slot, below, after)) {
+          const slots = draft.open();
+          this.#setUnit(slots, after, nibbles, slot, span);
+          return this.#reshaped(slots, child.prefix, nibbles, known, bits, child, end, j, true, recordsIn(slots, slot, span) < below.records);
+        }
+      }
+      c = end;
+    }
+    if (!changed) return child;
+    return this.#emit(draft.build(this.#stamp));
+  }
+
+  /** The branch moves up to where a new record parts from it. */
+  #parted(child: InnerChild, nibbles: number, known: number, bits: number, i: number, j: number): Child | null {
+    const slots: Slots = new Array<Child | null>(16).fill(null);
+    // It stands in another slot now: a new stamp, so that a fetcher is told.
+    slots[prefixNibble(child.prefix, nibbles)] = { ...child, stamp: this.#stamp };
+    return this.#reshaped(slots, shortened(child.prefix, nibbles), nibbles, known, bits, null, i, j, true);
+  }
+
+  /** Applies the changes [i, j) in `slots`, and makes the node of them. `was`: the one before, null: there was none here. `changed`, `shrunk`: whether they have been already. */
+  #reshaped(
+    slots: Slots, prefix: Buffer, nibbles: number, known: number, bits: number, was: InnerChild | null, i: number, j: number, wasChanged: boolean, wasShrunk = false,
+  ): Child | null {
+    let changed = wasChanged;
+    let shrunk = wasShrunk;
+    let c = i;
+    while (c < j) {
+      const { key } = this.#change(c);
+      if (matchingNibbles(key, prefix, nibbles, known) < nibbles) {
+        c++; // a delete of a record that is not there
+        continue;
+      }
       const unit = unitOf(slots, keyNibble(key, nibbles));
-      let end = c + 1;
-      while (end < j && this.#isIn(end, child.prefix, nibbles, known, unit)) end++;
+      const end = this.#endOf(c, j, prefix, nibbles, known, unit);
       const before = recordsIn(slots, unit.slot, unit.span);
-      if (yield* this.#unit(slots, nibbles, unit, c, end)) {
+      if (this.#unit(slots, nibbles, unit, c, end)) {
         changed = true;
         if (recordsIn(slots, unit.slot, unit.span) < before) shrunk = true;
       }
       c = end;
     }
-    if (!changed) return child;
-    const prefix = parted ? shortened(child.prefix, nibbles) : child.prefix;
-    return this.#finish(slots, prefix, nibbles, bits, parted ? null : child, shrunk);
+    return changed ? this.#finish(slots, prefix, nibbles, bits, was, shrunk) : was;
+  }
+
+  /** Behind the last of the changes from `c` on that fall into a unit. */
+  #endOf(c: number, j: number, prefix: Buffer, nibbles: number, known: number, unit: Unit): number {
+    let end = c + 1;
+    while (end < j && this.#isIn(end, prefix, nibbles, known, unit)) end++;
+    return end;
   }
 
   #isIn(c: number, prefix: Buffer, nibbles: number, known: number, unit: Unit): boolean {
@@ -206,20 +236,22 @@ class Update {
   }
 
   // Applies changes to one child, or to an empty range, in place in `slots`. False: they changed nothing.
-  *#unit(slots: Slots, nibbles: number, { slot, span }: Unit, i: number, j: number): Generator<void, boolean> {
+  #unit(slots: Slots, nibbles: number, { slot, span }: Unit, i: number, j: number): boolean {
     const child = slots[slot] as Child | null;
     if (child === null) {
       const entries = this.#entries(i, j);
-      yield* this.#place(slots, entries, 0, entries.length, nibbles, slot, span, this.#stamp);
+      this.#place(slots, entries, 0, entries.length, nibbles, slot, span, this.#stamp);
       return entries.length > 0;
     }
-    const after = child.kind === 'inner'
-      ? yield* this.#inner(child, (nibbles + 1) * 4, i, j)
-      : yield* this.#page(child, slotBits(nibbles, span), i, j);
+    const after = child.kind === 'inner' ? this.#inner(child, (nibbles + 1) * 4, i, j) : this.#page(child, slotBits(nibbles, span), i, j);
     if (after === child) return false;
-    slots[slot] = after instanceof Overfull ? null : after;
-    if (after instanceof Overfull) yield* this.#place(slots, after.entries, 0, after.entries.length, nibbles, slot, span, after.lastDelete);
+    this.#setUnit(slots, after, nibbles, slot, span);
     return true;
+  }
+
+  #setUnit(slots: Slots, after: Child | null | Overfull, nibbles: number, slot: number, span: number): void {
+    slots[slot] = after instanceof Overfull ? null : after;
+    if (after instanceof Overfull) this.#place(slots, after.entries, 0, after.entries.length, nibbles, slot, span, after.lastDelete);
   }
 
   #entries(i: number, j: number): Entry[] {
@@ -231,33 +263,43 @@ class Update {
     return out;
   }
 
-  /** Places the records [a, b), which all fall into the empty slots [slot, slot + span), as pages and inner nodes. */
-  *#place(slots: Slots, entries: Entry[], a: number, b: number, nibbles: number, slot: number, span: number, deleted: number): Generator<void, void> {
-    if (a === b) return;
-    if (b - a <= PAGE_RECORDS) {
-      slots[slot] = this.#pageOf(entries, a, b, slotBits(nibbles, span), span, deleted);
-      yield;
-    } else if (span === 1) {
-      slots[slot] = yield* this.#build(entries, a, b, (nibbles + 1) * 4, deleted);
-    } else {
-      const half = span >> 1;
-      let middle = a;
-      while (middle < b && keyNibble((entries[middle] as Entry).key, nibbles) < slot + half) middle++;
-      yield* this.#place(slots, entries, a, middle, nibbles, slot, half, deleted);
-      yield* this.#place(slots, entries, middle, b, nibbles, slot + half, half, deleted);
+  /**
+   * Places the records [a, b), which all fall into the empty slots [slot, slot + span), as pages and inner nodes: the widest aligned ranges that
+   * are pages, and what is left of single slots. In a loop: a deep branch takes enough of the stack as it is.
+   */
+  #place(slots: Slots, entries: Entry[], a: number, b: number, nibbles: number, slot: number, span: number, deleted: number): void {
+    let from = a;
+    for (let at = slot; from < b; ) {
+      let wide = span;
+      while (at % wide !== 0) wide >>= 1;
+      let to = this.#endOfSlots(entries, from, b, nibbles, at + wide);
+      while (wide > 1 && to - from > PAGE_RECORDS) {
+        wide >>= 1;
+        to = this.#endOfSlots(entries, from, to, nibbles, at + wide);
+      }
+      if (to - from > PAGE_RECORDS) slots[at] = this.#build(entries, from, to, (nibbles + 1) * 4, deleted);
+      else if (to > from) slots[at] = this.#pageOf(entries, from, to, slotBits(nibbles, wide), wide, deleted);
+      from = to;
+      at += wide;
     }
   }
 
+  /** Behind the last of the records [a, b) that fall below a slot. */
+  #endOfSlots(entries: Entry[], a: number, b: number, nibbles: number, slot: number): number {
+    let end = a;
+    while (end < b && keyNibble((entries[end] as Entry).key, nibbles) < slot) end++;
+    return end;
+  }
+
   /** The node of a range of `bits` bits that holds exactly the records [a, b). */
-  *#build(entries: Entry[], a: number, b: number, bits: number, deleted: number): Generator<void, Child> {
+  #build(entries: Entry[], a: number, b: number, bits: number, deleted: number): Child {
     const first = (entries[a] as Entry).key;
     if (b - a <= PAGE_RECORDS) {
-      yield;
       return this.#pageOf(entries, a, b, bits, 1, deleted);
     }
     const nibbles = commonNibbles(first, (entries[b - 1] as Entry).key, bits >> 2);
     const slots: Slots = new Array<Child | null>(16).fill(null);
-    yield* this.#place(slots, entries, a, b, nibbles, 0, 16, deleted);
+    this.#place(slots, entries, a, b, nibbles, 0, 16, deleted);
     return this.#emitInner(slots, prefixOf(first, nibbles * 4), nibbles);
   }
 
@@ -271,9 +313,11 @@ class Update {
     return { kind: 'page', span, hash: sha256Bytes(hashedPart(built.bytes)), records, stamp: this.#stamp, recordBytes: built.recordBytes };
   }
   #emitInner(slots: Slots, prefix: Buffer, nibbles: number): InnerChild {
-    const built = buildInner(slots, prefix, nibbles, this.#stamp);
-    this.#put(innerId(built.child), built.bytes);
-    return built.child;
+    return this.#emit(buildInner(slots, prefix, nibbles, this.#stamp));
+  }
+  #emit({ bytes, child }: BuiltInner): InnerChild {
+    this.#put(innerId(child), bytes);
+    return child;
   }
 
   // Restores the shape after the slots changed: deletes may have left ranges that are pages now, or a lone child.

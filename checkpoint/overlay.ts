@@ -2,7 +2,7 @@
  * What changed since a checkpoint: the newest value of each key, null where it was deleted. Keys are latin1 strings,
  * whose code units order as the bytes do.
  */
-import { lowerBound } from '../lib/sorted.ts';
+import { byCodeUnit } from '../lib/sorted.ts';
 import type { RecordValue } from '../lib/table.ts';
 
 /** Bytes, or what they will be made of. */
@@ -13,13 +13,14 @@ export function bytesOf(value: Value): Buffer {
 }
 
 interface Cell {
+  readonly id: string;
   value: Value | null;
   bytes: number;
 }
 
 export class Overlay {
   readonly #cells = new Map<string, Cell>();
-  readonly #keys = new SortedKeys();
+  readonly #sorted = new SortedCells();
   #bytes = 0;
 
   get size(): number {
@@ -43,14 +44,15 @@ export class Overlay {
       cell.bytes = bytes;
       return false;
     }
-    this.#cells.set(id, { value, bytes });
+    const added = { id, value, bytes };
+    this.#cells.set(id, added);
     this.#bytes += id.length + bytes;
-    this.#keys.add(id);
+    this.#sorted.add(added);
     return true;
   }
   /** Keys from `start` on, in order. Invalid once a key was added. */
   cursor(start: string): SortedCursor {
-    return this.#keys.cursor(start);
+    return this.#sorted.cursor(start);
   }
 }
 
@@ -58,15 +60,15 @@ const CHUNK = 512;
 const PENDING = 1024;
 
 /**
- * A set of strings in order, as sorted chunks. Additions gather in a list that is sorted in when someone looks or when
+ * Cells in the order of their keys, as sorted chunks. Additions gather in a list that is sorted in when someone looks or when
  * it grows long: who only writes pays for one sort of a thousand keys now and then, and nobody ever for one of all.
  */
-class SortedKeys {
-  readonly #chunks: string[][] = [];
-  #pending: string[] = [];
+class SortedCells {
+  readonly #chunks: Cell[][] = [];
+  #pending: Cell[] = [];
 
-  add(id: string): void {
-    this.#pending.push(id);
+  add(cell: Cell): void {
+    this.#pending.push(cell);
     if (this.#pending.length >= PENDING) this.#flush();
   }
 
@@ -74,27 +76,27 @@ class SortedKeys {
     this.#flush();
     const c = this.#chunkOf(start);
     const chunk = this.#chunks[c];
-    return new SortedCursor(this.#chunks, c, chunk === undefined ? 0 : lowerBound(chunk, start));
+    return new SortedCursor(this.#chunks, c, chunk === undefined ? 0 : lowerBoundOf(chunk, start));
   }
 
   #flush(): void {
     if (this.#pending.length === 0) return;
-    const pending = this.#pending.sort();
+    const pending = this.#pending.sort((a, b) => byCodeUnit(a.id, b.id));
     this.#pending = [];
-    for (const id of pending) this.#insert(id);
+    for (const cell of pending) this.#insert(cell);
   }
 
-  #insert(id: string): void {
+  #insert(cell: Cell): void {
     if (this.#chunks.length === 0) this.#chunks.push([]);
-    const c = this.#chunkOf(id);
-    const chunk = this.#chunks[c] as string[];
-    if (chunk.length === 0 || id > (chunk[chunk.length - 1] as string)) {
+    const c = this.#chunkOf(cell.id);
+    const chunk = this.#chunks[c] as Cell[];
+    if (chunk.length === 0 || cell.id > (chunk[chunk.length - 1] as Cell).id) {
       // Rising keys (new inodes, new blocks) fill their chunks instead of leaving halves.
-      if (chunk.length < CHUNK) chunk.push(id);
-      else this.#chunks.splice(c + 1, 0, [id]);
+      if (chunk.length < CHUNK) chunk.push(cell);
+      else this.#chunks.splice(c + 1, 0, [cell]);
       return;
     }
-    chunk.splice(lowerBound(chunk, id), 0, id);
+    chunk.splice(lowerBoundOf(chunk, cell.id), 0, cell);
     if (chunk.length > CHUNK) this.#chunks.splice(c + 1, 0, chunk.splice(CHUNK >> 1));
   }
 
@@ -104,31 +106,55 @@ class SortedKeys {
     let high = this.#chunks.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >>> 1;
-      if (((this.#chunks[middle] as string[])[0] as string) <= id) low = middle;
+      if (((this.#chunks[middle] as Cell[])[0] as Cell).id <= id) low = middle;
       else high = middle - 1;
     }
     return low;
   }
 }
 
+/** The first cell whose key is not below `id`. */
+function lowerBoundOf(sorted: readonly Cell[], id: string): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((sorted[middle] as Cell).id < id) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 export class SortedCursor {
-  readonly #chunks: readonly string[][];
+  readonly #chunks: readonly (readonly Cell[])[];
   #chunk: number;
   #at: number;
+  #value: Value | null = null;
 
-  constructor(chunks: readonly string[][], chunk: number, at: number) {
+  constructor(chunks: readonly (readonly Cell[])[], chunk: number, at: number) {
     this.#chunks = chunks;
     this.#chunk = chunk;
     this.#at = at;
   }
 
+  /** The next key. */
   next(): string | undefined {
     for (;;) {
       const chunk = this.#chunks[this.#chunk];
       if (chunk === undefined) return undefined;
-      if (this.#at < chunk.length) return chunk[this.#at++];
+      const cell = chunk[this.#at];
+      if (cell !== undefined) {
+        this.#at++;
+        this.#value = cell.value;
+        return cell.id;
+      }
       this.#chunk++;
       this.#at = 0;
     }
+  }
+
+  /** Of the key that `next` has given last; null: it was deleted. */
+  get value(): Value | null {
+    return this.#value;
   }
 }

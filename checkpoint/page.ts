@@ -9,7 +9,8 @@
  * one that last removed any from this range.
  */
 import { assert } from '../lib/assert.ts';
-import { HASH_BYTES, PAGE } from './hashes.ts';
+import { putU16 } from '../lib/bytes.ts';
+import { HASH_BYTES, PAGE, recordHashIn } from './hashes.ts';
 
 /** The threshold T of the trie: a range with more records is split, one with as many or fewer is a page. */
 export const PAGE_RECORDS = 64;
@@ -25,6 +26,20 @@ export interface Change {
   readonly entry: Buffer | null;
   /** Bytes of the value. */
   readonly size: number;
+}
+
+/** A record as a page has it. `id`: its key as a latin1 string. */
+export function pageEntry(id: string, value: Buffer): Buffer {
+  const { length } = id;
+  const entry = Buffer.allocUnsafe(2 + length + HASH_BYTES);
+  putU16(entry, length, 0);
+  entry.latin1Write(id, 2, length);
+  entry.latin1Write(recordHashIn(entry, 2, length, value), 2 + length, HASH_BYTES);
+  return entry;
+}
+
+export function keyOfEntry(entry: Buffer): Buffer {
+  return entry.subarray(2, entry.length - HASH_BYTES);
 }
 
 /** A run of records to be copied into a new page. `hints` null: new records, of `stamp` and `size`. */
@@ -183,7 +198,7 @@ export function mergePage(page: Buffer, changes: readonly Change[], from: number
     let length = 0;
     while (index < total) {
       length = page.readUInt16BE(at);
-      order = page.compare(key, 0, key.length, at + 2, at + 2 + length);
+      order = compareIn(page, at + 2, length, key);
       if (order >= 0) break;
       at += 2 + length + HASH_BYTES;
       index++;
@@ -212,6 +227,16 @@ export function mergePage(page: Buffer, changes: readonly Change[], from: number
   index = total;
   endRun();
   return { runs, count, lastDelete: removed ? stamp : lastDelete(page), changed };
+}
+
+/** How the `length` bytes from `at` on stand to the key. A few bytes mostly: quicker so than by a call. */
+function compareIn(page: Buffer, at: number, length: number, key: Buffer): number {
+  const shared = Math.min(length, key.length);
+  for (let i = 0; i < shared; i++) {
+    const order = (page[at + i] as number) - (key[i] as number);
+    if (order !== 0) return order;
+  }
+  return length - key.length;
 }
 
 export interface BuiltPage {

@@ -2,13 +2,12 @@
 import { EMPTY } from '../lib/bytes.ts';
 import type { PinnedCheckpoint } from './donor.ts';
 import { PAGE, slotsProof, slotsRoot } from './hashes.ts';
-import { childAt, hashedInner, innerId, nodeId, type Child } from './inner_node.ts';
+import { childAt, hashedInner, innerId, nodeId, slotOf, type Child } from './inner_node.ts';
 import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
 import { hashOfRecord, hashedPart } from './page.ts';
 import type { KeyProof, ProofStep } from './proof.ts';
 import { nodeKey, recordKeyOf } from './store_keys.ts';
 import { checkedNode } from './stored_node.ts';
-import { slotOf } from './tree_walk.ts';
 import { checkedRecord } from './verified_reads.ts';
 
 const UNCACHED = { fillCache: false } as const;

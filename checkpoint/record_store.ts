@@ -357,7 +357,7 @@ export class RecordStore implements Table {
       const result = await writeChanges({
         store: this.#store,
         source: this.#source,
-        isCached: (id) => this.#nodes.get(id) !== undefined,
+        cached: (id) => this.#nodes.get(id),
         top: this.#top,
         changes,
         stamp,
@@ -427,7 +427,8 @@ export class RecordStore implements Table {
 
   // What is written stays in memory, in place of what was there before.
   async #remember(changes: readonly RecordChange[], slices: Slices): Promise<void> {
-    for (const [i, { key, value }] of changes.entries()) {
+    for (let i = 0; i < changes.length; i++) {
+      const { key, value } = changes[i] as RecordChange;
       this.#records.written(key, value);
       if ((i & 31) === 31 && slices.over) await slices.giveWay();
     }
@@ -475,7 +476,7 @@ async function changesOf(overlay: Overlay, slices: Slices): Promise<RecordChange
   const changes: RecordChange[] = [];
   const cursor = overlay.cursor('');
   for (let id = cursor.next(); id !== undefined; id = cursor.next()) {
-    const value = overlay.get(id) ?? null;
+    const { value } = cursor;
     changes.push(recordChange(id, value === null ? null : bytesOf(value)));
     if ((changes.length & 31) === 0 && slices.over) await slices.giveWay();
   }

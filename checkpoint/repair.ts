@@ -13,7 +13,7 @@ import { Inspection, sourceOf } from './inspection.ts';
 import { MAX_KEY_BYTES } from './key_bits.ts';
 import { StoreOpenError, type KeyValueStore } from './key_value_store.ts';
 import { LevelStore } from './level_store.ts';
-import { applyChanges, putChange, type NodeSource, type Top } from './merkle_tree.ts';
+import { TreeDraft, putChange, type NodeSource, type Top } from './merkle_tree.ts';
 import type { Change } from './page.ts';
 import { Slices } from './slices.ts';
 import { StoreDamageError } from './store_damage.ts';
@@ -89,7 +89,7 @@ async function remove(store: KeyValueStore, top: Top, base: OpNumber, keys: read
   if (keys.length === 0) return;
   const changes: RecordChange[] = [...keys].sort((a, b) => Buffer.compare(a, b)).map((key) => recordChange(key.latin1Slice(0, key.length), null));
   await writeChanges({
-    store, source: sourceOf(store), isCached: () => false, top, changes, stamp: base, slices,
+    store, source: sourceOf(store), cached: () => undefined, top, changes, stamp: base, slices,
     meta: (next) => ({ top: next, state: { kind: 'between', base } }),
   });
 }
@@ -121,11 +121,12 @@ async function rebuild(store: KeyValueStore, base: OpNumber, slices: Slices): Pr
   await flush();
 }
 
+/** Changes that are worked on before the clock is looked at. */
+const REPAIR_STEP = 64;
+
 async function writeNodes(store: KeyValueStore, source: NodeSource, top: Top, changes: readonly Change[], base: OpNumber, slices: Slices): Promise<Top> {
-  const steps = applyChanges(source, top, changes, base);
-  let step = steps.next();
-  for (; step.done !== true; step = steps.next()) if (slices.over) await slices.giveWay();
-  const update = step.value;
+  const update = new TreeDraft(source, top, changes, base);
+  while (update.apply(REPAIR_STEP)) if (slices.over) await slices.giveWay();
   const batch = store.batch();
   for (const id of update.deletes) batch.delete(nodeKey(id));
   for (const [id, bytes] of update.puts) batch.put(nodeKey(id), sealNode(id, bytes));

@@ -10,6 +10,7 @@ import { crc32 } from '../lib/hash.ts';
 import { digest, opNumber, type OpNumber } from '../lib/ids.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { HASH_BYTES, INNER, PAGE, rootHash } from './hashes.ts';
+import { MAX_KEY_BYTES } from './key_bits.ts';
 import type { Child } from './inner_node.ts';
 import type { Top } from './merkle_tree.ts';
 
@@ -26,13 +27,6 @@ export function nodeKey(id: string): Buffer {
   key.latin1Write(id, 1, id.length);
   return key;
 }
-export function recordKey(id: string): Buffer {
-  const key = Buffer.allocUnsafe(1 + id.length);
-  key[0] = RECORD;
-  key.latin1Write(id, 1, id.length);
-  return key;
-}
-
 export function recordKeyOf(key: Buffer): Buffer {
   const at = Buffer.allocUnsafe(1 + key.length);
   at[0] = RECORD;
@@ -43,6 +37,15 @@ export function recordKeyOf(key: Buffer): Buffer {
 /** The key of a record, by that of the database: a view. */
 export function keyOfRecord(at: Buffer): Buffer {
   return at.subarray(1);
+}
+
+const copied = Buffer.alloc(1 + MAX_KEY_BYTES, RECORD);
+const views: Buffer[] = Array.from({ length: 2 + MAX_KEY_BYTES }, (_, length) => copied.subarray(0, length));
+
+/** The same until the next call, for who makes a copy anyway. */
+export function recordKeyToCopy(key: Buffer): Buffer {
+  copied.set(key, 1);
+  return views[1 + key.length] as Buffer;
 }
 
 /** 2: nodes and the meta record have checksums. */

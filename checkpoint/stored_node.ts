@@ -5,20 +5,25 @@
  *   node | crc32 u32 (of id and node)
  */
 import { crc32, sha256Bytes } from '../lib/hash.ts';
-import { hashOfInner, isInnerId } from './inner_node.ts';
+import { hashInner, isInnerId, storedInner } from './inner_node.ts';
+import { MAX_KEY_BYTES } from './key_bits.ts';
 import { hashedPart } from './page.ts';
 import { StoreDamageError } from './store_damage.ts';
 
 const CRC_BYTES = 4;
 
+/** What is stored of a node in memory; until the next call. */
 export function sealNode(id: string, bytes: Buffer): Buffer {
-  const stored = Buffer.allocUnsafe(bytes.length + CRC_BYTES);
-  bytes.copy(stored);
-  stored.writeUInt32BE(checksum(id, bytes), bytes.length);
-  return stored;
+  const node = isInnerId(id) ? storedInner(bytes) : bytes;
+  if (node.length + CRC_BYTES > sealed.length) sealed = Buffer.allocUnsafeSlow(2 * (node.length + CRC_BYTES));
+  node.copy(sealed);
+  sealed.writeUInt32BE(checksum(id, node), node.length);
+  return sealed.subarray(0, node.length + CRC_BYTES);
 }
 
-/** The node; null when the checksum is wrong. */
+let sealed = Buffer.allocUnsafeSlow(16 << 10);
+
+/** The node as it is stored; null when the checksum is wrong. */
 export function unsealNode(id: string, stored: Buffer): Buffer | null {
   const length = stored.length - CRC_BYTES;
   if (length < 0) return null;
@@ -26,8 +31,11 @@ export function unsealNode(id: string, stored: Buffer): Buffer | null {
   return stored.readUInt32BE(length) === checksum(id, bytes) ? bytes : null;
 }
 
+/** An id has three bytes before its prefix, and that at most as many as the longest key and its length. */
+const idBytes = Buffer.allocUnsafeSlow(3 + MAX_KEY_BYTES + 2);
+
 function checksum(id: string, bytes: Buffer): number {
-  return crc32(bytes, crc32(Buffer.from(id, 'latin1')));
+  return crc32(bytes, crc32(idBytes.subarray(0, idBytes.latin1Write(id))));
 }
 
 /** The node `id` as the node above names it; throws StoreDamageError when that is not what is stored. */
@@ -35,9 +43,9 @@ export function checkedNode(id: string, hash: Buffer, stored: Buffer | undefined
   if (stored === undefined) throw damaged(id, 'is missing');
   const bytes = unsealNode(id, stored);
   if (bytes === null) throw damaged(id, 'has a wrong checksum');
-  const found = isInnerId(id) ? hashOfInner(bytes) : sha256Bytes(hashedPart(bytes));
-  if (!found.equals(hash)) throw damaged(id, 'is not the one that the node above it names');
-  return bytes;
+  const found = isInnerId(id) ? hashInner(bytes) : { bytes, hash: sha256Bytes(hashedPart(bytes)) };
+  if (found === null || !found.hash.equals(hash)) throw damaged(id, 'is not the one that the node above it names');
+  return found.bytes;
 }
 
 function damaged(id: string, how: string): StoreDamageError {

@@ -11,7 +11,7 @@ import { EMPTY } from '../lib/bytes.ts';
 import { AssertionError, defined } from '../lib/assert.ts';
 import { sha256Bytes } from '../lib/hash.ts';
 import { INNER, PAGE, recordHash } from './hashes.ts';
-import { decodeInner, hashOfInner, innerId, isInnerId, nodeId } from './inner_node.ts';
+import { decodeInner, hashInner, innerId, isInnerId, nodeId } from './inner_node.ts';
 import { hasPrefix, keyByte, prefixExtends, slotBits, slotPrefix } from './key_bits.ts';
 import { hashedPart, pageEntries } from './page.ts';
 
@@ -145,14 +145,14 @@ async function below(source: TreeSource, ranges: readonly Range[]): Promise<Map<
 function verified({ id, hash }: TreeNode, bytes: Buffer | null): Buffer {
   const name = Buffer.from(id, 'latin1').toString('hex');
   if (bytes === null) throw new TreeSourceError(`the node ${name} is missing`);
-  let found: Buffer;
+  let found: Buffer | undefined;
   try {
-    found = isInnerId(id) ? hashOfInner(bytes) : sha256Bytes(hashedPart(bytes));
+    found = isInnerId(id) ? hashInner(bytes)?.hash : sha256Bytes(hashedPart(bytes));
   } catch (error) {
     if (error instanceof RangeError || error instanceof AssertionError) throw new TreeSourceError(`the node ${name} is none: ${error.message}`, { cause: error });
     throw error;
   }
-  if (!found.equals(hash)) throw new TreeSourceError(`the node ${name} is not the one that the node above it names`);
+  if (found?.equals(hash) !== true) throw new TreeSourceError(`the node ${name} is not the one that the node above it names`);
   // Of the top nobody says where it stands but the source.
   if (isInnerId(id) && innerId(decodeInner(bytes)) !== id) throw new TreeSourceError(`the node ${name} stands at another place`);
   return bytes;

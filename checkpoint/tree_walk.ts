@@ -1,6 +1,6 @@
 /** Reading a tree: which page holds a key, the keys of a range in order, the nodes at given places. */
 import { PAGE } from './hashes.ts';
-import { INNER_SHAPE, childAt, decodeInner, innerId, nodeId, nodeNibbles, shapesAt, type Child, type InnerChild, type PageChild, type Slots } from './inner_node.ts';
+import { childAt, decodeInner, innerId, nodeId, nodeNibbles, slotOf, type Child, type InnerChild, type PageChild, type Slots } from './inner_node.ts';
 import { hasPrefix, keyNibble, matchingNibbles, prefixExtends, prefixNibble, prefixOf, slotBits, slotPrefix } from './key_bits.ts';
 import { pageEntries, pageKeysFrom, type PageEntry } from './page.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
@@ -29,17 +29,6 @@ export function locatePage(source: NodeSource, top: Top, key: Buffer): LocatedPa
   if (child === null) return null;
   const prefix = prefixOf(key, bits);
   return { id: nodeId(PAGE, prefix, bits), hash: child.hash, prefix, bits };
-}
-
-/** The slot that names the child in which a nibble falls; -1 when it is empty there. */
-export function slotOf(node: Buffer, nibble: number): number {
-  const shapes = shapesAt(node);
-  if (node[shapes + nibble] === INNER_SHAPE) return nibble;
-  for (let span = 1; span <= 8; span <<= 1) {
-    const slot = nibble & ~(span - 1);
-    if (node[shapes + slot] === span) return slot;
-  }
-  return -1;
 }
 
 /** The keys of a tree from `start` on, in order. Reads one page at a time, as it goes. */

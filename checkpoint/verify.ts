@@ -1,12 +1,12 @@
 /** Pure: does what a donor says of a node hash to what is expected, and what follows from it for the own records? */
 import { sha256Bytes } from '../lib/hash.ts';
 import { ABSENT, innerHash } from './hashes.ts';
-import { childAt, headBytes, innerId, writeHead, type Child, type Place } from './inner_node.ts';
+import { childAt, headBytes, innerId, slotOf, writeHead, type Child, type Place } from './inner_node.ts';
 import { hasPrefix, prefixExtends, slotBits, slotPrefix } from './key_bits.ts';
 import { putChange, type NodeSource, type Top } from './merkle_tree.ts';
 import { PAGE_RECORDS, buildPageOf, entryOfChange, hashedPart, type Entry } from './page.ts';
 import { FINGERPRINT_BYTES, type AnswerSlot, type InnerAnswer, type NodePlace, type NodeRequest, type PageAnswer } from './transfer_messages.ts';
-import { findInner, recordsInRange, slotOf, type Range, type RangeRecord } from './tree_walk.ts';
+import { findInner, recordsInRange, type Range, type RangeRecord } from './tree_walk.ts';
 
 /** A node of the target that differs from the own one. */
 export interface WantedNode extends NodeRequest {
@@ -80,7 +80,7 @@ export interface VerifiedChange {
   readonly key: Buffer;
   /** null: to be deleted. */
   readonly value: Buffer | null;
-  /** As its page has it (merkle_tree.ts: pageEntry). */
+  /** As its page has it (page.ts: pageEntry). */
   readonly entry: Buffer | null;
 }
 

@@ -8,7 +8,7 @@ import type { CheckpointInfo } from '../../checkpoint/checkpoint_info.ts';
 import { Fetcher, DEFAULT_FETCHER_LIMITS, type FetcherLimits, type OwnTree } from '../../checkpoint/fetcher.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from '../../checkpoint/fetch_report.ts';
 import { sourceOf, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
-import { applyChanges, runToEnd, type NodeSource, type Top } from '../../checkpoint/merkle_tree.ts';
+import { applyChanges, type NodeSource, type Top } from '../../checkpoint/merkle_tree.ts';
 import { Slices } from '../../checkpoint/slices.ts';
 
 export class MemoryOwn implements OwnTree {
@@ -39,7 +39,7 @@ export class MemoryOwn implements OwnTree {
       if (value === null) this.table.delete(key);
       else this.table.put(key, value);
     }
-    const update = runToEnd(applyChanges(this.source, this.#top, changes, opNumber(1000)));
+    const update = applyChanges(this.source, this.#top, changes, opNumber(1000));
     for (const id of update.deletes) this.#nodes.delete(id);
     for (const [id, bytes] of update.puts) this.#nodes.set(id, bytes);
     this.#top = update.top;

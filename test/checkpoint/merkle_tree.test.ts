@@ -3,9 +3,11 @@ import { describe, expect, test } from 'vitest';
 import { EMPTY } from '../../lib/bytes.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
-import { commonNibbles, keyNibble, KEY_NIBBLES } from '../../checkpoint/key_bits.ts';
+import { isInnerId } from '../../checkpoint/inner_node.ts';
+import { commonNibbles, keyNibble, KEY_NIBBLES, MAX_KEY_BYTES } from '../../checkpoint/key_bits.ts';
 import { MemoryRecordStore, rootOf, sourceOf } from '../../checkpoint/memory_record_store.ts';
-import { PAGE_RECORDS, pageEntries } from '../../checkpoint/page.ts';
+import { TreeDraft, applyChanges, deleteChange, putChange, type TreeUpdate } from '../../checkpoint/merkle_tree.ts';
+import { PAGE_RECORDS, pageEntries, type Change } from '../../checkpoint/page.ts';
 import { KeyCursor, locatePage } from '../../checkpoint/tree_walk.ts';
 import { checkTree, fileKey, randomKey, u32 } from './tree_support.ts';
 
@@ -68,6 +70,37 @@ describe('the shape of the tree', () => {
     }
   });
 
+  test('is the same when changes are applied some at a time', () => {
+    for (let seed = 1; seed <= 60; seed++) {
+      const r = new Prng(seed);
+      const inodes = 1 << r.between(1, 12);
+      const store = new MemoryRecordStore();
+      for (let i = r.below(3000); i > 0; i--) store.put(randomKey(r, inodes), r.bytes(5));
+      const before = store.take(opNumber(1), EMPTY);
+      const known = [...before.records.entries()].map(([k]) => k);
+      const changes = new Map<string, Change>();
+      for (let i = r.below(800); i > 0; i--) {
+        const key = known.length > 0 && r.chance(0.5) ? r.pick(known) : randomKey(r, inodes);
+        changes.set(key.latin1Slice(), r.chance(0.4) ? deleteChange(key) : putChange(key, r.bytes(5)));
+      }
+      const sorted = [...changes.keys()].sort().map((id) => changes.get(id) as Change);
+      const source = sourceOf(before.nodes);
+      const draft = new TreeDraft(source, before.top, sorted, 2);
+      while (draft.apply(1 + r.below(20)));
+      const nodes = (update: TreeUpdate): Map<string, Buffer> => {
+        const all = new Map(before.nodes);
+        for (const id of update.deletes) all.delete(id);
+        for (const [id, bytes] of update.puts) all.set(id, bytes);
+        return all;
+      };
+      const atOnce = applyChanges(source, before.top, sorted, 2);
+      expect(draft.top?.hash).toEqual(atOnce.top?.hash);
+      // Their hints may differ: what was deleted from where is known in less detail once ranges were joined.
+      expect([...nodes(draft).keys()].sort()).toEqual([...nodes(atOnce).keys()].sort());
+      expect(draft.apply(1)).toBe(false);
+    }
+  });
+
   test('changes that change nothing leave every node as it was', () => {
     const store = new MemoryRecordStore();
     for (let i = 0; i < 500; i++) store.put(fileKey(i, 0), u32(i));
@@ -121,6 +154,29 @@ describe('the shape of the tree', () => {
     for (const [id, bytes] of after.nodes) if (before.get(id) !== bytes) written++;
     expect(written).toBeLessThanOrEqual(2 * (7 + 255) + 1);
     expect(after.root).toBe(scratchRoot(store));
+  });
+});
+
+describe('the deepest tree that there can be', () => {
+  // A branch at every nibble of keys as long as they may be: built in one go, changed at every level, and taken down.
+  test('of keys as long as they may be, with a branch at every nibble', () => {
+    const store = new MemoryRecordStore();
+    const levels = (ends: readonly number[]): Buffer[] =>
+      Array.from({ length: MAX_KEY_BYTES }, (_, length) => ends.map((end) => Buffer.concat([Buffer.alloc(length, 0x11), Buffer.of(end)]))).flat();
+    for (const key of levels([0x16, 0x71])) store.put(key, u32(1));
+    for (let i = 0; i < 100; i++) store.put(Buffer.concat([Buffer.alloc(MAX_KEY_BYTES - 1, 0x11), Buffer.of(0x20 + i)]), u32(i));
+    const c = store.take(opNumber(1), EMPTY);
+    checkTree(c);
+    const bits = [...c.nodes.keys()].filter(isInnerId).map((id) => (id.charCodeAt(1) << 8) | id.charCodeAt(2));
+    expect(Math.max(...bits)).toBeGreaterThan((MAX_KEY_BYTES - 2) * 8);
+    for (const key of levels([0x16, 0x1a, 0xc1])) store.put(key, u32(2));
+    expect(store.take(opNumber(2), EMPTY).root).toBe(scratchRoot(store));
+    for (const key of levels([0x16, 0x71])) store.delete(key);
+    const thinner = store.take(opNumber(3), EMPTY);
+    checkTree(thinner);
+    expect(thinner.root).toBe(scratchRoot(store));
+    for (const key of levels([0x1a, 0xc1])) store.delete(key);
+    expect(store.take(opNumber(4), EMPTY).root).toBe(scratchRoot(store));
   });
 });
 

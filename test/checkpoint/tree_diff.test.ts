@@ -4,7 +4,7 @@ import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
 import { PAGE, recordHash } from '../../checkpoint/hashes.ts';
-import { innerId, nodeId } from '../../checkpoint/inner_node.ts';
+import { innerId, isInnerId, nodeId, storedInner } from '../../checkpoint/inner_node.ts';
 import { MemoryRecordStore, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
 import { diffTrees, NO_RECORDS, readRecords, TreeSourceError, type DiffOptions, type RecordDifference, type TreeSource } from '../../checkpoint/tree_diff.ts';
 import { change } from './store_support.ts';
@@ -26,7 +26,11 @@ class Source implements TreeSource {
   nodes(ids: readonly string[]): Promise<(Buffer | null)[]> {
     this.nodesRead += ids.length;
     this.requests++;
-    return Promise.resolve(ids.map((id) => this.#spoil(id, this.#checkpoint.nodes.get(id) ?? null)));
+    return Promise.resolve(ids.map((id) => this.#spoil(id, this.#stored(id))));
+  }
+  #stored(id: string): Buffer | null {
+    const bytes = this.#checkpoint.nodes.get(id) ?? null;
+    return bytes !== null && isInnerId(id) ? storedInner(bytes) : bytes;
   }
   records(keys: readonly Buffer[]): Promise<(Buffer | null)[]> {
     return Promise.resolve(keys.map((key) => this.#spoil('', this.#checkpoint.records.get(key) ?? null)));

@@ -1,7 +1,7 @@
 /** Shared by the tree's tests: keys as the application makes them, and a checker of every invariant of a tree. */
 import { expect } from 'vitest';
 import { PAGE } from '../../checkpoint/hashes.ts';
-import { decodeInner, innerId, nodeId, type Child } from '../../checkpoint/inner_node.ts';
+import { decodeInner, hashInner, innerId, nodeId, storedInner, type Child } from '../../checkpoint/inner_node.ts';
 import { hasPrefix, slotBits, slotPrefix } from '../../checkpoint/key_bits.ts';
 import { PAGE_RECORDS, hashedPart, pageEntries } from '../../checkpoint/page.ts';
 import { sourceOf, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
@@ -77,7 +77,11 @@ export function checkTree(c: MemoryCheckpoint): void {
     }
     const id = innerId(child);
     seen.add(id);
-    const node = decodeInner(source(id, child.hash));
+    const bytes = source(id, child.hash);
+    const hashed = hashInner(storedInner(bytes));
+    assert(hashed?.hash.equals(child.hash) === true, 'an inner node hashes to what its parent says');
+    assert(hashed.bytes.equals(bytes), 'an inner node in memory has the hashes between its slots and its root');
+    const node = decodeInner(bytes);
     assert(node.nibbles * 4 >= bits, 'a node lies within its range');
     assert(child.records > PAGE_RECORDS, 'an inner node has more records than a page');
     const counts = node.slots.map((s) => s?.records ?? 0);

@@ -388,10 +388,7 @@ export class ReplicaProcess implements RunningReplica {
     if (this.#halted || replica === null) return;
     try {
       replica.flush();
-      // Their way is the longer one: over the network, and to a disk behind that.
-      peers.flush();
       journal.kick();
-      // Without a disk that was all of it.
       peers.flush();
       // While the disk writes, and the others have theirs to do.
       replica.execute();

@@ -37,14 +37,14 @@ export class ByteCache<V extends { readonly byteLength: number } = Buffer> {
     if (young !== undefined) return young;
     const old = this.#old.get(id);
     if (old === undefined) return undefined;
-    this.#old.delete(id);
-    this.#oldBytes -= this.#weight(id, old);
     this.set(id, old);
     return old;
   }
 
   set(id: string, bytes: V): void {
-    this.delete(id);
+    const young = this.#young.get(id);
+    if (young === undefined) this.#deleteOld(id);
+    else this.#youngBytes -= this.#weight(id, young);
     this.#young.set(id, bytes);
     this.#youngBytes += this.#weight(id, bytes);
     if (this.#youngBytes <= this.#half) return;
@@ -56,15 +56,19 @@ export class ByteCache<V extends { readonly byteLength: number } = Buffer> {
 
   delete(id: string): void {
     const young = this.#young.get(id);
-    if (young !== undefined) {
-      this.#young.delete(id);
-      this.#youngBytes -= this.#weight(id, young);
+    if (young === undefined) {
+      this.#deleteOld(id);
+      return;
     }
+    this.#young.delete(id);
+    this.#youngBytes -= this.#weight(id, young);
+  }
+
+  #deleteOld(id: string): void {
     const old = this.#old.get(id);
-    if (old !== undefined) {
-      this.#old.delete(id);
-      this.#oldBytes -= this.#weight(id, old);
-    }
+    if (old === undefined) return;
+    this.#old.delete(id);
+    this.#oldBytes -= this.#weight(id, old);
   }
 
   clear(): void {

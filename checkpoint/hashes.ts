@@ -35,7 +35,8 @@ export function recordHashIn(bytes: Buffer, at: number, length: number, value: B
   const input = hashInput(3 + length + value.length);
   input[0] = RECORD;
   putU16(input, length, 1);
-  bytes.copy(input, 3, at, at + length);
+  // Without a view for it.
+  for (let i = 0; i < length; i++) input[3 + i] = bytes[at + i] as number;
   input.set(value, 3 + length);
   return sha256(input);
 }

@@ -9,7 +9,7 @@
  * one that last removed any from this range.
  */
 import { assert } from '../lib/assert.ts';
-import { putU16 } from '../lib/bytes.ts';
+import { getU16, getU32, getU48, putU16 } from '../lib/bytes.ts';
 import { HASH_BYTES, PAGE, recordHashIn } from './hashes.ts';
 
 /** The threshold T of the trie: a range with more records is split, one with as many or fewer is a page. */
@@ -42,15 +42,15 @@ export function keyOfEntry(entry: Buffer): Buffer {
   return entry.subarray(2, entry.length - HASH_BYTES);
 }
 
-/** A run of records to be copied into a new page. `hints` null: new records, of `stamp` and `size`. */
+/** A run of records of a page to be copied into a new one, or a new record. */
 export interface Run {
   readonly bytes: Buffer;
   readonly start: number;
   readonly end: number;
   readonly count: number;
-  readonly hints: Buffer | null;
+  /** Where in `bytes` their hints begin; of a new record, which has none: 0. */
   readonly hintsAt: number;
-  readonly size: number;
+  readonly added: Change | null;
 }
 
 export interface PageEntry {
@@ -75,7 +75,7 @@ export function hashedPart(page: Buffer): Buffer {
 }
 export function wholeRun(page: Buffer): Run {
   const hintsAt = hintsOf(page);
-  return { bytes: page, start: HEADER, end: hintsAt, count: pageCount(page), hints: page, hintsAt, size: 0 };
+  return { bytes: page, start: HEADER, end: hintsAt, count: pageCount(page), hintsAt, added: null };
 }
 
 export function pageEntries(page: Buffer): PageEntry[] {
@@ -148,19 +148,16 @@ export function entryOfChange(change: Change, stamp: number): Entry {
 export function entriesOfRuns(runs: readonly Run[], stamp: number): Entry[] {
   const out: Entry[] = [];
   for (const run of runs) {
+    const { bytes, added } = run;
+    if (added !== null) {
+      out.push(entryOfChange(added, stamp));
+      continue;
+    }
     let at = run.start;
     for (let i = 0; i < run.count; i++) {
-      const length = run.bytes.readUInt16BE(at);
-      const end = at + 2 + length + HASH_BYTES;
+      const end = at + 2 + getU16(bytes, at) + HASH_BYTES;
       const hint = run.hintsAt + HINT * i;
-      out.push({
-        key: run.bytes.subarray(at + 2, at + 2 + length),
-        bytes: run.bytes,
-        start: at,
-        end,
-        stamp: run.hints === null ? stamp : run.hints.readUIntBE(hint, 6),
-        size: run.hints === null ? run.size : run.hints.readUInt32BE(hint + 6),
-      });
+      out.push({ key: bytes.subarray(at + 2, end - HASH_BYTES), bytes, start: at, end, stamp: getU48(bytes, hint), size: getU32(bytes, hint + 6) });
       at = end;
     }
   }
@@ -189,11 +186,12 @@ export function mergePage(page: Buffer, changes: readonly Change[], from: number
   let runIndex = 0;
   const endRun = (): void => {
     if (index === runIndex) return;
-    runs.push({ bytes: page, start: runAt, end: at, count: index - runIndex, hints: page, hintsAt: hintsAt + HINT * runIndex, size: 0 });
+    runs.push({ bytes: page, start: runAt, end: at, count: index - runIndex, hintsAt: hintsAt + HINT * runIndex, added: null });
     count += index - runIndex;
   };
   for (let c = from; c < to; c++) {
-    const { key, entry, size } = changes[c] as Change;
+    const change = changes[c] as Change;
+    const { key, entry } = change;
     let order = 1;
     let length = 0;
     while (index < total) {
@@ -219,7 +217,7 @@ export function mergePage(page: Buffer, changes: readonly Change[], from: number
     if (entry === null) {
       removed = true;
     } else {
-      runs.push({ bytes: entry, start: 0, end: entry.length, count: 1, hints: null, hintsAt: 0, size });
+      runs.push({ bytes: entry, start: 0, end: entry.length, count: 1, hintsAt: 0, added: change });
       count++;
     }
   }
@@ -260,11 +258,11 @@ export function buildPage(runs: readonly Run[], count: number, deleted: number, 
   for (const run of runs) {
     run.bytes.copy(page, at, run.start, run.end);
     at += run.end - run.start;
-    if (run.hints !== null) {
-      run.hints.copy(page, hint, run.hintsAt, run.hintsAt + HINT * run.count);
+    if (run.added === null) {
+      run.bytes.copy(page, hint, run.hintsAt, run.hintsAt + HINT * run.count);
     } else {
       page.writeUIntBE(stamp, hint, 6);
-      page.writeUInt32BE(run.size, hint + 6);
+      page.writeUInt32BE(run.added.size, hint + 6);
     }
     hint += HINT * run.count;
   }

@@ -1,5 +1,5 @@
 /** What one operation runs in: who asks, when, and the records. Lives as long as the operation. */
-import { defined } from '../lib/assert.ts';
+import { assert } from '../lib/assert.ts';
 import { ino as asIno, type Ino } from '../lib/ids.ts';
 import type { BlockStore } from './block_store.ts';
 import type { Counters } from './counters.ts';
@@ -32,7 +32,14 @@ export interface Context extends Moment {
 
 /** For an inode that a record names: it must be there. */
 export function inodeOf(ctx: Context, ino: Ino): Inode {
-  return defined(ctx.records.inode(ino), () => `inode ${ino}`);
+  return presentInode(ctx, ino).draft();
+}
+
+/** The same for reading. */
+export function presentInode(ctx: Context, ino: Ino): Readonly<Inode> {
+  const inode = ctx.records.present(ino);
+  if (inode === undefined) assert(false, `inode ${ino}`);
+  return inode;
 }
 
 /** Gives out the next inode number. */

@@ -11,7 +11,7 @@
  *   block, character: rdev 32
  */
 import { assert, defined } from '../lib/assert.ts';
-import { getU16, getU32, getU48, putU16, putU32, putU48 } from '../lib/bytes.ts';
+import { getU16, getU32, getU48, putU16, putU32, putU48, unboxed } from '../lib/bytes.ts';
 import type { Ino } from '../lib/ids.ts';
 import { ino as asIno } from '../lib/ids.ts';
 import type { RecordValue } from '../lib/table.ts';
@@ -132,7 +132,7 @@ function writeU64(b: Buffer, n: number, at: number): void {
   putU32(b, n >>> 0, at + 4);
 }
 function readU64(b: Buffer, at: number): number {
-  return getU32(b, at) * U32 + getU32(b, at + 4);
+  return unboxed(getU32(b, at) * U32 + getU32(b, at + 4));
 }
 function writeTime(b: Buffer, sec: number, nsec: number, at: number): void {
   b.writeInt16BE(Math.floor(sec / U32), at);
@@ -140,7 +140,7 @@ function writeTime(b: Buffer, sec: number, nsec: number, at: number): void {
   putU32(b, nsec, at + 6);
 }
 function readSec(b: Buffer, at: number): number {
-  return b.readInt16BE(at) * U32 + getU32(b, at + 2);
+  return unboxed(b.readInt16BE(at) * U32 + getU32(b, at + 2));
 }
 
 export function encodeInode(inode: Inode): Buffer {
@@ -158,22 +158,26 @@ export function encodeInode(inode: Inode): Buffer {
   putU48(b, inode.version, 63);
   putU48(b, inode.unlinkedAt, 69);
   putU32(b, inode.xattrBytes, 75);
-  let at = COMMON_BYTES;
+  const at = COMMON_BYTES;
   if (inode.type === 'directory') {
     putU48(b, inode.parent, at);
   } else if (inode.type === 'file') {
     writeU64(b, inode.blocks, at);
     putU32(b, inode.generation, at + 8);
-    at += 12;
-    for (const p of inode.pending) {
-      putU32(b, p.from, at);
-      putU32(b, p.generation, at + 4);
-      at += 8;
-    }
+    putPending(b, inode.pending, at + 12);
   } else if (inode.type === 'block' || inode.type === 'character') {
     putU32(b, inode.rdev, at);
   }
   return b;
+}
+
+function putPending(b: Buffer, pending: readonly PendingTruncation[], from: number): void {
+  let at = from;
+  for (let i = 0; i < pending.length; i++, at += 8) {
+    const p = pending[i] as PendingTruncation;
+    putU32(b, p.from, at);
+    putU32(b, p.generation, at + 4);
+  }
 }
 
 function decodePending(b: Buffer): readonly PendingTruncation[] {

@@ -31,7 +31,7 @@ export function ownerOrRoot(inode: Inode, c: Credentials): boolean {
 }
 
 /** All of `mask`. Exactly one of the three classes of bits counts: a group member is not 'other', even where other may more. */
-export function mayAccess(inode: Inode, c: Credentials, mask: number): boolean {
+export function mayAccess(inode: Readonly<Inode>, c: Credentials, mask: number): boolean {
   if (isRoot(c)) {
     // CAP_DAC_OVERRIDE: everything, but a file that nobody may execute.
     return inode.type === 'directory' || (mask & MAY_EXEC) === 0 || (inode.mode & S_IXUGO) !== 0;

@@ -48,6 +48,9 @@ export function formatNamespace(table: Table): void {
 
 export class Records {
   readonly table: Table;
+  #wanted: Ino = ROOT_INO;
+  /** Of the inode that is being looked for: one function for all of them. */
+  readonly #decode = (bytes: Buffer): Inode => decodeInode(this.#wanted, bytes);
 
   constructor(table: Table) {
     this.table = table;
@@ -62,11 +65,15 @@ export class Records {
     this.table.store(COUNTERS_ID, counters);
   }
 
+  /** For reading: it is the table's. */
+  present(ino: Ino): Readonly<Inode> | undefined {
+    this.#wanted = ino;
+    return this.table.find(inodeId(ino), this.#decode) ?? (ino === ROOT_INO ? rootInode() : undefined);
+  }
+
   /** A fresh draft, the caller's own until it is put. */
   inode(ino: Ino): Inode | undefined {
-    const inode = this.table.find(inodeId(ino), (bytes) => decodeInode(ino, bytes));
-    if (inode !== undefined) return inode.draft();
-    return ino === ROOT_INO ? rootInode() : undefined;
+    return this.present(ino)?.draft();
   }
 
   /** The draft is the table's from here on. */

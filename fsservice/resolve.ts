@@ -3,7 +3,7 @@
  * and '..', symbolic links (at most 40), trailing slashes. An absolute path or target starts at the namespace's root.
  */
 import type { Ino } from '../lib/ids.ts';
-import { inodeOf, type Context, type Outcome } from './context.ts';
+import { inodeOf, presentInode, type Context, type Outcome } from './context.ts';
 import { Errno } from './errno.ts';
 import type { Inode } from './inode.ts';
 import { NAME_MAX, PATH_MAX, ROOT_INO, SYMLINK_DEPTH_MAX, type At } from './operations.ts';
@@ -31,7 +31,7 @@ export function resolveParent(ctx: Context, at: At): Outcome<Last> {
   const { path } = at;
   if (path.length > PATH_MAX) return Errno.ENAMETOOLONG;
   if (path.includes(0)) return Errno.EINVAL;
-  const start = ctx.records.inode(path[0] === SLASH ? ROOT_INO : at.dir);
+  const start = ctx.records.present(path[0] === SLASH ? ROOT_INO : at.dir);
   if (start === undefined) return Errno.ESTALE;
   if (path.length > 0 && start.type === 'directory' && isGone(ctx, start)) return Errno.ENOENT;
   return walk(ctx, start, path, 0);
@@ -43,7 +43,7 @@ export function resolve(ctx: Context, at: At, follow: boolean): Outcome<Inode> {
   for (;;) {
     if (typeof last === 'number') return last;
     if (last.kind === 'none' || last.kind === 'dot') return last.dir;
-    if (last.kind === 'dotdot') return parentOf(ctx, last.dir);
+    if (last.kind === 'dotdot') return inodeOf(ctx, parentIno(last.dir));
     const entry = lookup(ctx, last.dir, last.name);
     if (entry === undefined) return Errno.ENOENT;
     if (entry.type === 'symlink' && (follow || last.slash)) {
@@ -56,7 +56,7 @@ export function resolve(ctx: Context, at: At, follow: boolean): Outcome<Inode> {
 }
 
 /** The entry `name` of a directory that resolveParent gave, and so is not gone. */
-export function lookup(ctx: Context, dir: Inode, name: Buffer): DirectoryEntryRecord | undefined {
+export function lookup(ctx: Context, dir: Readonly<Inode>, name: Buffer): DirectoryEntryRecord | undefined {
   return ctx.records.entry(dir.ino, name);
 }
 
@@ -65,7 +65,7 @@ export function followLast(ctx: Context, last: Last, link: Ino): Outcome<Last> {
   if (last.links >= SYMLINK_DEPTH_MAX) return Errno.ELOOP;
   const target = ctx.records.target(link);
   const path = last.slash ? Buffer.concat([target, SLASHES]) : target;
-  const start = path[0] === SLASH ? inodeOf(ctx, ROOT_INO) : last.dir;
+  const start = path[0] === SLASH ? presentInode(ctx, ROOT_INO) : last.dir;
   return walk(ctx, start, path, last.links + 1);
 }
 
@@ -75,12 +75,13 @@ function skipSlashes(path: Buffer, from: number): number {
   return at;
 }
 
-function walk(ctx: Context, start: Inode, path: Buffer, linksBefore: number): Outcome<Last> {
+/** What is on the way is read only; the directory that it ends in is the caller's own. */
+function walk(ctx: Context, start: Readonly<Inode>, path: Buffer, linksBefore: number): Outcome<Last> {
   let dir = start;
   let rest = path;
   let links = linksBefore;
   let at = skipSlashes(rest, 0);
-  if (at === rest.length) return { dir, kind: 'none', name: rest.subarray(at), slash: false, links };
+  if (at === rest.length) return { dir: dir.draft(), kind: 'none', name: rest.subarray(at), slash: false, links };
   for (;;) {
     const slash = rest.indexOf(SLASH, at);
     const end = slash === -1 ? rest.length : slash;
@@ -91,37 +92,37 @@ function walk(ctx: Context, start: Inode, path: Buffer, linksBefore: number): Ou
     if (length > NAME_MAX) return Errno.ENAMETOOLONG;
     const dots = rest[at] !== DOT ? 0 : length === 1 ? 1 : length === 2 && rest[at + 1] === DOT ? 2 : 0;
     const name = rest.subarray(at, end);
-    if (next === rest.length) return { dir, kind: dots === 0 ? 'name' : dots === 1 ? 'dot' : 'dotdot', name, slash: slash !== -1, links };
+    if (next === rest.length) return { dir: dir.draft(), kind: dots === 0 ? 'name' : dots === 1 ? 'dot' : 'dotdot', name, slash: slash !== -1, links };
     at = next;
     if (dots === 1) continue;
     if (dots === 2) {
-      dir = parentOf(ctx, dir);
+      dir = presentInode(ctx, parentIno(dir));
       continue;
     }
     const entry = lookup(ctx, dir, name);
     if (entry === undefined) return Errno.ENOENT;
     if (entry.type !== 'symlink') {
       // Only a directory can have something behind it; the next turn says ENOTDIR.
-      dir = inodeOf(ctx, entry.ino);
+      dir = presentInode(ctx, entry.ino);
       continue;
     }
     if (++links > SYMLINK_DEPTH_MAX) return Errno.ELOOP;
     rest = Buffer.concat([ctx.records.target(entry.ino), SLASHES, rest.subarray(next)]);
-    if (rest[0] === SLASH) dir = inodeOf(ctx, ROOT_INO);
+    if (rest[0] === SLASH) dir = presentInode(ctx, ROOT_INO);
     at = skipSlashes(rest, 0);
   }
 }
 
-function parentOf(ctx: Context, dir: Inode): Inode {
-  return dir.ino === ROOT_INO ? dir : inodeOf(ctx, dir.parent);
+function parentIno(dir: Readonly<Inode>): Ino {
+  return dir.ino === ROOT_INO ? ROOT_INO : dir.parent;
 }
 
 /** Whether `ancestor` is `dir` or above it. Linux walks up likewise: a directory cannot be moved into itself. */
-export function isSelfOrAbove(ctx: Context, ancestor: Ino, dir: Inode): boolean {
+export function isSelfOrAbove(ctx: Context, ancestor: Ino, dir: Readonly<Inode>): boolean {
   let at = dir;
   while (at.ino !== ancestor) {
     if (at.ino === ROOT_INO) return false;
-    at = inodeOf(ctx, at.parent);
+    at = presentInode(ctx, at.parent);
   }
   return true;
 }
@@ -130,12 +131,12 @@ export function isSelfOrAbove(ctx: Context, ancestor: Ino, dir: Inode): boolean 
  * Whether a directory was removed: itself, or (while a removed tree is still being collected) one above it. What is
  * below a cut-off directory is gone at once, although its records go step by step.
  */
-export function isGone(ctx: Context, dir: Inode): boolean {
+export function isGone(ctx: Context, dir: Readonly<Inode>): boolean {
   if (dir.nlink === 0) return true;
   if (ctx.counters.detached === 0) return false;
   let at = dir;
   while (at.ino !== ROOT_INO) {
-    at = inodeOf(ctx, at.parent);
+    at = presentInode(ctx, at.parent);
     if (at.nlink === 0) return true;
   }
   return false;

@@ -5,6 +5,7 @@
  * An operation checks everything before it changes anything; whatever fails has changed nothing.
  */
 import { unreachable } from '../lib/assert.ts';
+import { unboxed } from '../lib/bytes.ts';
 import type { Table } from '../lib/table.ts';
 import type { Entry } from '../vr/entry.ts';
 import type { SESSION_HOLDS_OPENS } from '../vr/messages.ts';
@@ -104,9 +105,9 @@ export class FileSystemService implements StateMachine {
   }
 
   #context(credentials: Credentials, counters: Counters, op: number, session: number, time: number): Context {
-    const sec = Math.floor(time / MICROSECONDS);
+    const sec = unboxed(Math.floor(time / MICROSECONDS));
     return {
-      op, session, sec, nsec: (time - sec * MICROSECONDS) * 1000, credentials, counters, countersChanged: false,
+      op, session, sec, nsec: unboxed((time - sec * MICROSECONDS) * 1000), credentials, counters, countersChanged: false,
       records: this.#records, blocks: this.#blocks, limits: this.#limits,
     };
   }

@@ -1,5 +1,5 @@
 /** A timestamp in calls and results: seconds in signed 48 bits, nanoseconds in 32. */
-import { DecodeError, type Reader, type Writer } from '../lib/bytes.ts';
+import { DecodeError, unboxed, type Reader, type Writer } from '../lib/bytes.ts';
 import type { Timestamp } from './operations.ts';
 
 export function putTimestamp(w: Writer, t: Timestamp): void {
@@ -11,5 +11,5 @@ export function takeTimestamp(r: Reader): Timestamp {
   const raw = r.u48();
   const nsec = r.u32();
   if (nsec > 999_999_999) throw new DecodeError(`${nsec} nanoseconds are more than a second`);
-  return { sec: raw >= 2 ** 47 ? raw - 2 ** 48 : raw, nsec };
+  return { sec: raw >= 2 ** 47 ? unboxed(raw - 2 ** 48) : raw, nsec };
 }

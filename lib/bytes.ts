@@ -42,10 +42,26 @@ export function getU16(b: Buffer, at: number): number {
   return ((b[at] as number) << 8) | (b[at + 1] as number);
 }
 export function getU32(b: Buffer, at: number): number {
-  return (((b[at] as number) << 24) | ((b[at + 1] as number) << 16) | ((b[at + 2] as number) << 8) | (b[at + 3] as number)) >>> 0;
+  const n = getI32(b, at);
+  return n >= 0 ? n : n >>> 0;
 }
 export function getU48(b: Buffer, at: number): number {
-  return getU16(b, at) * U32 + getU32(b, at + 2);
+  return joined(getU16(b, at), getI32(b, at + 2));
+}
+function getI32(b: Buffer, at: number): number {
+  return ((b[at] as number) << 24) | ((b[at + 1] as number) << 16) | ((b[at + 2] as number) << 8) | (b[at + 3] as number);
+}
+/** Of an upper part and the lower 32 bits. */
+function joined(high: number, low: number): number {
+  return high === 0 && low >= 0 ? low : high * U32 + (low >>> 0);
+}
+
+/**
+ * The same integer. V8 keeps one of at most 31 bits in a field as it is, and any other result of arithmetic in an object of its own; once a field had one
+ * of these, it always does. So what is computed for the fields of records that there are many of goes through here, as what is read by the functions above.
+ */
+export function unboxed(n: number): number {
+  return (n | 0) === n ? n | 0 : n;
 }
 
 export class Writer {
@@ -184,7 +200,7 @@ export class Reader {
     const at = this.#take(8);
     const high = getU32(this.buffer, at);
     if (high >= 0x20_0000) throw new DecodeError(`integer at ${at} is not below 2^53`);
-    return high * U32 + getU32(this.buffer, at + 4);
+    return joined(high, getI32(this.buffer, at + 4));
   }
   i64(): bigint {
     return this.buffer.readBigInt64BE(this.#take(8));

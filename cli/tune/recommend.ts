@@ -134,7 +134,7 @@ function alikeInThroughput(a: Point, b: Point): boolean {
 
 function whyThisOne(chosen: Judgement, candidates: readonly Judgement[], goals: Goals, name: (p: Point) => string): string {
   const others = candidates.filter((j) => j !== chosen).map((j) => name(j.point));
-  if (others.length === 0) return 'It is the only one of those measured that meets the goal.';
+  if (others.length === 0) return 'It is the only interval of those measured that meets the goal.';
   const also = `${others.join(', ')} ${others.length === 1 ? 'meets' : 'meet'} the goal too`;
   if (goals.recoveryUnderSeconds === undefined) return `${also}; this is the shortest, with the least log to keep and to go through again.`;
   return `${also}; of those this is the fastest, or the shortest of those whose throughput cannot be told apart.`;

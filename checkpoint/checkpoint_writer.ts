@@ -87,23 +87,31 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
   return { update, meta, nodeBytes };
 }
 
-/** How long the tree is worked on before the clock is looked at, milliseconds; and changes at first. */
-const STEP_MS = 0.2;
-const FIRST_STEP = 16;
-const MAX_STEP = 512;
+/** The tree is worked on so many pages, or changes of one page, at a time before the clock is looked at: half a millisecond or less. */
+const STEP_PAGES = 8;
+const STEP_CHANGES = 256;
 
 async function nextTree(request: WriteRequest): Promise<TreeUpdate> {
   const { source, top, changes, stamp, slices } = request;
-  const ahead = await readAhead(request);
-  const draft = new TreeDraft((id, hash) => ahead.get(id) ?? source(id, hash), top, changes, stamp);
-  // Of changes that lie close together many are done in the time that one takes that has nodes of its own.
-  let count = FIRST_STEP;
-  for (let began = performance.now(); draft.apply(count); began = performance.now()) {
-    const part = STEP_MS / Math.max(performance.now() - began, STEP_MS / 8);
-    count = Math.max(1, Math.min(Math.round(count * Math.min(part, 2)), MAX_STEP));
+  const { nodes, starts } = await readAhead(request);
+  const draft = new TreeDraft((id, hash) => nodes.get(id) ?? source(id, hash), top, changes, stamp);
+  for (const count of stepsOf(starts, changes.length)) {
+    draft.apply(count);
     if (slices.over) await slices.giveWay();
   }
-  return draft;
+  // Not the draft: what was read for it may go.
+  return { top: draft.top, puts: draft.puts, deletes: draft.deletes };
+}
+
+/** How many changes to apply at a time. `starts`: the first change of each range that is a page, or has none. */
+export function stepsOf(starts: readonly number[], changes: number): number[] {
+  const steps: number[] = [];
+  let from = 0;
+  for (let page = STEP_PAGES; from < changes; page += STEP_PAGES) {
+    const end = starts[page] ?? changes;
+    for (; from < end; from = Math.min(from + STEP_CHANGES, end)) steps.push(Math.min(STEP_CHANGES, end - from));
+  }
+  return steps;
 }
 
 const READ_AHEAD = 64;
@@ -116,8 +124,14 @@ interface Branch {
   readonly to: number;
 }
 
+interface Ahead {
+  readonly nodes: ReadonlyMap<string, Buffer>;
+  /** Of each page, and of each range without one, the first change that falls into it, ascending. */
+  readonly starts: readonly number[];
+}
+
 /** The nodes that the changes fall into; those that are not in memory are read off the event loop, level by level, many at a time. */
-async function readAhead({ store, cached, top, changes, slices }: WriteRequest): Promise<Map<string, Buffer>> {
+async function readAhead({ store, cached, top, changes, slices }: WriteRequest): Promise<Ahead> {
   const ahead = new Map<string, Buffer>();
   const read = async (wanted: readonly { readonly id: string; readonly hash: Buffer }[]): Promise<void> => {
     for (let i = 0; i < wanted.length; i += READ_AHEAD) {
@@ -135,6 +149,7 @@ async function readAhead({ store, cached, top, changes, slices }: WriteRequest):
     return bytes === undefined;
   };
   const pages: { id: string; hash: Buffer }[] = [];
+  const starts: number[] = [];
   let level: Branch[] = top?.kind === 'inner' && changes.length > 0 ? [{ child: top, known: 0, from: 0, to: changes.length }] : [];
   while (level.length > 0) {
     await read(level.map(({ child }) => ({ id: innerId(child), hash: child.hash })).filter(isMissing));
@@ -143,10 +158,13 @@ async function readAhead({ store, cached, top, changes, slices }: WriteRequest):
       const { child } = branch;
       const node = defined(ahead.get(innerId(child)), 'a node that was read');
       for (const { slot, from, to } of parts(node, branch, changes)) {
-        const below = decodeChild(node, slot);
+        const below = slot < 0 ? null : decodeChild(node, slot);
         if (below?.kind === 'inner') {
           next.push({ child: below, known: child.nibbles, from, to });
-        } else if (below !== null) {
+          continue;
+        }
+        starts.push(from);
+        if (below !== null) {
           const bits = slotBits(child.nibbles, below.span);
           pages.push({ id: nodeId(PAGE, prefixOf(keyAt(changes, from), bits), bits), hash: below.hash });
         }
@@ -156,17 +174,17 @@ async function readAhead({ store, cached, top, changes, slices }: WriteRequest):
     level = next;
   }
   await read(pages.filter(isMissing));
-  return ahead;
+  return { nodes: ahead, starts: starts.sort((a, b) => a - b) };
 }
 
 interface Part {
-  /** The slot that names the child. */
+  /** The slot that names the child; -1: there is none. */
   readonly slot: number;
   readonly from: number;
   readonly to: number;
 }
 
-/** The changes of a branch by the child that they fall into; those that fall into none are left out. */
+/** The changes of a branch by the child that they fall into. */
 function parts(node: Buffer, { child, known, from, to }: Branch, changes: readonly Change[]): Part[] {
   const slotAt = (c: number): number => {
     const key = keyAt(changes, c);
@@ -181,7 +199,7 @@ function parts(node: Buffer, { child, known, from, to }: Branch, changes: readon
     // Sorted: what lies between two of one child is of that child too.
     if (slot === lastSlot && slot >= 0) end = to;
     else while (end < to && slotAt(end) === slot) end++;
-    if (slot >= 0) out.push({ slot, from: c, to: end });
+    out.push({ slot, from: c, to: end });
     c = end;
   }
   return out;

@@ -18,6 +18,7 @@ import { DonorPool, type NodesAnswer, type PooledDonor, type PoolLimits } from '
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { rootHash } from './hashes.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
+import { keyOfEntry } from './page.ts';
 import type { Slices } from './slices.ts';
 import { MAX_ITEMS, isFollowed, toldChildren, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
 import { findInner, findPage, recordsInRange, type Range } from './tree_walk.ts';
@@ -331,7 +332,8 @@ export class Fetcher {
   /** Changes of a range that no other changes are of. */
   #settle(changes: readonly VerifiedChange[]): void {
     if (changes.length === 0) return;
-    const run = changes.map(({ key, value, entry }) => ({ key, value, entry, size: value?.length ?? 0 }));
+    // Keys of their own: those that came are views of whole answers, or of own pages.
+    const run = changes.map(({ key, value, entry }) => ({ key: entry === null ? Buffer.from(key) : keyOfEntry(entry), value, entry, size: value?.length ?? 0 }));
     // They mostly are in order.
     if (!isAscending(run)) run.sort((a, b) => a.key.compare(b.key));
     this.#runs.push(run);

@@ -59,8 +59,8 @@ const LEVEL_AT: readonly number[] = [0, 8, 12];
 const slotHashes = Buffer.allocUnsafeSlow(16 * HASH_BYTES);
 /** Of the tree that was hashed last. */
 const between = Buffer.allocUnsafeSlow(BETWEEN_BYTES);
-/** What is hashed at each level, a view of each pair. */
 const pairsOf = (level: Buffer, at: number, count: number): Buffer[] => Array.from({ length: count }, (_, i) => level.subarray((at + 2 * i) * HASH_BYTES, (at + 2 * i + 2) * HASH_BYTES));
+/** What is hashed at each level, a view of each pair. */
 const pairs: readonly (readonly Buffer[])[] = [pairsOf(slotHashes, 0, 8), pairsOf(between, 0, 4), pairsOf(between, 8, 2), pairsOf(between, 12, 1)];
 /** The hash over nothing but empty slots, by level: half of all slots are empty. */
 const EMPTY_HASHES: readonly Digest[] = emptyHashes();
@@ -167,7 +167,10 @@ export function innerHash(head: Buffer, hashes: readonly Buffer[]): Buffer {
 
 /** The same from the root over the slots. */
 export function innerHashOf(head: Buffer, root: Buffer): Buffer {
-  return innerHashIn(head, head.length, digest(root.latin1Slice()));
+  const input = hashInput(head.length + root.length);
+  input.set(head, 0);
+  input.set(root, head.length);
+  return sha256Bytes(input);
 }
 
 /** The same of a head that is the first part of `bytes`. */

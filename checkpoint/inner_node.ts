@@ -11,7 +11,7 @@
  * covered by the root's total.
  */
 import { assert } from '../lib/assert.ts';
-import { EMPTY, getU48, putU48 } from '../lib/bytes.ts';
+import { EMPTY, getU16, getU48, putU48 } from '../lib/bytes.ts';
 import { ABSENT, BETWEEN_BYTES, HASH_BYTES, INNER, PAGE, changedRootIn, innerHashIn, slotsRootIn } from './hashes.ts';
 
 export interface PageChild {
@@ -236,12 +236,18 @@ export function writeHead(bytes: Buffer, places: readonly (Place | null)[], pref
   return at;
 }
 
-/** The length of the hashed head of an encoded node. */
+/** The length of the hashed head of an encoded node; -1: these bytes are none. */
 function headLength(bytes: Buffer): number {
+  if (bytes.length < 3 || bytes.length < shapesAt(bytes) + 16) return -1;
   const nibbles = nodeNibbles(bytes);
   const shapes = shapesAt(bytes);
   let at = shapes + 16;
-  for (let i = shapes; i < shapes + 16; i++) if (bytes[i] === INNER_SHAPE) at += restLength(bytes.readUInt16BE(at), nibbles);
+  for (let i = shapes; i < shapes + 16; i++) {
+    if (bytes[i] !== INNER_SHAPE) continue;
+    const below = at + 2 <= bytes.length ? getU16(bytes, at) : 0;
+    if (below <= nibbles) return -1;
+    at += restLength(below, nibbles);
+  }
   return at;
 }
 
@@ -265,25 +271,25 @@ function findPlaces(bytes: Buffer, head: number): number {
   return at;
 }
 
-/**
- * A node as it is in memory: behind its bytes, as they are stored and sent, come the hashes between its slots and the root over them, so that a slot
- * that changes costs the hashes above it only. Everything here reads nodes of either kind, except for InnerDraft.
- */
+// A node as it is in memory has, behind its bytes as they are stored and sent, the hashes between its slots and the root over them, so that a slot that
+// changes costs the hashes above it only. What reads nodes reads both; what goes from the one to the other says so.
+
 export interface HashedInner {
   readonly bytes: Buffer;
   readonly hash: Buffer;
 }
 
-/** What a node takes where it is stored. */
+/** A node in memory as it is stored and sent: a view. */
 export function storedInner(bytes: Buffer): Buffer {
-  return bytes.subarray(0, bytes.length - BETWEEN_BYTES);
+  const end = bytes.length - BETWEEN_BYTES;
+  assert(findPlaces(bytes, headLength(bytes)) === end, 'a node in memory has the hashes between its slots and its root');
+  return bytes.subarray(0, end);
 }
 
-/** A node that was stored or sent, and its hash; null: these bytes are no node. */
+/** A node that was stored or sent, as it is in memory, and its hash; null: no node has these bytes. Those that pass may be none either: then nobody has their hash. */
 export function hashInner(stored: Buffer): HashedInner | null {
   const head = headLength(stored);
-  // Whoever sent that has no such node.
-  if (head < shapesAt(stored) + 16 || findPlaces(stored, head) !== stored.length) return null;
+  if (head < 0 || findPlaces(stored, head) !== stored.length) return null;
   const bytes = Buffer.allocUnsafeSlow(stored.length + BETWEEN_BYTES);
   stored.copy(bytes);
   return { bytes, hash: innerHashIn(bytes, head, slotsRootIn(bytes, places, stored.length)) };
@@ -352,7 +358,7 @@ export class InnerDraft {
   }
 
   /** False: that changes the node's shape, and has to be done in its slots. */
-  replace(slot: number, was: Child, child: Child | null): child is Child {
+  replace(slot: number, was: Child, child: Child | null): boolean {
     if (child === null || child.records < was.records || !isInPlaceOf(child, was)) return false;
     this.#replaced[slot] = child;
     this.#changed |= 1 << slot;

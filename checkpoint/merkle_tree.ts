@@ -34,7 +34,7 @@ import {
   type Run,
 } from './page.ts';
 
-/** The bytes of a node of the tree that is being read; `hash` is what the node above says of it. Throws when there is no such node. */
+/** The bytes of a node, as it is in memory, of the tree that is being read; `hash` is what the node above says of it. Throws when there is no such node. */
 export type NodeSource = (id: string, hash: Buffer) => Buffer;
 
 /** A tree: its top node, or null when there are no records. A page as the top covers everything. */
@@ -61,13 +61,19 @@ export function deleteChange(key: Buffer): Change {
 /** Applies changes, which are sorted by key and distinct. */
 export function applyChanges(source: NodeSource, top: Top, changes: readonly Change[], stamp: number): TreeUpdate {
   const draft = new TreeDraft(source, top, changes, stamp);
-  draft.apply(changes.length);
-  return draft;
+  while (draft.apply(AT_ONCE));
+  return { top: draft.top, puts: draft.puts, deletes: draft.deletes };
 }
+
+/** Bounds the stack: a branch with changes at every level takes several times as much of it as one that is walked through. */
+const AT_ONCE = 256;
 
 const ARENA = 1 << 20;
 
-/** The same, some changes at a time, so that a caller can give way to others between any two; the tree does not depend on when it does. */
+/**
+ * The same, some changes at a time, so that a caller can give way to others between any two. The tree does not depend on how many at a time; its hints do,
+ * a little, and say rather too much has changed than too little.
+ */
 export class TreeDraft implements TreeUpdate {
   top: Top;
   readonly puts = new Map<string, Buffer>();
@@ -154,12 +160,13 @@ export class TreeDraft implements TreeUpdate {
   #inner(child: InnerChild, bits: number, i: number, j: number): Child | null {
     const known = bits >> 2;
     // A new record outside the node's prefix moves the branch up to where it parts from it.
-    let nibbles = child.nibbles;
+    let { nibbles } = child;
     for (let c = i; c < j; c++) {
       const change = this.#change(c);
       if (change.entry !== null) nibbles = Math.min(nibbles, matchingNibbles(change.key, child.prefix, nibbles, known));
     }
     if (nibbles < child.nibbles) return this.#parted(child, nibbles, known, bits, i, j);
+    const at: Place = { prefix: child.prefix, nibbles, known, bits };
     const draft = new InnerDraft(child, this.#read(innerId(child), child.hash));
     let changed = false;
     for (let c = i; c < j; ) {
@@ -169,17 +176,17 @@ export class TreeDraft implements TreeUpdate {
         continue;
       }
       const place = draft.childOf(keyNibble(key, nibbles));
-      if (place === undefined) return this.#reshaped(draft.open(), child.prefix, nibbles, known, bits, child, c, j, changed);
+      if (place === undefined) return this.#reshaped(draft.open(), at, child, c, j, changed, false);
       const { slot, child: below } = place;
       const span = below.kind === 'page' ? below.span : 1;
-      const end = this.#endOf(c, j, child.prefix, nibbles, known, { slot, span });
+      const end = this.#endOf(c, j, at, { slot, span });
       const after = below.kind === 'inner' ? this.#inner(below, (nibbles + 1) * 4, c, end) : this.#page(below, slotBits(nibbles, span), c, end);
       if (after !== below) {
         changed = true;
         if (after instanceof Overfull || !draft.replace(slot, below, after)) {
           const slots = draft.open();
           this.#setUnit(slots, after, nibbles, slot, span);
-          return this.#reshaped(slots, child.prefix, nibbles, known, bits, child, end, j, true, recordsIn(slots, slot, span) < below.records);
+          return this.#reshaped(slots, at, child, end, j, true, recordsIn(slots, slot, span) < below.records);
         }
       }
       c = end;
@@ -193,13 +200,12 @@ export class TreeDraft implements TreeUpdate {
     const slots: Slots = new Array<Child | null>(16).fill(null);
     // It stands in another slot now: a new stamp, so that a fetcher is told.
     slots[prefixNibble(child.prefix, nibbles)] = { ...child, stamp: this.#stamp };
-    return this.#reshaped(slots, shortened(child.prefix, nibbles), nibbles, known, bits, null, i, j, true);
+    return this.#reshaped(slots, { prefix: shortened(child.prefix, nibbles), nibbles, known, bits }, null, i, j, true, false);
   }
 
-  /** Applies the changes [i, j) in `slots`, and makes the node of them. `was`: the one before, null: there was none here. `changed`, `shrunk`: whether they have been already. */
-  #reshaped(
-    slots: Slots, prefix: Buffer, nibbles: number, known: number, bits: number, was: InnerChild | null, i: number, j: number, wasChanged: boolean, wasShrunk = false,
-  ): Child | null {
+  /** Applies the changes [i, j) in `slots`, and makes the node of them. `was`: the one before, null: there was none here. What was done to the slots already: `wasChanged`, `wasShrunk`. */
+  #reshaped(slots: Slots, at: Place, was: InnerChild | null, i: number, j: number, wasChanged: boolean, wasShrunk: boolean): Child | null {
+    const { prefix, nibbles, known, bits } = at;
     let changed = wasChanged;
     let shrunk = wasShrunk;
     let c = i;
@@ -210,7 +216,7 @@ export class TreeDraft implements TreeUpdate {
         continue;
       }
       const unit = unitOf(slots, keyNibble(key, nibbles));
-      const end = this.#endOf(c, j, prefix, nibbles, known, unit);
+      const end = this.#endOf(c, j, at, unit);
       const before = recordsIn(slots, unit.slot, unit.span);
       if (this.#unit(slots, nibbles, unit, c, end)) {
         changed = true;
@@ -222,17 +228,15 @@ export class TreeDraft implements TreeUpdate {
   }
 
   /** Behind the last of the changes from `c` on that fall into a unit. */
-  #endOf(c: number, j: number, prefix: Buffer, nibbles: number, known: number, unit: Unit): number {
+  #endOf(c: number, j: number, { prefix, nibbles, known }: Place, { slot, span }: Unit): number {
     let end = c + 1;
-    while (end < j && this.#isIn(end, prefix, nibbles, known, unit)) end++;
+    for (; end < j; end++) {
+      const { key } = this.#change(end);
+      if (matchingNibbles(key, prefix, nibbles, known) < nibbles) break;
+      const nibble = keyNibble(key, nibbles);
+      if (nibble < slot || nibble >= slot + span) break;
+    }
     return end;
-  }
-
-  #isIn(c: number, prefix: Buffer, nibbles: number, known: number, unit: Unit): boolean {
-    const { key } = this.#change(c);
-    if (matchingNibbles(key, prefix, nibbles, known) < nibbles) return false;
-    const nibble = keyNibble(key, nibbles);
-    return nibble >= unit.slot && nibble < unit.slot + unit.span;
   }
 
   // Applies changes to one child, or to an empty range, in place in `slots`. False: they changed nothing.
@@ -385,6 +389,14 @@ export class TreeDraft implements TreeUpdate {
       }
     }
   }
+}
+
+/** Where an inner node stands, and the range that it is of: of so many bits, `known` whole nibbles. */
+interface Place {
+  readonly prefix: Buffer;
+  readonly nibbles: number;
+  readonly known: number;
+  readonly bits: number;
 }
 
 /** The records of a page that has grown too large. */

@@ -2,7 +2,7 @@
  * What changed since a checkpoint: the newest value of each key, null where it was deleted. Keys are latin1 strings,
  * whose code units order as the bytes do.
  */
-import { byCodeUnit } from '../lib/sorted.ts';
+import { byCodeUnit, lowerBoundBy } from '../lib/sorted.ts';
 import type { RecordValue } from '../lib/table.ts';
 
 /** Bytes, or what they will be made of. */
@@ -76,7 +76,7 @@ class SortedCells {
     this.#flush();
     const c = this.#chunkOf(start);
     const chunk = this.#chunks[c];
-    return new SortedCursor(this.#chunks, c, chunk === undefined ? 0 : lowerBoundOf(chunk, start));
+    return new SortedCursor(this.#chunks, c, chunk === undefined ? 0 : lowerBoundBy(chunk, start, idOf));
   }
 
   #flush(): void {
@@ -96,7 +96,7 @@ class SortedCells {
       else this.#chunks.splice(c + 1, 0, [cell]);
       return;
     }
-    chunk.splice(lowerBoundOf(chunk, cell.id), 0, cell);
+    chunk.splice(lowerBoundBy(chunk, cell.id, idOf), 0, cell);
     if (chunk.length > CHUNK) this.#chunks.splice(c + 1, 0, chunk.splice(CHUNK >> 1));
   }
 
@@ -113,17 +113,7 @@ class SortedCells {
   }
 }
 
-/** The first cell whose key is not below `id`. */
-function lowerBoundOf(sorted: readonly Cell[], id: string): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((sorted[middle] as Cell).id < id) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
+const idOf = (cell: Cell): string => cell.id;
 
 export class SortedCursor {
   readonly #chunks: readonly (readonly Cell[])[];

@@ -53,7 +53,7 @@ export async function scrubStretch(at: PinnedCheckpoint, from: Buffer, bytes: nu
     const [stored] = await snapshot.getMany([nodeKey(id)], UNCACHED);
     slices.begin();
     const node = checkedNode(id, child.hash, stored);
-    counts.bytes += node.length;
+    counts.bytes += stored?.length ?? 0;
     if (child.kind === 'page') {
       counts.pages++;
       await verifyRecords(at, pageEntries(node), counts, slices);

@@ -12,6 +12,9 @@ import { StoreDamageError } from './store_damage.ts';
 
 const CRC_BYTES = 4;
 
+/** What `sealNode` gives; it grows to the largest page. */
+let sealed = Buffer.allocUnsafeSlow(16 << 10);
+
 /** What is stored of a node in memory; until the next call. */
 export function sealNode(id: string, bytes: Buffer): Buffer {
   const node = isInnerId(id) ? storedInner(bytes) : bytes;
@@ -20,8 +23,6 @@ export function sealNode(id: string, bytes: Buffer): Buffer {
   sealed.writeUInt32BE(checksum(id, node), node.length);
   return sealed.subarray(0, node.length + CRC_BYTES);
 }
-
-let sealed = Buffer.allocUnsafeSlow(16 << 10);
 
 /** The node as it is stored; null when the checksum is wrong. */
 export function unsealNode(id: string, stored: Buffer): Buffer | null {

@@ -6,11 +6,16 @@ export function byCodeUnit(a: string, b: string): number {
 
 /** First index whose key is not below `id`. */
 export function lowerBound(sorted: readonly string[], id: string): number {
+  return lowerBoundBy(sorted, id, (key) => key);
+}
+
+/** The same of what has a key. */
+export function lowerBoundBy<T>(sorted: readonly T[], id: string, keyOf: (one: T) => string): number {
   let low = 0;
   let high = sorted.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((sorted[middle] as string) < id) low = middle + 1;
+    if (keyOf(sorted[middle] as T) < id) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -41,6 +41,20 @@ test('a walk reads what single reads do: neighbours, runs with gaps between them
   for (const numbers of cases) expect(await snapshot.walk(numbers.map(key))).toEqual(await snapshot.getMany(numbers.map(key)));
 });
 
+test('a batch has copies of keys and values', async () => {
+  const store = await filled();
+  const batch = store.batch();
+  const [scratch, value] = [key(1), Buffer.from('first')];
+  batch.put(scratch, value);
+  scratch.writeUInt32BE(2);
+  value.write('other');
+  batch.put(scratch, value);
+  scratch.fill(0xff);
+  value.fill(0xff);
+  await batch.write();
+  expect([store.getSync(key(1)), store.getSync(key(2)), store.getSync(scratch)].map(String)).toEqual(['first', 'other', 'undefined']);
+});
+
 test('a walk reads the database as it was', async () => {
   const store = await filled();
   const snapshot = store.snapshot();

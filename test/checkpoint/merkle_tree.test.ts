@@ -4,16 +4,32 @@ import { EMPTY } from '../../lib/bytes.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
 import { isInnerId } from '../../checkpoint/inner_node.ts';
-import { commonNibbles, keyNibble, KEY_NIBBLES, MAX_KEY_BYTES } from '../../checkpoint/key_bits.ts';
-import { MemoryRecordStore, rootOf, sourceOf } from '../../checkpoint/memory_record_store.ts';
+import { commonNibbles, hasPrefix, keyNibble, KEY_NIBBLES, MAX_KEY_BYTES } from '../../checkpoint/key_bits.ts';
+import { recordHash } from '../../checkpoint/hashes.ts';
+import { MemoryRecordStore, rootOf, sourceOf, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
 import { TreeDraft, applyChanges, deleteChange, putChange, type TreeUpdate } from '../../checkpoint/merkle_tree.ts';
-import { PAGE_RECORDS, pageEntries, type Change } from '../../checkpoint/page.ts';
+import { PAGE_RECORDS, lastDelete, pageEntries, type Change } from '../../checkpoint/page.ts';
 import { KeyCursor, locatePage } from '../../checkpoint/tree_walk.ts';
 import { checkTree, fileKey, randomKey, u32 } from './tree_support.ts';
 
 function scratchRoot(store: MemoryRecordStore): string {
   const c = store.checkpoint;
   return rootOf(c.records.entries(), c.op, c.extra);
+}
+
+/** Hints may say too much: what has changed since `before` they have to say. */
+function checkStamps(nodes: ReadonlyMap<string, Buffer>, before: MemoryCheckpoint, changes: ReadonlyMap<string, Change>, stamp: number): void {
+  const pages = [...nodes].filter(([id]) => !isInnerId(id));
+  const removed = [...changes].filter(([, { key, entry }]) => entry === null && before.records.get(key) !== undefined).map(([, { key }]) => key);
+  for (const [id, page] of pages) {
+    for (const { key, hash, stamp: told } of pageEntries(page)) {
+      const value = before.records.get(key);
+      if (value === undefined || recordHash(key, value) !== hash.latin1Slice()) expect(told).toBe(stamp);
+    }
+    const bits = (id.charCodeAt(1) << 8) | id.charCodeAt(2);
+    const prefix = Buffer.from(id.slice(3), 'latin1');
+    if (removed.some((key) => hasPrefix(key, prefix, bits))) expect(lastDelete(page)).toBe(stamp);
+  }
 }
 
 describe('bits of a key', () => {
@@ -79,9 +95,14 @@ describe('the shape of the tree', () => {
       const before = store.take(opNumber(1), EMPTY);
       const known = [...before.records.entries()].map(([k]) => k);
       const changes = new Map<string, Change>();
+      const values = new Map<string, Buffer>();
       for (let i = r.below(800); i > 0; i--) {
         const key = known.length > 0 && r.chance(0.5) ? r.pick(known) : randomKey(r, inodes);
-        changes.set(key.latin1Slice(), r.chance(0.4) ? deleteChange(key) : putChange(key, r.bytes(5)));
+        const id = key.latin1Slice();
+        const value = r.chance(0.4) ? null : r.bytes(5);
+        if (value === null) values.delete(id);
+        else values.set(id, value);
+        changes.set(id, value === null ? deleteChange(key) : putChange(key, value));
       }
       const sorted = [...changes.keys()].sort().map((id) => changes.get(id) as Change);
       const source = sourceOf(before.nodes);
@@ -98,6 +119,11 @@ describe('the shape of the tree', () => {
       // Their hints may differ: what was deleted from where is known in less detail once ranges were joined.
       expect([...nodes(draft).keys()].sort()).toEqual([...nodes(atOnce).keys()].sort());
       expect(draft.apply(1)).toBe(false);
+      for (const update of [draft, atOnce]) checkStamps(nodes(update), before, changes, 2);
+      const after = new MemoryRecordStore(before);
+      for (const { key, entry } of sorted) if (entry === null) after.delete(key);
+      for (const [key, value] of values) after.put(Buffer.from(key, 'latin1'), value);
+      checkTree({ ...after.take(opNumber(2), EMPTY), nodes: nodes(draft), top: draft.top });
     }
   });
 
@@ -158,24 +184,33 @@ describe('the shape of the tree', () => {
 });
 
 describe('the deepest tree that there can be', () => {
-  // A branch at every nibble of keys as long as they may be: built in one go, changed at every level, and taken down.
-  test('of keys as long as they may be, with a branch at every nibble', () => {
+  // A branch at every nibble of keys as long as they may be.
+  const levels = (ends: readonly number[]): Buffer[] =>
+    Array.from({ length: MAX_KEY_BYTES }, (_, length) => ends.map((end) => Buffer.concat([Buffer.alloc(length, 0x11), Buffer.of(end)]))).flat();
+
+  function deep(ends: readonly number[]): MemoryRecordStore {
     const store = new MemoryRecordStore();
-    const levels = (ends: readonly number[]): Buffer[] =>
-      Array.from({ length: MAX_KEY_BYTES }, (_, length) => ends.map((end) => Buffer.concat([Buffer.alloc(length, 0x11), Buffer.of(end)]))).flat();
-    for (const key of levels([0x16, 0x71])) store.put(key, u32(1));
+    for (const key of levels(ends)) store.put(key, u32(1));
     for (let i = 0; i < 100; i++) store.put(Buffer.concat([Buffer.alloc(MAX_KEY_BYTES - 1, 0x11), Buffer.of(0x20 + i)]), u32(i));
     const c = store.take(opNumber(1), EMPTY);
     checkTree(c);
     const bits = [...c.nodes.keys()].filter(isInnerId).map((id) => (id.charCodeAt(1) << 8) | id.charCodeAt(2));
     expect(Math.max(...bits)).toBeGreaterThan((MAX_KEY_BYTES - 2) * 8);
-    for (const key of levels([0x16, 0x1a, 0xc1])) store.put(key, u32(2));
+    return store;
+  }
+
+  // Records replaced, and new ones in empty slots behind the branch, before it, and where it parts in another place than before.
+  test.each([
+    ['replaced', [0x16, 0x71], [0x16, 0x71]], ['behind', [0x16, 0x71], [0x1a, 0xc1]], ['before', [0x16, 0x71], [0x01, 0x10]], ['parting', [0x71], [0x01, 0x10]],
+  ])('changes at every level, and is taken down: %s', (_, ends, changed) => {
+    const store = deep(ends);
+    for (const key of levels(changed)) store.put(key, u32(2));
     expect(store.take(opNumber(2), EMPTY).root).toBe(scratchRoot(store));
-    for (const key of levels([0x16, 0x71])) store.delete(key);
+    for (const key of levels(ends)) store.delete(key);
     const thinner = store.take(opNumber(3), EMPTY);
     checkTree(thinner);
     expect(thinner.root).toBe(scratchRoot(store));
-    for (const key of levels([0x1a, 0xc1])) store.delete(key);
+    for (const key of levels(changed)) store.delete(key);
     expect(store.take(opNumber(4), EMPTY).root).toBe(scratchRoot(store));
   });
 });

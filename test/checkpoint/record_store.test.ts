@@ -8,6 +8,7 @@ import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
 import type { RecordValue } from '../../lib/table.ts';
+import { stepsOf } from '../../checkpoint/checkpoint_writer.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
 import { ALL_END, FailingStore, change, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
 import { fileKey, randomKey, u32 } from './tree_support.ts';
@@ -350,4 +351,14 @@ test('figures for metrics', async () => {
   expect(store.status()).toMatchObject({ frozenRecords: 200, overlayRecords: 0, taking: true });
   await taking;
   expect(store.status()).toMatchObject({ records: 200, recordBytes: 200 * 11, frozenRecords: 0, takes: 1, lastTakeRecords: 200 });
+});
+
+test('a tree is worked on a few pages, or some hundred changes of one, at a time', () => {
+  const each = Array.from({ length: 100 }, (_, i) => i);
+  expect(stepsOf(each, 100)).toEqual([...Array.from({ length: 12 }, () => 8), 4]);
+  // A thousand changes of the first page, then one of each.
+  expect(stepsOf([0, 1000, ...each.map((i) => 1001 + i)], 1101)).toEqual([256, 256, 256, 239, ...Array.from({ length: 11 }, () => 8), 6]);
+  expect(stepsOf([], 600)).toEqual([256, 256, 88]);
+  expect(stepsOf([], 0)).toEqual([]);
+  for (const steps of [stepsOf([0, 5, 9], 700), stepsOf([3, 300, 301], 302)]) expect(steps.every((n) => n > 0 && n <= 256)).toBe(true);
 });

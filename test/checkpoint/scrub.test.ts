@@ -65,6 +65,21 @@ describe('a walk over a checkpoint', () => {
     }
   });
 
+  test('counts what lies in the database', async () => {
+    const { store, directory } = await filled(3, 2000);
+    const counts = await walk(store, Infinity);
+    expect(counts.innerNodes).toBeGreaterThan(0);
+    await store.close();
+    let bytes = 0;
+    await tamper(directory, async (db) => {
+      for await (const [at, value] of db.iterator()) {
+        if (at[0] === 0x6e) bytes += value.length;
+        if (at[0] === 0x72) bytes += at.length - 1 + value.length;
+      }
+    });
+    expect(counts.bytes).toBe(bytes);
+  });
+
   test('of no records at all ends at once', async () => {
     const store = await openStore();
     expect(await walk(store, 1)).toEqual(none());

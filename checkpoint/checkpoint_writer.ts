@@ -89,7 +89,7 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
 
 /** The tree is worked on so many pages, or changes of one page, at a time before the clock is looked at: half a millisecond or less. */
 const STEP_PAGES = 8;
-const STEP_CHANGES = 256;
+const STEP_CHANGES = 512;
 
 async function nextTree(request: WriteRequest): Promise<TreeUpdate> {
   const { source, top, changes, stamp, slices } = request;

@@ -374,6 +374,7 @@ export class InnerDraft {
     return slots;
   }
 
+  /** The node with what was replaced; `stamp`: of the checkpoint that does so. */
   build(stamp: number): BuiltInner {
     const from = this.#bytes;
     const head = headLength(from);

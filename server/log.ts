@@ -27,6 +27,8 @@ const LEVELS: Readonly<Record<string, Level>> = {
   'state-installed': 'info',
   'state-transfer-failed': 'warn',
   'checkpoint-skipped': 'info',
+  'keeps-log': 'info',
+  'keeps-log-no-more': 'info',
   'log-cramped': 'error',
   'log-has-room': 'info',
   'yields-for-room': 'warn',

@@ -88,14 +88,15 @@ export class CheckpointHandOver {
     this.#start();
   }
 
-  /** Log at or below the last checkpoint but one goes, but for what peers that are a little behind may still ask for. */
+  /** Log at or below the last checkpoint but one goes, but for what peers that are a little behind, or fetch a checkpoint, may still ask for. */
   #collect(previous: OpNumber): void {
-    const { log, options, ports } = this.#r;
+    const { keeping, log, ports } = this.#r;
     if (previous <= log.base) return;
-    let upTo = Math.max(log.base, Math.min(previous, log.head - options.retainEntries));
+    const retained = keeping.retained();
+    let upTo = Math.max(log.base, Math.min(previous, retained.after));
     let bytes = log.bytes;
     for (let op = log.base + 1; op <= upTo; op++) bytes -= defined(log.at(op), 'entry').bytes.length;
-    for (; upTo < Math.min(previous, log.head) && bytes > options.retainBytes; upTo++) bytes -= defined(log.at(upTo + 1), 'entry').bytes.length;
+    for (; upTo < Math.min(previous, log.head) && bytes > retained.bytes; upTo++) bytes -= defined(log.at(upTo + 1), 'entry').bytes.length;
     log.collect(opNumber(upTo));
     ports.journal.collect(opNumber(upTo));
   }
@@ -150,6 +151,7 @@ export class CheckpointHandOver {
     const r = this.#r;
     this.#hadState = r.execution.ready;
     r.execution.ready = false;
+    r.keeping.ask(target.op);
     r.event('state-transfer', { from: r.executed, to: target.op });
     // Whoever holds a newer one answers with it. (After a restart they have done so by themselves, and what a replica without a
     // log says of its checkpoint may not be so.)

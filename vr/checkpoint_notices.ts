@@ -94,8 +94,9 @@ export class CheckpointNotices {
     return newest;
   }
 
-  /** The log behind it should be there still: whoever is furthest has not taken two since, or keeps more than the last two need. */
+  /** The log behind it should be there still: the others were asked to keep it, or whoever is furthest has not taken two since, or keeps more than the last two need. */
   isFollowed(offer: CheckpointId): boolean {
+    if (this.#r.keeping.isAsked(offer.op)) return true;
     const { retainEntries } = this.#r.options;
     let furthest: OpNumber | null = null;
     let since = 0;

@@ -71,6 +71,9 @@ export class LogCatchUp {
   get bridging(): boolean {
     return this.#task?.kind === 'bridge';
   }
+  get running(): boolean {
+    return this.#task !== null;
+  }
   /** Entries of the running task that have come. */
   get collected(): number {
     return this.#task !== null && 'entries' in this.#task ? this.#task.entries.length : 0;

@@ -17,7 +17,7 @@ const Kind = {
   endSession: 11, reconfigure: 12, checkEpoch: 13, newEpoch: 14, refused: 15, askInterval: 16, interval: 17,
   prepare: 32, prepareOk: 33, commit: 34, startViewChange: 35, doViewChange: 36, startView: 37, getView: 38,
   getState: 39, newState: 40, recovery: 41, recoveryResponse: 42, checkpointNotice: 43,
-  startEpoch: 44, epochStarted: 45,
+  startEpoch: 44, epochStarted: 45, keepLog: 46,
 } as const satisfies Record<Message['type'], number>;
 
 const REJECT_CODES: readonly RejectCode[] = ['busy', 'noSession', 'behind', 'invalid'];
@@ -226,6 +226,11 @@ function encodeReplicaMessage(m: ReplicaMessage): Buffer {
       encodeCheckpointId(w, m.checkpoint);
       return w.finish();
     }
+    case 'keepLog': {
+      const w = new Writer(8).u8(Kind.keepLog).bool(m.after !== null);
+      if (m.after !== null) w.u48(m.after);
+      return w.finish();
+    }
     case 'startEpoch': {
       const w = new Writer().u8(Kind.startEpoch);
       encodeEpochStart(w, m.start);
@@ -313,6 +318,7 @@ function readReplicaMessage(kind: number, r: Reader): Message {
       return { ...head, state: r.bool() ? { op: opNumber(r.u48()), commit: opNumber(r.u48()), checkpoint: decodeCheckpointId(r) } : null };
     }
     case Kind.checkpointNotice: return { type: 'checkpointNotice', view: view(r.u53()), checkpoint: decodeCheckpointId(r) };
+    case Kind.keepLog: return { type: 'keepLog', after: r.bool() ? opNumber(r.u48()) : null };
     case Kind.startEpoch: return { type: 'startEpoch', start: decodeEpochStart(r), configuration: decodeConfiguration(r) };
     case Kind.epochStarted: return { type: 'epochStarted', epoch: getEpoch(r) };
     default: throw new DecodeError(`unknown message kind ${kind}`);

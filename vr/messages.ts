@@ -177,6 +177,9 @@ export interface RecoveryResponse {
  */
 export interface CheckpointNotice { readonly type: 'checkpointNotice'; readonly view: View; readonly checkpoint: CheckpointId }
 
+/** The sender takes a checkpoint over, or what follows it: the log behind `after` should not be collected until it has that; null: it has. */
+export interface KeepLog { readonly type: 'keepLog'; readonly after: OpNumber | null }
+
 /**
  * `epoch` has begun behind `start.op`, with these members. To all of the old and the new one; repeated by those who leave until
  * a quorum of the new has said EpochStarted; and the answer to whatever comes from an earlier epoch (VRR's NewEpoch).
@@ -187,6 +190,6 @@ export interface EpochStarted { readonly type: 'epochStarted'; readonly epoch: E
 
 export type ReplicaMessage =
   | StartEpoch | EpochStarted | Prepare | PrepareOk | Commit | StartViewChange | DoViewChange | StartView | GetView
-  | GetState | NewState | Recovery | RecoveryResponse | CheckpointNotice;
+  | GetState | NewState | Recovery | RecoveryResponse | CheckpointNotice | KeepLog;
 
 export type Message = ReplicaMessage | ClientToReplica | ReplicaToClient;

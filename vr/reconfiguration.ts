@@ -378,6 +378,9 @@ export class Reconfiguration {
         if (r.phase === 'transitioning') r.handOver.onCheckpointNotice(from, m);
         else if (epoch < r.configuration.epoch) this.#tell(from);
         return;
+      case 'keepLog':
+        r.keeping.onKeepLog(from, m);
+        break;
       case 'getState':
         // By hash: it is the same in whatever epoch (row 20).
         if (m.repairHead !== null && r.phase !== 'joining') r.catchUp.onGetState(from, m);

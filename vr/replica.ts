@@ -10,6 +10,7 @@
  *   log_catch_up.ts        VRR 5.2   GetState, NewState
  *   reconfiguration.ts     VRR 7     StartEpoch, EpochStarted, who is told what of which epoch
  *   log_room.ts                      whether the log may grow
+ *   log_keeping.ts                   what of it stays for a member that takes a checkpoint over
  *   checkpoint_hand_over.ts VRR 5.1  taking checkpoints, taking over a peer's, comparing roots
  *   checkpoint_interval.ts           how often they are taken, and changing that
  *
@@ -28,6 +29,7 @@ import { checkInvariants } from './invariants.ts';
 import { Leases } from './leases.ts';
 import { Log } from './log.ts';
 import { LogCatchUp } from './log_catch_up.ts';
+import { LogKeeping } from './log_keeping.ts';
 import { LogRoom } from './log_room.ts';
 import type { ClientRequest, Envelope, Message, Redirect, ReplicaMessage } from './messages.ts';
 import { NormalCase } from './normal_case.ts';
@@ -86,6 +88,7 @@ export class Replica implements ReplicaEvents {
 
   readonly execution: Execution;
   readonly room: LogRoom;
+  readonly keeping: LogKeeping;
   readonly normal: NormalCase;
   readonly leases: Leases;
   readonly reads: Reads;
@@ -130,6 +133,7 @@ export class Replica implements ReplicaEvents {
     this.intervals = new CheckpointIntervals(this);
     this.execution = new Execution(this, state);
     this.room = new LogRoom(this);
+    this.keeping = new LogKeeping(this);
     this.normal = new NormalCase(this);
     this.leases = new Leases(this);
     this.reads = new Reads(this);
@@ -291,6 +295,7 @@ export class Replica implements ReplicaEvents {
     this.recovery.tick();
     this.catchUp.tick();
     this.handOver.tick();
+    this.keeping.tick();
     this.reconfiguration.tick();
     this.normal.flush();
     checkInvariants(this);
@@ -355,6 +360,7 @@ export class Replica implements ReplicaEvents {
       else if (m.type === 'newState') this.catchUp.onNewState(from, m);
       else if (m.type === 'checkpointNotice') this.handOver.onCheckpointNotice(from, m);
       else if (m.type === 'recovery') this.recovery.onRecoveryOfPeer(from);
+      else if (m.type === 'keepLog') this.keeping.onKeepLog(from, m);
       else if (m.type === 'startEpoch') this.reconfiguration.onStartEpoch(from, m);
       else if (m.type === 'epochStarted') this.reconfiguration.onEpochStarted(from, m);
       return;
@@ -372,6 +378,7 @@ export class Replica implements ReplicaEvents {
       case 'recovery': this.recovery.onRecovery(from, m); return;
       case 'recoveryResponse': return; // of a recovery that has ended
       case 'checkpointNotice': this.handOver.onCheckpointNotice(from, m); return;
+      case 'keepLog': this.keeping.onKeepLog(from, m); return;
       case 'startEpoch': this.reconfiguration.onStartEpoch(from, m); return;
       case 'epochStarted': this.reconfiguration.onEpochStarted(from, m); return;
       default: unreachable(m);

@@ -8,7 +8,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { FileSystem } from '../../client/file_system.ts';
 import { defined } from '../../lib/assert.ts';
 import { JoiningNode } from '../support/joining_node.ts';
-import { CLI, until, type StatusAnswer } from '../support/process_group.ts';
+import { CLI, until, type ProcessGroup, type StatusAnswer } from '../support/process_group.ts';
 import { ALL, BOUND_MS, caughtUp, equalRoots, makeGroup } from './transfer_support.ts';
 
 const run = promisify(execFile);
@@ -64,40 +64,85 @@ describe.each(['disk', 'memory'] as const)('a replica that fetches, durability %
 });
 
 describe('a new member', () => {
+  /** Clients that write without a pause, until they are told to stop. */
+  class Writers {
+    written = 0;
+    #stop = false;
+    readonly #all: readonly Promise<void>[];
+
+    constructor(writers: number, write: (name: string) => Promise<unknown>) {
+      this.#all = Array.from({ length: writers }, async (_, id) => {
+        for (let i = 0; !this.#stop; i++) {
+          await write(`${id}-${i}`);
+          this.written++;
+        }
+      });
+      // Also of a test that fails: the group is gone after it.
+      onTestFinished(() => this.stop());
+    }
+
+    async stop(): Promise<void> {
+      this.#stop = true;
+      await Promise.all(this.#all);
+    }
+  }
+
+  /** Makes it a voter, while clients write. */
+  async function add(group: ProcessGroup, node: JoiningNode, writers: Writers): Promise<void> {
+    const before = writers.written;
+    const { stdout, stderr } = await run(process.execPath, [CLI, 'members', 'add', node.address, '--role', 'voter', '--server', group.servers.join(','), '--timeout', '120000']);
+    // It has a vote, so it had caught up; and all the time clients were writing.
+    expect(stdout + stderr).toMatch(/warmed|epoch/);
+    expect(writers.written - before).toBeGreaterThan(200);
+  }
+
+  /** Its status when it has executed what was committed, within so many operations. */
+  function upToDate(group: ProcessGroup, node: JoiningNode, within: number): Promise<StatusAnswer> {
+    return until('the new member has executed what is committed', BOUND_MS, async () => {
+      const primary = await group.status(await group.primary());
+      const own = await node.status();
+      return own !== undefined && primary !== undefined && own.status === 'normal' && own.executed >= primary.commit - within ? own : undefined;
+    });
+  }
+
   it('catches up while clients go on writing, with donors that give slowly', async () => {
     const { group, fs } = await makeGroup('disk', { transferRate: RATE, checkpointOps: 200, retainEntries: 200 });
     await fill(fs, '/bulk', 1500);
     await fs.mkdir('/load');
-    let stop = false;
-    let written = 0;
-    const writer = async (id: number): Promise<void> => {
-      for (let i = 0; !stop; i++) {
-        await fs.writeFile(`/load/${id}-${i}`, `content ${i}`);
-        written++;
-      }
-    };
-    const writers = Array.from({ length: 4 }, (_, id) => writer(id));
+    const writers = new Writers(4, (name) => fs.writeFile(`/load/${name}`, `content ${name}`));
     const node = await JoiningNode.start(group, 'new', { checkpointOps: 200, retainEntries: 200, transferRate: RATE });
     onTestFinished(() => node.kill());
-    const before = written;
-    const { stdout, stderr } = await run(process.execPath, [CLI, 'members', 'add', node.address, '--role', 'voter', '--server', group.servers.join(','), '--timeout', '120000']);
-    // It has a vote, so it had caught up; and all the time clients were writing.
-    expect(stdout + stderr).toMatch(/warmed|epoch/);
-    expect(written - before).toBeGreaterThan(200);
-    const status = await until('the new member has executed what is committed', BOUND_MS, async () => {
-      const [own, primary] = await Promise.all([node.status(), group.primary().then((p) => group.status(p))]);
-      return own !== undefined && primary !== undefined && own.status === 'normal' && own.executed >= primary.commit - 200 ? own : undefined;
-    });
-    stop = true;
-    await Promise.all(writers);
+    await add(group, node, writers);
+    const status = await upToDate(group, node, 200);
+    await writers.stop();
     expect(status.recovery.transfers).toBeGreaterThan(0);
     // Each transfer after the first took only what had changed since: together hardly more than the state.
     expect(status.recovery.bytesReceived).toBeLessThan(status.recovery.stateBytes * 1.8);
-    expect((await fs.readdir('/load')).length).toBe(written);
+    expect((await fs.readdir('/load')).length).toBe(writers.written);
     const donors = await Promise.all(ALL.map((i) => group.status(i)));
     const primary = await group.primary();
     // The backups gave, the primary had clients to serve.
     const given = donors.map((s) => s?.donor.bytesSent ?? 0);
     expect(given[primary]).toBeLessThan(Math.max(...given) / 4);
+  });
+
+  // As many operations under way as the group can take, and no more log behind a checkpoint than to the next one.
+  it('ends its chase at full load', async () => {
+    const config = { checkpointOps: 1000, retainEntries: 1000 };
+    const { group, fs } = await makeGroup('disk', config);
+    await fill(fs, '/bulk', 3000);
+    await fs.mkdir('/load');
+    const writers = new Writers(64, (name) => fs.mknod(`/load/${name}`, 'file'));
+    const node = await JoiningNode.start(group, 'new', config);
+    onTestFinished(() => node.kill());
+    await add(group, node, writers);
+    const status = await upToDate(group, node, 1000);
+    await writers.stop();
+    expect(status.recovery.transfers).toBeGreaterThan(0);
+    expect((await fs.readdir('/load')).length).toBe(writers.written);
+    await equalRoots(group, fs);
+    const own = await upToDate(group, node, 0);
+    const peers = await Promise.all(ALL.map((i) => group.status(i)));
+    expect(peers.map((s) => s?.checkpoint.root)).toContain(own.checkpoint.root);
   });
 });

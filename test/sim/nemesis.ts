@@ -18,7 +18,7 @@ import { doesNotCount } from './witness_counts.ts';
 /** Kinds of messages that may all be lost for a while: finds what relies on one of them. */
 const MUTABLE: readonly ReplicaMessage['type'][] = [
   'prepare', 'prepareOk', 'commit', 'startViewChange', 'doViewChange', 'startView', 'startView', 'getView', 'getState', 'newState', 'recovery',
-  'recoveryResponse', 'checkpointNotice', 'startEpoch', 'epochStarted',
+  'recoveryResponse', 'checkpointNotice', 'keepLog', 'startEpoch', 'epochStarted',
 ];
 
 export class Nemesis {

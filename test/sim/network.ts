@@ -112,6 +112,7 @@ export function describe(m: Message): string {
     case 'recovery': return `Recovery floor=${m.floor} checkpoint=${m.checkpoint}`;
     case 'recoveryResponse': return `RecoveryResponse v=${m.view}${m.state === null ? '' : ` n=${m.state.op} k=${m.state.commit} checkpoint=${m.state.checkpoint.op}`}`;
     case 'checkpointNotice': return `CheckpointNotice op=${m.checkpoint.op}`;
+    case 'keepLog': return `KeepLog ${m.after === null ? 'no more' : `after=${m.after}`}`;
     case 'endSession': return `EndSession ${m.session}`;
     case 'reconfigure': return `Reconfigure e=${m.epoch} ${m.members.map((x) => `${x.id}:${x.role}`).join(',')}${m.force ? ' force' : ''}`;
     case 'checkEpoch': return 'CheckEpoch';

@@ -68,6 +68,8 @@ const messages: Record<string, Message> = {
   interval: { type: 'interval', nonce, ops: 1000, bytes: 64 << 20, since: at(9) },
   checkEpoch: { type: 'checkEpoch', nonce },
   newEpoch: { type: 'newEpoch', nonce, view: viewOf(epoch(4), 7), configuration: { ...configuration, epoch: epoch(4) }, complete: false },
+  keepLog: { type: 'keepLog', after: at(9) },
+  'keepLog, no more': { type: 'keepLog', after: null },
   checkpointNotice: { type: 'checkpointNotice', view: view(7), checkpoint },
 };
 for (const code of ['busy', 'noSession', 'behind', 'invalid'] satisfies RejectCode[]) {

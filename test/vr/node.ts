@@ -142,6 +142,8 @@ export class Node {
   failFetch: boolean | 'torn' = false;
   /** Stopped: it does nothing, and what is sent to it meanwhile is lost. */
   paused = false;
+  /** All checkpoints that it takes stay to be fetched, not the last two. */
+  keepsSnapshots = false;
   /** What it is configured with otherwise than the others, from its next start on. */
   options: Partial<ReplicaOptions> = {};
   /** Of its monotonic clock against the cluster's time. */
@@ -321,7 +323,7 @@ export class Node {
 
   #store(snapshot: StoredSnapshot): void {
     this.disk.snapshots.push(snapshot);
-    while (this.disk.snapshots.length > 2) this.disk.snapshots.shift();
+    while (this.disk.snapshots.length > 2 && !this.keepsSnapshots) this.disk.snapshots.shift();
   }
 
   #fetch(target: CheckpointId, from: readonly MemberId[]): void {

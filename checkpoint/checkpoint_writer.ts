@@ -1,6 +1,7 @@
 /**
- * Writes changes, the nodes in which the tree changes by them, and the meta record as one synced batch. The tree is
- * worked out in slices of some milliseconds with the event loop free between them.
+ * Writes changes, the nodes in which the tree changes by them, and the meta record as one synced batch. All of it is
+ * worked out in slices, with the event loop free between them, and some changes at a time from the first step to the last: so
+ * what is made for a change is in the processor's caches until it is done with, and gone before V8 collects garbage the next time.
  */
 import { defined } from '../lib/assert.ts';
 import { PAGE } from './hashes.ts';
@@ -8,6 +9,7 @@ import { decodeChild, innerId, nodeId, slotOf, type InnerChild } from './inner_n
 import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
 import type { KeyValueStore } from './key_value_store.ts';
 import { TreeDraft, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
+import { bytesOf, type Overlay } from './overlay.ts';
 import { keyOfEntry, pageEntry, type Change } from './page.ts';
 import { Slices } from './slices.ts';
 import { checkedNode, sealNode } from './stored_node.ts';
@@ -25,18 +27,47 @@ export function recordChange(id: string, value: Buffer | null): RecordChange {
   return { key: keyOfEntry(entry), entry, size: value.length, value };
 }
 
+/** So many changes, or bytes of values, go together; a single one may have more. */
+const PART_CHANGES = 256;
+const PART_BYTES = 64 << 10;
+
+/** What changed since the last checkpoint, in the order of the keys, a part at a time. */
+export function* changesOf(overlay: Overlay): Generator<readonly RecordChange[]> {
+  const cursor = overlay.cursor('');
+  let part: RecordChange[] = [];
+  let bytes = 0;
+  for (let id = cursor.next(); id !== undefined; id = cursor.next()) {
+    const { value } = cursor;
+    const change = recordChange(id, value === null ? null : bytesOf(value));
+    part.push(change);
+    bytes += change.size;
+    if (part.length < PART_CHANGES && bytes < PART_BYTES) continue;
+    yield part;
+    part = [];
+    bytes = 0;
+  }
+  if (part.length > 0) yield part;
+}
+
+/** The same of changes that are all there. */
+export function* partsOf(changes: readonly RecordChange[]): Generator<readonly RecordChange[]> {
+  for (let from = 0; from < changes.length; from += PART_CHANGES) yield changes.slice(from, from + PART_CHANGES);
+}
+
 export interface WriteRequest {
   readonly store: KeyValueStore;
   readonly source: NodeSource;
   /** A node that is in memory, and so need not be fetched ahead. */
   readonly cached: (id: string) => Buffer | undefined;
   readonly top: Top;
-  /** Sorted by key, distinct. */
-  readonly changes: readonly RecordChange[];
+  /** Sorted by key, distinct; each part is done with before the next is asked for. */
+  readonly changes: Iterable<readonly RecordChange[]>;
   readonly stamp: number;
   /** The meta record for the tree's new top. */
   readonly meta: (top: Top) => Meta;
   readonly slices: Slices;
+  /** Called with each change, before anything is written. */
+  readonly onChange?: (change: RecordChange) => void;
   /** Awaited before anything is written, with the bytes of all that is; when it rejects, nothing was. */
   readonly room?: ((bytes: number) => Promise<void>) | undefined;
 }
@@ -44,37 +75,54 @@ export interface WriteRequest {
 export interface WriteResult {
   readonly update: TreeUpdate;
   readonly meta: Meta;
+  /** Changes. */
+  readonly records: number;
   readonly nodeBytes: number;
 }
 
 /** Rejects with the database's error when it cannot write, and with StoreDamageError when the tree cannot be read; nothing has changed then. */
 export async function writeChanges(request: WriteRequest): Promise<WriteResult> {
-  const { store, changes, slices } = request;
-  const update = await nextTree(request);
-  const meta = request.meta(update.top);
+  const { store, source, slices } = request;
+  let ahead: ReadonlyMap<string, Buffer> = new Map();
+  const draft = new TreeDraft((id, hash) => ahead.get(id) ?? source(id, hash), request.top, request.stamp);
   const batch = store.batch();
-  let nodeBytes = 0;
+  let records = 0;
   let recordBytes = 0;
+  let nodeBytes = 0;
   let written = 0;
+  let meta: Meta;
   try {
-    // By index: what `for of` makes for each is not optimized away in here.
-    for (let i = 0; i < changes.length; i++) {
-      const { key, value } = changes[i] as RecordChange;
-      if (value === null) batch.delete(recordKeyOf(key));
-      else batch.put(recordKeyToCopy(key), value);
-      recordBytes += 1 + key.length + (value?.length ?? 0);
-      if ((++written & 31) === 0 && slices.over) await slices.giveWay();
+    for (const changes of request.changes) {
+      const { nodes, starts } = await readAhead(request, draft, changes);
+      ahead = nodes;
+      draft.begin(changes);
+      for (const count of stepsOf(starts, changes.length)) {
+        draft.apply(count);
+        if (slices.over) await slices.giveWay();
+      }
+      // By index: what `for of` makes for each is not optimized away in here.
+      for (let i = 0; i < changes.length; i++) {
+        const change = changes[i] as RecordChange;
+        const { key, value } = change;
+        if (value === null) batch.delete(recordKeyOf(key));
+        else batch.put(recordKeyToCopy(key), value);
+        request.onChange?.(change);
+        recordBytes += 1 + key.length + (value?.length ?? 0);
+        if ((i & 31) === 31 && slices.over) await slices.giveWay();
+      }
+      records += changes.length;
     }
-    for (const [id, bytes] of update.puts) {
+    for (const [id, bytes] of draft.puts) {
       const stored = sealNode(id, bytes);
       batch.put(nodeKey(id), stored);
       nodeBytes += id.length + stored.length;
       if ((++written & 31) === 0 && slices.over) await slices.giveWay();
     }
-    for (const id of update.deletes) {
+    for (const id of draft.deletes) {
       batch.delete(nodeKey(id));
       if ((++written & 31) === 0 && slices.over) await slices.giveWay();
     }
+    meta = request.meta(draft.top);
     batch.put(META_KEY, encodeMeta(meta));
     slices.pause();
     await request.room?.(recordBytes + nodeBytes);
@@ -84,24 +132,13 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
   }
   await batch.write();
   slices.begin();
-  return { update, meta, nodeBytes };
+  // Not the draft: what was read for it may go.
+  return { update: { top: draft.top, puts: draft.puts, deletes: draft.deletes }, meta, records, nodeBytes };
 }
 
 /** The tree is worked on so many pages, or changes of one page, at a time before the clock is looked at: half a millisecond or less. */
 const STEP_PAGES = 8;
 const STEP_CHANGES = 512;
-
-async function nextTree(request: WriteRequest): Promise<TreeUpdate> {
-  const { source, top, changes, stamp, slices } = request;
-  const { nodes, starts } = await readAhead(request);
-  const draft = new TreeDraft((id, hash) => nodes.get(id) ?? source(id, hash), top, changes, stamp);
-  for (const count of stepsOf(starts, changes.length)) {
-    draft.apply(count);
-    if (slices.over) await slices.giveWay();
-  }
-  // Not the draft: what was read for it may go.
-  return { top: draft.top, puts: draft.puts, deletes: draft.deletes };
-}
 
 /** How many changes to apply at a time. `starts`: the first change of each range that is a page, or has none. */
 export function stepsOf(starts: readonly number[], changes: number): number[] {
@@ -131,7 +168,7 @@ interface Ahead {
 }
 
 /** The nodes that the changes fall into; those that are not in memory are read off the event loop, level by level, many at a time. */
-async function readAhead({ store, cached, top, changes, slices }: WriteRequest): Promise<Ahead> {
+async function readAhead({ store, cached, slices }: WriteRequest, { top, puts }: TreeUpdate, changes: readonly RecordChange[]): Promise<Ahead> {
   const ahead = new Map<string, Buffer>();
   const read = async (wanted: readonly { readonly id: string; readonly hash: Buffer }[]): Promise<void> => {
     for (let i = 0; i < wanted.length; i += READ_AHEAD) {
@@ -144,7 +181,7 @@ async function readAhead({ store, cached, top, changes, slices }: WriteRequest):
     }
   };
   const isMissing = ({ id }: { readonly id: string }): boolean => {
-    const bytes = cached(id);
+    const bytes = puts.get(id) ?? cached(id);
     if (bytes !== undefined) ahead.set(id, bytes);
     return bytes === undefined;
   };

@@ -60,7 +60,8 @@ export function deleteChange(key: Buffer): Change {
 
 /** Applies changes, which are sorted by key and distinct. */
 export function applyChanges(source: NodeSource, top: Top, changes: readonly Change[], stamp: number): TreeUpdate {
-  const draft = new TreeDraft(source, top, changes, stamp);
+  const draft = new TreeDraft(source, top, stamp);
+  draft.begin(changes);
   while (draft.apply(AT_ONCE));
   return { top: draft.top, puts: draft.puts, deletes: draft.deletes };
 }
@@ -79,7 +80,7 @@ export class TreeDraft implements TreeUpdate {
   readonly puts = new Map<string, Buffer>();
   readonly deletes = new Set<string>();
   readonly #source: NodeSource;
-  readonly #changes: readonly Change[];
+  #changes: readonly Change[] = [];
   readonly #stamp: number;
   // Pages live until they are written: one allocation for many of them.
   #arena = Buffer.alloc(0);
@@ -98,14 +99,19 @@ export class TreeDraft implements TreeUpdate {
 
   #applied = 0;
 
-  constructor(source: NodeSource, top: Top, changes: readonly Change[], stamp: number) {
+  constructor(source: NodeSource, top: Top, stamp: number) {
     this.#source = source;
     this.top = top;
-    this.#changes = changes;
     this.#stamp = stamp;
   }
 
-  /** Applies the next `count` changes, or what is left; false: that was the last of them. The nodes above them are made each time. */
+  /** Changes to apply, sorted by key and distinct, of other keys than those before. */
+  begin(changes: readonly Change[]): void {
+    this.#changes = changes;
+    this.#applied = 0;
+  }
+
+  /** Applies the next `count` of them, or what is left; false: that was the last. The nodes above them are made each time. */
   apply(count: number): boolean {
     const from = this.#applied;
     this.#applied = Math.min(from + count, this.#changes.length);

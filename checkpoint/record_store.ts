@@ -16,7 +16,7 @@ import { opNumber, type OpNumber } from '../lib/ids.ts';
 import type { RecordValue, Table, TableRecord } from '../lib/table.ts';
 import { ByteCache } from './byte_cache.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
-import { recordChange, writeChanges, type RecordChange } from './checkpoint_writer.ts';
+import { changesOf, partsOf, writeChanges, type RecordChange, type WriteRequest, type WriteResult } from './checkpoint_writer.ts';
 import { Donor, type DonorStatus, type HeldCheckpoint, type PinnedCheckpoint } from './donor.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, type OwnTree } from './fetcher.ts';
@@ -327,16 +327,21 @@ export class RecordStore implements Table {
     const slices = new Slices(this.#options.sliceMs ?? TAKE_SLICE_MS);
     try {
       await slices.giveWay();
-      const changes = await changesOf(overlay, slices);
       const info = (top: Top): CheckpointInfo => {
         const count = recordsOf(top);
         return { op, root: rootHash(op, count, extra, top?.hash ?? null), extra, count };
       };
-      const nodeBytes = await this.#write(changes, op, (top) => ({ top, state: { kind: 'checkpoint', info: info(top) } }), slices);
-      await this.#remember(changes, slices);
+      const { records, nodeBytes } = await this.#write({
+        changes: changesOf(overlay),
+        stamp: op,
+        meta: (top) => ({ top, state: { kind: 'checkpoint', info: info(top) } }),
+        slices,
+        // It stays in memory, in place of what was there before. Until it is durable, and for good if it never is, `#frozen` is asked first.
+        onChange: ({ key, value }) => { this.#records.written(key, value); },
+      });
       this.#frozen = null;
       slices.pause();
-      this.#costs.end(performance.now(), { records: changes.length, recordBytes: overlay.bytes, nodeBytes, busyMs: slices.busyMs, longestMs: slices.longestMs });
+      this.#costs.end(performance.now(), { records, recordBytes: overlay.bytes, nodeBytes, busyMs: slices.busyMs, longestMs: slices.longestMs });
       await this.#serveNewest();
     } catch (error) {
       this.#failedTakes++;
@@ -347,8 +352,8 @@ export class RecordStore implements Table {
     return this.#state.info;
   }
 
-  /** Writes changes and makes the tree that results the own one. Resolves to the bytes of nodes written. */
-  async #write(changes: readonly RecordChange[], stamp: number, meta: (top: Top) => Meta, slices: Slices): Promise<number> {
+  /** Writes changes and makes the tree that results the own one. */
+  async #write(request: Pick<WriteRequest, 'changes' | 'stamp' | 'meta' | 'slices' | 'onChange'>): Promise<WriteResult> {
     assert(!this.#needsReopen, 'a database whose write failed is opened again before the next one');
     // The batch becomes visible at some moment before we learn of it. Until then `range` reads the nodes of before,
     // from the newest checkpoint's snapshot. A fetch has no readers, and its tree may be between two checkpoints.
@@ -359,11 +364,8 @@ export class RecordStore implements Table {
         source: this.#source,
         cached: (id) => this.#nodes.get(id),
         top: this.#top,
-        changes,
-        stamp,
-        meta,
-        slices,
         room: this.#options.room,
+        ...request,
       });
       // In one turn: tree, caches and state change together.
       const { update } = result;
@@ -377,7 +379,7 @@ export class RecordStore implements Table {
       this.#top = update.top;
       this.#state = result.meta.state;
       this.#nodeReader = this.#store;
-      return result.nodeBytes;
+      return result;
     } catch (error) {
       // Whether the write took effect is not known: nodes are read from the snapshot until the database was opened again.
       this.#needsReopen = true;
@@ -421,17 +423,8 @@ export class RecordStore implements Table {
       assert(root === target.root, 'the records that were fetched make the root that was asked for');
       return { top, state: { kind: 'checkpoint', info: final } };
     };
-    await this.#write(changes, target.op, meta, slices);
+    await this.#write({ changes: partsOf(changes), stamp: target.op, meta, slices });
     this.#forget();
-  }
-
-  // What is written stays in memory, in place of what was there before.
-  async #remember(changes: readonly RecordChange[], slices: Slices): Promise<void> {
-    for (let i = 0; i < changes.length; i++) {
-      const { key, value } = changes[i] as RecordChange;
-      this.#records.written(key, value);
-      if ((i & 31) === 31 && slices.over) await slices.giveWay();
-    }
   }
 
   // Everything in memory that belongs to the state before a transfer.
@@ -470,15 +463,4 @@ function takeFields(costs: TakeCosts): Pick<RecordStoreStatus, 'takes' | 'lastTa
 
 function settled(): void {
   // Only the moment counts.
-}
-
-async function changesOf(overlay: Overlay, slices: Slices): Promise<RecordChange[]> {
-  const changes: RecordChange[] = [];
-  const cursor = overlay.cursor('');
-  for (let id = cursor.next(); id !== undefined; id = cursor.next()) {
-    const { value } = cursor;
-    changes.push(recordChange(id, value === null ? null : bytesOf(value)));
-    if ((changes.length & 31) === 0 && slices.over) await slices.giveWay();
-  }
-  return changes;
 }

@@ -8,7 +8,7 @@
  */
 import { EMPTY } from '../lib/bytes.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
-import { recordChange, writeChanges, type RecordChange } from './checkpoint_writer.ts';
+import { partsOf, recordChange, writeChanges } from './checkpoint_writer.ts';
 import { Inspection, sourceOf } from './inspection.ts';
 import { MAX_KEY_BYTES } from './key_bits.ts';
 import { StoreOpenError, type KeyValueStore } from './key_value_store.ts';
@@ -87,9 +87,9 @@ async function openOrSalvage(directory: string): Promise<{ store: KeyValueStore;
 /** Takes records out of a tree whose nodes are all good. */
 async function remove(store: KeyValueStore, top: Top, base: OpNumber, keys: readonly Buffer[], slices: Slices): Promise<void> {
   if (keys.length === 0) return;
-  const changes: RecordChange[] = [...keys].sort((a, b) => Buffer.compare(a, b)).map((key) => recordChange(key.latin1Slice(0, key.length), null));
+  const changes = [...keys].sort((a, b) => Buffer.compare(a, b)).map((key) => recordChange(key.latin1Slice(0, key.length), null));
   await writeChanges({
-    store, source: sourceOf(store), cached: () => undefined, top, changes, stamp: base, slices,
+    store, source: sourceOf(store), cached: () => undefined, top, changes: partsOf(changes), stamp: base, slices,
     meta: (next) => ({ top: next, state: { kind: 'between', base } }),
   });
 }
@@ -125,7 +125,8 @@ async function rebuild(store: KeyValueStore, base: OpNumber, slices: Slices): Pr
 const REPAIR_STEP = 64;
 
 async function writeNodes(store: KeyValueStore, source: NodeSource, top: Top, changes: readonly Change[], base: OpNumber, slices: Slices): Promise<Top> {
-  const update = new TreeDraft(source, top, changes, base);
+  const update = new TreeDraft(source, top, base);
+  update.begin(changes);
   while (update.apply(REPAIR_STEP)) if (slices.over) await slices.giveWay();
   const batch = store.batch();
   for (const id of update.deletes) batch.delete(nodeKey(id));

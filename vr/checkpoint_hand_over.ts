@@ -2,7 +2,7 @@
  * Checkpoints (VRR 5.1): when one is taken, what may be forgotten once it is durable, and how a peer's is taken over when
  * the log it would take is gone.
  */
-import { assert, defined } from '../lib/assert.ts';
+import { assert } from '../lib/assert.ts';
 import { opNumber, viewEpoch, type MemberId, type OpNumber } from '../lib/ids.ts';
 import { CheckpointNotices, NOTICE_MS } from './checkpoint_notices.ts';
 import { primaryOf, tolerated, voters } from './configuration.ts';
@@ -95,8 +95,8 @@ export class CheckpointHandOver {
     const retained = keeping.retained();
     let upTo = Math.max(log.base, Math.min(previous, retained.after));
     let bytes = log.bytes;
-    for (let op = log.base + 1; op <= upTo; op++) bytes -= defined(log.at(op), 'entry').bytes.length;
-    for (; upTo < Math.min(previous, log.head) && bytes > retained.bytes; upTo++) bytes -= defined(log.at(upTo + 1), 'entry').bytes.length;
+    for (let op = log.base + 1; op <= upTo; op++) bytes -= log.lengthAt(op);
+    for (; upTo < Math.min(previous, log.head) && bytes > retained.bytes; upTo++) bytes -= log.lengthAt(upTo + 1);
     log.collect(opNumber(upTo));
     ports.journal.collect(opNumber(upTo));
   }

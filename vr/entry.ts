@@ -66,7 +66,7 @@ class LogEntry implements Entry {
   readonly parent: Digest;
   readonly hash: Digest;
 
-  constructor(kind: EntryKind, ofEpoch: Epoch, view: View, op: OpNumber, time: number, session: SessionId, slot: number, seq: number, bytes: Buffer, parent: Digest) {
+  constructor(kind: EntryKind, ofEpoch: Epoch, view: View, op: OpNumber, time: number, session: SessionId, slot: number, seq: number, bytes: Buffer, parent: Digest, hash: Digest) {
     this.kind = kind;
     this.epoch = ofEpoch;
     this.view = view;
@@ -77,7 +77,7 @@ class LogEntry implements Entry {
     this.seq = seq;
     this.bytes = bytes;
     this.parent = parent;
-    this.hash = chainHash(parent, bytes);
+    this.hash = hash;
   }
 
   get body(): Buffer {
@@ -108,11 +108,11 @@ export function makeEntry(fields: EntryFields, parent: Digest): Entry {
   putU32(bytes, fields.seq, 35);
   body.copy(bytes, ENTRY_HEADER_BYTES);
   const { kind, epoch: ofEpoch, view, op, time, session, slot, seq } = fields;
-  return new LogEntry(kind, ofEpoch, view, op, time, session, slot, seq, bytes, parent);
+  return new LogEntry(kind, ofEpoch, view, op, time, session, slot, seq, bytes, parent, chainHash(parent, bytes));
 }
 
-/** Reads one encoded entry; its bytes are a view of the reader's buffer. */
-export function decodeEntry(r: Reader, parent: Digest): Entry {
+/** Reads one encoded entry; its bytes are a view of the reader's buffer. `hash`: where it is known. */
+export function decodeEntry(r: Reader, parent: Digest, hash?: Digest): Entry {
   const start = r.offset;
   const length = r.u32();
   if (length < ENTRY_HEADER_BYTES - 4) throw new DecodeError(`an entry of ${length} bytes`);
@@ -130,7 +130,8 @@ export function decodeEntry(r: Reader, parent: Digest): Entry {
   const slot = r.u16();
   const seq = r.u32();
   r.skip(length - (ENTRY_HEADER_BYTES - 4));
-  return new LogEntry(kind, ofEpoch, view, op, time, session, slot, seq, r.buffer.subarray(start, r.offset), parent);
+  const bytes = r.buffer.subarray(start, r.offset);
+  return new LogEntry(kind, ofEpoch, view, op, time, session, slot, seq, bytes, parent, hash ?? chainHash(parent, bytes));
 }
 
 /** A count, then so many entries behind `after`, whose chain hash is `parent`: without gaps, each continuing the chain. */

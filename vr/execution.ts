@@ -70,6 +70,7 @@ export class Execution {
       }
       if (entry.kind === 'reconfiguration') r.reconfiguration.onExecuted(entry);
     }
+    r.log.pack(this.executed);
   }
 
   #execute(entry: Entry): void {

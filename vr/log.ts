@@ -1,29 +1,40 @@
 /**
  * The part of the log that is kept in memory: entries behind `base`, one contiguous hash chain. What lies at or
- * below the base is in a durable checkpoint.
+ * below the base is in a durable checkpoint. The newest are objects; what has been executed is packed (packed_entries.ts).
  */
 import { assert, defined } from '../lib/assert.ts';
 import { opNumber, type Digest, type OpNumber } from '../lib/ids.ts';
 import type { Entry } from './entry.ts';
+import { PackedEntries } from './packed_entries.ts';
+
+/** So many entries are packed at a time, and about so many bytes. */
+const PACK_ENTRIES = 256;
+const PACK_BYTES = 256 << 10;
 
 export class Log {
   #base: OpNumber;
   #baseHash: Digest;
-  // entries[i] is op base + 1 + i - #start; a prefix of the array may be collected already.
-  #entries: Entry[] = [];
-  #start = 0;
+  /** In order, without gaps. The first may begin at or below the base. */
+  #packed: PackedEntries[] = [];
+  /** Entries behind this one are in `#recent`. */
+  #packedUpTo: OpNumber;
+  #recent: Entry[] = [];
   #bytes = 0;
+  readonly #packEntries: number;
 
-  constructor(base: OpNumber, baseHash: Digest) {
+  /** `packEntries`: so many are packed at a time. */
+  constructor(base: OpNumber, baseHash: Digest, packEntries = PACK_ENTRIES) {
+    this.#packEntries = packEntries;
     this.#base = base;
     this.#baseHash = baseHash;
+    this.#packedUpTo = base;
   }
 
   get base(): OpNumber {
     return this.#base;
   }
   get head(): OpNumber {
-    return (this.#base + this.#entries.length - this.#start) as OpNumber;
+    return (this.#packedUpTo + this.#recent.length) as OpNumber;
   }
   get headHash(): Digest {
     return defined(this.hashAt(this.head), 'hash of the head');
@@ -36,34 +47,71 @@ export class Log {
   /** Bytes of the entries behind `op`. */
   bytesAfter(op: OpNumber): number {
     let bytes = 0;
-    for (let i = Math.max(op, this.#base) + 1; i <= this.head; i++) bytes += defined(this.at(i), 'entry').bytes.length;
+    for (let i = Math.max(op, this.#base) + 1; i <= this.head; i++) bytes += this.lengthAt(i);
     return bytes;
+  }
+
+  /** Bytes of the entry at `op`, which is there. */
+  lengthAt(op: number): number {
+    if (op > this.#packedUpTo) return defined(this.#recent[op - this.#packedUpTo - 1], 'entry').bytes.length;
+    assert(op > this.#base, () => `length of op ${op}, base ${this.#base}`);
+    return this.#packedAt(op).lengthAt(op);
   }
 
   at(op: number): Entry | undefined {
     if (op <= this.#base) return undefined;
-    return this.#entries[this.#start + op - this.#base - 1];
+    if (op > this.#packedUpTo) return this.#recent[op - this.#packedUpTo - 1];
+    return this.#packedAt(op).at(op, defined(this.hashAt(op - 1), 'hash of the entry before'));
   }
 
   /** The chain hash at `op`, from the base on. */
   hashAt(op: number): Digest | undefined {
-    return op === this.#base ? this.#baseHash : this.at(op)?.hash;
+    if (op === this.#base) return this.#baseHash;
+    if (op < this.#base) return undefined;
+    return op > this.#packedUpTo ? this.#recent[op - this.#packedUpTo - 1]?.hash : this.#packedAt(op).hashAt(op);
+  }
+
+  /** The piece with `op`, which is packed. */
+  #packedAt(op: number): PackedEntries {
+    let low = 0;
+    for (let high = this.#packed.length - 1; low < high; ) {
+      const middle = (low + high) >> 1;
+      if (defined(this.#packed[middle], 'piece').last < op) low = middle + 1;
+      else high = middle;
+    }
+    return defined(this.#packed[low], 'piece');
   }
 
   append(entry: Entry): void {
     assert(entry.op === this.head + 1, () => `op ${entry.op} appended behind ${this.head}`);
     assert(entry.parent === this.headHash, () => `op ${entry.op} does not continue the chain`);
-    this.#entries.push(entry);
+    this.#recent.push(entry);
     this.#bytes += entry.bytes.length;
+  }
+
+  /** Nobody here needs what is up to `op` any more: it is executed. Some of it may stay as it is until there is more. */
+  pack(op: OpNumber): void {
+    let start = 0;
+    while (op - this.#packedUpTo - start >= this.#packEntries) {
+      let end = start;
+      for (let bytes = 0; end - start < this.#packEntries && bytes < PACK_BYTES; end++) bytes += defined(this.#recent[end], 'executed entry').bytes.length;
+      this.#packed.push(new PackedEntries(this.#recent.slice(start, end)));
+      start = end;
+    }
+    if (start === 0) return;
+    this.#recent = this.#recent.slice(start);
+    this.#packedUpTo = opNumber(this.#packedUpTo + start);
   }
 
   /** Drops everything behind `op`. */
   truncate(op: OpNumber): void {
     assert(op >= this.#base && op <= this.head, () => `truncate to ${op} outside of ${this.#base}..${this.head}`);
-    for (let i = this.#start + op - this.#base; i < this.#entries.length; i++) {
-      this.#bytes -= defined(this.#entries[i], 'entry').bytes.length;
-    }
-    this.#entries.length = this.#start + op - this.#base;
+    this.#bytes -= this.bytesAfter(op);
+    this.#recent.length = Math.max(0, op - this.#packedUpTo);
+    if (op >= this.#packedUpTo) return;
+    while ((this.#packed.at(-1)?.first ?? 0) > op) this.#packed.pop();
+    this.#packed.at(-1)?.truncate(op);
+    this.#packedUpTo = op;
   }
 
   /**
@@ -84,14 +132,14 @@ export class Log {
   collect(op: OpNumber): void {
     if (op <= this.#base) return;
     const hash = defined(this.hashAt(op), () => `collect up to ${op}, head ${this.head}`);
-    for (let i = this.#base + 1; i <= op; i++) this.#bytes -= defined(this.at(i), 'entry').bytes.length;
-    this.#start += op - this.#base;
+    for (let i = this.#base + 1; i <= op; i++) this.#bytes -= this.lengthAt(i);
     this.#base = op;
     this.#baseHash = hash;
-    // Moving the array down only when a quarter of it is dead keeps this linear over all collections.
-    if (this.#start * 4 > this.#entries.length) {
-      this.#entries = this.#entries.slice(this.#start);
-      this.#start = 0;
+    const first = this.#packed.findIndex((piece) => piece.last > op);
+    this.#packed = first === -1 ? [] : this.#packed.slice(first);
+    if (op > this.#packedUpTo) {
+      this.#recent = this.#recent.slice(op - this.#packedUpTo);
+      this.#packedUpTo = op;
     }
   }
 
@@ -99,8 +147,9 @@ export class Log {
   reset(base: OpNumber, baseHash: Digest): void {
     this.#base = base;
     this.#baseHash = baseHash;
-    this.#entries = [];
-    this.#start = 0;
+    this.#packed = [];
+    this.#packedUpTo = base;
+    this.#recent = [];
     this.#bytes = 0;
   }
 
@@ -122,7 +171,7 @@ export class Log {
     let first = this.head + 1;
     let bytes = 0;
     while (first - 1 > after) {
-      bytes += defined(this.at(first - 1), 'entry').bytes.length;
+      bytes += this.lengthAt(first - 1);
       if (bytes > byteLimit) break;
       first--;
     }

@@ -106,8 +106,13 @@ describe('the shape of the tree', () => {
       }
       const sorted = [...changes.keys()].sort().map((id) => changes.get(id) as Change);
       const source = sourceOf(before.nodes);
-      const draft = new TreeDraft(source, before.top, sorted, 2);
-      while (draft.apply(1 + r.below(20)));
+      const draft = new TreeDraft(source, before.top, 2);
+      for (let from = 0; from < sorted.length;) {
+        const to = r.chance(0.5) ? sorted.length : from + 1 + r.below(300);
+        draft.begin(sorted.slice(from, to));
+        while (draft.apply(1 + r.below(20)));
+        from = to;
+      }
       const nodes = (update: TreeUpdate): Map<string, Buffer> => {
         const all = new Map(before.nodes);
         for (const id of update.deletes) all.delete(id);

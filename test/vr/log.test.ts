@@ -4,7 +4,7 @@ import { ZERO_DIGEST } from '../../lib/hash.ts';
 import { opNumber, type OpNumber } from '../../lib/ids.ts';
 import type { Entry } from '../../vr/entry.ts';
 import { Log } from '../../vr/log.ts';
-import { chain } from './group.ts';
+import { chain, request } from './group.ts';
 
 function logOf(entries: readonly Entry[]): Log {
   const log = new Log(opNumber(0), ZERO_DIGEST);
@@ -122,10 +122,10 @@ describe('the log', () => {
   test('is what a plain array would be, whatever is done to it', () => {
     const command = fc.oneof(
       fc.record({ do: fc.constant('append' as const), n: fc.integer({ min: 1, max: 5 }) }),
-      fc.record({ do: fc.constantFrom('truncate' as const, 'collect' as const), n: fc.nat(100) }),
+      fc.record({ do: fc.constantFrom('truncate' as const, 'collect' as const, 'pack' as const), n: fc.nat(100) }),
     );
     fc.assert(fc.property(fc.array(command, { maxLength: 40 }), (commands) => {
-      const log = new Log(opNumber(0), ZERO_DIGEST);
+      const log = new Log(opNumber(0), ZERO_DIGEST, 3);
       let model: Entry[] = [];
       let base = 0;
       let label = 0;
@@ -140,6 +140,8 @@ describe('the log', () => {
           if (c.do === 'truncate') {
             log.truncate(op);
             model.length = op - base;
+          } else if (c.do === 'pack') {
+            log.pack(op);
           } else {
             log.collect(op);
             model = model.slice(op - base);
@@ -148,7 +150,31 @@ describe('the log', () => {
         }
         expect(log.slice(log.base, log.head, Infinity)).toEqual(model);
         expect([log.base, log.head, log.bytes]).toEqual([base, base + model.length, bytesOf(model)]);
+        expect(log.suffix(log.base, 200)).toEqual(model.slice(model.length - log.suffix(log.base, 200).length));
+        for (const e of model) expect([log.hashAt(e.op), log.lengthAt(e.op)]).toEqual([e.hash, e.bytes.length]);
+        expect(log.hashAt(base - 1)).toBeUndefined();
       }
     }), { numRuns: 200 });
+  });
+
+  test('packs what is executed, some of it at a time: the entries are the same', () => {
+    const entries = chain(1000);
+    const log = logOf(entries);
+    log.pack(opNumber(200));
+    expect(log.at(1)).toBe(entries[0]);
+    log.pack(opNumber(700));
+    expect(log.at(1)).not.toBe(entries[0]);
+    expect(log.at(700)).toBe(entries[699]);
+    expect(log.slice(opNumber(0), opNumber(1000), Infinity)).toEqual(entries);
+    expect(log.at(300)?.body).toEqual(entries[299]?.body);
+  });
+
+  test('packs large ones a few at a time, and none twice', () => {
+    const large = [0, 1, 2].reduce<Entry[]>((all, n) => [...all, request(n + 1, all.at(-1)?.hash ?? ZERO_DIGEST, 'x'.repeat(200_000 + n))], []);
+    const log = new Log(opNumber(0), ZERO_DIGEST, 2);
+    for (const e of large) log.append(e);
+    log.pack(opNumber(3));
+    expect(log.slice(opNumber(0), opNumber(3), Infinity)).toEqual(large);
+    expect(log.at(3)).toBe(large[2]);
   });
 });

@@ -49,7 +49,7 @@ export interface FetcherLimits extends PoolLimits {
 }
 
 export const DEFAULT_FETCHER_LIMITS: FetcherLimits = {
-  maxItems: 512, maxAnswerBytes: 4 << 20, answerMs: 10_000, deferMs: 60_000, requestsPerDonor: 2, installBytes: 4 << 20,
+  maxItems: 512, maxAnswerBytes: 4 << 20, answerMs: 10_000, deferMs: 60_000, requestsPerDonor: 4, installBytes: 4 << 20,
 };
 
 /** Own records deleted at a time. */

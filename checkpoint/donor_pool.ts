@@ -19,6 +19,7 @@ export interface PoolLimits {
   readonly answerMs: number;
   /** A donor that says "not now" for so long, milliseconds, without an answer between, has failed. */
   readonly deferMs: number;
+  /** Requests under way with one donor; half as many while it says now and then that it has no time. */
   readonly requestsPerDonor: number;
 }
 
@@ -29,6 +30,8 @@ const LEAST_ANSWER_BYTES = 64 << 10;
 /** Longest and shortest time for which a donor is left alone when it says so, milliseconds. */
 const MAX_WAIT_MS = 2000;
 const MIN_WAIT_MS = 5;
+/** For so long after a "not now" a donor is taken to have others to serve, milliseconds. */
+const SPARED_MS = 10_000;
 
 export type NodesAnswer = Extract<TransferAnswer, { type: 'nodes' }>;
 
@@ -46,6 +49,8 @@ export class PooledDonor {
   freeAt = 0;
   /** Since when it has said nothing but "not now". */
   deferredSince: number | null = null;
+  /** When it has last said that. */
+  deferredAt = -Infinity;
 
   constructor(connection: DonorConnection, answerBytes: number) {
     this.connection = connection;
@@ -93,7 +98,7 @@ export class DonorPool {
   /** Requests that may be sent now. Rejects in the fetcher's name when no donor is left: TargetGone or FetchFailed. */
   get slots(): number {
     const now = performance.now();
-    return this.#preferred().reduce((n, donor) => n + (donor.freeAt > now ? 0 : this.#limits.requestsPerDonor - donor.inFlight), 0);
+    return this.#preferred().reduce((n, donor) => n + (donor.freeAt > now ? 0 : Math.max(0, this.#mostOf(donor, now) - donor.inFlight)), 0);
   }
 
   /** The donor whose turn it is; null: all are busy, or want to be left alone. Throws when none is left. */
@@ -101,7 +106,7 @@ export class DonorPool {
     const now = performance.now();
     let best: PooledDonor | null = null;
     for (const donor of this.#preferred()) {
-      if (donor.inFlight >= this.#limits.requestsPerDonor || donor.freeAt > now) continue;
+      if (donor.inFlight >= this.#mostOf(donor, now) || donor.freeAt > now) continue;
       if (best === null || isBefore(donor, best)) best = donor;
     }
     return best;
@@ -110,8 +115,14 @@ export class DonorPool {
   /** Milliseconds until one that is left alone may be asked again; null: none is. */
   waitMs(): number | null {
     const now = performance.now();
-    const waits = this.#preferred().filter((d) => d.inFlight < this.#limits.requestsPerDonor && d.freeAt > now).map((d) => d.freeAt - now);
+    const waits = this.#preferred().filter((d) => d.inFlight < this.#mostOf(d, now) && d.freeAt > now).map((d) => d.freeAt - now);
     return waits.length === 0 ? null : Math.ceil(Math.min(...waits));
+  }
+
+  /** Requests that it gets at once. */
+  #mostOf(donor: PooledDonor, now: number): number {
+    const most = this.#limits.requestsPerDonor;
+    return now - donor.deferredAt < SPARED_MS ? Math.ceil(most / 2) : most;
   }
 
   #preferred(): PooledDonor[] {
@@ -177,6 +188,7 @@ export class DonorPool {
   #defer(donor: PooledDonor, milliseconds: number): void {
     const now = performance.now();
     donor.deferredSince ??= now;
+    donor.deferredAt = now;
     donor.freeAt = now + Math.min(Math.max(milliseconds, MIN_WAIT_MS), MAX_WAIT_MS);
     if (now - donor.deferredSince < this.#limits.deferMs) return;
     donor.deferredSince = null;

@@ -56,6 +56,27 @@ describe('the load', () => {
     }
   });
 
+  test('is less on a donor that says now and then that it has others to serve', async () => {
+    const most = async (putOff: boolean): Promise<number> => {
+      const world = await made(6000);
+      let underWay = 0;
+      let seen = 0;
+      let asked = 0;
+      await arrives(world, [named('a', async (body) => {
+        underWay++;
+        // What was sent before it said so does not count.
+        if (asked > 8) seen = Math.max(seen, underWay);
+        const answer = ++asked === 3 && putOff ? encodeWait(1) : await world.donor.serve(body);
+        underWay--;
+        return answer;
+      })]);
+      expect(asked).toBeGreaterThan(20);
+      return seen;
+    };
+    expect(await most(false)).toBe(4);
+    expect(await most(true)).toBe(2);
+  });
+
   test('is not put on the primary while another donor is left', async () => {
     const world = await made(2000);
     const { donor } = world;

@@ -9,6 +9,7 @@ import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
 import type { RecordValue } from '../../lib/table.ts';
 import { stepsOf } from '../../checkpoint/checkpoint_writer.ts';
+import { PAGE } from '../../checkpoint/hashes.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
 import { ALL_END, FailingStore, change, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
 import { fileKey, randomKey, u32 } from './tree_support.ts';
@@ -247,6 +248,47 @@ test('a checkpoint reads the nodes that it changes beside the event loop, also w
   const { root } = await store.take(opNumber(2), EMPTY);
   expect(level.syncReads).toBe(0);
   expect(root).toBe(modelRoot(model, 2));
+});
+
+describe('a checkpoint of many changes, which go through it a part at a time', () => {
+  test.each([0, 1, 255, 256, 257, 512, 1500])('%i of them, some with values of more than a part', async (count) => {
+    const store = await openStore({ cacheBytes: 1 << 20 });
+    const model = new MemoryTable();
+    for (const op of [1, 2, 3]) {
+      for (let i = 0; i < count; i++) {
+        const value = i % 400 === 7 ? Buffer.alloc(70_000, op) : u32(op * i);
+        for (const table of [store, model]) {
+          if (op === 2 && i % 3 === 0) table.delete(fileKey(i, 0));
+          else table.put(fileKey(i, 0), value);
+        }
+      }
+      expect((await store.take(opNumber(op), EMPTY)).root).toBe(modelRoot(model, op));
+      expectSame(store, model);
+    }
+  });
+
+  test('one of whose last part meets damage writes nothing', async () => {
+    const directory = temporaryDirectory();
+    const filled = await RecordStore.open({ directory });
+    for (let i = 0; i < 20_000; i++) filled.put(fileKey(i, 0), u32(i));
+    const first = await filled.take(opNumber(1), EMPTY);
+    await filled.close();
+    const db = new Level<Buffer, Buffer>(directory, { keyEncoding: 'buffer', valueEncoding: 'buffer' });
+    // Behind 'n', the kind, and the length of the prefix.
+    let lastPage = Buffer.alloc(4);
+    for await (const key of db.keys()) if (key[0] === 'n'.charCodeAt(0) && key[1] === PAGE && key.subarray(4).compare(lastPage, 4) > 0) lastPage = key;
+    await db.del(lastPage);
+    await db.close();
+    const store = await openStore({ directory });
+    for (let i = 0; i < 20_000; i += 20) store.put(fileKey(i, 0), u32(1));
+    await expect(store.take(opNumber(2), EMPTY)).rejects.toMatchObject({ name: 'StoreDamageError', what: 'node' });
+    expect(store.checkpoint).toEqual(first);
+    for (let i = 0; i < 20_000; i += 20) expect(store.get(fileKey(i, 0))).toEqual(u32(1));
+    await store.close();
+    const again = await openStore({ directory });
+    expect(again.checkpoint).toEqual(first);
+    expect(again.get(fileKey(20, 0))).toEqual(u32(20));
+  });
 });
 
 describe('a checkpoint that cannot be written', () => {

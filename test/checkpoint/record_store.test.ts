@@ -275,7 +275,7 @@ describe('a checkpoint of many changes, which go through it a part at a time', (
     await filled.close();
     const db = new Level<Buffer, Buffer>(directory, { keyEncoding: 'buffer', valueEncoding: 'buffer' });
     // Behind 'n', the kind, and the length of the prefix.
-    let lastPage = Buffer.alloc(4);
+    let lastPage: Buffer = Buffer.alloc(4);
     for await (const key of db.keys()) if (key[0] === 'n'.charCodeAt(0) && key[1] === PAGE && key.subarray(4).compare(lastPage, 4) > 0) lastPage = key;
     await db.del(lastPage);
     await db.close();

@@ -42,6 +42,8 @@ export class PooledDonor {
   readonly connection: DonorConnection;
   readonly report: { name: string; requests: number; bytesReceived: number; error: string | null };
   failures = 0;
+  /** When the last of them was noted; what was sent before that fails for the same reason. */
+  failedAt = -Infinity;
   usable = true;
   inFlight = 0;
   answerBytes: number;
@@ -119,9 +121,10 @@ export class DonorPool {
     return waits.length === 0 ? null : Math.ceil(Math.min(...waits));
   }
 
-  /** Requests that it gets at once. */
+  /** Requests that it gets at once: one until it has answered again, if the last one failed. */
   #mostOf(donor: PooledDonor, now: number): number {
     const most = this.#limits.requestsPerDonor;
+    if (donor.failures > 0) return 1;
     return now - donor.deferredAt < SPARED_MS ? Math.ceil(most / 2) : most;
   }
 
@@ -146,12 +149,14 @@ export class DonorPool {
     this.traffic.bytesSent += body.length;
     donor.report.requests++;
     donor.inFlight++;
+    const sentAt = performance.now();
     let bytes: Buffer;
     try {
       bytes = await this.#inTime(donor.connection, body);
     } catch (error) {
       this.#signal.throwIfAborted();
-      this.#failed(donor, error instanceof Error ? error.message : String(error));
+      // One stall, and all that was under way has failed: that is one failure.
+      if (sentAt >= donor.failedAt) this.#failed(donor, error instanceof Error ? error.message : String(error));
       return null;
     } finally {
       donor.inFlight--;
@@ -197,6 +202,7 @@ export class DonorPool {
 
   #failed(donor: PooledDonor, error: string): void {
     donor.report.error = error;
+    donor.failedAt = performance.now();
     donor.answerBytes = Math.max(Math.min(LEAST_ANSWER_BYTES, donor.answerBytes), donor.answerBytes >> 3);
     if (++donor.failures >= MAX_FAILURES) donor.usable = false;
   }

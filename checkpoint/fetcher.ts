@@ -56,6 +56,8 @@ export const DEFAULT_FETCHER_LIMITS: FetcherLimits = {
 const CLEAR_RECORDS = 8192;
 /** With few nodes left a request more costs more than what is gained by asking two donors. */
 const LEAST_ITEMS = 16;
+/** Of what an answer may have, when more than one is under way with each donor: together they have to come in the time of one. */
+const SIDE_BY_SIDE = 0.5;
 
 /** A node that is to be fetched, and how much of the target it is. */
 type Wanted = WantedNode & { readonly share: number };
@@ -199,7 +201,8 @@ export class Fetcher {
       const part = Math.max(LEAST_ITEMS, Math.ceil(this.#wanted.length / slots));
       const items = this.#wanted.splice(-Math.min(part, this.#limits.maxItems, MAX_ITEMS)).reverse().map((node) => this.#asAsked(node));
       this.#asked += items.length;
-      const round = this.#pool.ask(donor, { ...this.#target, since: this.#since, maxBytes: null, top: 'no', items })
+      const maxBytes = Math.ceil(this.#limits.maxAnswerBytes * SIDE_BY_SIDE);
+      const round = this.#pool.ask(donor, { ...this.#target, since: this.#since, maxBytes, top: 'no', items })
         .then((answer): Round => ({ donor, items, answer, forget: () => { this.#underWay.delete(round); } }));
       this.#underWay.add(round);
       // It rejects when the transfer is broken off, perhaps while nobody waits for it; who does next sees it.

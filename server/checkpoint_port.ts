@@ -39,7 +39,7 @@ export class DonorClient {
   readonly #clusterId: string;
   readonly #agent = new Agent({
     // How long an answer may take is up to the transfer (checkpoint/donor_pool.ts).
-    connect: { timeout: CONNECT_MS }, connections: 2, headersTimeout: 0, bodyTimeout: 0, maxResponseSize: CHECKPOINT_BODY_MAX,
+    connect: { timeout: CONNECT_MS }, connections: 4, headersTimeout: 0, bodyTimeout: 0, maxResponseSize: CHECKPOINT_BODY_MAX,
   });
 
   constructor(clusterId: Buffer) {

@@ -37,6 +37,8 @@ export class CheckpointHandOver {
   readonly #retry: Backoff;
   #failed: CheckpointId | null = null;
   #noticeAt = 0;
+  /** The last checkpoint but one: of the log up to there nothing is needed here. */
+  #dispensable = opNumber(0);
   #warnAgainAt = 0;
 
   constructor(replica: Replica, state: CheckpointId | null) {
@@ -91,14 +93,18 @@ export class CheckpointHandOver {
   /** Log at or below the last checkpoint but one goes, but for what peers that are a little behind, or fetch a checkpoint, may still ask for. */
   #collect(previous: OpNumber): void {
     const { keeping, log, ports } = this.#r;
+    this.#dispensable = previous;
     if (previous <= log.base) return;
     const retained = keeping.retained();
-    let upTo = Math.max(log.base, Math.min(previous, retained.after));
-    let bytes = log.bytes;
-    for (let op = log.base + 1; op <= upTo; op++) bytes -= log.lengthAt(op);
-    for (; upTo < Math.min(previous, log.head) && bytes > retained.bytes; upTo++) bytes -= log.lengthAt(upTo + 1);
-    log.collect(opNumber(upTo));
-    ports.journal.collect(opNumber(upTo));
+    const least = opNumber(Math.max(log.base, Math.min(previous, retained.after)));
+    const upTo = log.firstWithin(retained.bytes, least, opNumber(Math.min(previous, log.head)));
+    log.collect(upTo);
+    ports.journal.collect(upTo);
+  }
+
+  /** Less of it has to stay than at the last checkpoint. */
+  collectAgain(): void {
+    if (this.#r.execution.ready) this.#collect(opNumber(Math.min(this.#dispensable, this.#r.executed)));
   }
 
   // --- taking over a peer's --------------------------------------------------------------------------------------------
@@ -368,6 +374,8 @@ export class CheckpointHandOver {
     assert(this.#target !== null && id.op === this.#target.op && id.root === this.#target.root, 'another checkpoint was installed than asked for');
     this.#target = null;
     this.#held = id;
+    // It may be an older state than the one before.
+    this.#dispensable = opNumber(0);
     this.#retry.stop();
     // What was being collected started below this checkpoint.
     r.catchUp.cancel();

@@ -94,10 +94,10 @@ export class CheckpointNotices {
     return newest;
   }
 
-  /** The log behind it should be there still: the others were asked to keep it, or whoever is furthest has not taken two since, or keeps more than the last two need. */
+  /** The log behind it should be there still: whoever is furthest has not taken two since, or keeps more than the last two need, or as much as was asked for. */
   isFollowed(offer: CheckpointId): boolean {
-    if (this.#r.keeping.isAsked(offer.op)) return true;
-    const { retainEntries } = this.#r.options;
+    const { keeping, options } = this.#r;
+    const kept = keeping.isAsked(offer.op) ? keeping.mostEntries : options.retainEntries;
     let furthest: OpNumber | null = null;
     let since = 0;
     for (const [member, { checkpoint }] of this.#offered) {
@@ -105,7 +105,7 @@ export class CheckpointNotices {
       furthest = checkpoint.op;
       since = [...(this.#peerRoots.get(member)?.keys() ?? [])].filter((op) => op > offer.op).length;
     }
-    return since < 2 || (furthest ?? 0) - offer.op <= retainEntries;
+    return since < 2 || (furthest ?? 0) - offer.op <= kept;
   }
 
   /** Voters that have told of just this checkpoint. What observers tell makes no quorum: their states are nobody's promise. */

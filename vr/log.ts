@@ -46,16 +46,22 @@ export class Log {
 
   /** Bytes of the entries behind `op`. */
   bytesAfter(op: OpNumber): number {
+    const after = Math.max(op, this.#base);
     let bytes = 0;
-    for (let i = Math.max(op, this.#base) + 1; i <= this.head; i++) bytes += this.lengthAt(i);
+    for (const piece of this.#packed) bytes += piece.bytesOf(after, this.#packedUpTo);
+    for (let i = Math.max(0, after - this.#packedUpTo); i < this.#recent.length; i++) bytes += defined(this.#recent[i], 'entry').bytes.length;
     return bytes;
   }
 
-  /** Bytes of the entry at `op`, which is there. */
-  lengthAt(op: number): number {
-    if (op > this.#packedUpTo) return defined(this.#recent[op - this.#packedUpTo - 1], 'entry').bytes.length;
-    assert(op > this.#base, () => `length of op ${op}, base ${this.#base}`);
-    return this.#packedAt(op).lengthAt(op);
+  /** The first op from `from` to `to` with so many bytes behind it at most; `to` if there is none. */
+  firstWithin(bytes: number, from: OpNumber, to: OpNumber): OpNumber {
+    let low: number = from;
+    for (let high: number = to; low < high; ) {
+      const middle = (low + high) >>> 1;
+      if (this.bytesAfter(opNumber(middle)) <= bytes) high = middle;
+      else low = middle + 1;
+    }
+    return opNumber(low);
   }
 
   at(op: number): Entry | undefined {
@@ -69,6 +75,11 @@ export class Log {
     if (op === this.#base) return this.#baseHash;
     if (op < this.#base) return undefined;
     return op > this.#packedUpTo ? this.#recent[op - this.#packedUpTo - 1]?.hash : this.#packedAt(op).hashAt(op);
+  }
+
+  #lengthAt(op: number): number {
+    if (op > this.#packedUpTo) return defined(this.#recent[op - this.#packedUpTo - 1], 'entry').bytes.length;
+    return this.#packedAt(op).bytesOf(op - 1, op);
   }
 
   /** The piece with `op`, which is packed. */
@@ -132,7 +143,7 @@ export class Log {
   collect(op: OpNumber): void {
     if (op <= this.#base) return;
     const hash = defined(this.hashAt(op), () => `collect up to ${op}, head ${this.head}`);
-    for (let i = this.#base + 1; i <= op; i++) this.#bytes -= this.lengthAt(i);
+    this.#bytes = this.bytesAfter(op);
     this.#base = op;
     this.#baseHash = hash;
     const first = this.#packed.findIndex((piece) => piece.last > op);
@@ -171,7 +182,7 @@ export class Log {
     let first = this.head + 1;
     let bytes = 0;
     while (first - 1 > after) {
-      bytes += this.lengthAt(first - 1);
+      bytes += this.#lengthAt(first - 1);
       if (bytes > byteLimit) break;
       first--;
     }

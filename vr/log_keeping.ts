@@ -2,8 +2,9 @@
  * The log that the others keep for a member that takes a checkpoint over (KeepLog). A transfer may take longer than the log
  * reaches back: then what follows the checkpoint would be gone when it is done, and another transfer would have to follow, and
  * another, for as long as the group is busy. So whoever takes a checkpoint over tells the others of it, again and again until it
- * has the log up to the head, and they keep what is behind it. Not more than half of what a log may hold, and not for
- * somebody who is not heard of any more: then the next transfer has to do, which brings only what has changed since.
+ * has the log up to the head, and they keep what is behind it. Not more than half of what a log may hold, not where that
+ * leaves no room for clients, and not for somebody who is not heard of any more: then the next transfer has to do, which brings only what
+ * has changed since.
  *
  * Nothing depends on it but time: a log that was collected all the same is what every other part reckons with.
  */
@@ -41,17 +42,15 @@ export class LogKeeping {
   }
 
   #forget(member: MemberId): void {
-    if (this.#needs.delete(member)) this.#r.event('keeps-log-no-more', { member });
+    if (!this.#needs.delete(member)) return;
+    this.#r.event('keeps-log-no-more', { member });
+    this.#r.handOver.collectAgain();
   }
 
-  /** The oldest entry that somebody needs is behind this one; null: nobody needs any. */
-  #needed(): OpNumber | null {
-    const r = this.#r;
-    let oldest: OpNumber | null = null;
-    for (const [member, { after, at }] of this.#needs) {
-      if (r.now - at > FORGET_MS) this.#forget(member);
-      else if (oldest === null || after < oldest) oldest = after;
-    }
+  /** The oldest entry that somebody needs is behind this one. */
+  get #needed(): number {
+    let oldest = Infinity;
+    for (const { after } of this.#needs.values()) oldest = Math.min(oldest, after);
     return oldest;
   }
 
@@ -62,13 +61,15 @@ export class LogKeeping {
   retained(): { readonly after: number; readonly bytes: number } {
     const { log, options, room } = this.#r;
     const always = { after: log.head - options.retainEntries, bytes: options.retainBytes };
-    const needed = this.#needed();
-    if (needed === null || room.cramped) return always;
-    const most = Math.floor(options.maxLogEntries / 2);
-    return {
-      after: Math.min(always.after, Math.max(needed, log.head - most)),
-      bytes: Math.max(always.bytes, Math.floor(options.maxLogBytes / 2)),
-    };
+    const kept = Math.max(this.#needed, log.head - this.mostEntries);
+    // Clients come first: without room for their log nothing is kept for others beyond the ordinary.
+    if (kept >= always.after || room.isFull()) return always;
+    return { after: kept, bytes: Math.max(always.bytes, Math.floor(options.maxLogBytes / 2)) };
+  }
+
+  /** So many entries are kept for somebody, at most. */
+  get mostEntries(): number {
+    return Math.max(this.#r.options.retainEntries, Math.floor(this.#r.options.maxLogEntries / 2));
   }
 
   // --- for this replica ------------------------------------------------------------------------------------------------
@@ -88,6 +89,7 @@ export class LogKeeping {
 
   tick(): void {
     const r = this.#r;
+    for (const [member, { at }] of this.#needs) if (r.now - at > FORGET_MS) this.#forget(member);
     if (this.#asked === null || r.now - this.#askedAt < TELL_MS) return;
     if (r.phase === 'retired' || this.#hasAll()) {
       this.#asked = null;

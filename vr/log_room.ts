@@ -61,6 +61,8 @@ export class LogRoom {
   /** Another member's disk may have room. When none has, each tries now and then; nothing is lost by it, and nothing gained. */
   tick(): void {
     const r = this.#r;
+    // What is kept for a peer that takes a checkpoint over (log_keeping.ts) goes before a client has to wait.
+    if (this.isFull()) r.handOver.collectAgain();
     this.#fullSince = this.isFull() ? (this.#fullSince ?? r.now) : null;
     const since = this.#fullSince;
     if (since === null || !r.isPrimary || !r.normal.open) return;

@@ -45,10 +45,11 @@ export class PackedEntries {
     this.#count = op - this.first + 1;
   }
 
-  /** Bytes of the entry at `op`. */
-  lengthAt(op: number): number {
-    const i = op - this.first;
-    return this.#end(i) - this.#end(i - 1);
+  /** Bytes of the entries behind `after` up to `to`; both may lie outside. */
+  bytesOf(after: number, to: number): number {
+    const from = Math.max(after + 1, this.first) - this.first;
+    const end = Math.min(to, this.last) - this.first;
+    return end < from ? 0 : this.#end(end) - this.#end(from - 1);
   }
 
   hashAt(op: number): Digest {

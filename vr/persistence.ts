@@ -109,6 +109,7 @@ export class Persistence {
    */
   startEpoch(configuration: Configuration, epochStart: EpochStart, heldByOthers: OpNumber, run: () => void): void {
     const { view, held } = epochStart;
+    assert(view >= this.#superblock.view && view >= this.#superblock.promisedView, 'the durable view never goes back');
     // Who held it may be among those who leave, and who comes may not.
     const before = sameElectors(this.#superblock.configuration, configuration) ? this.#superblock.heldByAll : 0;
     const heldByAll = opNumber(Math.max(held, before, heldByOthers));

@@ -8,7 +8,7 @@
  * log (log_selection.ts), asks for bodies that it lacks (log_claim.ts), installs it in one step and starts the view.
  */
 import { assert, defined } from '../lib/assert.ts';
-import { view as viewOf, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { view as viewOf, viewEpoch, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
 import { primaryOf } from './configuration.ts';
 import type { Entry, Header } from './entry.ts';
 import type { Source } from './log_catch_up.ts';
@@ -452,6 +452,10 @@ export class ViewChange {
     if (this.#waitsForLease) this.#leaveWhenAgreed();
     if (r.phase === 'normal') {
       if (r.isElector && !r.isPrimary && !this.#suspecting && this.silence.suspicious(r.now)) this.#suspect();
+    } else if (r.now >= this.#deadline && viewEpoch(r.view) > r.configuration.epoch) {
+      // What it has is of an epoch that it has not begun, and in which it has no voice (row 20): whoever is in it says where it begins.
+      this.#deadline = r.now + this.#patience();
+      r.reconfiguration.askForLater();
     } else if (r.now >= this.#deadline && !r.isElector) {
       // It has no voice: it goes on asking.
       this.#deadline = r.now + this.#patience();

@@ -77,6 +77,29 @@ describe('the load', () => {
     expect(await most(true)).toBe(2);
   });
 
+  test('is as many at once again after one stall, in which all that was under way came too late', async () => {
+    const world = await made(6000, { answerMs: 200 });
+    let asked = 0;
+    let underWay = 0;
+    let most = 0;
+    let release = (): void => undefined;
+    const stall = new Promise<void>((resolve) => { release = resolve; });
+    const report = await arrives(world, [named('a', async (body, signal) => {
+      underWay++;
+      asked++;
+      if (asked > 20) most = Math.max(most, underWay);
+      // It hangs until the last of the four has been given up.
+      if (asked >= 8 && asked < 12) {
+        if (asked === 11) signal.addEventListener('abort', () => { release(); });
+        await stall;
+      }
+      underWay--;
+      return world.donor.serve(body);
+    })]);
+    expect(report.donors[0]?.error).toBe('no whole answer within 200 ms');
+    expect(most).toBe(4);
+  });
+
   test('is not put on the primary while another donor is left', async () => {
     const world = await made(2000);
     const { donor } = world;

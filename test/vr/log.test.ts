@@ -151,7 +151,11 @@ describe('the log', () => {
         expect(log.slice(log.base, log.head, Infinity)).toEqual(model);
         expect([log.base, log.head, log.bytes]).toEqual([base, base + model.length, bytesOf(model)]);
         expect(log.suffix(log.base, 200)).toEqual(model.slice(model.length - log.suffix(log.base, 200).length));
-        for (const e of model) expect([log.hashAt(e.op), log.lengthAt(e.op)]).toEqual([e.hash, e.bytes.length]);
+        for (const [i, e] of model.entries()) expect([log.hashAt(e.op), log.bytesAfter(e.op)]).toEqual([e.hash, bytesOf(model.slice(i + 1))]);
+        for (const limit of [0, 100, 1000]) {
+          const first = [...model.keys()].find((i) => bytesOf(model.slice(i)) <= limit) ?? model.length;
+          expect(log.firstWithin(limit, log.base, log.head)).toBe(base + first);
+        }
         expect(log.hashAt(base - 1)).toBeUndefined();
       }
     }), { numRuns: 200 });

@@ -1,6 +1,7 @@
 /** Witnesses (PROTOCOL row 21): on whom the group may count, and who may become one. */
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
+import { viewEpoch } from '../../lib/ids.ts';
 import type { Member } from '../../vr/configuration.ts';
 import { members, started, writeAll } from './administrator.ts';
 import type { ClusterOptions } from './cluster.ts';
@@ -268,6 +269,32 @@ describe('a voter that becomes a witness (row 21)', () => {
     cluster.heal();
     cluster.untilConverged();
     expect(three.replica.status()).toMatchObject({ epoch: 2, status: 'normal' });
+  });
+
+  // Seed 10621: alone, it said that it wanted a later view of that epoch than the first, and went back to the first when it was told of the epoch.
+  test('and dies before the epoch is durable whose state it has passed over wants no view of it when it is back', () => {
+    const group = witnessesAway({ voters: 2, witnesses: 1 });
+    const { cluster, client, admin } = group;
+    const [three] = group.witnesses as [Node];
+    cluster.join(4);
+    admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer')));
+    writeAll(client, 'on', 10);
+    cluster.run(2500);
+    three.slowJournal = true;
+    cluster.heal();
+    cluster.until(() => three.disk.superblock.checkpoint.op > 0, 'a state that it passes over');
+    expect([viewEpoch(three.disk.superblock.checkpoint.view), three.disk.superblock.configuration.epoch]).toEqual([1, 0]);
+    cluster.isolate(three.id);
+    three.restart();
+    const from = cluster.sent.length;
+    cluster.run(10_000);
+    expect(cluster.sent.slice(from).filter((p) => p.from === three.id && p.message.type === 'startViewChange')).toEqual([]);
+    expect(viewEpoch(three.disk.superblock.view)).toBe(0);
+    cluster.heal();
+    cluster.untilConverged();
+    expect(three.replica.status()).toMatchObject({ epoch: 1, status: 'normal' });
+    cluster.node(1).crash();
+    client.write('with members 1 and 3');
   });
 
   // Seed 8141: it insisted on the newest checkpoint, which one voter had.

@@ -38,8 +38,9 @@ export function checkpointId(info: CheckpointInfo): CheckpointId {
 export class DonorClient {
   readonly #clusterId: string;
   readonly #agent = new Agent({
-    // How long an answer may take is up to the transfer (checkpoint/donor_pool.ts).
-    connect: { timeout: CONNECT_MS }, connections: 4, headersTimeout: 0, bodyTimeout: 0, maxResponseSize: CHECKPOINT_BODY_MAX,
+    // How long an answer may take is up to the transfer (checkpoint/donor_pool.ts). What goes beyond two requests waits here, ready to be sent: with four
+    // connections a donor works at four answers at once, and each takes longer.
+    connect: { timeout: CONNECT_MS }, connections: 2, headersTimeout: 0, bodyTimeout: 0, maxResponseSize: CHECKPOINT_BODY_MAX,
   });
 
   constructor(clusterId: Buffer) {

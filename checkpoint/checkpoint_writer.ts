@@ -1,7 +1,7 @@
 /**
  * Writes changes, the nodes in which the tree changes by them, and the meta record as one synced batch. All of it is
- * worked out in slices, with the event loop free between them, and some changes at a time from the first step to the last: so
- * what is made for a change is in the processor's caches until it is done with, and gone before V8 collects garbage the next time.
+ * worked out in slices, with the event loop free between them, and some changes at a time from the first step to the last: most of
+ * what is made for them is garbage before V8 collects it the next time, and need not be copied.
  */
 import { defined } from '../lib/assert.ts';
 import { PAGE } from './hashes.ts';

@@ -55,6 +55,7 @@ export class Log {
 
   /** The first op from `from` to `to` with so many bytes behind it at most; `to` if there is none. */
   firstWithin(bytes: number, from: OpNumber, to: OpNumber): OpNumber {
+    if (this.bytesAfter(from) <= bytes) return from;
     let low: number = from;
     for (let high: number = to; low < high; ) {
       const middle = (low + high) >>> 1;

@@ -8,7 +8,7 @@ import type { FileSystem } from '../../client/file_system.ts';
 import { Prng } from '../../lib/prng.ts';
 import { until, type ProcessGroup } from '../support/process_group.ts';
 import { LONG, sized } from '../recovery/size.ts';
-import { ALL, BOUND_MS, caughtUp, equalRoots, makeGroup } from './transfer_support.ts';
+import { ALL, BOUND_MS, caughtUp, equalRoots, keepsNoLog, makeGroup } from './transfer_support.ts';
 
 const EVERY = 50;
 const IN_FLIGHT = 64;
@@ -54,7 +54,7 @@ const CHANGES: Readonly<Record<string, (fs: FileSystem, size: number) => Promise
 };
 const KINDS = Object.keys(CHANGES);
 
-/** Until the log which the replica lacks is gone at the others: that of before their last checkpoint but one. */
+/** Until the log which the replica lacks is gone at the others: that of before their last checkpoint but one, and what they had kept for its last transfer. */
 async function goOn(group: ProcessGroup, fs: FileSystem, others: readonly number[]): Promise<void> {
   const from = Math.max(...(await Promise.all(others.map((i) => group.status(i)))).map((s) => s?.op ?? 0));
   const taken = others.map(() => new Set<number>());
@@ -64,7 +64,8 @@ async function goOn(group: ProcessGroup, fs: FileSystem, others: readonly number
       const op = (await group.status(i))?.checkpoint.op ?? 0;
       if (op > from) taken[n]?.add(op);
     }
-    return taken.every((ops) => ops.size >= 2) ? true : undefined;
+    const keep = await Promise.all(others.map((i) => keepsNoLog(group, i)));
+    return taken.every((ops) => ops.size >= 2) && keep.every((none) => none) ? true : undefined;
   });
 }
 

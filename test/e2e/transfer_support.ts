@@ -28,13 +28,20 @@ export async function caughtUp(group: ProcessGroup, index: number): Promise<Stat
   });
 }
 
-/** At a checkpoint that each of them takes by itself from now on all have the same root. */
-export async function equalRoots(group: ProcessGroup, fs: FileSystem): Promise<void> {
+/** The replica keeps its log for nobody who takes a checkpoint over, or did so a moment ago. */
+export async function keepsNoLog(group: ProcessGroup, index: number): Promise<boolean> {
+  const text = await (await fetch(`${group.http(index)}/metrics`)).text();
+  const events = (name: string): number => Number(new RegExp(`\nvrfs_events_total\\{event="${name}"\\} (\\d+)\n`).exec(text)?.[1] ?? 0);
+  return events('keeps-log') === events('keeps-log-no-more');
+}
+
+/** At a checkpoint that each of them takes by itself from now on all have the same root; so has `another`. */
+export async function equalRoots(group: ProcessGroup, fs: FileSystem, another?: () => Promise<StatusAnswer | undefined>): Promise<void> {
   const from = Math.max(...(await Promise.all(ALL.map((i) => group.status(i)))).map((s) => s?.op ?? 0));
   let n = 0;
   await until('equal checkpoints', BOUND_MS, async () => {
     for (let i = 0; i < 20; i++) await fs.writeFile('/tick', String(n++));
-    const all = await Promise.all(ALL.map((i) => group.status(i)));
+    const all = await Promise.all([...ALL.map((i) => group.status(i)), ...(another === undefined ? [] : [another()])]);
     const ops = new Set(all.map((s) => s?.checkpoint.op));
     if (ops.size !== 1 || all.some((s) => s === undefined || s.checkpoint.op <= from)) return undefined;
     expect(new Set(all.map((s) => s?.checkpoint.root)).size, 'one root at one op').toBe(1);

@@ -56,7 +56,7 @@ export const DEFAULT_FETCHER_LIMITS: FetcherLimits = {
 const CLEAR_RECORDS = 8192;
 /** With few nodes left a request more costs more than what is gained by asking two donors. */
 const LEAST_ITEMS = 16;
-/** Of what an answer may have, when more than one is under way with each donor: together they have to come in the time of one. */
+/** Of what an answer may have, behind the first: several are under way with each donor, and all of them have to come in the time of one. */
 const SIDE_BY_SIDE = 0.5;
 
 /** A node that is to be fetched, and how much of the target it is. */

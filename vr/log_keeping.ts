@@ -79,7 +79,7 @@ export class LogKeeping {
     return this.#asked !== null && this.#asked <= op;
   }
 
-  /** From now on what follows `after` is needed; the checkpoint there is to be taken over, or the log up to there to be filled. */
+  /** From now on what follows `after` is needed: the checkpoint there is to be taken over. */
   ask(after: OpNumber): void {
     const r = this.#r;
     this.#asked = after;

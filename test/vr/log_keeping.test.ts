@@ -41,7 +41,7 @@ describe('the log behind a checkpoint that is being fetched', () => {
     cluster.untilConverged();
     expect(transfers(node)).toBe(1);
     expect(node.application.executed[0]?.op).toBe(21);
-    // Then it goes, at the next checkpoint.
+    // Then it goes.
     cluster.run(5000);
     write(client, 10);
     cluster.untilConverged();

@@ -91,6 +91,9 @@ export interface RecordStoreStatus {
 
 /** How long a checkpoint holds the event loop at a time, milliseconds. */
 const TAKE_SLICE_MS = 0.5;
+/** Of the nodes that one write made and that are kept until the next one. */
+const MAX_RECENT_BYTES = 2 << 20;
+const NO_NODES: ReadonlyMap<string, Buffer> = new Map();
 /** A whole answer beside what a page of large values adds; HTTP bodies stay bounded. */
 const MAX_ANSWER_BYTES = 8 << 20;
 
@@ -103,6 +106,8 @@ export class RecordStore implements Table {
   #live = new Overlay();
   #frozen: Overlay | null = null;
   readonly #nodes: ByteCache;
+  /** What the last write made of the tree, unless it is large: what changed is what will change again, new records at the end of a range above all. */
+  #recent: ReadonlyMap<string, Buffer> = NO_NODES;
   #top: Top;
   #state: Meta['state'];
   // While a batch is being written, nodes are read as of the checkpoint before it.
@@ -244,11 +249,15 @@ export class RecordStore implements Table {
 
   // Verified when it comes into the cache; what is in there is of the present tree.
   #node(id: string, hash: Buffer): Buffer {
-    const cached = this.#nodes.get(id);
+    const cached = this.#cached(id);
     if (cached !== undefined) return cached;
     const bytes = checkedNode(id, hash, this.#nodeReader.getSync(nodeKey(id)));
     this.#nodes.set(id, bytes);
     return bytes;
+  }
+
+  #cached(id: string): Buffer | undefined {
+    return this.#recent.get(id) ?? this.#nodes.get(id);
   }
 
   /**
@@ -362,7 +371,7 @@ export class RecordStore implements Table {
       const result = await writeChanges({
         store: this.#store,
         source: this.#source,
-        cached: (id) => this.#nodes.get(id),
+        cached: (id) => this.#cached(id),
         top: this.#top,
         room: this.#options.room,
         ...request,
@@ -376,6 +385,7 @@ export class RecordStore implements Table {
         if (isInnerId(id)) this.#nodes.set(id, bytes);
         else if (this.#nodes.get(id) !== undefined) this.#nodes.set(id, Buffer.from(bytes));
       }
+      this.#recent = result.nodeBytes <= MAX_RECENT_BYTES ? update.puts : NO_NODES;
       this.#top = update.top;
       this.#state = result.meta.state;
       this.#nodeReader = this.#store;
@@ -447,6 +457,7 @@ export class RecordStore implements Table {
     this.#top = meta.top;
     this.#state = meta.state;
     this.#nodes.clear();
+    this.#recent = NO_NODES;
     this.#nodeReader = this.#store;
     this.#needsReopen = false;
     await this.#serveNewest();

@@ -1,5 +1,7 @@
 /** `npm run bench -- NAME [options]`. Speed is shown here, never asserted in a test. */
+import { spawnSync } from 'node:child_process';
 import { Command, InvalidArgumentError } from 'commander';
+import { REPLICA_NODE_ARGUMENTS } from '../../cli/compiled_main.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { backup } from './backup.ts';
 import { benchCheckpoint } from './checkpoint.ts';
@@ -47,6 +49,16 @@ interface LocalFlags {
   readonly node: string[];
   readonly cpuProf?: string;
   readonly json?: boolean;
+}
+
+/** What measures a replica's code in this process, or in one that this forks. */
+const IN_THIS_PROCESS: readonly (string | undefined)[] = ['backup', 'checkpoint', 'transfer'];
+
+/** Starts this program anew as a replica is started, and ends with it. */
+function startAsReplica(): void {
+  const { error, status } = spawnSync(process.execPath, [...REPLICA_NODE_ARGUMENTS, ...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit' });
+  if (error !== undefined) throw error;
+  process.exit(status ?? 1);
 }
 
 const program = new Command('bench').description('Benchmarks. Each prints a table, or with --json one object.');
@@ -216,4 +228,5 @@ program
     process.stdout.write(f.json === true ? `${JSON.stringify(result)}\n` : outageText(result));
   });
 
+if (IN_THIS_PROCESS.includes(process.argv[2]) && !REPLICA_NODE_ARGUMENTS.every((argument) => process.execArgv.includes(argument))) startAsReplica();
 await program.parseAsync();

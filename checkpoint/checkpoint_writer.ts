@@ -7,7 +7,7 @@ import { defined } from '../lib/assert.ts';
 import { PAGE } from './hashes.ts';
 import { decodeChild, innerId, nodeId, slotOf, type InnerChild } from './inner_node.ts';
 import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
-import type { KeyValueStore } from './key_value_store.ts';
+import type { KeyValueStore, StoreReader } from './key_value_store.ts';
 import { TreeDraft, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
 import { bytesOf, type Overlay } from './overlay.ts';
 import { keyOfEntry, pageEntry, type Change } from './page.ts';
@@ -56,6 +56,11 @@ export function* partsOf(changes: readonly RecordChange[]): Generator<readonly R
 
 export interface WriteRequest {
   readonly store: KeyValueStore;
+  /**
+   * Has the nodes of the tree that changes. Better a snapshot than the store: without one LevelDB makes one for each read, for which it waits on the event loop while
+   * its own thread has the database locked, to delete files for example.
+   */
+  readonly reader: StoreReader;
   readonly source: NodeSource;
   /** A node that is in memory, and so need not be fetched ahead. */
   readonly cached: (id: string) => Buffer | undefined;
@@ -168,13 +173,13 @@ interface Ahead {
 }
 
 /** The nodes that the changes fall into; those that are not in memory are read off the event loop, level by level, many at a time. */
-async function readAhead({ store, cached, slices }: WriteRequest, { top, puts }: TreeUpdate, changes: readonly RecordChange[]): Promise<Ahead> {
+async function readAhead({ reader, cached, slices }: WriteRequest, { top, puts }: TreeUpdate, changes: readonly RecordChange[]): Promise<Ahead> {
   const ahead = new Map<string, Buffer>();
   const read = async (wanted: readonly { readonly id: string; readonly hash: Buffer }[]): Promise<void> => {
     for (let i = 0; i < wanted.length; i += READ_AHEAD) {
       const nodes = wanted.slice(i, i + READ_AHEAD);
       slices.pause();
-      const found = await store.getMany(nodes.map(({ id }) => nodeKey(id)));
+      const found = await reader.getMany(nodes.map(({ id }) => nodeKey(id)));
       slices.begin();
       for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, checkedNode(id, hash, found[at]));
       if (slices.over) await slices.giveWay();

@@ -106,7 +106,7 @@ export class RecordStore implements Table {
   #live = new Overlay();
   #frozen: Overlay | null = null;
   readonly #nodes: ByteCache;
-  /** What the last write made of the tree, unless it is large: what changed is what will change again, new records at the end of a range above all. */
+  /** Newer than the cache: what the last write made of the tree. It stays unless it is large: what changed is what will change again, new records at the end of a range above all. */
   #recent: ReadonlyMap<string, Buffer> = NO_NODES;
   #top: Top;
   #state: Meta['state'];
@@ -370,31 +370,39 @@ export class RecordStore implements Table {
     try {
       const result = await writeChanges({
         store: this.#store,
+        reader: this.#nodeReader,
         source: this.#source,
         cached: (id) => this.#cached(id),
         top: this.#top,
         room: this.#options.room,
         ...request,
       });
-      // In one turn: tree, caches and state change together.
-      const { update } = result;
-      for (const id of update.deletes) this.#nodes.delete(id);
-      for (const [id, bytes] of update.puts) {
-        // Pages are cached when they are read: most of them never are. One that was goes on being used; its new bytes are
-        // a part of a large block, which a copy does not keep alive.
-        if (isInnerId(id)) this.#nodes.set(id, bytes);
-        else if (this.#nodes.get(id) !== undefined) this.#nodes.set(id, Buffer.from(bytes));
-      }
-      this.#recent = result.nodeBytes <= MAX_RECENT_BYTES ? update.puts : NO_NODES;
-      this.#top = update.top;
+      // In one turn tree, state and what is read change together; the cache follows.
+      this.#recent = result.update.puts;
+      this.#top = result.update.top;
       this.#state = result.meta.state;
       this.#nodeReader = this.#store;
+      await this.#cacheNodes(result, request.slices);
       return result;
     } catch (error) {
       // Whether the write took effect is not known: nodes are read from the snapshot until the database was opened again.
       this.#needsReopen = true;
       throw error;
     }
+  }
+
+  /** Brings the cache of nodes to what was written, which is asked before it until then. */
+  async #cacheNodes({ update, nodeBytes }: WriteResult, slices: Slices): Promise<void> {
+    for (const id of update.deletes) this.#nodes.delete(id);
+    let cached = 0;
+    for (const [id, bytes] of update.puts) {
+      // Pages are cached when they are read: most of them never are. One that was goes on being used; its new bytes are
+      // a part of a large block, which a copy does not keep alive.
+      if (isInnerId(id)) this.#nodes.set(id, bytes);
+      else if (this.#nodes.get(id) !== undefined) this.#nodes.set(id, Buffer.from(bytes));
+      if ((++cached & 31) === 0 && slices.over) await slices.giveWay();
+    }
+    if (nodeBytes > MAX_RECENT_BYTES) this.#recent = NO_NODES;
   }
 
   async #fetch(target: FetchTarget, donors: readonly DonorConnection[], options: FetchOptions): Promise<FetchReport> {

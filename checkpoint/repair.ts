@@ -89,7 +89,7 @@ async function remove(store: KeyValueStore, top: Top, base: OpNumber, keys: read
   if (keys.length === 0) return;
   const changes = [...keys].sort((a, b) => Buffer.compare(a, b)).map((key) => recordChange(key.latin1Slice(0, key.length), null));
   await writeChanges({
-    store, source: sourceOf(store), cached: () => undefined, top, changes: partsOf(changes), stamp: base, slices,
+    store, reader: store, source: sourceOf(store), cached: () => undefined, top, changes: partsOf(changes), stamp: base, slices,
     meta: (next) => ({ top: next, state: { kind: 'between', base } }),
   });
 }

@@ -61,7 +61,7 @@ export function connect(name: string, store: RecordStore): DonorConnection {
   return { name, request: (body) => store.serve(body) };
 }
 
-/** A LevelDB under which the n-th write from now fails, without effect or after it; it counts the reads for which the event loop waits. */
+/** A LevelDB under which the n-th write from now fails, without effect or after it; it counts the reads, and those for which the event loop waits. */
 export class FailingStore implements KeyValueStore {
   readonly #inner: LevelStore;
   /** Writes that still succeed; then one fails. */
@@ -70,6 +70,8 @@ export class FailingStore implements KeyValueStore {
   failAfterWriting = false;
   reopened = 0;
   syncReads = 0;
+  /** Keys that were asked for without a snapshot, and from one. */
+  readonly manyRead = { live: 0, snapshot: 0 };
 
   constructor(inner: LevelStore) {
     this.#inner = inner;
@@ -82,6 +84,7 @@ export class FailingStore implements KeyValueStore {
     return this.#inner.getSync(key);
   }
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
+    this.manyRead.live += keys.length;
     return this.#inner.getMany(keys);
   }
   entries(start: Buffer, end: Buffer): AsyncIterable<readonly [Buffer, Buffer]> {
@@ -94,7 +97,10 @@ export class FailingStore implements KeyValueStore {
         this.syncReads++;
         return snapshot.getSync(key);
       },
-      getMany: (keys, options) => snapshot.getMany(keys, options),
+      getMany: (keys, options) => {
+        this.manyRead.snapshot += keys.length;
+        return snapshot.getMany(keys, options);
+      },
       walk: (keys) => snapshot.walk(keys),
       close: () => snapshot.close(),
     };

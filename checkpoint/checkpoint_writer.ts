@@ -4,6 +4,7 @@
  * what is made for them is garbage before V8 collects it the next time, and need not be copied.
  */
 import { defined } from '../lib/assert.ts';
+import { endOfRun } from '../lib/sorted.ts';
 import { PAGE } from './hashes.ts';
 import { decodeChild, innerId, nodeId, slotOf, type InnerChild } from './inner_node.ts';
 import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
@@ -142,7 +143,7 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
 }
 
 /** The tree is worked on so many pages, or changes of one page, at a time before the clock is looked at: half a millisecond or less. */
-const STEP_PAGES = 8;
+const STEP_PAGES = 16;
 const STEP_CHANGES = 512;
 
 /** How many changes to apply at a time. `starts`: the first change of each range that is a page, or has none. */
@@ -181,7 +182,7 @@ async function readAhead({ reader, cached, slices }: WriteRequest, { top, puts }
       slices.pause();
       const found = await reader.getMany(nodes.map(({ id }) => nodeKey(id)));
       slices.begin();
-      for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, checkedNode(id, hash, found[at]));
+      for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, checkedNode(id, hash, found[at], Buffer.allocUnsafe));
       if (slices.over) await slices.giveWay();
     }
   };
@@ -239,7 +240,7 @@ function parts(node: Buffer, { child, known, from, to }: Branch, changes: readon
     const slot = slotAt(c);
     let end = c + 1;
     // Sorted: what lies between two of one child is of that child too.
-    if (slot === lastSlot && slot >= 0) end = to;
+    if (slot >= 0) end = slot === lastSlot ? to : endOfRun(c, to, (at) => slotAt(at) === slot);
     else while (end < to && slotAt(end) === slot) end++;
     out.push({ slot, from: c, to: end });
     c = end;

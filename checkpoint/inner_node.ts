@@ -13,6 +13,7 @@
 import { assert } from '../lib/assert.ts';
 import { EMPTY, getU16, getU48, putU48 } from '../lib/bytes.ts';
 import { ABSENT, BETWEEN_BYTES, HASH_BYTES, INNER, PAGE, changedRootIn, innerHashIn, slotsRootIn } from './hashes.ts';
+import type { Allocate } from './page.ts';
 
 export interface PageChild {
   readonly kind: 'page';
@@ -79,8 +80,8 @@ function restLength(childNibbles: number, nibbles: number): number {
 }
 
 /**
- * What was decoded of a node that has inner ones below it, by its bytes, which never change: most walks down the tree begin with the same few
- * nodes. Goes when the bytes go.
+ * What was decoded of a node that has inner ones below it, by its bytes, which change only where `overwriteInner` says so: most walks down the tree begin with the
+ * same few nodes. Goes when the bytes go.
  */
 const decoded = new WeakMap<Buffer, (Child | null | undefined)[]>();
 /** What that takes for a node whose children have all been asked for, about. */
@@ -98,6 +99,18 @@ function hasInnerChild(bytes: Buffer): boolean {
   const shapes = shapesAt(bytes);
   for (let i = shapes; i < shapes + 16; i++) if (bytes[i] === INNER_SHAPE) return true;
   return false;
+}
+
+/**
+ * Makes the bytes of a node those of a later version, where both take as much memory; false: they do not, and nothing has changed. For nodes in a cache: each new buffer
+ * there costs several microseconds. Nobody may have a part of the bytes any more, a child's hash for example, who still wants the version before.
+ */
+export function overwriteInner(bytes: Buffer, later: Buffer): boolean {
+  if (bytes.length !== later.length || hasInnerChild(bytes) !== hasInnerChild(later)) return false;
+  later.copy(bytes);
+  decoded.delete(bytes);
+  recent.delete(bytes);
+  return true;
 }
 
 /** One slot of an encoded node, without decoding the others. */
@@ -287,10 +300,10 @@ export function storedInner(bytes: Buffer): Buffer {
 }
 
 /** A node that was stored or sent, as it is in memory, and its hash; null: no node has these bytes. Those that pass may be none either: then nobody has their hash. */
-export function hashInner(stored: Buffer): HashedInner | null {
+export function hashInner(stored: Buffer, allocate: Allocate = Buffer.allocUnsafeSlow): HashedInner | null {
   const head = headLength(stored);
   if (head < 0 || findPlaces(stored, head) !== stored.length) return null;
-  const bytes = Buffer.allocUnsafeSlow(stored.length + BETWEEN_BYTES);
+  const bytes = allocate(stored.length + BETWEEN_BYTES);
   stored.copy(bytes);
   return { bytes, hash: innerHashIn(bytes, head, slotsRootIn(bytes, places, stored.length)) };
 }
@@ -301,11 +314,10 @@ export interface BuiltInner {
 }
 
 /** `prefix` has ceil(nibbles / 2) bytes with a zero low nibble when odd. */
-export function buildInner(slots: Slots, prefix: Buffer, nibbles: number, stamp: number): BuiltInner {
+export function buildInner(slots: Slots, prefix: Buffer, nibbles: number, stamp: number, allocate: Allocate): BuiltInner {
   let length = headBytes(slots, nibbles);
   for (const child of slots) if (child !== null) length += CHILD;
-  // Inner nodes stay in a cache for long: their own memory, not a slice that keeps more alive.
-  const bytes = Buffer.allocUnsafeSlow(length + BETWEEN_BYTES);
+  const bytes = allocate(length + BETWEEN_BYTES);
   const head = writeHead(bytes, slots, prefix, nibbles);
   let records = 0;
   let recordBytes = 0;
@@ -319,7 +331,8 @@ export function buildInner(slots: Slots, prefix: Buffer, nibbles: number, stamp:
   }
   assert(at === length && findPlaces(bytes, head) === length, 'an inner node fills its bytes');
   const hash = innerHashIn(bytes, head, slotsRootIn(bytes, places, length));
-  return { bytes, child: { kind: 'inner', nibbles, prefix: bytes.subarray(3, shapesAt(bytes)), hash, records, stamp, recordBytes, id: undefined } };
+  // The child may outlive the bytes.
+  return { bytes, child: { kind: 'inner', nibbles, prefix: Buffer.from(bytes.subarray(3, shapesAt(bytes))), hash, records, stamp, recordBytes, id: undefined } };
 }
 
 function putChild(bytes: Buffer, at: number, child: Child): void {
@@ -375,12 +388,12 @@ export class InnerDraft {
   }
 
   /** The node with what was replaced; `stamp`: of the checkpoint that does so. */
-  build(stamp: number): BuiltInner {
+  build(stamp: number, allocate: Allocate): BuiltInner {
     const from = this.#bytes;
     const head = headLength(from);
     const end = findPlaces(from, head);
     assert(from.length === end + BETWEEN_BYTES, 'a node in memory has the hashes between its slots and its root');
-    const bytes = Buffer.allocUnsafeSlow(from.length);
+    const bytes = allocate(from.length);
     from.copy(bytes);
     for (let slot = 0; slot < 16; slot++) if ((this.#changed & (1 << slot)) !== 0) putChild(bytes, places[slot] as number, this.#replaced[slot] as Child);
     const hash = innerHashIn(bytes, head, changedRootIn(bytes, places, end, this.#changed));

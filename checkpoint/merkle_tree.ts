@@ -14,6 +14,7 @@
  */
 import { assert } from '../lib/assert.ts';
 import { sha256Bytes } from '../lib/hash.ts';
+import { endOfRun } from '../lib/sorted.ts';
 import { PAGE } from './hashes.ts';
 import { InnerDraft, buildInner, decodeInner, innerId, nodeId, type BuiltInner, type Child, type InnerChild, type PageChild, type Slots } from './inner_node.ts';
 import { commonNibbles, keyNibble, matchingNibbles, prefixNibble, prefixOf, slotBits, slotPrefix } from './key_bits.ts';
@@ -82,7 +83,7 @@ export class TreeDraft implements TreeUpdate {
   readonly #source: NodeSource;
   #changes: readonly Change[] = [];
   readonly #stamp: number;
-  // Pages live until they are written: one allocation for many of them.
+  // Nodes live until they are written: one allocation for many of them.
   #arena = Buffer.alloc(0);
   #arenaAt = 0;
   readonly #allocate = (length: number): Buffer => {
@@ -167,7 +168,9 @@ export class TreeDraft implements TreeUpdate {
     const known = bits >> 2;
     // A new record outside the node's prefix moves the branch up to where it parts from it.
     let { nibbles } = child;
-    for (let c = i; c < j; c++) {
+    // Sorted: what the first and the last share with the prefix, those between them do too.
+    const areInside = this.#shares(i, child, known) && this.#shares(j - 1, child, known);
+    for (let c = areInside ? j : i; c < j; c++) {
       const change = this.#change(c);
       if (change.entry !== null) nibbles = Math.min(nibbles, matchingNibbles(change.key, child.prefix, nibbles, known));
     }
@@ -198,7 +201,11 @@ export class TreeDraft implements TreeUpdate {
       c = end;
     }
     if (!changed) return child;
-    return this.#emit(draft.build(this.#stamp));
+    return this.#emit(draft.build(this.#stamp, this.#allocate));
+  }
+
+  #shares(i: number, { prefix, nibbles }: InnerChild, known: number): boolean {
+    return matchingNibbles(this.#change(i).key, prefix, nibbles, known) === nibbles;
   }
 
   /** The branch moves up to where a new record parts from it. */
@@ -235,14 +242,12 @@ export class TreeDraft implements TreeUpdate {
 
   /** Behind the last of the changes from `c` on that fall into a unit. */
   #endOf(c: number, j: number, { prefix, nibbles, known }: Place, { slot, span }: Unit): number {
-    let end = c + 1;
-    for (; end < j; end++) {
-      const { key } = this.#change(end);
-      if (matchingNibbles(key, prefix, nibbles, known) < nibbles) break;
+    return endOfRun(c, j, (at) => {
+      const { key } = this.#change(at);
+      if (matchingNibbles(key, prefix, nibbles, known) < nibbles) return false;
       const nibble = keyNibble(key, nibbles);
-      if (nibble < slot || nibble >= slot + span) break;
-    }
-    return end;
+      return nibble >= slot && nibble < slot + span;
+    });
   }
 
   // Applies changes to one child, or to an empty range, in place in `slots`. False: they changed nothing.
@@ -323,7 +328,7 @@ export class TreeDraft implements TreeUpdate {
     return { kind: 'page', span, hash: sha256Bytes(hashedPart(built.bytes)), records, stamp: this.#stamp, recordBytes: built.recordBytes };
   }
   #emitInner(slots: Slots, prefix: Buffer, nibbles: number): InnerChild {
-    return this.#emit(buildInner(slots, prefix, nibbles, this.#stamp));
+    return this.#emit(buildInner(slots, prefix, nibbles, this.#stamp, this.#allocate));
   }
   #emit({ bytes, child }: BuiltInner): InnerChild {
     this.#put(innerId(child), bytes);

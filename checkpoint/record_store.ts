@@ -21,7 +21,7 @@ import { Donor, type DonorStatus, type HeldCheckpoint, type PinnedCheckpoint } f
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, type OwnTree } from './fetcher.ts';
 import { MAX_EXTRA_BYTES, rootHash } from './hashes.ts';
-import { besideInner, isInnerId } from './inner_node.ts';
+import { besideInner, isInnerId, overwriteInner } from './inner_node.ts';
 import { assertKeyLength } from './key_bits.ts';
 import type { KeyValueStore, StoreReader } from './key_value_store.ts';
 import { LevelStore } from './level_store.ts';
@@ -396,10 +396,15 @@ export class RecordStore implements Table {
     for (const id of update.deletes) this.#nodes.delete(id);
     let cached = 0;
     for (const [id, bytes] of update.puts) {
-      // Pages are cached when they are read: most of them never are. One that was goes on being used; its new bytes are
-      // a part of a large block, which a copy does not keep alive.
-      if (isInnerId(id)) this.#nodes.set(id, bytes);
-      else if (this.#nodes.get(id) !== undefined) this.#nodes.set(id, Buffer.from(bytes));
+      // What was written is a part of a large block, which a copy does not keep alive.
+      const known = this.#nodes.get(id);
+      if (isInnerId(id)) {
+        // A fetch has hashes in hand that are parts of what is in the cache.
+        if (known === undefined || this.#busy !== 'take' || !overwriteInner(known, bytes)) this.#nodes.set(id, ownCopy(bytes));
+      } else if (known !== undefined) {
+        // Pages are cached when they are read: most of them never are. One that was goes on being used.
+        this.#nodes.set(id, ownCopy(bytes));
+      }
       if ((++cached & 31) === 0 && slices.over) await slices.giveWay();
     }
     if (nodeBytes > MAX_RECENT_BYTES) this.#recent = NO_NODES;
@@ -478,6 +483,13 @@ function takeFields(costs: TakeCosts): Pick<RecordStoreStatus, 'takes' | 'lastTa
     takes: costs.takes, lastTakeMs: last?.wallMs ?? 0, lastTakeBusyMs: last?.busyMs ?? 0, lastTakeLongestMs: last?.longestMs ?? 0,
     lastTakeRecords: last?.records ?? 0, lastTakeNodeBytes: last?.nodeBytes ?? 0, costs,
   };
+}
+
+/** With memory of its own, not a slice of what is shared. */
+function ownCopy(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }
 
 function settled(): void {

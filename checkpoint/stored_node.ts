@@ -7,7 +7,7 @@
 import { crc32, sha256Bytes } from '../lib/hash.ts';
 import { hashInner, isInnerId, storedInner } from './inner_node.ts';
 import { MAX_KEY_BYTES } from './key_bits.ts';
-import { hashedPart } from './page.ts';
+import { hashedPart, type Allocate } from './page.ts';
 import { StoreDamageError } from './store_damage.ts';
 
 const CRC_BYTES = 4;
@@ -40,11 +40,11 @@ function checksum(id: string, bytes: Buffer): number {
 }
 
 /** The node `id` as the node above names it; throws StoreDamageError when that is not what is stored. */
-export function checkedNode(id: string, hash: Buffer, stored: Buffer | undefined): Buffer {
+export function checkedNode(id: string, hash: Buffer, stored: Buffer | undefined, allocate?: Allocate): Buffer {
   if (stored === undefined) throw damaged(id, 'is missing');
   const bytes = unsealNode(id, stored);
   if (bytes === null) throw damaged(id, 'has a wrong checksum');
-  const found = isInnerId(id) ? hashInner(bytes) : { bytes, hash: sha256Bytes(hashedPart(bytes)) };
+  const found = isInnerId(id) ? hashInner(bytes, allocate) : { bytes, hash: sha256Bytes(hashedPart(bytes)) };
   if (found === null || !found.hash.equals(hash)) throw damaged(id, 'is not the one that the node above it names');
   return found.bytes;
 }

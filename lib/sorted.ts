@@ -20,3 +20,20 @@ export function lowerBoundBy<T>(sorted: readonly T[], id: string, keyOf: (one: T
   }
   return low;
 }
+
+/** Of a sorted sequence in which those that belong to one range lie together: behind the last of them. The one at `from` belongs to it; in steps that double, so that short runs cost no more than looking at each. */
+export function endOfRun(from: number, to: number, belongs: (at: number) => boolean): number {
+  let last = from;
+  let step = 1;
+  while (last + step < to && belongs(last + step)) {
+    last += step;
+    step *= 2;
+  }
+  let end = Math.min(last + step, to);
+  while (end - last > 1) {
+    const middle = (last + end) >>> 1;
+    if (belongs(middle)) last = middle;
+    else end = middle;
+  }
+  return end;
+}

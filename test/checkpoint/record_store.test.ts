@@ -414,9 +414,9 @@ test('figures for metrics', async () => {
 
 test('a tree is worked on a few pages, or some hundred changes of one, at a time', () => {
   const each = Array.from({ length: 100 }, (_, i) => i);
-  expect(stepsOf(each, 100)).toEqual([...Array.from({ length: 12 }, () => 8), 4]);
+  expect(stepsOf(each, 100)).toEqual([...Array.from({ length: 6 }, () => 16), 4]);
   // A thousand changes of the first page, then one of each.
-  expect(stepsOf([0, 1000, ...each.map((i) => 1001 + i)], 1101)).toEqual([512, 495, ...Array.from({ length: 11 }, () => 8), 6]);
+  expect(stepsOf([0, 1000, ...each.map((i) => 1001 + i)], 1101)).toEqual([512, 503, ...Array.from({ length: 5 }, () => 16), 6]);
   expect(stepsOf([], 600)).toEqual([512, 88]);
   expect(stepsOf([], 0)).toEqual([]);
   for (const steps of [stepsOf([0, 5, 9], 700), stepsOf([3, 300, 301], 302)]) expect(steps.every((n) => n > 0 && n <= 512)).toBe(true);

@@ -3,7 +3,7 @@ import { EMPTY } from '../../lib/bytes.ts';
 import { crc32, sha256Bytes } from '../../lib/hash.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
-import { hashInner, innerId, isInnerId, storedInner, type InnerChild } from '../../checkpoint/inner_node.ts';
+import { childAt, decodeInner, hashInner, innerId, isInnerId, overwriteInner, storedInner, type InnerChild } from '../../checkpoint/inner_node.ts';
 import { MAX_KEY_BYTES } from '../../checkpoint/key_bits.ts';
 import { MemoryRecordStore, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
 import { PAGE_RECORDS, hashedPart } from '../../checkpoint/page.ts';
@@ -64,4 +64,29 @@ describe('a node that is stored', () => {
     const id = innerId(top as InnerChild);
     expect(() => sealNode(id, storedInner(nodes.get(id) as Buffer))).toThrow(AssertionError);
   });
+});
+
+test('a node that is overwritten by a later version is that version, also where children of it were asked for before', () => {
+  const r = new Prng(3);
+  const store = new MemoryRecordStore();
+  const keys = Array.from({ length: 4000 }, () => randomKey(r, 500));
+  for (const key of keys) store.put(key, r.bytes(3));
+  const before = store.take(opNumber(1), EMPTY).nodes;
+  for (let i = 0; i < 300; i++) store.put(r.pick(keys), r.bytes(5));
+  for (let i = 0; i < 100; i++) store.put(randomKey(r, 500), r.bytes(3));
+  const after = store.take(opNumber(2), EMPTY).nodes;
+  const children = (bytes: Buffer): unknown[] => Array.from({ length: 16 }, (_, slot) => childAt(bytes, slot));
+  const count = { overwritten: 0, replaced: 0 };
+  for (const [id, later] of after) {
+    const was = before.get(id);
+    if (!isInnerId(id) || was === undefined || was.equals(later)) continue;
+    const bytes = Buffer.from(was);
+    const known = children(bytes);
+    const isSame = overwriteInner(bytes, later);
+    expect(isSame ? bytes : was).toEqual(isSame ? later : bytes);
+    expect(children(bytes)).toEqual(isSame ? decodeInner(later).slots : known);
+    count[isSame ? 'overwritten' : 'replaced']++;
+  }
+  expect(count.overwritten).toBeGreaterThan(20);
+  expect(count.replaced).toBeGreaterThan(0);
 });

@@ -18,6 +18,9 @@ export function sourceOf(store: KeyValueStore): NodeSource {
   return (id, hash) => checkedNode(id, hash, store.getSync(nodeKey(id)));
 }
 
+/** More of them are no accident of the database's order, and each takes a tenth of a second. */
+const MAX_SETTLED = 64;
+
 interface Place {
   readonly child: Child;
   readonly id: string;
@@ -27,6 +30,7 @@ interface Place {
 export class Inspection {
   readonly #store: KeyValueStore;
   readonly #slices: Slices;
+  #settled = 0;
   nodes = 0;
   records = 0;
   damagedNodes = 0;
@@ -44,8 +48,7 @@ export class Inspection {
     const todo: Place[] = [top.kind === 'page' ? { child: top, id: nodeId(PAGE, EMPTY, 0) } : { child: top, id: innerId(top) }];
     for (let place = todo.pop(); place !== undefined; place = todo.pop()) {
       if (this.#slices.over) await this.#slices.giveWay();
-      const [bytes] = await this.#read([nodeKey(place.id)]);
-      const node = this.#node(place, bytes);
+      const node = await this.#node(place);
       if (node === null) continue;
       if (place.child.kind === 'page') await this.#page(node);
       else for (const below of placesBelow(node)) todo.push(below);
@@ -53,15 +56,35 @@ export class Inspection {
     return this;
   }
 
-  #node({ id, child }: Place, bytes: Buffer | undefined): Buffer | null {
+  async #node({ id, child }: Place): Promise<Buffer | null> {
     this.nodes++;
+    const key = nodeKey(id);
+    const isNode = (stored: Buffer | undefined): boolean => {
+      try {
+        return checkedNode(id, child.hash, stored).length > 0;
+      } catch (error) {
+        if (!(error instanceof StoreDamageError)) throw error;
+        return false;
+      }
+    };
+    const found = await this.#found(key, (await this.#read([key]))[0], isNode);
+    if (found !== undefined) return checkedNode(id, child.hash, found);
+    this.damagedNodes++;
+    return null;
+  }
+
+  /** What the database has at a key, as soon as it is what the tree says; undefined: it is not. */
+  async #found(key: Buffer, value: Buffer | undefined, isRight: (value: Buffer | undefined) => boolean): Promise<Buffer | undefined> {
+    if (isRight(value)) return value;
+    if (this.#settled++ >= MAX_SETTLED) return undefined;
     try {
-      return checkedNode(id, child.hash, bytes);
+      await this.#store.settle(key);
     } catch (error) {
       if (!(error instanceof StoreDamageError)) throw error;
-      this.damagedNodes++;
-      return null;
+      return undefined;
     }
+    const [again] = await this.#read([key]);
+    return isRight(again) ? again : undefined;
   }
 
   async #page(page: Buffer): Promise<void> {
@@ -69,8 +92,8 @@ export class Inspection {
     const values = await this.#read(entries.map(({ key }) => recordKeyOf(key)));
     for (const [i, { key, hash }] of entries.entries()) {
       this.records++;
-      const value = values[i];
-      if (value === undefined || recordHash(key, value) !== hash.latin1Slice()) this.damaged.push(Buffer.from(key));
+      const isRecord = (value: Buffer | undefined): boolean => value !== undefined && recordHash(key, value) === hash.latin1Slice();
+      if (await this.#found(recordKeyOf(key), values[i], isRecord) === undefined) this.damaged.push(Buffer.from(key));
     }
   }
 

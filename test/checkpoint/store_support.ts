@@ -72,6 +72,9 @@ export class FailingStore implements KeyValueStore {
   syncReads = 0;
   /** Keys that were asked for without a snapshot, and from one. */
   readonly manyRead = { live: 0, snapshot: 0 };
+  /** Older values that stand in front of newer ones until what lies at their keys is settled; by key as latin1. */
+  readonly stale = new Map<string, Buffer>();
+  settled = 0;
 
   constructor(inner: LevelStore) {
     this.#inner = inner;
@@ -85,7 +88,15 @@ export class FailingStore implements KeyValueStore {
   }
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
     this.manyRead.live += keys.length;
-    return this.#inner.getMany(keys);
+    return this.#asRead(keys, this.#inner.getMany(keys));
+  }
+  async #asRead(keys: readonly Buffer[], values: Promise<(Buffer | undefined)[]>): Promise<(Buffer | undefined)[]> {
+    return (await values).map((value, i) => this.stale.get((keys[i] as Buffer).latin1Slice()) ?? value);
+  }
+  async settle(key: Buffer): Promise<void> {
+    this.settled++;
+    await this.#inner.settle(key);
+    this.stale.delete(key.latin1Slice());
   }
   entries(start: Buffer, end: Buffer): AsyncIterable<readonly [Buffer, Buffer]> {
     return this.#inner.entries(start, end);
@@ -99,7 +110,7 @@ export class FailingStore implements KeyValueStore {
       },
       getMany: (keys, options) => {
         this.manyRead.snapshot += keys.length;
-        return snapshot.getMany(keys, options);
+        return this.#asRead(keys, snapshot.getMany(keys, options));
       },
       walk: (keys) => snapshot.walk(keys),
       close: () => snapshot.close(),

@@ -47,6 +47,9 @@ export class DyingStore implements KeyValueStore {
     this.#step();
     return this.#inner.getMany(keys);
   }
+  settle(key: Buffer): Promise<void> {
+    return this.#inner.settle(key);
+  }
   entries(start: Buffer, end: Buffer): AsyncIterable<readonly [Buffer, Buffer]> {
     return this.#inner.entries(start, end);
   }

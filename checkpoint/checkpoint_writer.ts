@@ -8,13 +8,12 @@ import { endOfRun } from '../lib/sorted.ts';
 import { PAGE } from './hashes.ts';
 import { decodeChild, innerId, nodeId, slotOf, type InnerChild } from './inner_node.ts';
 import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
-import type { KeyValueStore, StoreReader } from './key_value_store.ts';
+import { readSettled, type KeyValueStore, type StoreReader } from './key_value_store.ts';
 import { TreeDraft, type NodeSource, type Top, type TreeUpdate } from './merkle_tree.ts';
 import { bytesOf, type Overlay } from './overlay.ts';
 import { keyOfEntry, pageEntry, type Change } from './page.ts';
 import type { Slices } from './slices.ts';
-import { StoreDamageError } from './store_damage.ts';
-import { checkedNode, sealNode } from './stored_node.ts';
+import { checkedNode, nodeThere, sealNode } from './stored_node.ts';
 import { META_KEY, encodeMeta, nodeKey, recordKeyOf, recordKeyToCopy, type Meta } from './store_keys.ts';
 
 /** A change with what is written of it. */
@@ -175,7 +174,7 @@ interface Ahead {
 }
 
 /** The nodes that the changes fall into; those that are not in memory are read off the event loop, level by level, many at a time. */
-async function readAhead({ store, reader, cached, slices }: WriteRequest, { top, puts }: TreeUpdate, changes: readonly RecordChange[]): Promise<Ahead> {
+async function readAhead({ reader, cached, slices }: WriteRequest, { top, puts }: TreeUpdate, changes: readonly RecordChange[]): Promise<Ahead> {
   const ahead = new Map<string, Buffer>();
   const read = async (wanted: readonly { readonly id: string; readonly hash: Buffer }[]): Promise<void> => {
     for (let i = 0; i < wanted.length; i += READ_AHEAD) {
@@ -183,14 +182,13 @@ async function readAhead({ store, reader, cached, slices }: WriteRequest, { top,
       slices.pause();
       const found = await reader.getMany(nodes.map(({ id }) => nodeKey(id)));
       slices.begin();
-      for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, nodeThere(id, hash, found[at]) ?? await settled(id, hash));
+      for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, nodeThere(id, hash, found[at], Buffer.allocUnsafe) ?? await settled(id, hash));
       if (slices.over) await slices.giveWay();
     }
   };
   const settled = async (id: string, hash: Buffer): Promise<Buffer> => {
     slices.pause();
-    await store.settle(nodeKey(id));
-    const [found] = await reader.getMany([nodeKey(id)]);
+    const found = await readSettled(reader, nodeKey(id));
     slices.begin();
     return checkedNode(id, hash, found, Buffer.allocUnsafe);
   };
@@ -226,16 +224,6 @@ async function readAhead({ store, reader, cached, slices }: WriteRequest, { top,
   }
   await read(pages.filter(isMissing));
   return { nodes: ahead, starts: starts.sort((a, b) => a - b) };
-}
-
-/** Null: it is not the one that is wanted. */
-function nodeThere(id: string, hash: Buffer, stored: Buffer | undefined): Buffer | null {
-  try {
-    return checkedNode(id, hash, stored, Buffer.allocUnsafe);
-  } catch (error) {
-    if (error instanceof StoreDamageError) return null;
-    throw error;
-  }
 }
 
 interface Part {

@@ -9,7 +9,7 @@ import type { OpNumber } from '../lib/ids.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import { PAGE } from './hashes.ts';
 import { decodeInner, depthOf, innerId, nodeId, type InnerNode } from './inner_node.ts';
-import type { StoreSnapshot } from './key_value_store.ts';
+import { readSettled, type StoreSnapshot } from './key_value_store.ts';
 import type { Top } from './merkle_tree.ts';
 import { lastDelete, pageCount, pageEntries, type PageEntry } from './page.ts';
 import type { Pace } from './pace.ts';
@@ -37,7 +37,7 @@ import {
   type TopAnswer,
   type TransferRequest,
 } from './transfer_messages.ts';
-import { checkedRecord } from './verified_reads.ts';
+import { checkedRecord, isRecord } from './verified_reads.ts';
 
 export interface DonorOptions {
   /** The newest checkpoints, which are served whether somebody asks for them or not. */
@@ -303,7 +303,7 @@ export class Donor {
         putInner(w, slots, item.bits >> 2);
         if (isFollowed(request, item)) for (const child of toldChildren(item, slots)) followers.push(child);
       } else {
-        putPage(w, pageAnswer(bytes, entries, values, item.full, since), item);
+        putPage(w, await settledAnswer(snapshot, bytes, entries, values, item.full, since), item);
       }
       if (slices.over) await slices.giveWay();
     }
@@ -380,6 +380,27 @@ function innerAnswer(node: InnerNode, since: number): (AnswerSlot | null)[] {
     if (child.kind === 'page') return { kind: 'page', span: child.span, hash };
     return hash === null ? { kind: 'inner', hash } : { kind: 'inner', hash, nibbles: child.nibbles, prefix: child.prefix };
   });
+}
+
+/** The same, once what the database finds in place of newer values has been put in order. */
+async function settledAnswer(
+  snapshot: StoreSnapshot,
+  page: Buffer,
+  entries: readonly PageEntry[],
+  values: readonly (Buffer | undefined)[],
+  full: boolean,
+  since: number,
+): Promise<PageAnswer> {
+  try {
+    return pageAnswer(page, entries, values, full, since);
+  } catch (error) {
+    if (!(error instanceof StoreDamageError)) throw error;
+  }
+  const again = [...values];
+  for (const [i, { key, hash }] of entries.entries()) {
+    if (!isRecord(key, hash.latin1Slice(), again[i])) again[i] = await readSettled(snapshot, recordKeyOf(key));
+  }
+  return pageAnswer(page, entries, again, full, since);
 }
 
 function pageAnswer(

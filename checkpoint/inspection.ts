@@ -3,7 +3,7 @@
  * to its root, is whole when nothing differs: then these records are that checkpoint.
  */
 import { EMPTY } from '../lib/bytes.ts';
-import { PAGE, recordHash } from './hashes.ts';
+import { PAGE } from './hashes.ts';
 import { decodeInner, innerId, nodeId, type Child } from './inner_node.ts';
 import { slotBits, slotPrefix } from './key_bits.ts';
 import type { KeyValueStore } from './key_value_store.ts';
@@ -12,7 +12,8 @@ import { pageEntries } from './page.ts';
 import type { Slices } from './slices.ts';
 import { StoreDamageError } from './store_damage.ts';
 import { nodeKey, recordKeyOf } from './store_keys.ts';
-import { checkedNode } from './stored_node.ts';
+import { checkedNode, nodeThere } from './stored_node.ts';
+import { isRecord } from './verified_reads.ts';
 
 export function sourceOf(store: KeyValueStore): NodeSource {
   return (id, hash) => checkedNode(id, hash, store.getSync(nodeKey(id)));
@@ -59,14 +60,7 @@ export class Inspection {
   async #node({ id, child }: Place): Promise<Buffer | null> {
     this.nodes++;
     const key = nodeKey(id);
-    const isNode = (stored: Buffer | undefined): boolean => {
-      try {
-        return checkedNode(id, child.hash, stored).length > 0;
-      } catch (error) {
-        if (!(error instanceof StoreDamageError)) throw error;
-        return false;
-      }
-    };
+    const isNode = (stored: Buffer | undefined): boolean => nodeThere(id, child.hash, stored) !== null;
     const found = await this.#found(key, (await this.#read([key]))[0], isNode);
     if (found !== undefined) return checkedNode(id, child.hash, found);
     this.damagedNodes++;
@@ -92,8 +86,8 @@ export class Inspection {
     const values = await this.#read(entries.map(({ key }) => recordKeyOf(key)));
     for (const [i, { key, hash }] of entries.entries()) {
       this.records++;
-      const isRecord = (value: Buffer | undefined): boolean => value !== undefined && recordHash(key, value) === hash.latin1Slice();
-      if (await this.#found(recordKeyOf(key), values[i], isRecord) === undefined) this.damaged.push(Buffer.from(key));
+      const isThere = (value: Buffer | undefined): boolean => isRecord(key, hash.latin1Slice(), value);
+      if (await this.#found(recordKeyOf(key), values[i], isThere) === undefined) this.damaged.push(Buffer.from(key));
     }
   }
 

@@ -4,6 +4,18 @@
 export interface StoreReader {
   getSync(key: Buffer): Buffer | undefined;
   getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]>;
+  /**
+   * For a key that is not what was written there: makes the newest value the one that is found, if there is one. LevelDB up to 1.20, which `level` brings, can leave an
+   * older value in front of a newer one when it compacts tables while snapshots are held, and then finds the older one (google/leveldb#320); nothing is lost by that, and compacting
+   * what lies at the key puts them in order.
+   */
+  settle(key: Buffer): Promise<void>;
+}
+
+/** What is at a key that was not what was written there, once that has been settled. */
+export async function readSettled(reader: StoreReader, key: Buffer): Promise<Buffer | undefined> {
+  await reader.settle(key);
+  return (await reader.getMany([key]))[0];
 }
 
 export interface ReadOptions {
@@ -32,12 +44,6 @@ export interface WriteBatch {
 }
 
 export interface KeyValueStore extends StoreReader {
-  /**
-   * For a key that is not what was written there: makes the newest value the one that is found, if there is one. LevelDB up to 1.20, which `level` brings, can leave an
-   * older value in front of a newer one when it compacts tables while snapshots are held, and then finds the older one (google/leveldb#320); nothing is lost by that, and compacting
-   * what lies at the key puts them in order.
-   */
-  settle(key: Buffer): Promise<void>;
   batch(): WriteBatch;
   snapshot(): StoreSnapshot;
   /**

@@ -144,6 +144,9 @@ class LevelSnapshot implements StoreSnapshot {
   getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]> {
     return this.#db.getMany(keys, { ...this.#options, ...options }).catch(rethrown);
   }
+  settle(key: Buffer): Promise<void> {
+    return this.#db.compactRange(key, key).catch(rethrown);
+  }
   async walk(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
     const values = keys.length === 0 ? [] : await this.#walk(keys).catch(rethrown);
     if (values.length === keys.length) return values;

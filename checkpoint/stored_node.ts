@@ -39,14 +39,26 @@ function checksum(id: string, bytes: Buffer): number {
   return crc32(bytes, crc32(idBytes.subarray(0, idBytes.latin1Write(id))));
 }
 
-/** The node `id` as the node above names it; throws StoreDamageError when that is not what is stored. */
+/** The node `id` as the node above names it; throws StoreDamageError when that is not what is stored. `allocate`: for its bytes in memory; default: memory of their own. */
 export function checkedNode(id: string, hash: Buffer, stored: Buffer | undefined, allocate?: Allocate): Buffer {
-  if (stored === undefined) throw damaged(id, 'is missing');
+  const found = nodeOf(id, hash, stored, allocate);
+  if (typeof found === 'string') throw damaged(id, found);
+  return found;
+}
+
+/** The same; null when that is not what is stored. */
+export function nodeThere(id: string, hash: Buffer, stored: Buffer | undefined, allocate?: Allocate): Buffer | null {
+  const found = nodeOf(id, hash, stored, allocate);
+  return typeof found === 'string' ? null : found;
+}
+
+/** A string says what is wrong. */
+function nodeOf(id: string, hash: Buffer, stored: Buffer | undefined, allocate: Allocate | undefined): Buffer | string {
+  if (stored === undefined) return 'is missing';
   const bytes = unsealNode(id, stored);
-  if (bytes === null) throw damaged(id, 'has a wrong checksum');
+  if (bytes === null) return 'has a wrong checksum';
   const found = isInnerId(id) ? hashInner(bytes, allocate) : { bytes, hash: sha256Bytes(hashedPart(bytes)) };
-  if (found === null || !found.hash.equals(hash)) throw damaged(id, 'is not the one that the node above it names');
-  return found.bytes;
+  return found?.hash.equals(hash) === true ? found.bytes : 'is not the one that the node above it names';
 }
 
 function damaged(id: string, how: string): StoreDamageError {

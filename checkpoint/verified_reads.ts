@@ -43,7 +43,12 @@ export class VerifiedReads {
   }
 }
 
-/** `hash`: 32 code units, as a page has it. */
+/** Whether a value is the record that a page says. `hash`: 32 code units, as a page has it. */
+export function isRecord(key: Buffer, hash: string, value: Buffer | undefined): value is Buffer {
+  return value !== undefined && recordHash(key, value) === hash;
+}
+
+/** The value, if it is that; throws StoreDamageError when it is not. */
 export function checkedRecord(key: Buffer, hash: string, value: Buffer | undefined): Buffer {
   if (value === undefined) throw new StoreDamageError('record', `the record with the key ${key.toString('hex')} is missing`);
   if (recordHash(key, value) !== hash) throw new StoreDamageError('record', `the record with the key ${key.toString('hex')} is not what was written`);

@@ -13,9 +13,10 @@ import { stepsOf } from '../../checkpoint/checkpoint_writer.ts';
 import { PAGE } from '../../checkpoint/hashes.ts';
 import { Inspection } from '../../checkpoint/inspection.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
+import { scrubStretch } from '../../checkpoint/scrub_walk.ts';
 import { Slices } from '../../checkpoint/slices.ts';
 import { readMeta } from '../../checkpoint/store_meta.ts';
-import { ALL_END, FailingStore, change, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
+import { ALL_END, FailingStore, change, connect, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
 import { fileKey, randomKey, u32 } from './tree_support.ts';
 
 describe('opening', () => {
@@ -306,6 +307,29 @@ describe('where the database finds an older value in front of a newer one', () =
     const found = await new Inspection(level, new Slices(2)).run(top);
     expect(found).toMatchObject({ records: 3000, damagedNodes: 0, damaged: [] });
     expect(level.stale.size).toBe(0);
+  });
+
+  test('a scrub finds no damage', async () => {
+    const { level, store } = await staleStore();
+    const counts = { pages: 0, innerNodes: 0, records: 0, bytes: 0 };
+    const pinned = store.pin();
+    if (pinned === null) throw new Error('a checkpoint is served');
+    expect(await scrubStretch(pinned, EMPTY, Infinity, counts, new Slices(2))).toBeNull();
+    await pinned.release();
+    expect(counts.records).toBe(3000);
+    expect(level.stale.size).toBe(0);
+  });
+
+  test('a donor gives the newer records', async () => {
+    const { level, store, model } = await staleStore();
+    for (const id of [...level.stale.keys()]) if (id.startsWith('n')) level.stale.delete(id);
+    expect(level.stale.size).toBe(3);
+    const fetcher = await openStore();
+    const { checkpoint } = store;
+    if (checkpoint === null) throw new Error('it is at a checkpoint');
+    await fetcher.fetch(checkpoint, [connect('donor', store)]);
+    expect(fetcher.checkpoint?.root).toBe(modelRoot(model, 2));
+    expect(level.settled).toBe(3);
   });
 
   test('what is damaged for good stays so after that', async () => {

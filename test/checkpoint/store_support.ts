@@ -112,6 +112,7 @@ export class FailingStore implements KeyValueStore {
         this.manyRead.snapshot += keys.length;
         return this.#asRead(keys, snapshot.getMany(keys, options));
       },
+      settle: (key) => this.settle(key),
       walk: (keys) => snapshot.walk(keys),
       close: () => snapshot.close(),
     };

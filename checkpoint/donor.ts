@@ -293,7 +293,7 @@ export class Donor {
     slices.pause();
     await readValues(snapshot, told, pressed);
     slices.begin();
-    for (const [i, { entries, values }] of told.entries()) {
+    for (const [i, one] of told.entries()) {
       const item = items[i] as NodeRequest;
       const bytes = nodes[i];
       if (bytes === undefined) {
@@ -303,7 +303,7 @@ export class Donor {
         putInner(w, slots, item.bits >> 2);
         if (isFollowed(request, item)) for (const child of toldChildren(item, slots)) followers.push(child);
       } else {
-        putPage(w, await settledAnswer(snapshot, bytes, entries, values, item.full, since), item);
+        putPage(w, await settledAnswer(snapshot, bytes, one, item.full, since, slices), item);
       }
       if (slices.over) await slices.giveWay();
     }
@@ -382,15 +382,8 @@ function innerAnswer(node: InnerNode, since: number): (AnswerSlot | null)[] {
   });
 }
 
-/** The same, once what the database finds in place of newer values has been put in order. */
-async function settledAnswer(
-  snapshot: StoreSnapshot,
-  page: Buffer,
-  entries: readonly PageEntry[],
-  values: readonly (Buffer | undefined)[],
-  full: boolean,
-  since: number,
-): Promise<PageAnswer> {
+/** The answer with a page, once what the database finds in place of newer values has been put in order. */
+async function settledAnswer(snapshot: StoreSnapshot, page: Buffer, { entries, values }: Told, full: boolean, since: number, slices: Slices): Promise<PageAnswer> {
   try {
     return pageAnswer(page, entries, values, full, since);
   } catch (error) {
@@ -398,7 +391,12 @@ async function settledAnswer(
   }
   const again = [...values];
   for (const [i, { key, hash }] of entries.entries()) {
-    if (!isRecord(key, hash.latin1Slice(), again[i])) again[i] = await readSettled(snapshot, recordKeyOf(key));
+    const wanted = hash.latin1Slice();
+    if (isRecord(key, wanted, again[i])) continue;
+    slices.pause();
+    const value = await readSettled(snapshot, recordKeyOf(key));
+    slices.begin();
+    again[i] = checkedRecord(key, wanted, value);
   }
   return pageAnswer(page, entries, again, full, since);
 }

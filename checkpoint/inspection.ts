@@ -19,8 +19,8 @@ export function sourceOf(store: KeyValueStore): NodeSource {
   return (id, hash) => checkedNode(id, hash, store.getSync(nodeKey(id)));
 }
 
-/** More of them are no accident of the database's order, and each takes a tenth of a second. */
-const MAX_SETTLED = 64;
+/** More of them are no accident of the database's order, and for each all tables are compared with their checksums. */
+const MAX_SETTLED = 16;
 
 interface Place {
   readonly child: Child;

@@ -7,7 +7,7 @@ export interface StoreReader {
   /**
    * For a key that is not what was written there: makes the newest value the one that is found, if there is one. LevelDB up to 1.20, which `level` brings, can leave an
    * older value in front of a newer one when it compacts tables while snapshots are held, and then finds the older one (google/leveldb#320); nothing is lost by that, and compacting
-   * what lies at the key puts them in order.
+   * what lies at the key puts its versions in order. Rejects with StoreDamageError when tables have rotted, and compacts nothing then.
    */
   settle(key: Buffer): Promise<void>;
 }

@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { Level } from 'level';
 import { ClassicLevel } from 'classic-level';
-import { checkAllTables, checkLiveTables, isolateDamage } from './level_tables.ts';
+import { checkAllTables, checkLiveTables, isolateDamage, type TableDamage } from './level_tables.ts';
 import { StoreDamageError } from './store_damage.ts';
 import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type ReadOptions, type StoreSnapshot, type WriteBatch } from './key_value_store.ts';
 
@@ -31,12 +31,15 @@ const SYNC = { sync: true } as const;
  * reads of 559,200 there, none of 574,000 with this.
  */
 const TABLE_BYTES = 16 << 20;
+/** Tables are compacted away while they are being compared. */
+const TABLE_TRIES = 10;
 const SMALL: LevelOptions = { blockCacheBytes: 1 << 20, writeBufferBytes: 16 << 20 };
 
 export class LevelStore implements KeyValueStore {
   readonly #directory: string;
   readonly #options: LevelOptions;
   #db: Database;
+  #settling: Promise<void> = Promise.resolve();
 
   private constructor(directory: string, options: LevelOptions, db: Database) {
     this.#directory = directory;
@@ -76,8 +79,27 @@ export class LevelStore implements KeyValueStore {
   getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]> {
     return this.#db.getMany(keys, { ...options }).catch(rethrown);
   }
+  /** One at a time: each takes a thread of the few that there are, and LevelDB does one after the other anyway. */
   settle(key: Buffer): Promise<void> {
-    return this.#db.compactRange(key, key).catch(rethrown);
+    const done = this.#settling.then(() => this.#settle(key));
+    this.#settling = done.then(onlyTheMoment, onlyTheMoment);
+    return done;
+  }
+  async #settle(key: Buffer): Promise<void> {
+    // To compact a block that has rotted would give it a good checksum, or end in a database that refuses all writes.
+    const [damaged] = await this.#damagedTables();
+    if (damaged !== undefined) throw new StoreDamageError('database', `the table ${damaged.name} has blocks with wrong checksums`);
+    await this.#db.compactRange(key, key).catch(rethrown);
+  }
+  async #damagedTables(): Promise<TableDamage[]> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await checkLiveTables(this.#directory);
+      } catch (error) {
+        // LevelDB has compacted a table away between the list and the reading.
+        if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT') || tries === TABLE_TRIES) throw error;
+      }
+    }
   }
   async *entries(start: Buffer, end: Buffer): AsyncGenerator<readonly [Buffer, Buffer]> {
     try {
@@ -90,7 +112,7 @@ export class LevelStore implements KeyValueStore {
     return new LevelBatch(this.#db.batch());
   }
   snapshot(): StoreSnapshot {
-    return new LevelSnapshot(this.#db, this.#db.snapshot());
+    return new LevelSnapshot(this.#db, this.#db.snapshot(), (key) => this.settle(key));
   }
   async isEmpty(): Promise<boolean> {
     for await (const _key of this.#db.keys({ limit: 1 })) return false;
@@ -129,7 +151,9 @@ class LevelSnapshot implements StoreSnapshot {
   readonly #db: Database;
   readonly #snapshot: DatabaseSnapshot;
   readonly #options: { readonly snapshot: DatabaseSnapshot };
-  constructor(db: Database, snapshot: DatabaseSnapshot) {
+  readonly settle: (key: Buffer) => Promise<void>;
+  constructor(db: Database, snapshot: DatabaseSnapshot, settle: (key: Buffer) => Promise<void>) {
+    this.settle = settle;
     this.#db = db;
     this.#snapshot = snapshot;
     this.#options = { snapshot };
@@ -143,9 +167,6 @@ class LevelSnapshot implements StoreSnapshot {
   }
   getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]> {
     return this.#db.getMany(keys, { ...this.#options, ...options }).catch(rethrown);
-  }
-  settle(key: Buffer): Promise<void> {
-    return this.#db.compactRange(key, key).catch(rethrown);
   }
   async walk(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
     const values = keys.length === 0 ? [] : await this.#walk(keys).catch(rethrown);
@@ -205,6 +226,10 @@ function asDamage(error: unknown, isDamage: (at: Error) => boolean): unknown {
     if (isDamage(at)) return new StoreDamageError('database', `the database says: ${at.message}`, { cause: error });
   }
   return error;
+}
+
+function onlyTheMoment(): void {
+  // Who asked has the outcome.
 }
 
 async function openDatabase(directory: string, options: LevelOptions): Promise<Database> {

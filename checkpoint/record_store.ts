@@ -91,7 +91,7 @@ export interface RecordStoreStatus {
 
 /** How long a checkpoint holds the event loop at a time, milliseconds. */
 const TAKE_SLICE_MS = 0.5;
-/** Of the nodes that one write made and that are kept until the next one. */
+/** Of the nodes that one write made, as they are stored; the pages of so many are kept until the next one. */
 const MAX_RECENT_BYTES = 2 << 20;
 const NO_NODES: ReadonlyMap<string, Buffer> = new Map();
 /** A whole answer beside what a page of large values adds; HTTP bodies stay bounded. */
@@ -106,7 +106,7 @@ export class RecordStore implements Table {
   #live = new Overlay();
   #frozen: Overlay | null = null;
   readonly #nodes: ByteCache;
-  /** Newer than the cache: what the last write made of the tree. It stays unless it is large: what changed is what will change again, new records at the end of a range above all. */
+  /** Newer than the cache, until that has followed: what the last write made of the tree. Then the pages stay unless they are large: what changed is what will change again, new records at the end of a range above all. */
   #recent: ReadonlyMap<string, Buffer> = NO_NODES;
   #top: Top;
   #state: Meta['state'];
@@ -407,7 +407,8 @@ export class RecordStore implements Table {
       }
       if ((++cached & 31) === 0 && slices.over) await slices.giveWay();
     }
-    if (nodeBytes > MAX_RECENT_BYTES) this.#recent = NO_NODES;
+    // The inner ones are in the cache now, in memory of their own.
+    this.#recent = nodeBytes > MAX_RECENT_BYTES ? NO_NODES : new Map([...update.puts].filter(([id]) => !isInnerId(id)));
   }
 
   async #fetch(target: FetchTarget, donors: readonly DonorConnection[], options: FetchOptions): Promise<FetchReport> {

@@ -1,6 +1,9 @@
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { Prng } from '../../lib/prng.ts';
 import { LevelStore } from '../../checkpoint/level_store.ts';
+import { StoreDamageError } from '../../checkpoint/store_damage.ts';
 import { temporaryDirectory } from './store_support.ts';
 
 const key = (n: number): Buffer => {
@@ -65,4 +68,30 @@ test('a walk reads the database as it was', async () => {
   await batch.write();
   const values = await snapshot.walk(range(0, 30, 1).map(key));
   expect(values.map(String)).toEqual(range(0, 30, 1).map((n) => (n % 3 === 0 ? `value of ${n}` : 'undefined')));
+});
+
+test('what lies at a key is not compacted where a table has rotted: that would give the damage a good checksum', async () => {
+  const directory = temporaryDirectory();
+  const limits = { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 };
+  const filled = await LevelStore.open(directory, limits);
+  const batch = filled.batch();
+  for (let i = 0; i < 1000; i++) batch.put(Buffer.from(`k${i}`), Buffer.alloc(100, i));
+  await batch.write();
+  await filled.close();
+  // Opened again it makes a table of its log.
+  const store = await LevelStore.open(directory, limits);
+  await store.settle(Buffer.from('k7'));
+  expect(await store.getMany([Buffer.from('k7')])).toEqual([Buffer.alloc(100, 7)]);
+  const [table] = readdirSync(directory).filter((name) => name.endsWith('.ldb'));
+  if (table === undefined) throw new Error('there is a table');
+  const bytes = readFileSync(join(directory, table));
+  bytes[100] = (bytes[100] as number) ^ 1;
+  writeFileSync(join(directory, table), bytes);
+  await expect(store.settle(Buffer.from('k7'))).rejects.toThrow(StoreDamageError);
+  expect(readFileSync(join(directory, table))).toEqual(bytes);
+  // One that was refused is in nobody's way.
+  bytes[100] = (bytes[100] as number) ^ 1;
+  writeFileSync(join(directory, table), bytes);
+  await store.settle(Buffer.from('k7'));
+  await store.close();
 });

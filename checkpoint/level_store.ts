@@ -26,11 +26,6 @@ const WALK_ENTRIES = 512;
 const WALK_BYTES = 256 << 10;
 
 const SYNC = { sync: true } as const;
-/**
- * Of tables. With the 2 MB of LevelDB's default many of them end between two versions of a key that a snapshot holds on to, which is what `settle` is for: by hand, 5 stale
- * reads of 559,200 there, none of 574,000 with this.
- */
-const TABLE_BYTES = 16 << 20;
 /** Tables are compacted away while they are being compared. */
 const TABLE_TRIES = 10;
 const SMALL: LevelOptions = { blockCacheBytes: 1 << 20, writeBufferBytes: 16 << 20 };
@@ -239,7 +234,6 @@ async function openDatabase(directory: string, options: LevelOptions): Promise<D
     valueEncoding: 'buffer',
     cacheSize: options.blockCacheBytes,
     writeBufferSize: options.writeBufferBytes,
-    maxFileSize: TABLE_BYTES,
   }) as unknown as Database; // on Node, `Level` is ClassicLevel; its types tell only what browsers have too
   try {
     await db.open();

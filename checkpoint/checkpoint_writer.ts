@@ -142,7 +142,7 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
   return { update: { top: draft.top, puts: draft.puts, deletes: draft.deletes }, meta, records, nodeBytes };
 }
 
-/** The tree is worked on so many pages, or changes of one page, at a time before the clock is looked at: half a millisecond or less. */
+/** The tree is worked on so many pages, or changes of one page, at a time before the clock is looked at: a millisecond or less. */
 const STEP_PAGES = 16;
 const STEP_CHANGES = 512;
 
@@ -182,15 +182,9 @@ async function readAhead({ reader, cached, slices }: WriteRequest, { top, puts }
       slices.pause();
       const found = await reader.getMany(nodes.map(({ id }) => nodeKey(id)));
       slices.begin();
-      for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, nodeThere(id, hash, found[at], Buffer.allocUnsafe) ?? await settled(id, hash));
+      for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, nodeThere(id, hash, found[at], Buffer.allocUnsafe) ?? checkedNode(id, hash, await readSettled(reader, nodeKey(id), slices), Buffer.allocUnsafe));
       if (slices.over) await slices.giveWay();
     }
-  };
-  const settled = async (id: string, hash: Buffer): Promise<Buffer> => {
-    slices.pause();
-    const found = await readSettled(reader, nodeKey(id));
-    slices.begin();
-    return checkedNode(id, hash, found, Buffer.allocUnsafe);
   };
   const isMissing = ({ id }: { readonly id: string }): boolean => {
     const bytes = puts.get(id) ?? cached(id);

@@ -393,10 +393,7 @@ async function settledAnswer(snapshot: StoreSnapshot, page: Buffer, { entries, v
   for (const [i, { key, hash }] of entries.entries()) {
     const wanted = hash.latin1Slice();
     if (isRecord(key, wanted, again[i])) continue;
-    slices.pause();
-    const value = await readSettled(snapshot, recordKeyOf(key));
-    slices.begin();
-    again[i] = checkedRecord(key, wanted, value);
+    again[i] = checkedRecord(key, wanted, await readSettled(snapshot, recordKeyOf(key), slices));
   }
   return pageAnswer(page, entries, again, full, since);
 }

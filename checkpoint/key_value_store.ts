@@ -1,4 +1,5 @@
 /** What the record store asks of the database under it. level_store.ts implements it; tests wrap it to make it fail. */
+import type { Slices } from './slices.ts';
 
 /** Both reject or throw with StoreDamageError when the database has noticed that it is damaged. */
 export interface StoreReader {
@@ -12,10 +13,13 @@ export interface StoreReader {
   settle(key: Buffer): Promise<void>;
 }
 
-/** What is at a key that was not what was written there, once that has been settled. */
-export async function readSettled(reader: StoreReader, key: Buffer): Promise<Buffer | undefined> {
+/** What is at a key that was not what was written there, once that has been settled; between two slices. */
+export async function readSettled(reader: StoreReader, key: Buffer, slices: Slices): Promise<Buffer | undefined> {
+  slices.pause();
   await reader.settle(key);
-  return (await reader.getMany([key]))[0];
+  const [value] = await reader.getMany([key]);
+  slices.begin();
+  return value;
 }
 
 export interface ReadOptions {

@@ -92,7 +92,8 @@ export class LevelStore implements KeyValueStore {
         return await checkLiveTables(this.#directory);
       } catch (error) {
         // LevelDB has compacted a table away between the list and the reading.
-        if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT') || tries === TABLE_TRIES) throw error;
+        if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+        if (tries === TABLE_TRIES) throw new StoreDamageError('database', `its tables could not be compared with their checksums: ${TABLE_TRIES} times one was compacted away meanwhile`, { cause: error });
       }
     }
   }

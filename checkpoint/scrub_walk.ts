@@ -9,7 +9,7 @@ import type { PinnedCheckpoint } from './donor.ts';
 import { PAGE } from './hashes.ts';
 import { decodeInner, innerId, nodeId, type Child } from './inner_node.ts';
 import { slotBits, slotPrefix } from './key_bits.ts';
-import { readSettled, type StoreSnapshot } from './key_value_store.ts';
+import { readSettled } from './key_value_store.ts';
 import { pageEntries, type PageEntry } from './page.ts';
 import type { Slices } from './slices.ts';
 import { nodeKey, recordKeyOf } from './store_keys.ts';
@@ -53,7 +53,7 @@ export async function scrubStretch(at: PinnedCheckpoint, from: Buffer, bytes: nu
     slices.pause();
     const [stored] = await snapshot.getMany([nodeKey(id)], UNCACHED);
     slices.begin();
-    const node = nodeThere(id, child.hash, stored) ?? checkedNode(id, child.hash, await settled(nodeKey(id), snapshot, slices));
+    const node = nodeThere(id, child.hash, stored) ?? checkedNode(id, child.hash, await readSettled(snapshot, nodeKey(id), slices));
     counts.bytes += stored?.length ?? 0;
     if (child.kind === 'page') {
       counts.pages++;
@@ -86,19 +86,12 @@ async function verifyRecords(at: PinnedCheckpoint, entries: readonly PageEntry[]
     for (const [i, { key, hash }] of chunk.entries()) {
       const wanted = hash.latin1Slice();
       let value = values[i];
-      if (!isRecord(key, wanted, value)) value = checkedRecord(key, wanted, await settled(recordKeyOf(key), at.snapshot, slices));
+      if (!isRecord(key, wanted, value)) value = checkedRecord(key, wanted, await readSettled(at.snapshot, recordKeyOf(key), slices));
       counts.bytes += value.length + key.length;
       counts.records++;
       if (slices.over) await slices.giveWay();
     }
   }
-}
-
-async function settled(key: Buffer, snapshot: StoreSnapshot, slices: Slices): Promise<Buffer | undefined> {
-  slices.pause();
-  const value = await readSettled(snapshot, key);
-  slices.begin();
-  return value;
 }
 
 /** All of the place's keys are before `from`, a place too: its prefix is less than as many bits of it. */

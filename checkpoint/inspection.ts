@@ -60,16 +60,14 @@ export class Inspection {
   async #node({ id, child }: Place): Promise<Buffer | null> {
     this.nodes++;
     const key = nodeKey(id);
-    const isNode = (stored: Buffer | undefined): boolean => nodeThere(id, child.hash, stored) !== null;
-    const found = await this.#found(key, (await this.#read([key]))[0], isNode);
-    if (found !== undefined) return checkedNode(id, child.hash, found);
-    this.damagedNodes++;
-    return null;
+    const [stored] = await this.#read([key]);
+    const node = nodeThere(id, child.hash, stored) ?? nodeThere(id, child.hash, await this.#again(key));
+    if (node === null) this.damagedNodes++;
+    return node;
   }
 
-  /** What the database has at a key, as soon as it is what the tree says; undefined: it is not. */
-  async #found(key: Buffer, value: Buffer | undefined, isRight: (value: Buffer | undefined) => boolean): Promise<Buffer | undefined> {
-    if (isRight(value)) return value;
+  /** What the database has at a key whose value is not what the tree says, once that has been settled; undefined: that is not to be. */
+  async #again(key: Buffer): Promise<Buffer | undefined> {
     if (this.#settled++ >= MAX_SETTLED) return undefined;
     try {
       await this.#store.settle(key);
@@ -77,8 +75,8 @@ export class Inspection {
       if (!(error instanceof StoreDamageError)) throw error;
       return undefined;
     }
-    const [again] = await this.#read([key]);
-    return isRight(again) ? again : undefined;
+    const [value] = await this.#read([key]);
+    return value;
   }
 
   async #page(page: Buffer): Promise<void> {
@@ -86,8 +84,8 @@ export class Inspection {
     const values = await this.#read(entries.map(({ key }) => recordKeyOf(key)));
     for (const [i, { key, hash }] of entries.entries()) {
       this.records++;
-      const isThere = (value: Buffer | undefined): boolean => isRecord(key, hash.latin1Slice(), value);
-      if (await this.#found(recordKeyOf(key), values[i], isThere) === undefined) this.damaged.push(Buffer.from(key));
+      const wanted = hash.latin1Slice();
+      if (!isRecord(key, wanted, values[i]) && !isRecord(key, wanted, await this.#again(recordKeyOf(key)))) this.damaged.push(Buffer.from(key));
     }
   }
 

@@ -261,11 +261,11 @@ export class RecordStore implements Table {
   }
 
   /**
-   * Makes the present state the checkpoint of `op`. The state is frozen at the call; the promise resolves when the
+   * Makes the present state the checkpoint of `op`. The state is frozen at the call, and written when `turn` resolves; the promise resolves when the
    * checkpoint is durable. Rejects with the database's error when it could not be written: then the last checkpoint is
    * as it was and everything stays readable, but no other may be taken until the store was opened anew. One at a time.
    */
-  take(op: OpNumber, extra: Buffer): Promise<CheckpointInfo> {
+  take(op: OpNumber, extra: Buffer, turn: Promise<void> = Promise.resolve()): Promise<CheckpointInfo> {
     assert(this.#busy === null, () => `a checkpoint may not be taken during a ${this.#busy ?? ''}`);
     assert(this.#frozen === null, 'after a checkpoint that could not be written the store is opened anew before the next is taken');
     assert(this.#state.kind === 'checkpoint', 'records between two checkpoints cannot be made one');
@@ -275,7 +275,10 @@ export class RecordStore implements Table {
     const overlay = this.#live;
     this.#frozen = overlay;
     this.#live = new Overlay();
-    return this.#exclusively('take', () => this.#writeFrozen(overlay, op, extra));
+    return this.#exclusively('take', async () => {
+      await turn;
+      return this.#writeFrozen(overlay, op, extra);
+    });
   }
 
   /**

@@ -3,17 +3,19 @@
  * bulk data is never in front of a Prepare. Bad or vanished donors are told to the replica, which asks the group anew;
  * an error of the own database ends the process.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
 import { FetchFailed, TargetGone, type DonorConnection, type FetchOptions, type FetchProgress, type FetchReport } from '../checkpoint/fetch_report.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { assert } from '../lib/assert.ts';
-import type { Digest, OpNumber } from '../lib/ids.ts';
+import type { Digest, MemberId, OpNumber } from '../lib/ids.ts';
 import type { Table } from '../lib/table.ts';
 import type { Member } from '../vr/configuration.ts';
 import type { CheckpointPort } from '../vr/ports.ts';
 import type { CheckpointId } from '../vr/superblock.ts';
 import { decodeExtra, encodeExtra } from '../lib/checkpoint_extra.ts';
+import { CheckpointTurns } from './checkpoint_turns.ts';
 import { WaitEnded } from './disk_room.ts';
 import { CHECKPOINT_BODY_MAX, CHECKPOINT_PATH, CLUSTER_ID_HEADER, type TransferReport } from './running_replica.ts';
 
@@ -23,7 +25,8 @@ const CONNECT_MS = 3_000;
 export interface CheckpointStore extends Table {
   /** Null: its records are between two checkpoints. */
   readonly checkpoint: CheckpointInfo | null;
-  take(op: OpNumber, extra: Buffer): Promise<CheckpointInfo>;
+  /** Of the present state; the work on it begins when `turn` resolves. */
+  take(op: OpNumber, extra: Buffer, turn: Promise<void>): Promise<CheckpointInfo>;
   fetch(target: { readonly op: OpNumber; readonly root: Digest }, donors: readonly DonorConnection[], options: FetchOptions): Promise<FetchReport>;
 }
 
@@ -71,6 +74,7 @@ export class DonorClient {
 
 export interface StoreCheckpointsOptions {
   readonly store: CheckpointStore;
+  readonly self: MemberId;
   readonly donors: Pick<DonorClient, 'connection'>;
   readonly onDurable: (id: CheckpointId) => void;
   readonly onInstalled: (id: CheckpointId, report: TransferReport) => void;
@@ -80,6 +84,9 @@ export interface StoreCheckpointsOptions {
   readonly onProgress: (op: OpNumber, progress: FetchProgress) => void;
   /** A StoreDamageError, which the process has a remedy for, or what it ends with. */
   readonly fatal: (error: Error) => void;
+  /** Milliseconds of a monotonic clock, and waiting until the signal; for tests. */
+  readonly now?: () => number;
+  readonly wait?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
 }
 
 export class StoreCheckpoints implements CheckpointPort {
@@ -90,27 +97,41 @@ export class StoreCheckpoints implements CheckpointPort {
   readonly #running = new Set<Promise<void>>();
 
   #members: readonly Member[] = [];
+  readonly #now: () => number;
+  readonly #turns: CheckpointTurns;
 
   constructor(options: StoreCheckpointsOptions) {
     this.#options = options;
     this.table = options.store;
+    this.#now = options.now ?? (() => performance.now());
+    this.#turns = new CheckpointTurns(options.self, this.#now());
   }
 
-  /** Where the donors are. */
+  /** Where the donors are, and who else takes checkpoints. */
   setMembers(members: readonly Member[]): void {
     this.#members = members;
   }
 
   take(at: Omit<CheckpointId, 'root'>): void {
     const { store, onDurable, fatal } = this.#options;
-    this.#track(store.take(at.op, encodeExtra(at)).then(
-      (info) => { if (!this.#abort.signal.aborted) onDurable({ ...at, root: info.root }); },
+    let began = 0;
+    const turn = this.#turn().then(() => { began = this.#now(); });
+    this.#track(store.take(at.op, encodeExtra(at), turn).then(
+      (info) => {
+        this.#turns.took(this.#now() - began);
+        if (!this.#abort.signal.aborted) onDurable({ ...at, root: info.root });
+      },
       (error: unknown) => {
         // It was not begun, and what belongs into it is in the journal.
         if (error instanceof WaitEnded) return;
         fatal(error instanceof StoreDamageError ? error : new Error(`the checkpoint of op ${at.op} could not be written: ${reasonOf(error)}. What was acknowledged is in the journal; make room or check the disk, then start the replica again`, { cause: error }));
       },
     ));
+  }
+
+  async #turn(): Promise<void> {
+    const milliseconds = this.#turns.reached(this.#members, this.#now());
+    if (milliseconds > 0) await (this.#options.wait ?? untilAborted)(milliseconds, this.#abort.signal);
   }
 
   fetch({ donors, lastResort, target }: Parameters<CheckpointPort['fetch']>[0]): void {
@@ -130,7 +151,7 @@ export class StoreCheckpoints implements CheckpointPort {
     ));
   }
 
-  /** Breaks a transfer off (it resumes after the next start) and waits for a checkpoint that is being written. */
+  /** Breaks a transfer off (it resumes after the next start) and waits for a checkpoint that is being written, or is to be. */
   async close(): Promise<void> {
     this.#abort.abort(new Error('the replica is being stopped'));
     await Promise.all(this.#running);
@@ -139,6 +160,15 @@ export class StoreCheckpoints implements CheckpointPort {
   #track(work: Promise<void>): void {
     this.#running.add(work);
     void work.finally(() => this.#running.delete(work));
+  }
+}
+
+/** A timer that ends early when the signal says so. */
+export async function untilAborted(milliseconds: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(milliseconds, undefined, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error;
   }
 }
 

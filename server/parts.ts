@@ -84,9 +84,9 @@ export function assemble(booted: Boot, owner: PartsOwner): Parts {
   return { boot: booted, store, journal, recovery, peers, linkLog, clients, listener, superblock, donors, checkpoints: checkpointsOf(booted, donors, recovery, owner), replica: null, closed: false };
 }
 
-function checkpointsOf({ store }: Boot, donors: DonorClient, recovery: RecoveryTracker, { run, onCheckpoint, fatal }: PartsOwner): StoreCheckpoints {
+function checkpointsOf({ store, data }: Boot, donors: DonorClient, recovery: RecoveryTracker, { run, onCheckpoint, fatal }: PartsOwner): StoreCheckpoints {
   return new StoreCheckpoints({
-    store, donors, fatal,
+    store, donors, fatal, self: data.memberId,
     onDurable: (id) => {
       onCheckpoint(id);
       run((replica) => { replica.onCheckpointDurable(id); });

@@ -9,7 +9,7 @@ import { memberId, opNumber, view } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import type { CheckpointId } from '../../vr/superblock.ts';
 import { decodeExtra, encodeExtra } from '../../lib/checkpoint_extra.ts';
-import { checkpointId, DonorClient, StoreCheckpoints, type CheckpointStore } from '../../server/checkpoint_port.ts';
+import { checkpointId, DonorClient, StoreCheckpoints, untilAborted, type CheckpointStore, type StoreCheckpointsOptions } from '../../server/checkpoint_port.ts';
 import { CLUSTER_ID_HEADER } from '../../server/running_replica.ts';
 import { CLUSTER_ID, groupOf, until } from './support.ts';
 
@@ -30,8 +30,12 @@ class FakeStore extends MemoryTable implements CheckpointStore {
   donors: readonly DonorConnection[] = [];
   checkpoint: CheckpointInfo | null = { op: opNumber(1), root: ZERO_DIGEST, extra: encodeExtra(TARGET), count: 0 };
 
-  take(op: CheckpointInfo['op'], extra: Buffer): Promise<CheckpointInfo> {
-    return this.takeError === null ? Promise.resolve({ op, root: ZERO_DIGEST, extra, count: 0 }) : Promise.reject(this.takeError);
+  work: () => void = () => undefined;
+
+  async take(op: CheckpointInfo['op'], extra: Buffer, turn: Promise<void>): Promise<CheckpointInfo> {
+    await turn;
+    this.work();
+    return await (this.takeError === null ? Promise.resolve({ op, root: ZERO_DIGEST, extra, count: 0 }) : Promise.reject(this.takeError));
   }
   fetch(_target: unknown, donors: readonly DonorConnection[]): Promise<FetchReport> {
     this.donors = donors;
@@ -39,15 +43,16 @@ class FakeStore extends MemoryTable implements CheckpointStore {
   }
 }
 
-function port(store: FakeStore): { port: StoreCheckpoints; events: string[] } {
+function port(store: FakeStore, options: Partial<StoreCheckpointsOptions> = {}): { port: StoreCheckpoints; events: string[] } {
   const events: string[] = [];
   const checkpoints = new StoreCheckpoints({
-    store, donors: { connection: (name, _address, lastResort) => ({ name, lastResort: lastResort === true, request: (b) => Promise.resolve(b) }) },
+    store, self: memberId(1), donors: { connection: (name, _address, lastResort) => ({ name, lastResort: lastResort === true, request: (b) => Promise.resolve(b) }) },
     onDurable: (id) => { events.push(`durable ${id.op}`); },
     onInstalled: (id, report) => { events.push(`installed ${id.op} of ${report.donors.join()}`); },
       onFetchFailed: (reason, intact) => { events.push(`failed, ${intact ? 'intact' : 'between'}: ${reason}`); },
       onProgress: () => undefined,
     fatal: (error) => { events.push(`fatal: ${error.message}`); },
+    ...options,
   });
   checkpoints.setMembers(groupOf(['a:1', 'b:1', 'c:1']).members);
   return { port: checkpoints, events };
@@ -55,7 +60,7 @@ function port(store: FakeStore): { port: StoreCheckpoints; events: string[] } {
 
 describe('the checkpoint port', () => {
   it('keeps with a checkpoint where its log goes on', async () => {
-    const info = await new FakeStore().take(TARGET.op, encodeExtra(TARGET));
+    const info = await new FakeStore().take(TARGET.op, encodeExtra(TARGET), Promise.resolve());
     expect(checkpointId(info)).toEqual(TARGET);
     const bytes = encodeExtra(TARGET);
     for (let n = 0; n < bytes.length; n++) expect(decodeExtra(bytes.subarray(0, n)).ok).toBe(false);
@@ -72,6 +77,54 @@ describe('the checkpoint port', () => {
     await until(() => events.length === 2, 'fatal');
     expect(events[0]).toBe('durable 7');
     expect(events[1]).toMatch(/fatal: the checkpoint of op 8 could not be written: ENOSPC.*start the replica again/);
+  });
+
+  it('begins with a checkpoint when it is its turn', async () => {
+    const steps: string[] = [];
+    const store = new FakeStore();
+    let now = 5000;
+    store.work = () => {
+      steps.push('works');
+      now += 18;
+    };
+    const { port: checkpoints, events } = port(store, { self: memberId(3), now: () => now, wait: (ms) => { steps.push(`waits ${Math.round(ms)}`); return Promise.resolve(); } });
+    for (let i = 1; i <= 2; i++) {
+      now = 5000 + 50 * i;
+      checkpoints.take(TARGET);
+      await until(() => events.length === i, 'durable');
+    }
+    // What the first one took is known at the second.
+    expect(steps).toEqual(['waits 20', 'works', 'waits 14', 'works']);
+  });
+
+  it('writes a checkpoint that waits for its turn when it is being stopped', async () => {
+    const steps: string[] = [];
+    const store = new FakeStore();
+    store.work = () => { steps.push('written'); };
+    let now = 0;
+    const { port: checkpoints, events } = port(store, {
+      self: memberId(3), now: () => (now += 1000),
+      wait: async (_ms, signal) => {
+        steps.push('waits');
+        await once(signal, 'abort');
+      },
+    });
+    checkpoints.take(TARGET);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(steps).toEqual(['waits']);
+    await checkpoints.close();
+    expect(steps).toEqual(['waits', 'written']);
+    expect(events).toEqual([]);
+  });
+
+  it('waits no longer than somebody wants', async () => {
+    const stop = new AbortController();
+    // A timer of many days.
+    const waiting = untilAborted(2 ** 31 - 1, stop.signal);
+    stop.abort();
+    await waiting;
+    await untilAborted(2 ** 31 - 1, AbortSignal.abort());
+    await untilAborted(0, new AbortController().signal);
   });
 
   it('asks the donors it is given; what peers cannot give is told to the replica, what the own disk cannot do ends the process', async () => {

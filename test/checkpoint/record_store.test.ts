@@ -275,6 +275,32 @@ test('a checkpoint reads the nodes that it changes beside the event loop, also w
   expect(root).toBe(modelRoot(model, 2));
 });
 
+test('reads are of the new tree as soon as there is one, while the cache of its nodes follows', async () => {
+  const store = await openStore({ sliceMs: 0 });
+  const model = new MemoryTable();
+  const put = (i: number, value: number): void => {
+    for (const table of [store, model]) table.put(fileKey(i, 0), u32(value));
+  };
+  // So many that none of their pages are kept: of what is in the cache, the inner nodes, all have changed.
+  const records = 60_000;
+  for (let i = 0; i < records; i++) put(i, 1);
+  await store.take(opNumber(1), EMPTY);
+  for (let i = 0; i < records; i += 10) put(i, 2);
+  let taken = false;
+  const taking = store.take(opNumber(2), EMPTY).then(() => { taken = true; });
+  let between = 0;
+  for (let turn = 0; !taken; turn++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (store.checkpoint?.op !== 2 || !store.status().taking) continue;
+    between++;
+    const start = fileKey((turn * 997) % records, 0);
+    expect(store.range(start, ALL_END, 100)).toEqual(model.range(start, ALL_END, 100));
+  }
+  await taking;
+  expect(between).toBeGreaterThan(5);
+  expectSame(store, model);
+});
+
 test('new records behind those of the last checkpoint need no node read', async () => {
   const level = await FailingStore.open(temporaryDirectory());
   const store = await openStore({ openStore: () => Promise.resolve(level) });

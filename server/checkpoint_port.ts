@@ -104,7 +104,7 @@ export class StoreCheckpoints implements CheckpointPort {
     this.#options = options;
     this.table = options.store;
     this.#now = options.now ?? (() => performance.now());
-    this.#turns = new CheckpointTurns(options.self, this.#now());
+    this.#turns = new CheckpointTurns(options.self);
   }
 
   /** Where the donors are, and who else takes checkpoints. */
@@ -112,10 +112,10 @@ export class StoreCheckpoints implements CheckpointPort {
     this.#members = members;
   }
 
-  take(at: Omit<CheckpointId, 'root'>): void {
+  take(at: Omit<CheckpointId, 'root'>, leftOut: number): void {
     const { store, onDurable, fatal } = this.#options;
     let began = 0;
-    const turn = this.#turn().then(() => { began = this.#now(); });
+    const turn = this.#turn(leftOut).then(() => { began = this.#now(); });
     this.#track(store.take(at.op, encodeExtra(at), turn).then(
       (info) => {
         this.#turns.took(this.#now() - began);
@@ -129,9 +129,12 @@ export class StoreCheckpoints implements CheckpointPort {
     ));
   }
 
-  async #turn(): Promise<void> {
-    const milliseconds = this.#turns.reached(this.#members, this.#now());
-    if (milliseconds > 0) await (this.#options.wait ?? untilAborted)(milliseconds, this.#abort.signal);
+  /** Until it may be written. Rejects with WaitEnded when the replica is being stopped. */
+  async #turn(leftOut: number): Promise<void> {
+    const milliseconds = this.#turns.reached(this.#members, this.#now(), leftOut);
+    if (milliseconds === 0) return;
+    await (this.#options.wait ?? untilAborted)(milliseconds, this.#abort.signal);
+    if (this.#abort.signal.aborted) throw new WaitEnded();
   }
 
   fetch({ donors, lastResort, target }: Parameters<CheckpointPort['fetch']>[0]): void {
@@ -151,7 +154,7 @@ export class StoreCheckpoints implements CheckpointPort {
     ));
   }
 
-  /** Breaks a transfer off (it resumes after the next start) and waits for a checkpoint that is being written, or is to be. */
+  /** Breaks a transfer off (it resumes after the next start), drops a checkpoint that waits for its turn, and waits for one that is being written. */
   async close(): Promise<void> {
     this.#abort.abort(new Error('the replica is being stopped'));
     await Promise.all(this.#running);

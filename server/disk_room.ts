@@ -31,7 +31,7 @@ export interface DiskRoomOptions {
 export class WaitEnded extends Error {
   override readonly name = 'WaitEnded';
   constructor() {
-    super('the replica is being stopped while a checkpoint waits for room on the disk');
+    super('the replica is being stopped while a checkpoint waits');
   }
 }
 

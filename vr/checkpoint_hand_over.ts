@@ -24,6 +24,8 @@ export class CheckpointHandOver {
   /** The newest checkpoint that is in the records here; null: none is, or this is a witness. */
   #held: CheckpointId | null;
   #taking = false;
+  /** Points since the last one that was taken. */
+  #leftOut = 0;
   #target: CheckpointId | null = null;
   /** The target has been handed to the port. */
   #started = false;
@@ -64,15 +66,17 @@ export class CheckpointHandOver {
     return this.#target !== null;
   }
 
-  /** The state is exactly at a checkpoint point. While the last one is still being written this one is left out. */
+  /** The state is exactly at a checkpoint point. While the last one is not durable yet this one is left out. */
   onPoint(entry: Entry): void {
     const r = this.#r;
     if (this.#taking || this.#target !== null) {
+      this.#leftOut++;
       r.event('checkpoint-skipped', { op: entry.op });
       return;
     }
     this.#taking = true;
-    r.ports.checkpoints.take({ op: entry.op, entryHash: entry.hash, view: entry.view, time: entry.time });
+    r.ports.checkpoints.take({ op: entry.op, entryHash: entry.hash, view: entry.view, time: entry.time }, this.#leftOut);
+    this.#leftOut = 0;
   }
 
   onDurable(id: CheckpointId): void {

@@ -86,9 +86,10 @@ export interface CheckpointPort {
   readonly table: Table;
   /**
    * Freezes the present state as the checkpoint of `op` and writes it in the background; ends with
-   * `replica.onCheckpointDurable(id)`. At most one is under way: the replica waits for it before it takes the next.
+   * `replica.onCheckpointDurable(id)`. At most one is under way: what would be one meanwhile is left out, and `leftOut` says how many were
+   * since the last.
    */
-  take(at: Omit<CheckpointId, 'root'>): void;
+  take(at: Omit<CheckpointId, 'root'>, leftOut: number): void;
   /**
    * Replaces the state by a checkpoint that peers hold, fetching what differs, and ends with `replica.onStateInstalled(id)` or
    * `replica.onStateFetchFailed(reason, intact)`. `lastResort`: the one of the donors that is asked only when no other is left, since it

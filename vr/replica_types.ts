@@ -128,7 +128,7 @@ export interface ReplicaStatus {
   readonly checkpoint: CheckpointId;
   /** How often checkpoints are taken; of a witness, which takes none, what it is configured with. */
   readonly checkpointInterval: CheckpointInterval;
-  /** A checkpoint is being written / the state is being fetched from a peer. */
+  /** A checkpoint is being written, or waits for its turn / the state is being fetched from a peer. */
   readonly checkpointing: boolean;
   readonly transferring: boolean;
   /** The disk has hardly room for the log: nothing more is taken into it. */

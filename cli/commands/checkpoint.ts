@@ -91,7 +91,7 @@ class Taking {
       }
       const { op } = result.value;
       const fates = await Promise.all(members.map(async (member) => ({ member, fate: await this.#fateAt(member, op) })));
-      // A replica that was still writing the one before may have the next.
+      // A replica whose one before was not durable yet may have the next.
       if (attempt < ATTEMPTS && fates.some(({ fate }) => fate.kind === 'left out') && performance.now() < this.#deadline) continue;
       const keptAt = await this.#keep(op, fates);
       return this.#tell(op, fates, keptAt);
@@ -132,7 +132,7 @@ class Taking {
     } else {
       await print(this.#io, best === undefined ? `op ${op}: no replica has a checkpoint there` : `checkpoint of op ${op}, root ${best[0]}, at replicas ${best[1].join(', ')}${keptAt === null ? '' : `, kept for ${this.#options.keep ?? 0} s at ${keptAt.join(', ') || 'none'}`}`);
       for (const { member, fate } of fates) {
-        if (fate.kind === 'left out') await note(this.#io, `replica ${member.id} has left it out: it was still writing the one before`);
+        if (fate.kind === 'left out') await note(this.#io, `replica ${member.id} has left it out: the one before was not durable yet`);
         else if (fate.kind === 'unknown') await note(this.#io, `replica ${member.id}: ${fate.error}`);
         else if (fate.root !== best?.[0]) await note(this.#io, `replica ${member.id} has ANOTHER ROOT: ${fate.root}`);
       }

@@ -126,11 +126,13 @@ export async function scale({ inodes, seconds, rounds, say }: ScaleOptions): Pro
     }
     for (const i of ALL) await stalls(group, i);
     const full = await measure();
-    const more = stallSeconds - MEASUREMENTS * seconds;
-    say(`${next} files: creating for ${more} s more`);
-    if (more > 0) ({ next } = await runLoad(client, CREATES, MEASURED_IN_FLIGHT, more * 1000, next));
-    const delays = await Promise.all(ALL.map((i) => stalls(group, i)));
     const resident = ALL.map((i) => residentMegabytes(group.pid(i)));
+    const more = stallSeconds - MEASUREMENTS * seconds;
+    if (more > 0) {
+      say(`${next} files: creating for ${more} s more`);
+      ({ next } = await runLoad(client, CREATES, MEASURED_IN_FLIGHT, more * 1000, next));
+    }
+    const delays = await Promise.all(ALL.map((i) => stalls(group, i)));
     const clean: number[] = [];
     const killed: number[] = [];
     const gaps: number[] = [];

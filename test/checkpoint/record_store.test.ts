@@ -233,7 +233,10 @@ describe('as a table', () => {
     let begin = (): void => undefined;
     const taken = store.take(opNumber(1), EMPTY, new Promise<void>((resolve) => { begin = resolve; }));
     for (let i = 0; i < 300; i += 2) put(i, 2);
-    await new Promise((resolve) => setImmediate(resolve));
+    // Longer than it takes to write one.
+    const other = await openStore();
+    for (let i = 0; i < 600; i++) other.put(fileKey(i, 0), u32(i));
+    await other.take(opNumber(1), EMPTY);
     expect(store.status()).toMatchObject({ taking: true, frozenRecords: 300, overlayRecords: 150, takes: 0 });
     expect(store.checkpoint?.op).toBe(0);
     expectSame(store, model);

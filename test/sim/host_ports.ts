@@ -53,9 +53,9 @@ export function makePorts(context: ProcessContext): Ports {
     },
     checkpoints: {
       table: checkpoints.table,
-      take: (at) => {
+      take: (at, leftOut) => {
         observer.takes(host, at.op);
-        checkpoints.take(at);
+        checkpoints.take(at, leftOut);
       },
       fetch: (request) => { checkpoints.fetch(request); },
     },

@@ -144,7 +144,7 @@ function forgetsTheInterval(ports: Ports): Ports {
         find: (id, decode) => table.find(id, decode),
         store: (id, value) => { table.store(id, value); },
       },
-      take: (at) => { ports.checkpoints.take(at); },
+      take: (at, leftOut) => { ports.checkpoints.take(at, leftOut); },
       fetch: (request) => { ports.checkpoints.fetch(request); },
     },
   };

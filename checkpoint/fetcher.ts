@@ -12,6 +12,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { assert, defined } from '../lib/assert.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
+import { onlyTheMoment } from '../lib/promises.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import type { RecordChange } from './checkpoint_writer.ts';
 import { DonorPool, type NodesAnswer, type PooledDonor, type PoolLimits } from './donor_pool.ts';
@@ -206,7 +207,7 @@ export class Fetcher {
         .then((answer): Round => ({ donor, items, answer, forget: () => { this.#underWay.delete(round); } }));
       this.#underWay.add(round);
       // It rejects when the transfer is broken off, perhaps while nobody waits for it; who does next sees it.
-      round.catch(settled);
+      round.catch(onlyTheMoment);
     }
   }
 
@@ -371,7 +372,4 @@ export class Fetcher {
 
 function keyOfFirst(run: readonly RecordChange[]): Buffer {
   return (run[0] as RecordChange).key;
-}
-function settled(): void {
-  // Only the moment counts.
 }

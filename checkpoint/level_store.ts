@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { Level } from 'level';
 import { ClassicLevel } from 'classic-level';
+import { onlyTheMoment } from '../lib/promises.ts';
 import { checkAllTables, checkLiveTables, isolateDamage, type TableDamage } from './level_tables.ts';
 import { StoreDamageError } from './store_damage.ts';
 import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type ReadOptions, type StoreSnapshot, type WriteBatch } from './key_value_store.ts';
@@ -222,10 +223,6 @@ function asDamage(error: unknown, isDamage: (at: Error) => boolean): unknown {
     if (isDamage(at)) return new StoreDamageError('database', `the database says: ${at.message}`, { cause: error });
   }
   return error;
-}
-
-function onlyTheMoment(): void {
-  // Who asked has the outcome.
 }
 
 async function openDatabase(directory: string, options: LevelOptions): Promise<Database> {

@@ -13,6 +13,7 @@
 import { assert } from '../lib/assert.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
+import { onlyTheMoment } from '../lib/promises.ts';
 import type { RecordValue, Table, TableRecord } from '../lib/table.ts';
 import { ByteCache } from './byte_cache.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
@@ -330,7 +331,7 @@ export class RecordStore implements Table {
       this.#busy = null;
     });
     // Whoever waits for the store to be idle does not care how it ended; the caller of `done` does.
-    this.#working = done.then(settled, settled);
+    this.#working = done.then(onlyTheMoment, onlyTheMoment);
     return done;
   }
 
@@ -494,8 +495,4 @@ function ownCopy(bytes: Buffer): Buffer {
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   bytes.copy(copy);
   return copy;
-}
-
-function settled(): void {
-  // Only the moment counts.
 }

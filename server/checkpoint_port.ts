@@ -3,7 +3,6 @@
  * bulk data is never in front of a Prepare. Bad or vanished donors are told to the replica, which asks the group anew;
  * an error of the own database ends the process.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
 import { FetchFailed, TargetGone, type DonorConnection, type FetchOptions, type FetchProgress, type FetchReport } from '../checkpoint/fetch_report.ts';
@@ -16,8 +15,8 @@ import type { CheckpointPort } from '../vr/ports.ts';
 import type { CheckpointId } from '../vr/superblock.ts';
 import { decodeExtra, encodeExtra } from '../lib/checkpoint_extra.ts';
 import { CheckpointTurns } from './checkpoint_turns.ts';
-import { WaitEnded } from './disk_room.ts';
 import { CHECKPOINT_BODY_MAX, CHECKPOINT_PATH, CLUSTER_ID_HEADER, type TransferReport } from './running_replica.ts';
+import { WaitEnded, waitUnlessEnded } from './wait.ts';
 
 const CONNECT_MS = 3_000;
 
@@ -84,7 +83,7 @@ export interface StoreCheckpointsOptions {
   readonly onProgress: (op: OpNumber, progress: FetchProgress) => void;
   /** A StoreDamageError, which the process has a remedy for, or what it ends with. */
   readonly fatal: (error: Error) => void;
-  /** Milliseconds of a monotonic clock, and waiting until the signal; for tests. */
+  /** For tests: milliseconds of a monotonic clock, and `waitUnlessEnded`. */
   readonly now?: () => number;
   readonly wait?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
 }
@@ -132,9 +131,7 @@ export class StoreCheckpoints implements CheckpointPort {
   /** Until it may be written. Rejects with WaitEnded when the replica is being stopped. */
   async #turn(leftOut: number): Promise<void> {
     const milliseconds = this.#turns.reached(this.#members, this.#now(), leftOut);
-    if (milliseconds === 0) return;
-    await (this.#options.wait ?? untilAborted)(milliseconds, this.#abort.signal);
-    if (this.#abort.signal.aborted) throw new WaitEnded();
+    if (milliseconds > 0) await (this.#options.wait ?? waitUnlessEnded)(milliseconds, this.#abort.signal);
   }
 
   fetch({ donors, lastResort, target }: Parameters<CheckpointPort['fetch']>[0]): void {
@@ -163,15 +160,6 @@ export class StoreCheckpoints implements CheckpointPort {
   #track(work: Promise<void>): void {
     this.#running.add(work);
     void work.finally(() => this.#running.delete(work));
-  }
-}
-
-/** A timer that ends early when the signal says so. */
-export async function untilAborted(milliseconds: number, signal: AbortSignal): Promise<void> {
-  try {
-    await delay(milliseconds, undefined, { signal });
-  } catch (error) {
-    if (!signal.aborted) throw error;
   }
 }
 

@@ -5,9 +5,9 @@
  * journal, and clients are slowed down when either has become too much (vr/log_room.ts).
  */
 import { statfs } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from './log.ts';
 import type { RoomReport } from './running_replica.ts';
+import { WaitEnded, waitUnlessEnded } from './wait.ts';
 
 export interface FileSystemRoom {
   /** Bytes that this process may still write, and that the file system has in all. */
@@ -25,14 +25,6 @@ export interface DiskRoomOptions {
   /** For tests: the disk, and how often it is looked at, milliseconds. */
   readonly look?: () => Promise<FileSystemRoom>;
   readonly pollMs?: number;
-}
-
-/** What waited will not be written by this process. Nothing of it was. */
-export class WaitEnded extends Error {
-  override readonly name = 'WaitEnded';
-  constructor() {
-    super('the replica is being stopped while a checkpoint waits');
-  }
 }
 
 const POLL_MS = 1000;
@@ -74,7 +66,7 @@ export class DiskRoom {
           toldAt = performance.now();
           log.error({ ...waiting }, `a checkpoint waits for room on the disk of ${directory}: ${waiting.neededBytes} bytes are needed (with the reserve), ${waiting.freeBytes} are free. The last one is good and nothing is lost; clients are slowed down when the log has become too long. Make room; the checkpoint is then taken by itself`);
         }
-        await this.#pause(pollMs ?? POLL_MS);
+        await waitUnlessEnded(pollMs ?? POLL_MS, this.#end.signal);
       } while (!(await this.#fits(bytes)));
       log.info('there is room on the disk again: the checkpoint is written');
     } finally {
@@ -93,14 +85,6 @@ export class DiskRoom {
     // The journal takes from the reserve, half of it at most.
     this.#setCramped(free < reserve / 2);
     return false;
-  }
-
-  async #pause(milliseconds: number): Promise<void> {
-    try {
-      await sleep(milliseconds, undefined, { signal: this.#end.signal });
-    } catch (error) {
-      throw this.#end.signal.aborted ? new WaitEnded() : error;
-    }
   }
 
   #setCramped(cramped: boolean): void {

@@ -3,7 +3,8 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
 import { defined } from '../../lib/assert.ts';
-import { DiskRoom, WaitEnded, type FileSystemRoom } from '../../server/disk_room.ts';
+import { DiskRoom, type FileSystemRoom } from '../../server/disk_room.ts';
+import { WaitEnded } from '../../server/wait.ts';
 import { TestGroup } from './group.ts';
 import { until } from './support.ts';
 

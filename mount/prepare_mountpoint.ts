@@ -10,7 +10,10 @@ import { isOurs, mountAt, resolveParent, unmountTree } from './mount_table.ts';
 /** A mount that does not answer a stat within this time is taken for hung. */
 const ANSWER_MS = 3000;
 
-/** Checks /dev/fuse and the mountpoint; makes the folder; clears the remains of a mount of ours whose process has died. Returns the absolute path. @throws MountError */
+/** A mount of ours is at the mountpoint, or was when it was looked at: one whose process is ending goes away by itself. */
+export class MountpointTaken extends MountError {}
+
+/** Checks /dev/fuse and the mountpoint; makes the folder; clears the remains of a mount of ours whose process has died. Returns the absolute path. @throws MountError, MountpointTaken */
 export async function prepareMountpoint(mountpoint: string, log: MountLog): Promise<string> {
   checkDevice();
   checkHelper();
@@ -63,8 +66,8 @@ async function clearStaleMount(target: string, log: MountLog): Promise<void> {
     return;
   }
   if (!isOurs(entry)) throw new MountError(`${target} is already a mount (${entry.type} from ${entry.source})`, `choose another mountpoint, or: umount ${target}`);
-  if (state === 'alive') throw new MountError(`a vrfs is already mounted at ${target}`, `vrfs unmount ${target}`);
-  if (state === 'hung') throw new MountError(`the vrfs mounted at ${target} does not answer`, `wait for its group, or take it away: umount -l ${target} (fusermount -u -z ${target} as an ordinary user)`);
+  if (state === 'alive') throw new MountpointTaken(`a vrfs is already mounted at ${target}`, `vrfs unmount ${target}`);
+  if (state === 'hung') throw new MountpointTaken(`the vrfs mounted at ${target} does not answer`, `wait for its group, or take it away: umount -l ${target} (fusermount -u -z ${target} as an ordinary user)`);
   log.warn({ mountpoint: target }, 'the remains of a mount whose process has died: cleared');
   await unmountTree(target, entry.source, log);
 }

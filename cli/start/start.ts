@@ -1,17 +1,19 @@
 /** `vrfs start`: a whole group on this machine, mounted, until Ctrl-C. */
 import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { VrfsClient } from '../../client/client.ts';
 import { VrfsError } from '../../client/errors.ts';
 import { ROOT_INO } from '../../fsservice/operations.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { MountError } from '../../mount/binding.ts';
 import { mountSource } from '../../mount/mount_options.ts';
-import { isMounted, unmountTree } from '../../mount/mount_table.ts';
+import { unmountTree } from '../../mount/mount_table.ts';
 import { startMount, type MountHandle } from '../../mount/start_mount.ts';
 import { mountLog } from '../commands/mounts.ts';
 import { EnvironmentError, failureOf, Failed, Interrupted } from '../failure.ts';
 import { note, print, type Io } from '../io.ts';
 import { logFile, logTail, memberDirectory, openGroup, writeMemberConfig, type Group, type GroupRequest } from './group_directory.ts';
+import { mountAfterOld } from './mount_after_old.ts';
 import { SupervisedReplica } from './supervised_replica.ts';
 
 export interface StartRequest extends GroupRequest {
@@ -130,23 +132,19 @@ class GroupRun {
 
   async #mountIt(): Promise<void> {
     try {
-      this.#mount = await this.#mountAfterOld();
+      this.#mount = await mountAfterOld(() => this.#tryMount(), this.#oldMountMayGo());
     } catch (error) {
       if (!(error instanceof MountError) || this.#request.mountAsked) throw error;
       await print(this.#io, `not mounted: ${error.message}. Remedy: ${error.remedy}`);
     }
   }
 
-  async #mountAfterOld(): Promise<MountHandle> {
-    try {
-      return await this.#tryMount();
-    } catch (error) {
-      if (!(error instanceof MountError) || !isMounted(this.#mountpoint)) throw error;
-      for (const end = Date.now() + OLD_MOUNT_MS; isMounted(this.#mountpoint); await new Promise((r) => setTimeout(r, OLD_MOUNT_POLL_MS))) {
-        if (Date.now() > end || this.#stopRequests > 0) throw error;
-      }
-      return this.#tryMount();
-    }
+  #oldMountMayGo(): () => Promise<boolean> {
+    const end = Date.now() + OLD_MOUNT_MS;
+    return async () => {
+      await sleep(OLD_MOUNT_POLL_MS);
+      return Date.now() <= end && this.#stopRequests === 0;
+    };
   }
 
   async #tryMount(): Promise<MountHandle> {

@@ -85,7 +85,7 @@ describe('vrfs start', () => {
   it('makes a group, mounts it, and stops cleanly', async () => {
     const group = new Started('--port', String(port), '--http-port', String(port + 100));
     await group.serves();
-    expect(group.output).toContain('mounted at');
+    expect(group.output).toMatch(/^mounted at /m);
     writeFileSync(join(directory, 'mnt', 'hello'), 'hello\n');
     expect(vrfs('cat', '/hello')).toMatchObject({ status: 0, stdout: 'hello\n' });
     const status = vrfs('status');
@@ -133,7 +133,7 @@ describe('vrfs start', () => {
     await group.exited;
     const again = new Started();
     await again.serves();
-    expect(again.output).toContain('mounted at');
+    expect(again.output).toMatch(/^mounted at /m);
     expect(readFileSync(join(directory, 'mnt', 'before'), 'utf8')).toBe('kept');
     // And now all of them, the mount's process included: a stale mount is left.
     const all = [again.child.pid ?? 0, ...childrenOf(again.child.pid ?? 0)];

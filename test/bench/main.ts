@@ -22,6 +22,11 @@ function positive(text: string): number {
   if (!Number.isFinite(n) || n <= 0) throw new InvalidArgumentError('a number above 0');
   return n;
 }
+function notNegative(text: string): number {
+  const n = Number(text);
+  if (!Number.isFinite(n) || n < 0) throw new InvalidArgumentError('0 or a number above it');
+  return n;
+}
 function list(text: string): number[] {
   return text.split(',').map(positive);
 }
@@ -151,6 +156,7 @@ interface PeersFlags {
   readonly inFlight?: number[];
   readonly rounds?: number;
   readonly seconds?: number;
+  readonly firstLoad?: number;
   readonly connections: number;
   readonly byteCreates?: number;
   readonly directory?: string;
@@ -170,14 +176,14 @@ function printPeers(r: PeersReport, json: boolean): void {
   if (r.leftOut.length > 0) process.exitCode = 1;
 }
 
-const QUICK = { rounds: 1, seconds: 0.5, warmUpSeconds: 0.2, inFlight: [1, 64], byteCreates: 0 };
-const FULL = { rounds: 3, seconds: 3, warmUpSeconds: 1, inFlight: [1, 16, 64, 256], byteCreates: 20_000 };
+const QUICK = { rounds: 1, seconds: 0.5, warmUpSeconds: 0.2, firstLoadSeconds: 0, inFlight: [1, 64], byteCreates: 0 };
+const FULL = { rounds: 3, seconds: 3, warmUpSeconds: 1, firstLoadSeconds: 15, inFlight: [1, 16, 64, 256], byteCreates: 20_000 };
 
 function peersOptions(f: PeersFlags): PeersOptions {
   const preset = f.quick === true ? QUICK : FULL;
   return {
     systems: f.only ?? SYSTEMS, workloads: f.workloads, inFlight: f.inFlight ?? preset.inFlight, rounds: f.rounds ?? preset.rounds, seconds: f.seconds ?? preset.seconds,
-    warmUpSeconds: preset.warmUpSeconds, connections: f.connections, byteCreates: f.byteCreates ?? preset.byteCreates, install: f.quick !== true,
+    warmUpSeconds: preset.warmUpSeconds, firstLoadSeconds: f.firstLoad ?? preset.firstLoadSeconds, connections: f.connections, byteCreates: f.byteCreates ?? preset.byteCreates, install: f.quick !== true,
     directory: f.directory, cpuProfiles: f.cpuProf, plots: f.plots === false || f.quick === true ? undefined : f.plots, say,
   };
 }
@@ -190,6 +196,7 @@ program
   .option('--in-flight <list>', `operations under way at once (default: ${FULL.inFlight.join(',')})`, list)
   .option('--rounds <n>', `runs of each measurement, in turn with the other systems'; the median is reported (default: ${FULL.rounds})`, positive)
   .option('--seconds <n>', `length of a run (default: ${FULL.seconds})`, positive)
+  .option('--first-load <seconds>', `full load of each system before the first run of a workload, so that it has warmed up (default: ${FULL.firstLoadSeconds})`, notNegative)
   .option('--connections <n>', 'connections to the one that leads, and to each for reads at any', positive, 1)
   .option('--byte-creates <n>', `creates of which the bytes are counted (default: ${FULL.byteCreates})`, positive)
   .option('--directory <dir>', 'where the data of the servers lies, on a disk; default: the folder for temporary files')
@@ -210,7 +217,7 @@ program
   .option('--json', 'one JSON object')
   .action(async (f: { readonly rounds: number; readonly seconds: number; readonly inFlight: number[]; readonly directory?: string; readonly json?: boolean }) => {
     const { rounds, seconds, inFlight, directory } = f;
-    printPeers(await peers({ systems: ['probe', 'probe-memory'], workloads: ['create'], inFlight, rounds, seconds, warmUpSeconds: FULL.warmUpSeconds, connections: 1, byteCreates: 0, install: false, directory, plots: undefined, cpuProfiles: undefined, say }), f.json === true);
+    printPeers(await peers({ systems: ['probe', 'probe-memory'], workloads: ['create'], inFlight, rounds, seconds, warmUpSeconds: FULL.warmUpSeconds, firstLoadSeconds: FULL.firstLoadSeconds, connections: 1, byteCreates: 0, install: false, directory, plots: undefined, cpuProfiles: undefined, say }), f.json === true);
   });
 
 program

@@ -80,6 +80,11 @@ export function cellOf(pool: string, system: string, workload: Workload, inFligh
   return { pool, system, workload, inFlight, rounds, median: medians(rounds), leastPerSecond: Math.min(...rates), mostPerSecond: Math.max(...rates) };
 }
 
+/** Full load before a workload is measured: V8 and the JVM compile what they run for tens of seconds, and a service runs for longer than that. */
+export async function warmUp(subjects: readonly Subject[], workload: Workload, ms: number): Promise<void> {
+  await measureInTurn('warming up', subjects, workload, FIRST_IN_FLIGHT, { rounds: 1, warmUpMs: 0, measureMs: ms });
+}
+
 /** All cells of one workload and number in flight, each system's rounds in turn with the others'. */
 export async function measureInTurn(pool: string, subjects: readonly Subject[], workload: Workload, inFlight: number, timing: Timing): Promise<Cell[]> {
   const able = subjects.filter((s) => !s.createsOnly || workload === 'create');

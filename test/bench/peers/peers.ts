@@ -11,7 +11,7 @@ import { chart, type ChartSpec } from './chart.ts';
 import { Cleanup } from './cleanup.ts';
 import { syncMs, useDisk } from './disk.ts';
 import { EtcdCluster } from './etcd_cluster.ts';
-import { fill, measureInTurn, type Cell, type Subject, type Workload } from './matrix.ts';
+import { fill, measureInTurn, warmUp, type Cell, type Subject, type Workload } from './matrix.ts';
 import { ETCD_PACKAGES, install, missing, PackageError, versionOf, ZOOKEEPER_PACKAGES } from './packages.ts';
 import { poolsOf, type Pool, type SystemName } from './pools.ts';
 import { ProbeCluster } from './probe_cluster.ts';
@@ -26,7 +26,10 @@ export interface PeersOptions {
   readonly inFlight: readonly number[];
   readonly rounds: number;
   readonly seconds: number;
+  /** Before the measurement of each round. */
   readonly warmUpSeconds: number;
+  /** Full load of each system before the first round of a workload; 0: none. */
+  readonly firstLoadSeconds: number;
   readonly connections: number;
   /** For the measurement of bytes; 0: none. */
   readonly byteCreates: number;
@@ -95,7 +98,7 @@ export async function peers(options: PeersOptions): Promise<PeersReport> {
   const all: Measured = { cells: [], bytes: [], versions: {} };
   for (const pool of poolsOf(systems)) await measurePool(pool, options, commit, all);
   const conditions = {
-    rounds: options.rounds, seconds: options.seconds, warmUpSeconds: options.warmUpSeconds, connections: options.connections, transport: 'TCP, loopback, one load process',
+    rounds: options.rounds, seconds: options.seconds, warmUpSeconds: options.warmUpSeconds, firstLoadSeconds: options.firstLoadSeconds, connections: options.connections, transport: 'TCP, loopback, one load process',
     fdatasyncMs: before.syncMs, loadAverageBefore: before.load, loadAverageAfter: loadavg()[0] ?? NaN,
   };
   const result = { machine, commit, conditions, versions: all.versions, cells: all.cells, targets: targetsOf(all.cells), bytes: all.bytes, leftOut };
@@ -143,6 +146,10 @@ async function measureAll(pool: string, subjects: readonly Subject[], options: P
   const timing = { rounds: options.rounds, warmUpMs: options.warmUpSeconds * 1000, measureMs: options.seconds * 1000 };
   const cells: Cell[] = [];
   for (const workload of options.workloads) {
+    if (options.firstLoadSeconds > 0) {
+      options.say(`${workload}: ${options.firstLoadSeconds} s of load for each system, to warm up ...`);
+      await warmUp(subjects, workload, options.firstLoadSeconds * 1000);
+    }
     for (const inFlight of options.inFlight) {
       const measured = await measureInTurn(pool, subjects, workload, inFlight, timing);
       for (const c of measured) options.say(`${workload}, ${inFlight} in flight, ${c.system}: ${Math.round(c.median.perSecond)}/s, p50 ${c.median.p50.toFixed(2)} ms, p99 ${c.median.p99.toFixed(2)} ms`);

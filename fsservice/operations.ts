@@ -20,8 +20,12 @@ export interface At {
   readonly path: Buffer;
 }
 
+/** Seconds have 48 bits with their sign, in inodes and in calls. */
+export const TIME_MIN = -(2 ** 47);
+export const TIME_MAX = 2 ** 47 - 1;
+
 export interface Timestamp {
-  /** Seconds since 1970, may be negative. */
+  /** Seconds since 1970, may be negative: TIME_MIN .. TIME_MAX. */
   readonly sec: number;
   /** 0 .. 999,999,999 */
   readonly nsec: number;

@@ -5,13 +5,13 @@
 import { ino as toIno } from '../lib/ids.ts';
 import type { Ino } from '../lib/ids.ts';
 import type { Attributes, FileSystemStatistics, SetAttributes, Timestamp } from '../fsservice/operations.ts';
-import { NAME_MAX } from '../fsservice/operations.ts';
+import { NAME_MAX, TIME_MAX, TIME_MIN } from '../fsservice/operations.ts';
 import { IO_SIZE, typeBits } from './attributes.ts';
 
 export const Opcode = {
   LOOKUP: 1, FORGET: 2, GETATTR: 3, SETATTR: 4, READLINK: 5, SYMLINK: 6, MKNOD: 8, MKDIR: 9, UNLINK: 10, RMDIR: 11, RENAME: 12, LINK: 13, OPEN: 14, READ: 15,
   WRITE: 16, STATFS: 17, RELEASE: 18, SETXATTR: 21, GETXATTR: 22, LISTXATTR: 23, REMOVEXATTR: 24, INIT: 26, OPENDIR: 27, READDIR: 28, RELEASEDIR: 29,
-  ACCESS: 34, CREATE: 35, INTERRUPT: 36, DESTROY: 38, BATCH_FORGET: 42, READDIRPLUS: 44, RENAME2: 45,
+  ACCESS: 34, CREATE: 35, INTERRUPT: 36, DESTROY: 38, BATCH_FORGET: 42, READDIRPLUS: 44, RENAME2: 45, COPY_FILE_RANGE: 47,
 } as const;
 
 /** These have no reply. */
@@ -189,7 +189,8 @@ export function putInitOut(out: Buffer, at: number, init: InitAnswer): void {
   out.writeUInt16LE((MAX_BACKGROUND * 3) / 4, at + 18);
   out.writeUInt32LE(IO_SIZE, at + 20);
   out.writeUInt32LE(1, at + 24);
-  out.writeUInt16LE(IO_SIZE / 4096, at + 28);
+  // One more than the bytes take: a buffer that does not begin with a page spans it.
+  out.writeUInt16LE(IO_SIZE / 4096 + 1, at + 28);
   out.writeUInt32LE(init.flags2 >>> 0, at + 32);
 }
 const MAX_BACKGROUND = 64;
@@ -209,9 +210,13 @@ export function setattrOf(q: FuseRequest): { readonly set: SetAttributes; readon
   return { set, handle: valid & FATTR_FH ? q.u64(8) : undefined, kill: (valid & Fattr.KILL_SUIDGID) !== 0 };
 }
 
+/** The nearest time that an inode can have, as other file systems do with what they cannot hold. */
 function timestamp(q: FuseRequest, secondsAt: number, nanosecondsAt: number): Timestamp {
   const high = q.u32(secondsAt + 4) | 0;
-  return { sec: high * U32 + q.u32(secondsAt), nsec: q.u32(nanosecondsAt) };
+  const sec = high * U32 + q.u32(secondsAt);
+  if (sec < TIME_MIN) return { sec: TIME_MIN, nsec: 0 };
+  if (sec > TIME_MAX) return { sec: TIME_MAX, nsec: 0 };
+  return { sec, nsec: q.u32(nanosecondsAt) };
 }
 
 const DIRENT_HEADER = 24;

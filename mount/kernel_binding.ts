@@ -101,6 +101,7 @@ export class KernelBinding implements Binding {
       case Opcode.OPEN: return this.#open(q);
       case Opcode.READ: return this.#run(q, this.#vfs.read(q.u64(0), q.u64(8), q.u32(16)), (data) => { this.#bytes(q, data); });
       case Opcode.WRITE: return this.#write(q);
+      case Opcode.COPY_FILE_RANGE: return this.#copyFileRange(q);
       case Opcode.RELEASE: return this.#release(q);
       case Opcode.STATFS: return this.#statfs(q);
       case Opcode.ACCESS: return this.#plain(q, this.#vfs.access(this.#who(q), inode(q.nodeId), q.u32(0)));
@@ -214,11 +215,19 @@ export class KernelBinding implements Binding {
     const bits = q.u32(20);
     // The flags of the descriptor as they are now. A page that was mapped, then written, has its place whatever they say.
     const append = (bits & WRITE_CACHE) === 0 && (q.u32(32) & O_APPEND) !== 0;
-    this.#run(q, this.#vfs.write(q.u64(0), q.u64(8), data, { dropSetId: (bits & WRITE_KILL_SUIDGID) !== 0, append }), (written) => {
-      const out = q.reply(0, 8);
-      out.writeUInt32LE(written, BODY);
-      this.#device.reply(out);
-    });
+    this.#run(q, this.#vfs.write(q.u64(0), q.u64(8), data, { dropSetId: (bits & WRITE_KILL_SUIDGID) !== 0, append }), (written) => { this.#written(q, written); });
+  }
+
+  /** No flag says who may not keep set-id bits, other than for a write. Answered here because the kernel's own way reads its page cache, which may be older than what another mount has written. */
+  #copyFileRange(q: FuseRequest): void {
+    const copied = this.#vfs.copy({ handle: q.u64(0), offset: q.u64(8) }, { handle: q.u64(24), offset: q.u64(32) }, q.u64(40), q.uid !== 0);
+    this.#run(q, copied, (length) => { this.#written(q, length); });
+  }
+
+  #written(q: FuseRequest, length: number): void {
+    const out = q.reply(0, 8);
+    out.writeUInt32LE(length, BODY);
+    this.#device.reply(out);
   }
 
   #release(q: FuseRequest): void {

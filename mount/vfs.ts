@@ -32,6 +32,12 @@ export interface Listing {
   readonly entries: readonly DirectoryEntry[];
 }
 
+/** In an open file. */
+export interface Place {
+  readonly handle: number;
+  readonly offset: number;
+}
+
 export interface WriteOptions {
   /** The writer may not keep set-uid and set-gid. */
   readonly dropSetId?: boolean;
@@ -226,6 +232,8 @@ export class Vfs {
   read(handle: number, offset: number, length: number): Promise<Outcome<Buffer>> {
     const file = this.#handles.get(handle);
     if (file === undefined) return Promise.resolve(BAD_HANDLE);
+    // The kernel lets 63 bits pass; no file reaches as far.
+    if (offset + length > Number.MAX_SAFE_INTEGER) return Promise.resolve({ ok: true, value: EMPTY });
     return length <= READ_MAX ? this.#readOnce(file.ino, offset, length) : this.#readLong(file.ino, offset, length);
   }
 
@@ -271,6 +279,13 @@ export class Vfs {
       done += part.length;
     } while (done < data.length);
     return { ok: true, value: done };
+  }
+
+  /** Up to `length` bytes from one open file to another; fewer at the end of the file, or where it is more than one operation reads. The value is how many. */
+  async copy(from: Place, to: Place, length: number, dropSetId = false): Promise<Outcome<number>> {
+    const data = await this.read(from.handle, from.offset, Math.min(length, READ_MAX));
+    if (!data.ok) return data;
+    return data.value.length === 0 ? { ok: true, value: 0 } : this.write(to.handle, to.offset, data.value, { append: false, dropSetId });
   }
 
   #opened(attributes: Attributes, flags: number): Outcome<Opened> {

@@ -1,4 +1,5 @@
 /** Several mounts of one group: what one has completed, the others see; and no failure of a replica hangs a mount or loses what it was told. */
+import { spawnSync } from 'node:child_process';
 import { constants } from 'node:fs';
 import { appendFile, chmod, link, mkdir, open, readdir, readFile, rename, rm, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -83,6 +84,21 @@ describe.each([['kernel', 'fuse-native', 0], ['fuse-native', 'kernel', 1]] as co
     if (first === 1) expect((await file.stat()).nlink).toBe(0);
     await file.close();
   });
+});
+
+// The kernel does sendfile and splice for both mounts, and this for libfuse 2, by its page cache (docs/MOUNT.md).
+it('copy_file_range copies what the other has written, from a descriptor that was open before', async () => {
+  await writeFile(path.join(two, 'source'), 'before');
+  const [from, to] = [await open(path.join(one, 'source'), 'r'), await open(path.join(one, 'target'), 'w')];
+  const copy = (): string => {
+    const { stdout, stderr } = spawnSync('python3', ['-c', 'import os; print(os.copy_file_range(3, 4, 100, 0, 0))'], { stdio: ['ignore', 'pipe', 'pipe', from.fd, to.fd], encoding: 'utf8' });
+    return stdout + stderr;
+  };
+  expect(copy()).toBe('6\n');
+  await writeFile(path.join(two, 'source'), 'AFTER!');
+  expect(copy()).toBe('6\n');
+  expect(await readFile(path.join(two, 'target'), 'utf8')).toBe('AFTER!');
+  await Promise.all([from.close(), to.close()]);
 });
 
 it('a lock file is made by exactly one of two mounts', async () => {

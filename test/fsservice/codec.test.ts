@@ -127,6 +127,10 @@ describe('calls', () => {
     expect(decoded(decodeCall(encodeCall({ credentials: ROOT, operation: write(Number.MAX_SAFE_INTEGER - 1) }))).operation).toEqual(write(Number.MAX_SAFE_INTEGER - 1));
   });
 
+  it.each([2 ** 47, -(2 ** 47) - 1, NaN])('throws at a time that would come back as another one: %s s', (sec) => {
+    expect(() => encodeCall({ credentials: ROOT, operation: { type: 'setattr', at: at('f'), follow: false, set: { mtime: { sec, nsec: 0 } } } })).toThrow(RangeError);
+  });
+
   it('refuses what is out of range, with a reason', () => {
     const good = encodeCall({ credentials: ROOT, operation: { type: 'mkdir', at: at('d'), mode: 0 } });
     const bad = Buffer.from(good);

@@ -74,6 +74,8 @@ describe('replies', () => {
     const out = Buffer.alloc(64);
     putInitOut(out, 0, { minor: 38, maxReadahead: 131_072, flags: 1 << 31, flags2: 16 });
     expect([out.readUInt32LE(0), out.readUInt32LE(4), out.readUInt32LE(12), out.readUInt32LE(20), out.readUInt32LE(24), out.readUInt32LE(32)]).toEqual([7, 38, 2 ** 31, 131_072, 1, 16]);
+    // Such a write, from the middle of a page to the middle of another, is one.
+    expect(out.readUInt16LE(28)).toBe(33);
   });
 
   it('a directory entry is padded to 8 bytes', () => {
@@ -102,5 +104,10 @@ describe('setattr', () => {
   it('has one time without the other, the present, and times before 1970', () => {
     expect(setattr(32, (b) => { b.writeBigInt64LE(-2n, 40); b.writeUInt32LE(500, 60); }).set).toEqual({ mtime: { sec: -2, nsec: 500 } });
     expect(setattr(16 | 32 | 128 | 256).set).toEqual({ atime: 'now', mtime: 'now' });
+  });
+
+  it.each([[2n ** 47n - 1n, { sec: 2 ** 47 - 1, nsec: 5 }], [2n ** 47n, { sec: 2 ** 47 - 1, nsec: 0 }], [2n ** 62n, { sec: 2 ** 47 - 1, nsec: 0 }], [-(2n ** 47n), { sec: -(2 ** 47), nsec: 5 }],
+    [-(2n ** 47n) - 1n, { sec: -(2 ** 47), nsec: 0 }], [-(2n ** 63n), { sec: -(2 ** 47), nsec: 0 }]])('takes the nearest time that an inode can have for %s s', (given, mtime) => {
+    expect(setattr(32, (b) => { b.writeBigInt64LE(given, 40); b.writeUInt32LE(5, 60); }).set).toEqual({ mtime });
   });
 });

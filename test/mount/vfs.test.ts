@@ -51,6 +51,7 @@ describe('open files', () => {
     expect(value(await vfs.read(handle, 2, 2)).toString()).toBe('cd');
     expect(value(await vfs.read(handle, 4, 100)).toString()).toBe('ef');
     expect(value(await vfs.read(handle, 6, 1))).toHaveLength(0);
+    for (const offset of [Number.MAX_SAFE_INTEGER, 2 ** 62]) expect(value(await vfs.read(handle, offset, 1))).toHaveLength(0);
   });
 
   it('take a write of any length in pieces, and give it back in one', async () => {
@@ -101,6 +102,17 @@ describe('open files', () => {
     const plain = value(await vfs.open(root, at('f'), O_RDWR)).handle;
     await vfs.write(plain, 0, Buffer.from('ij'), { append: true });
     expect(await contents('f')).toBe('XYcdefghij');
+  });
+
+  it('are copied from one to another, as far as there is something', async () => {
+    const from = await create('from');
+    const to = await create('to');
+    value(await vfs.write(from.handle, 0, Buffer.from('0123456789')));
+    expect(value(await vfs.copy({ handle: from.handle, offset: 2 }, { handle: to.handle, offset: 1 }, 3))).toBe(3);
+    expect(value(await vfs.copy({ handle: from.handle, offset: 8 }, { handle: to.handle, offset: 4 }, 2 ** 40))).toBe(2);
+    expect(value(await vfs.copy({ handle: from.handle, offset: 10 }, { handle: to.handle, offset: 6 }, 5))).toBe(0);
+    expect(await contents('to')).toBe('\u0000' + '234' + '89');
+    expect(await vfs.copy({ handle: 99, offset: 0 }, { handle: to.handle, offset: 0 }, 1)).toEqual({ ok: false, errno: Errno.EBADF });
   });
 
   it('are not written where no file can reach', async () => {

@@ -11,7 +11,7 @@ import type { Ino } from '../lib/ids.ts';
 import { typeOfMode } from './attributes.ts';
 import { errnoOfRejection, MountError } from './binding.ts';
 import type { Binding, MountLog } from './binding.ts';
-import { CallerCredentials } from './caller_credentials.ts';
+import type { CallerCredentials } from './caller_credentials.ts';
 import { DirectoryStream } from './directory_stream.ts';
 import type { StreamEntry } from './directory_stream.ts';
 import {
@@ -42,7 +42,7 @@ export class KernelBinding implements Binding {
   readonly #options: MountOptions;
   readonly #log: MountLog;
   readonly #device: KernelDevice;
-  readonly #callers = new CallerCredentials();
+  readonly #callers: CallerCredentials;
   readonly #directories = new Map<number, DirectoryStream>();
   #nextDirectory = 1;
   #openFlags = 0;
@@ -51,8 +51,9 @@ export class KernelBinding implements Binding {
   #refused: (error: MountError) => void = () => undefined;
 
   /** @throws MountError */
-  constructor(vfs: Vfs, mountpoint: string, options: MountOptions, log: MountLog) {
+  constructor(vfs: Vfs, callers: CallerCredentials, mountpoint: string, options: MountOptions, log: MountLog) {
     this.#vfs = vfs;
+    this.#callers = callers;
     this.#mountpoint = mountpoint;
     this.#options = options;
     this.#log = log;

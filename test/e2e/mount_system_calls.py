@@ -375,6 +375,47 @@ def test_other_users():
     assert stat.S_IMODE(os.stat(path("set-id")).st_mode) == 0o777
 
 
+def in_child(test):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            test()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_groups_that_change():
+    """As root only: what the kernel has just allowed by a new group, the file system does not refuse."""
+    if os.getuid() != 0 or not kernel:
+        return
+    os.mkdir(path("for 4002"))
+    os.chown(path("for 4002"), 0, 4002)
+    os.chmod(path("for 4002"), 0o770)
+
+    def become(groups):
+        os.seteuid(0)
+        os.setgroups(groups)
+        os.setegid(2001)
+        os.seteuid(2001)
+
+    def child():
+        become([])
+        fails(errno.EACCES, os.mkdir, path("for 4002/refused"))
+        os.stat(path("for 4002"))
+        become([4002])
+        os.mkdir(path("for 4002/made"))
+        become(list(range(3900, 4003)))
+        os.mkdir(path("for 4002/one of a hundred and three"))
+
+    in_child(child)
+
+
 def test_statfs():
     s = os.statvfs(root)
     assert s.f_namemax == 255 and s.f_blocks > 0 and s.f_files > 0

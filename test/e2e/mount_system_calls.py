@@ -416,6 +416,42 @@ def test_groups_that_change():
     in_child(child)
 
 
+def test_seekdir():
+    if not kernel:
+        return
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.opendir.restype = libc.readdir.restype = ctypes.c_void_p
+    libc.opendir.argtypes = [ctypes.c_char_p]
+    libc.telldir.restype = ctypes.c_long
+    libc.seekdir.argtypes = [ctypes.c_void_p, ctypes.c_long]
+    for function in (libc.readdir, libc.telldir, libc.rewinddir, libc.closedir):
+        function.argtypes = [ctypes.c_void_p]
+    os.mkdir(path("sought"))
+    for i in range(1100):
+        os.mknod(path(f"sought/{i:04d}"))
+    stream = libc.opendir(os.fsencode(path("sought")))
+
+    def entry():
+        at = libc.readdir(stream)
+        return None if at is None else ctypes.string_at(at + 19)  # d_name
+
+    positions, names = [], []
+    while True:
+        position, name = libc.telldir(stream), entry()
+        if name is None:
+            break
+        positions.append(position)
+        names.append(name)
+    assert len(names) == 1102
+    for i in (1090, 3, 700):
+        libc.rewinddir(stream)
+        assert entry() == b"."
+        libc.seekdir(stream, positions[i])
+        assert entry() == names[i], (i, names[i])
+    libc.closedir(stream)
+
+
 def test_statfs():
     s = os.statvfs(root)
     assert s.f_namemax == 255 and s.f_blocks > 0 and s.f_files > 0

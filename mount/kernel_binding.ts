@@ -44,7 +44,6 @@ export class KernelBinding implements Binding {
   readonly #device: KernelDevice;
   readonly #callers: CallerCredentials;
   readonly #directories = new Map<number, DirectoryStream>();
-  #nextDirectory = 1;
   #openFlags = 0;
   #end: () => void = () => undefined;
   #initialised: () => void = () => undefined;
@@ -235,14 +234,14 @@ export class KernelBinding implements Binding {
 
   #opendir(q: FuseRequest): void {
     const node = inode(q.nodeId);
-    const handle = this.#nextDirectory++;
+    const handle = this.#vfs.openDirectory(q.nodeId);
     this.#directories.set(handle, new DirectoryStream((who, after, limit) => this.#vfs.readdirPage(who, node, after, limit)));
     this.#opened(q, handle, 0);
   }
 
   #releasedir(q: FuseRequest): void {
     this.#directories.delete(q.u64(0));
-    this.#done(q);
+    this.#release(q);
   }
 
   #readdir(q: FuseRequest): void {

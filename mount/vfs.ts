@@ -58,7 +58,7 @@ const S_ISUID = 0o4000;
 const S_ISGID = 0o2000;
 const S_IXGRP = 0o010;
 
-/** This session holds as many files open as a session may. */
+/** This session holds as many files and directories open as a session may. */
 const ENFILE = 23;
 const BAD_HANDLE = { ok: false, errno: Errno.EBADF } as const;
 
@@ -174,13 +174,27 @@ export class Vfs {
 
   /** Opens an inode that the kernel has just looked up: no round trip. The value is the handle. */
   openInode(ino: Ino, flags: number): Outcome<number> {
+    if (!this.#hold(ino)) return { ok: false, errno: ENFILE };
+    return { ok: true, value: this.#handles.add({ ino, append: (flags & O_APPEND) !== 0, held: true }) };
+  }
+
+  /**
+   * Opens a directory that the kernel has just looked up, to be released like a file. Beyond what a session may hold it opens all the same: only one that is removed
+   * while it is open is missed then, and what walks through a tree should not fail for it.
+   */
+  openDirectory(ino: Ino): number {
+    return this.#handles.add({ ino, append: false, held: this.#hold(ino) });
+  }
+
+  /** False when this session holds as many inodes as it may. */
+  #hold(ino: Ino): boolean {
     try {
       this.#client.openFiles.open(ino);
     } catch (error) {
-      if (error instanceof RangeError) return { ok: false, errno: ENFILE };
+      if (error instanceof RangeError) return false;
       throw error;
     }
-    return { ok: true, value: this.#handles.add({ ino, append: (flags & O_APPEND) !== 0 }) };
+    return true;
   }
 
   /** open(O_CREAT). A file that another mount made meanwhile is opened, unless O_EXCL is set or the caller may not. */
@@ -204,7 +218,7 @@ export class Vfs {
   /** Idempotent for an unknown handle, as close is after a mount went: there is no one to tell. */
   release(handle: number): void {
     const file = this.#handles.remove(handle);
-    if (file !== undefined) this.#client.openFiles.release(file.ino);
+    if (file?.held === true) this.#client.openFiles.release(file.ino);
   }
 
   /** At the end of the mount: whatever the kernel did not release. */

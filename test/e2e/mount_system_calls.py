@@ -68,6 +68,19 @@ def test_unlinked_file_lives_while_open():
     assert [n for n in os.listdir(root) if n.startswith(".fuse_hidden")] == []
 
 
+def test_removed_directory_lives_while_open():
+    if not kernel:
+        return
+    os.mkdir(path("removed"))
+    f = os.open(path("removed"), os.O_RDONLY | os.O_DIRECTORY)
+    os.rmdir(path("removed"))
+    assert os.fstat(f).st_nlink == 0 and os.listdir(f) == []
+    fails(errno.ENOENT, os.mkdir, "below", dir_fd=f)
+    os.mkdir(path("removed"))
+    assert os.stat(path("removed")).st_ino != os.fstat(f).st_ino
+    os.close(f)
+
+
 def test_replaced_file_lives_while_open():
     write("old", b"old content")
     f = os.open(path("old"), os.O_RDONLY)

@@ -66,7 +66,7 @@ describe('callers', () => {
 describe('handles', () => {
   it('are never 0, never twice at once', () => {
     const table = new HandleTable();
-    const file = { ino: ino(1), append: false };
+    const file = { ino: ino(1), append: false, held: true };
     const handles = Array.from({ length: 100 }, () => table.add(file));
     expect(new Set(handles).size).toBe(100);
     expect(handles).not.toContain(0);

@@ -1,6 +1,7 @@
 /** The adapter over the state machine itself, without FUSE. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EMPTY } from '../../lib/bytes.ts';
+import type { Ino } from '../../lib/ids.ts';
 import { Errno } from '../../fsservice/errno.ts';
 import { ROOT_INO } from '../../fsservice/operations.ts';
 import type { At, Credentials } from '../../fsservice/operations.ts';
@@ -180,6 +181,46 @@ describe('create', () => {
     await create('readable', 0o644);
     expect(await vfs.create(user, at('readable'), 0o644, O_RDWR | O_TRUNC)).toEqual({ ok: false, errno: Errno.EACCES });
     expect((await vfs.create(user, at('readable'), 0o644, 0)).ok).toBe(true);
+  });
+});
+
+describe('open directories', () => {
+  async function openDirectory(path: string): Promise<{ readonly ino: Ino; readonly handle: number }> {
+    const { ino } = value(await vfs.mkdir(root, at(path), 0o755)).attributes;
+    return { ino, handle: vfs.openDirectory(ino) };
+  }
+
+  it('keep their inode while it has no name, until they are released', async () => {
+    const { ino, handle } = await openDirectory('d');
+    value(await vfs.rmdir(root, at('d')));
+    // What is let go makes the client say what it holds: from then on nothing else keeps the directory.
+    vfs.release((await create('f')).handle);
+    expect(value(await vfs.getattr(root, inode(ino))).attributes.nlink).toBe(0);
+    // Which readdir(3) takes for the end, as on every Linux file system.
+    expect(await vfs.readdirAll(root, inode(ino))).toEqual({ ok: false, errno: Errno.ENOENT });
+    expect(await vfs.mkdir(root, { dir: ino, path: Buffer.from('below') }, 0o755)).toEqual({ ok: false, errno: Errno.ENOENT });
+    vfs.release(handle);
+    expect(await vfs.getattr(root, inode(ino))).toEqual({ ok: false, errno: Errno.ESTALE });
+  });
+
+  it('are let go when the mount ends, and have numbers of their own beside the files', async () => {
+    const { handle } = await openDirectory('d');
+    expect((await create('f')).handle).not.toBe(handle);
+    expect(client.openFiles.size).toBe(2);
+    vfs.releaseAll();
+    expect([vfs.openHandles, client.openFiles.size]).toEqual([0, 0]);
+  });
+
+  it('open beyond what a session may hold, and hold nothing then', async () => {
+    const released: Ino[] = [];
+    const full = new Vfs({
+      submit: client.submit.bind(client), query: client.query.bind(client), close: client.close.bind(client),
+      openFiles: { open: () => { throw new RangeError('full'); }, release: (ino) => { released.push(ino); } },
+    });
+    const handle = full.openDirectory(ROOT_INO);
+    expect(value(await full.readdirAll(root, inode(ROOT_INO))).entries).toEqual([]);
+    full.release(handle);
+    expect([released, full.openHandles]).toEqual([[], 0]);
   });
 });
 

@@ -29,7 +29,7 @@ export interface RunningMount {
 export async function runMount(job: MountJob, connect: Connect, log: MountLog): Promise<RunningMount> {
   const client = await connectOrThrow(job, connect);
   const callers = new CallerCredentials();
-  const vfs = new Vfs(new CallerClient(client, callers));
+  const vfs = new Vfs(new CallerClient(client, callers), { requestTimeoutMs: job.requestTimeoutMs });
   let binding: Binding;
   try {
     await answersOrThrow(vfs, job);

@@ -9,6 +9,8 @@
  * right to them was settled when the file was opened (`open` for writing, then chmod 0444, then `write` works), by the kernel
  * (default_permissions); so they go out as the superuser's.
  */
+import { setTimeout } from 'node:timers/promises';
+import { TimedOut } from '../client/errors.ts';
 import type { Ino } from '../lib/ids.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { Errno } from '../fsservice/errno.ts';
@@ -39,6 +41,19 @@ export interface WriteOptions {
   readonly append?: boolean;
 }
 
+/** How an operation that the group puts off for a while is tried again. */
+export interface Patience {
+  readonly requestTimeoutMs: number;
+  /** Milliseconds, by a clock that nobody sets. */
+  readonly now: () => number;
+  readonly pause: (ms: number) => Promise<void>;
+}
+
+const PATIENCE: Patience = { requestTimeoutMs: 60_000, now: () => performance.now(), pause: (ms) => setTimeout(ms) };
+/** A step of collecting takes a few milliseconds. */
+const PAUSE_MIN_MS = 5;
+const PAUSE_MAX_MS = 250;
+
 const SUPERUSER: Credentials = { uid: 0, gid: 0, groups: [] };
 /** Entries asked for at once: with attributes about 200 bytes each, well below a frame's bound. */
 const READDIR_PAGE = 1000;
@@ -64,10 +79,12 @@ const BAD_HANDLE = { ok: false, errno: Errno.EBADF } as const;
 
 export class Vfs {
   readonly #client: NamespaceClient;
+  readonly #patience: Patience;
   readonly #handles = new HandleTable();
 
-  constructor(client: NamespaceClient) {
+  constructor(client: NamespaceClient, patience: Partial<Patience> = {}) {
     this.#client = client;
+    this.#patience = { ...PATIENCE, ...patience };
   }
 
   get openHandles(): number {
@@ -81,7 +98,26 @@ export class Vfs {
   }
 
   setattr(credentials: Credentials, at: At, set: SetAttributes): Promise<Result<'setattr'>> {
-    return this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set } });
+    const submit = (): Promise<Result<'setattr'>> => this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set } });
+    return set.size === undefined ? submit() : this.#whenCollected(submit);
+  }
+
+  /**
+   * EAGAIN says that so many truncations of the file wait to be collected that the group takes no more of them. It has done nothing then, and no program expects
+   * this of truncate(2); the group collects by itself, so that it is a matter of waiting, for as long as a request waits for its answer.
+   */
+  async #whenCollected(submit: () => Promise<Result<'setattr'>>): Promise<Result<'setattr'>> {
+    let answer = await submit();
+    if (answer.ok || answer.errno !== Errno.EAGAIN) return answer;
+    const { requestTimeoutMs, now, pause } = this.#patience;
+    const deadline = now() + requestTimeoutMs;
+    for (let ms = PAUSE_MIN_MS; !answer.ok && answer.errno === Errno.EAGAIN; ms = Math.min(2 * ms, PAUSE_MAX_MS)) {
+      const left = deadline - now();
+      if (left <= 0) throw new TimedOut(`for ${requestTimeoutMs} ms too many truncations of the file have waited to be collected; nothing was done`);
+      await pause(Math.min(ms, left));
+      answer = await submit();
+    }
+    return answer;
   }
 
   access(credentials: Credentials, at: At, mask: number): Promise<Result<'access'>> {

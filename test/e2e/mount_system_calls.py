@@ -176,6 +176,16 @@ def test_truncate_and_holes():
     os.close(f)
 
 
+def test_many_truncations():
+    write("cut", b"x")
+    f = os.open(path("cut"), os.O_RDWR)
+    for kept in range(1, 200):
+        os.ftruncate(f, (kept + 100) * 65_536)
+        os.ftruncate(f, kept * 65_536)
+    assert os.fstat(f).st_size == 199 * 65_536 and os.pread(f, 2, 0) == b"x\0"
+    os.close(f)
+
+
 def test_large_writes_and_reads():
     data = bytes(range(256)) * 5000
     write("large", data)

@@ -3,8 +3,11 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { EMPTY } from '../../lib/bytes.ts';
 import type { Ino } from '../../lib/ids.ts';
 import { Errno } from '../../fsservice/errno.ts';
-import { ROOT_INO } from '../../fsservice/operations.ts';
+import { PENDING_TRUNCATIONS_MAX } from '../../fsservice/limits.ts';
+import { BLOCK_SIZE, ROOT_INO } from '../../fsservice/operations.ts';
 import type { At, Credentials } from '../../fsservice/operations.ts';
+import { TimedOut } from '../../client/errors.ts';
+import { errnoOfRejection } from '../../mount/binding.ts';
 import { inode, O_APPEND, O_EXCL, O_TRUNC, Vfs, WRITE_MAX } from '../../mount/vfs.ts';
 import type { Opened, Outcome } from '../../mount/vfs.ts';
 import { MemoryGroup } from './memory_group.ts';
@@ -159,6 +162,67 @@ describe('open files', () => {
   it('beyond what a session may hold are ENFILE', () => {
     const full: Vfs = new Vfs({ ...client, submit: client.submit.bind(client), query: client.query.bind(client), close: client.close.bind(client), openFiles: { open: () => { throw new RangeError('full'); }, release: () => undefined } });
     expect(full.openInode(ROOT_INO, 0)).toEqual({ ok: false, errno: 23 });
+  });
+});
+
+describe('a truncation beyond those that wait to be collected', () => {
+  const REQUEST_TIMEOUT_MS = 60_000;
+  let time: number;
+  let pauses: number[];
+  let collectAfter: number;
+
+  beforeEach(() => {
+    time = 5;
+    pauses = [];
+    collectAfter = Infinity;
+    const pause = (ms: number): Promise<void> => {
+      pauses.push(ms);
+      time += ms;
+      if (pauses.length === collectAfter) group.collect();
+      return Promise.resolve();
+    };
+    vfs = new Vfs(client, { requestTimeoutMs: REQUEST_TIMEOUT_MS, now: () => time, pause });
+  });
+
+  /** A file with as many as may wait, each of which leaves more blocks than an operation removes itself. The size is what the next one would cut it to. */
+  async function fill(): Promise<{ readonly handle: number; readonly size: number }> {
+    const { handle } = await create('f');
+    value(await vfs.write(handle, 0, Buffer.from('x')));
+    group.collecting = false;
+    for (let kept = 1; kept <= PENDING_TRUNCATIONS_MAX; kept++) await growAndCut(handle, kept);
+    value(await vfs.ftruncate(handle, (PENDING_TRUNCATIONS_MAX + 100) * BLOCK_SIZE));
+    return { handle, size: (PENDING_TRUNCATIONS_MAX + 1) * BLOCK_SIZE };
+  }
+
+  async function growAndCut(handle: number, kept: number): Promise<void> {
+    value(await vfs.ftruncate(handle, (kept + 100) * BLOCK_SIZE));
+    value(await vfs.ftruncate(handle, kept * BLOCK_SIZE));
+  }
+
+  it('is made again after pauses that grow, until there is room', async () => {
+    const { handle, size } = await fill();
+    expect(pauses).toEqual([]);
+    collectAfter = 4;
+    expect(value(await vfs.ftruncate(handle, size)).attributes.size).toBe(size);
+    expect(pauses).toHaveLength(4);
+    expect(pauses).toEqual([...new Set(pauses)].sort((a, b) => a - b));
+  });
+
+  it('waits where a file is truncated by name too', async () => {
+    const { size } = await fill();
+    collectAfter = 1;
+    expect(value(await vfs.setattr(root, at('f'), { size })).attributes.size).toBe(size);
+    expect(pauses).toHaveLength(1);
+  });
+
+  it('fails as a call without an answer when the time of a request is over, and has done nothing', async () => {
+    const { handle, size } = await fill();
+    const before = value(await vfs.fgetattr(handle)).attributes;
+    const failure: unknown = await vfs.ftruncate(handle, size).then(() => undefined, (error: unknown) => error);
+    expect(failure).toBeInstanceOf(TimedOut);
+    expect(errnoOfRejection(failure)).toBe(Errno.ETIMEDOUT);
+    expect(time - 5).toBe(REQUEST_TIMEOUT_MS);
+    expect(value(await vfs.fgetattr(handle)).attributes).toEqual(before);
   });
 });
 

@@ -4,7 +4,7 @@ import { applySize, checkSize } from './data.ts';
 import { Errno } from './errno.ts';
 import { attributesOf, touchChange, type Inode } from './inode.ts';
 import type { Operation, Results, SetAttributes } from './operations.ts';
-import { inGroup, inGroupOrRoot, isRoot, MAY_WRITE, mayAccess, mayAccessData, modeAfterChown, ownerOrRoot, S_ISGID } from './permissions.ts';
+import { inGroup, inGroupOrRoot, isRoot, MAY_WRITE, mayAccess, mayAccessData, modeAfterChown, modeWithoutSetId, ownerOrRoot, S_ISGID } from './permissions.ts';
 import { resolve } from './resolve.ts';
 import { dropCapabilities } from './xattr.ts';
 
@@ -35,6 +35,7 @@ export function setattr(ctx: Context, o: Of<'setattr'>): Outcome<Results['setatt
     return { attributes: attributesOf(inode) };
   }
   applySet(ctx, inode, set);
+  if (o.dropSetId === true) inode.mode = modeWithoutSetId(inode);
   ctx.records.putInode(inode);
   return { attributes: attributesOf(inode) };
 }

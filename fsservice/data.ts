@@ -9,7 +9,7 @@ import { attributesOf, touchChange, touchContents, type Inode } from './inode.ts
 import { INLINE_FREE_BLOCKS, PENDING_TRUNCATIONS_MAX } from './limits.ts';
 import { BLOCK_SIZE, READ_MAX, type Operation, type Results } from './operations.ts';
 import { queueFreeing } from './orphans.ts';
-import { MAY_READ, MAY_WRITE, mayAccessData, modeAfterWrite } from './permissions.ts';
+import { MAY_READ, MAY_WRITE, mayAccessData, modeAfterWrite, modeWithoutSetId } from './permissions.ts';
 import { resolve } from './resolve.ts';
 import { dropCapabilities } from './xattr.ts';
 
@@ -68,6 +68,7 @@ export function write(ctx: Context, o: Of<'write'>): Outcome<Results['write']> {
   if (delta > 0 && ctx.counters.bytes + delta * UNIT > ctx.limits.maxBytes) return Errno.ENOSPC;
   layData(ctx, inode, offset, o.data, old, delta);
   changed(ctx, inode);
+  if (o.dropSetId === true) inode.mode = modeWithoutSetId(inode);
   ctx.records.putInode(inode);
   return { attributes: attributesOf(inode) };
 }

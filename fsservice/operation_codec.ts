@@ -25,6 +25,9 @@ export const OPCODES: Readonly<Record<OperationType, number>> = {
   getattr: 0x40, read: 0x41, readdir: 0x42, readlink: 0x43, getxattr: 0x44, listxattr: 0x45, access: 0x46, statfs: 0x47,
 };
 
+/** With `dropSetId`, which takes no byte; codes as those above. */
+export const DROPPING_OPCODES = { write: 0x12, setattr: 0x13 } as const;
+
 export function isWriteOperation(operation: Operation): operation is WriteOperation {
   return OPCODES[operation.type] < READ_OPCODES;
 }
@@ -294,6 +297,12 @@ const codecs: { readonly [T in OperationType]: OperationCodec<T> } = {
 type AnyDecoder = (r: Reader) => Operation;
 const decoders: (AnyDecoder | undefined)[] = [];
 for (const type of Object.keys(codecs) as OperationType[]) decoders[OPCODES[type]] = codecs[type].decode;
+decoders[DROPPING_OPCODES.write] = (r) => ({ ...codecs.write.decode(r), dropSetId: true });
+decoders[DROPPING_OPCODES.setattr] = (r) => ({ ...codecs.setattr.decode(r), dropSetId: true });
+
+function opcodeOf(o: Operation): number {
+  return (o.type === 'write' || o.type === 'setattr') && o.dropSetId === true ? DROPPING_OPCODES[o.type] : OPCODES[o.type];
+}
 
 // --- calls -----------------------------------------------------------------------------------------------------------
 
@@ -315,7 +324,7 @@ function sizeHint(operation: Operation): number {
 export function encodeCall(call: Call): Buffer {
   const { credentials, operation } = call;
   const w = new Writer(sizeHint(operation));
-  w.u8(OPCODES[operation.type]).u32(credentials.uid).u32(credentials.gid).u8(credentials.groups.length);
+  w.u8(opcodeOf(operation)).u32(credentials.uid).u32(credentials.gid).u8(credentials.groups.length);
   for (const group of credentials.groups) w.u32(group);
   encodeOperation(w, operation.type, operation);
   return w.finish();

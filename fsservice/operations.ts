@@ -70,9 +70,13 @@ export type WriteOperation =
   | { readonly type: 'unlink'; readonly at: At }
   | { readonly type: 'rmdir'; readonly at: At }
   | { readonly type: 'rename'; readonly from: At; readonly to: At; readonly flags: 'none' | 'noreplace' | 'exchange' }
-  | { readonly type: 'setattr'; readonly at: At; readonly follow: boolean; readonly set: SetAttributes }
-  /** 'end': behind the file's last byte as it is when this is executed, so that appends never overlap. Below 2^53 - 1 otherwise. */
-  | { readonly type: 'write'; readonly at: At; readonly offset: number | 'end'; readonly data: Buffer }
+  /**
+   * `dropSetId`: on behalf of somebody who may not keep the set-uid and set-gid bits of a regular file (the latter only beside group execute), by whoever
+   * has checked the rights before, as the kernel in front of a mount. Nothing when `set` is empty.
+   */
+  | { readonly type: 'setattr'; readonly at: At; readonly follow: boolean; readonly set: SetAttributes; readonly dropSetId?: true }
+  /** 'end': behind the file's last byte as it is when this is executed, so that appends never overlap. Below 2^53 - 1 otherwise. `dropSetId`: as of setattr. */
+  | { readonly type: 'write'; readonly at: At; readonly offset: number | 'end'; readonly data: Buffer; readonly dropSetId?: true }
   /**
    * The whole content of a small file (up to 1 MiB) in one atomic step; created when absent unless `ifVersion` is given. `ifVersion`: fail with EAGAIN unless the inode's
    * version is this (0: the file must not exist, else EEXIST) - a compare-and-set.

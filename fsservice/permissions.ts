@@ -92,6 +92,12 @@ export function modeAfterWrite(inode: Inode, c: Credentials): number {
   return inode.mode & ~S_ISUID & (dropsSetGid(inode, c) ? ~S_ISGID : ~0);
 }
 
+/** The mode of a file without what a writer who is no member of its group, as far as anybody knows, may not keep: the kernel's FUSE_WRITE_KILL_SUIDGID. */
+export function modeWithoutSetId(inode: Inode): number {
+  if (inode.type !== 'file') return inode.mode;
+  return inode.mode & ~S_ISUID & ((inode.mode & S_IXGRP) !== 0 ? ~S_ISGID : ~0);
+}
+
 /** inode_init_owner() and mode_strip_sgid(): group and mode of what is made in `dir`. */
 export function ownershipIn(dir: Inode, isDirectory: boolean, mode: number, c: Credentials): { readonly gid: number; readonly mode: number } {
   if ((dir.mode & S_ISGID) === 0) return { gid: c.gid, mode };

@@ -153,14 +153,8 @@ export class KernelBinding implements Binding {
   #setattr(q: FuseRequest): void {
     const { set, handle, kill } = setattrOf(q);
     // ftruncate(2): the right to it came with the descriptor. Never anything else beside the size there.
-    const outcome = handle !== undefined && set.size !== undefined ? this.#vfs.ftruncate(handle, set.size) : this.#vfs.setattr(this.#who(q), inode(q.nodeId), set);
-    this.#attributes(q, kill ? this.#thenDropSetId(outcome) : outcome);
-  }
-
-  async #thenDropSetId(outcome: Promise<Outcome<{ readonly attributes: Attributes }>>): Promise<Outcome<{ readonly attributes: Attributes }>> {
-    const done = await outcome;
-    if (done.ok) await this.#vfs.dropSetId(done.value.attributes);
-    return done;
+    if (handle !== undefined && set.size !== undefined) this.#attributes(q, this.#vfs.ftruncate(handle, set.size, kill));
+    else this.#attributes(q, this.#vfs.setattr(this.#who(q), inode(q.nodeId), set, kill));
   }
 
   #symlink(q: FuseRequest): void {

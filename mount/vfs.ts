@@ -60,7 +60,7 @@ const READDIR_PAGE = 1000;
 /** One logged operation carries at most this much, so that a large write never holds a Prepare for long. */
 export const WRITE_MAX = 128 << 10;
 
-// open(2) and chmod(2) on Linux.
+// open(2) on Linux.
 const O_ACCMODE = 0o3;
 const O_RDONLY = 0;
 const O_WRONLY = 1;
@@ -69,9 +69,6 @@ export const O_TRUNC = 0o1000;
 export const O_APPEND = 0o2000;
 const R_OK = 4;
 const W_OK = 2;
-const S_ISUID = 0o4000;
-const S_ISGID = 0o2000;
-const S_IXGRP = 0o010;
 
 /** This session holds as many files and directories open as a session may. */
 const ENFILE = 23;
@@ -97,8 +94,9 @@ export class Vfs {
     return this.#client.query({ credentials, operation: { type: 'getattr', at, follow: false } });
   }
 
-  setattr(credentials: Credentials, at: At, set: SetAttributes): Promise<Result<'setattr'>> {
-    const submit = (): Promise<Result<'setattr'>> => this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set } });
+  /** `dropSetId`: the caller may not keep set-uid and set-gid. */
+  setattr(credentials: Credentials, at: At, set: SetAttributes, dropSetId = false): Promise<Result<'setattr'>> {
+    const submit = (): Promise<Result<'setattr'>> => this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set, ...dropping(dropSetId) } });
     return set.size === undefined ? submit() : this.#whenCollected(submit);
   }
 
@@ -268,10 +266,10 @@ export class Vfs {
     return this.getattr(SUPERUSER, inode(file.ino));
   }
 
-  ftruncate(handle: number, size: number): Promise<Result<'setattr'>> {
+  ftruncate(handle: number, size: number, dropSetId = false): Promise<Result<'setattr'>> {
     const file = this.#handles.get(handle);
     if (file === undefined) return Promise.resolve(BAD_HANDLE);
-    return this.setattr(SUPERUSER, inode(file.ino), { size });
+    return this.setattr(SUPERUSER, inode(file.ino), { size }, dropSetId);
   }
 
   /** Up to `length` bytes; fewer only at the end of the file. */
@@ -318,20 +316,11 @@ export class Vfs {
     let done = 0;
     do {
       const part = data.length <= WRITE_MAX ? data : data.subarray(done, done + WRITE_MAX);
-      const answer = await this.#client.submit({ credentials: SUPERUSER, operation: { type: 'write', at: inode(ino), offset: offset === 'end' ? offset : offset + done, data: part } });
+      const answer = await this.#client.submit({ credentials: SUPERUSER, operation: { type: 'write', at: inode(ino), offset: offset === 'end' ? offset : offset + done, data: part, ...dropping(dropSetId) } });
       if (!answer.ok) return done > 0 ? { ok: true, value: done } : answer;
       done += part.length;
-      if (dropSetId) await this.dropSetId(answer.value.attributes);
     } while (done < data.length);
     return { ok: true, value: done };
-  }
-
-  /** Who writes to a file without the right to keep its set-uid and set-gid bits takes them off it (the latter only beside group execute). */
-  async dropSetId(attributes: Attributes): Promise<void> {
-    const { ino, type, mode } = attributes;
-    const drop = S_ISUID | ((mode & S_IXGRP) === 0 ? 0 : S_ISGID);
-    if (type !== 'file' || (mode & drop) === 0) return;
-    await this.setattr(SUPERUSER, inode(ino), { mode: mode & ~drop });
   }
 
   #opened(attributes: Attributes, flags: number): Outcome<Opened> {
@@ -355,6 +344,14 @@ function neverHeld(name: Buffer): { readonly get: number } | undefined {
 function accessMask(flags: number): number {
   const mode = flags & O_ACCMODE;
   return mode === O_RDONLY ? R_OK : mode === O_WRONLY ? W_OK : R_OK | W_OK;
+}
+
+const DROPS_SET_ID = { dropSetId: true } as const;
+const KEEPS_SET_ID = {};
+
+/** In the operation itself: a second one would undo the chmod of somebody else that came between. */
+function dropping(dropSetId: boolean): { readonly dropSetId?: true } {
+  return dropSetId ? DROPS_SET_ID : KEEPS_SET_ID;
 }
 
 /** The inode itself, however it is named now, or no longer. */

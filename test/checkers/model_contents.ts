@@ -56,6 +56,7 @@ export class ModelContents {
     node.chunks = after;
     node.length = Math.max(node.length, end);
     this.#dataChanged(node);
+    if (o.dropSetId === true) this.#killSetId(node);
     return { attributes: fs.attributes(node) };
   }
 
@@ -91,6 +92,12 @@ export class ModelContents {
     const isMember = who.uid === 0 || memberOf(who, node.gid);
     node.mode &= ~0o4000;
     if ((node.mode & 0o2000) !== 0 && ((node.mode & 0o010) !== 0 || !isMember)) node.mode &= ~0o2000;
+  }
+
+  /** What the kernel asks for on behalf of a writer whom it does not name. */
+  #killSetId(node: Node): void {
+    if (node.type !== 'file') return;
+    node.mode &= (node.mode & 0o010) !== 0 ? 0o1777 : 0o3777;
   }
 
   resize(node: Node, size: number): void {
@@ -174,6 +181,7 @@ export class ModelContents {
     const timeOf = (t: Timestamp | 'now'): Timestamp => (t === 'now' ? fs.now : t);
     if (atime !== undefined) node.atime = timeOf(atime);
     if (mtime !== undefined) node.mtime = timeOf(mtime);
+    if (o.dropSetId === true) this.#killSetId(node);
     fs.changed(node);
     return { attributes: fs.attributes(node) };
   }

@@ -5,7 +5,7 @@ import { Prng } from '../../lib/prng.ts';
 import { GROUPS_MAX } from '../../fsservice/limits.ts';
 import { Errno } from '../../fsservice/errno.ts';
 import { decodeInode, encodeInode, newInode } from '../../fsservice/inode.ts';
-import { decodeCall, decodeResult, encodeCall, encodeResult, isWriteBody, isWriteOperation, OPCODES } from '../../fsservice/operation_codec.ts';
+import { decodeCall, decodeResult, encodeCall, encodeResult, isWriteBody, isWriteOperation, DROPPING_OPCODES, OPCODES } from '../../fsservice/operation_codec.ts';
 import type { Attributes, Call, Operation, OperationType, Result, Results } from '../../fsservice/operations.ts';
 import { ALICE, at, ROOT } from './harness.ts';
 import { randomOperation } from './random_calls.ts';
@@ -25,6 +25,8 @@ const OPERATIONS: readonly Operation[] = [
   { type: 'rename', from: at('f'), to: at('g'), flags: 'exchange' },
   { type: 'setattr', at: at('f'), follow: true, set: { mode: 0o7777, uid: 1, gid: 2, size: 2 ** 44, atime: time, mtime: 'now' } },
   { type: 'write', at: at('', 9 as Ino), offset: 2 ** 40, data: b('data') },
+  { type: 'setattr', at: at('f'), follow: false, set: { size: 1 }, dropSetId: true },
+  { type: 'write', at: at('f'), offset: 'end', data: b('data'), dropSetId: true },
   { type: 'putFile', at: at('p'), mode: 0o600, data: b('whole'), ifVersion: 77 },
   { type: 'setxattr', at: at('f'), follow: true, name: b('user.a'), value: b('v'), mode: 'replace' },
   { type: 'removexattr', at: at('f'), follow: true, name: b('user.a') },
@@ -64,8 +66,8 @@ function decoded<T>(d: { readonly ok: true; readonly value: T } | { readonly ok:
 
 describe('calls', () => {
   it('covers every operation', () => {
-    expect(OPERATIONS.map((o) => o.type).sort()).toEqual(Object.keys(OPCODES).sort());
-    expect(new Set(Object.values(OPCODES)).size).toBe(OPERATIONS.length);
+    expect([...new Set(OPERATIONS.map((o) => o.type))].sort()).toEqual(Object.keys(OPCODES).sort());
+    expect(new Set([...Object.values(OPCODES), ...Object.values(DROPPING_OPCODES)]).size).toBe(OPERATIONS.length);
   });
 
   it.each(OPERATIONS.map((o) => [o.type, o] as const))('%s: there and back, and no truncation passes', (_type, operation) => {
@@ -91,7 +93,7 @@ describe('calls', () => {
     for (let i = 0; i < 5000; i++) {
       const bytes = rng.bytes(rng.below(80));
       if (bytes.length > 9) {
-        bytes[0] = rng.pick(Object.values(OPCODES));
+        bytes[0] = rng.pick([...Object.values(OPCODES), ...Object.values(DROPPING_OPCODES)]);
         bytes[9] = 0;
       }
       const d = decodeCall(bytes);
@@ -109,6 +111,13 @@ describe('calls', () => {
     expect(encodeCall({ credentials: ROOT, operation: { type: 'setattr', at: at('f'), follow: false, set: { size: 5, mtime: time } } }).toString('hex')).toBe(
       '09' + '00000000' + '00000000' + '00' + '000000000001' + '000166' + '00' + '48' + '0000000000000005' + 'fffffffffffb' + '3b9ac9ff',
     );
+  });
+
+  it('has a code of its own where set-id bits go, and no byte more', () => {
+    const write: Operation = { type: 'write', at: at('f'), offset: 0, data: b('x') };
+    const bytes = encodeCall({ credentials: ROOT, operation: write });
+    bytes[0] = 0x12;
+    expect(encodeCall({ credentials: ROOT, operation: { ...write, dropSetId: true } })).toEqual(bytes);
   });
 
   it("has 2^53 - 1 for the end of a file, and takes it for nothing else", () => {

@@ -94,7 +94,7 @@ export function randomOperation(rng: Prng, w: Weights): Operation {
     case 13: case 14: case 15:
       return { type: 'rename', from: at, to: randomNew(rng, w), flags: rng.pick(['none', 'none', 'none', 'noreplace', 'exchange']) };
     case 16: case 17:
-      return { type: 'setattr', at, follow: rng.chance(0.8), set: randomSet(rng, w) };
+      return { type: 'setattr', at, follow: rng.chance(0.8), set: randomSet(rng, w), ...droppedSetId(rng) };
     case 18:
       return { type: 'putFile', at: rng.chance(0.5) ? at : randomNew(rng, w), mode: randomMode(rng), data: rng.bytes(rng.pick([0, 10, 70_000])), ifVersion: rng.pick([null, null, 0, rng.below(200)]) };
     case 19:
@@ -114,6 +114,10 @@ export function randomOperation(rng: Prng, w: Weights): Operation {
     case 25:
       return rng.chance(0.5) ? { type: 'getxattr', at, follow: rng.chance(0.5), name: Buffer.from(rng.pick(XATTRS)) } : { type: 'listxattr', at, follow: rng.chance(0.5) };
     default:
-      return rng.chance(0.9) ? { type: 'write', at, offset: rng.chance(0.15) ? 'end' : randomOffset(rng, w), data: rng.bytes(rng.pick([0, 1, 100, 512, 70_000])) } : { type: 'statfs' };
+      return rng.chance(0.9) ? { type: 'write', at, offset: rng.chance(0.15) ? 'end' : randomOffset(rng, w), data: rng.bytes(rng.pick([0, 1, 100, 512, 70_000])), ...droppedSetId(rng) } : { type: 'statfs' };
   }
+}
+
+function droppedSetId(rng: Prng): { readonly dropSetId?: true } {
+  return rng.chance(0.2) ? { dropSetId: true } : {};
 }

@@ -307,6 +307,20 @@ describe('set-uid and set-gid', () => {
     await vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true });
     expect(value(await vfs.fgetattr(handle)).attributes.mode).toBe(after);
   });
+
+  it.each<[string, (handle: number) => Promise<Outcome<unknown>>]>([
+    ['write', (handle) => vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true })],
+    ['truncation', (handle) => vfs.ftruncate(handle, 0, true)],
+  ])('go by the same operation as the %s: a chmod of somebody else that comes behind it stands', async (_, change) => {
+    const { handle, attributes } = await create('f');
+    value(await vfs.setattr(root, inode(attributes.ino), { mode: 0o6777 }));
+    // Both are under way at once, and executed in this order.
+    const changed = change(handle);
+    const revoked = vfs.setattr(root, inode(attributes.ino), { mode: 0o600 });
+    value(await changed);
+    value(await revoked);
+    expect(value(await vfs.fgetattr(handle)).attributes.mode).toBe(0o600);
+  });
 });
 
 describe('extended attributes', () => {

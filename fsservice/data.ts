@@ -123,7 +123,7 @@ function changed(ctx: Context, inode: Inode): void {
 
 // --- size ------------------------------------------------------------------------------------------------------------
 
-/** EFBIG beyond the limit; EAGAIN while too many truncations of this file wait to be collected. */
+/** EFBIG beyond the limit; EAGAIN while too many truncations of this file wait to be collected (the mount tries again then: POSIX has no such error here). */
 export function checkSize(ctx: Context, inode: Inode, size: number): Verdict {
   if (size > ctx.limits.maxFileSize) return Errno.EFBIG;
   if (leavesBlocks(inode, size) && pendingBefore(inode, size).length >= PENDING_TRUNCATIONS_MAX) return Errno.EAGAIN;

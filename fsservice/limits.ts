@@ -23,8 +23,8 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
 
 /** Entries of a directory that one readdir gives at most. */
 export const READDIR_MAX = 1024;
-/** Supplementary groups of a caller. */
-export const GROUPS_MAX = 64;
+/** Supplementary groups of a caller: what the byte that counts them in a call can say. (Linux itself has 65,536 for its bound; programs have a few dozen.) */
+export const GROUPS_MAX = 255;
 /** Inodes that one keepAlive may name. */
 export const KEEP_ALIVE_OPEN_MAX = 65_536;
 /** Names and values of an inode's extended attributes together: what one listxattr has to walk. */

@@ -47,8 +47,8 @@ export class DirectoryStream {
 
   /** Entries from `position` on: at least one, or none at the end. From 0 the directory is read anew (opendir, rewinddir). */
   async from(credentials: Credentials, position: number): Promise<Outcome<readonly StreamEntry[]>> {
-    if (position === 0) {
-      this.#pages = [];
+    if (position === 0) this.#pages = [];
+    if (this.#pages.length === 0) {
       const first = await this.#append(credentials, EMPTY);
       if (!first.ok) return first;
     }
@@ -58,15 +58,18 @@ export class DirectoryStream {
     return { ok: true, value: (page.value.entries ?? []).slice(position - page.value.base) };
   }
 
+  /** The page with the entry at `position`; undefined behind the end. A position of before the stream was read anew (seekdir) may be many pages on: none of them can be left out, since only the one before says where the next begins. */
   async #pageAt(credentials: Credentials, position: number): Promise<Outcome<Page | undefined>> {
-    const known = this.#pages.findLast((page) => page.base <= position);
-    if (known === undefined) return { ok: true, value: undefined };
-    if (position < known.base + known.count) return known.entries === null ? this.#reload(credentials, known) : { ok: true, value: known };
-    if (known.end) return { ok: true, value: undefined };
-    const last = known.entries?.at(-1)?.name;
-    assert(last !== undefined, 'the newest page keeps its entries and is not empty');
-    const next = await this.#append(credentials, last);
-    return next.ok && next.value.count === 0 ? { ok: true, value: undefined } : next;
+    for (;;) {
+      const known = this.#pages.findLast((page) => page.base <= position);
+      assert(known !== undefined, 'the first page begins behind the dots');
+      if (position < known.base + known.count) return known.entries === null ? this.#reload(credentials, known) : { ok: true, value: known };
+      if (known.end) return { ok: true, value: undefined };
+      const last = known.entries?.at(-1)?.name;
+      assert(last !== undefined, 'the newest page keeps its entries and is not empty');
+      const next = await this.#append(credentials, last);
+      if (!next.ok) return next;
+    }
   }
 
   async #append(credentials: Credentials, after: Buffer): Promise<Outcome<Page>> {

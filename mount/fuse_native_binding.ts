@@ -6,6 +6,7 @@
  * do; libfuse then answers ENOSYS once and the kernel stops asking.
  */
 import { Errno } from '../fsservice/errno.ts';
+import { GROUPS_MAX } from '../fsservice/limits.ts';
 import { ROOT_INO } from '../fsservice/operations.ts';
 import type { At, Credentials, SetAttributes } from '../fsservice/operations.ts';
 import { typeBits, typeOfMode } from './attributes.ts';
@@ -314,7 +315,7 @@ function fill(room: Buffer, value: Buffer): number {
 function ownCredentials(): Credentials {
   const { getuid, getgid, getgroups } = process;
   if (getuid === undefined || getgid === undefined || getgroups === undefined) throw new MountError('this platform has no user ids', 'mount on Linux');
-  return { uid: getuid(), gid: getgid(), groups: getgroups().slice(0, 64) };
+  return { uid: getuid(), gid: getgid(), groups: getgroups().slice(0, GROUPS_MAX) };
 }
 
 function loadAddon(): FuseNativeAddon {

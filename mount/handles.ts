@@ -1,10 +1,12 @@
-/** Open files of one mount: small positive numbers, as the kernel and libfuse carry them (32 bits, never 0). */
+/** Open files and directories of one mount: small positive numbers, as the kernel and libfuse carry them (32 bits, never 0). */
 import type { Ino } from '../lib/ids.ts';
 
 export interface OpenFile {
   readonly ino: Ino;
   /** O_APPEND when it was opened: a write goes to the end of the file as it is then, unless the kernel says otherwise of that write. */
   readonly append: boolean;
+  /** Whether the session holds the inode for it: an open file always, an open directory as long as there is room. */
+  readonly held: boolean;
 }
 
 const HANDLE_MAX = 0x7fff_ffff;

@@ -11,7 +11,7 @@ import type { Ino } from '../lib/ids.ts';
 import { typeOfMode } from './attributes.ts';
 import { errnoOfRejection, MountError } from './binding.ts';
 import type { Binding, MountLog } from './binding.ts';
-import { CallerCredentials } from './caller_credentials.ts';
+import type { CallerCredentials } from './caller_credentials.ts';
 import { DirectoryStream } from './directory_stream.ts';
 import type { StreamEntry } from './directory_stream.ts';
 import {
@@ -42,17 +42,17 @@ export class KernelBinding implements Binding {
   readonly #options: MountOptions;
   readonly #log: MountLog;
   readonly #device: KernelDevice;
-  readonly #callers = new CallerCredentials();
+  readonly #callers: CallerCredentials;
   readonly #directories = new Map<number, DirectoryStream>();
-  #nextDirectory = 1;
   #openFlags = 0;
   #end: () => void = () => undefined;
   #initialised: () => void = () => undefined;
   #refused: (error: MountError) => void = () => undefined;
 
   /** @throws MountError */
-  constructor(vfs: Vfs, mountpoint: string, options: MountOptions, log: MountLog) {
+  constructor(vfs: Vfs, callers: CallerCredentials, mountpoint: string, options: MountOptions, log: MountLog) {
     this.#vfs = vfs;
+    this.#callers = callers;
     this.#mountpoint = mountpoint;
     this.#options = options;
     this.#log = log;
@@ -237,14 +237,14 @@ export class KernelBinding implements Binding {
 
   #opendir(q: FuseRequest): void {
     const node = inode(q.nodeId);
-    const handle = this.#nextDirectory++;
+    const handle = this.#vfs.openDirectory(q.nodeId);
     this.#directories.set(handle, new DirectoryStream((who, after, limit) => this.#vfs.readdirPage(who, node, after, limit)));
     this.#opened(q, handle, 0);
   }
 
   #releasedir(q: FuseRequest): void {
     this.#directories.delete(q.u64(0));
-    this.#done(q);
+    this.#release(q);
   }
 
   #readdir(q: FuseRequest): void {

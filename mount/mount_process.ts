@@ -8,6 +8,8 @@ import { ROOT_INO } from '../fsservice/operations.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { MountError } from './binding.ts';
 import type { Binding, MountLog } from './binding.ts';
+import { CallerClient } from './caller_client.ts';
+import { CallerCredentials } from './caller_credentials.ts';
 import { chooseBinding } from './choose_binding.ts';
 import type { FromMount, MountJob, ToMount } from './mount_messages.ts';
 import type { NamespaceClient } from './namespace_client.ts';
@@ -26,11 +28,12 @@ export interface RunningMount {
 /** Mounts in this process. For fuse-native it has to have been started by `startMount`. @throws MountError */
 export async function runMount(job: MountJob, connect: Connect, log: MountLog): Promise<RunningMount> {
   const client = await connectOrThrow(job, connect);
-  const vfs = new Vfs(client);
+  const callers = new CallerCredentials();
+  const vfs = new Vfs(new CallerClient(client, callers), { requestTimeoutMs: job.requestTimeoutMs });
   let binding: Binding;
   try {
     await answersOrThrow(vfs, job);
-    binding = chooseBinding(vfs, job.mountpoint, job.options, log);
+    binding = chooseBinding(vfs, callers, job.mountpoint, job.options, log);
     await binding.mount();
   } catch (error) {
     await client.close();

@@ -9,6 +9,8 @@
  * right to them was settled when the file was opened (`open` for writing, then chmod 0444, then `write` works), by the kernel
  * (default_permissions); so they go out as the superuser's.
  */
+import { setTimeout } from 'node:timers/promises';
+import { TimedOut } from '../client/errors.ts';
 import type { Ino } from '../lib/ids.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { Errno } from '../fsservice/errno.ts';
@@ -45,6 +47,19 @@ export interface WriteOptions {
   readonly append?: boolean;
 }
 
+/** How an operation that the group puts off for a while is tried again. */
+export interface Patience {
+  readonly requestTimeoutMs: number;
+  /** Milliseconds, by a clock that nobody sets. */
+  readonly now: () => number;
+  readonly pause: (ms: number) => Promise<void>;
+}
+
+const PATIENCE: Patience = { requestTimeoutMs: 60_000, now: () => performance.now(), pause: (ms) => setTimeout(ms) };
+/** A step of collecting takes a few milliseconds. */
+const PAUSE_MIN_MS = 5;
+const PAUSE_MAX_MS = 250;
+
 const SUPERUSER: Credentials = { uid: 0, gid: 0, groups: [] };
 /** Entries asked for at once: with attributes about 200 bytes each, well below a frame's bound. */
 const READDIR_PAGE = 1000;
@@ -61,16 +76,18 @@ export const O_APPEND = 0o2000;
 const R_OK = 4;
 const W_OK = 2;
 
-/** This session holds as many files open as a session may. */
+/** This session holds as many files and directories open as a session may. */
 const ENFILE = 23;
 const BAD_HANDLE = { ok: false, errno: Errno.EBADF } as const;
 
 export class Vfs {
   readonly #client: NamespaceClient;
+  readonly #patience: Patience;
   readonly #handles = new HandleTable();
 
-  constructor(client: NamespaceClient) {
+  constructor(client: NamespaceClient, patience: Partial<Patience> = {}) {
     this.#client = client;
+    this.#patience = { ...PATIENCE, ...patience };
   }
 
   get openHandles(): number {
@@ -85,7 +102,26 @@ export class Vfs {
 
   /** `dropSetId`: the caller may not keep set-uid and set-gid. */
   setattr(credentials: Credentials, at: At, set: SetAttributes, dropSetId = false): Promise<Result<'setattr'>> {
-    return this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set, ...dropping(dropSetId) } });
+    const submit = (): Promise<Result<'setattr'>> => this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set, ...dropping(dropSetId) } });
+    return set.size === undefined ? submit() : this.#whenCollected(submit);
+  }
+
+  /**
+   * EAGAIN says that so many truncations of the file wait to be collected that the group takes no more of them. It has done nothing then, and no program expects
+   * this of truncate(2); the group collects by itself, so that it is a matter of waiting, for as long as a request waits for its answer.
+   */
+  async #whenCollected(submit: () => Promise<Result<'setattr'>>): Promise<Result<'setattr'>> {
+    let answer = await submit();
+    if (answer.ok || answer.errno !== Errno.EAGAIN) return answer;
+    const { requestTimeoutMs, now, pause } = this.#patience;
+    const deadline = now() + requestTimeoutMs;
+    for (let ms = PAUSE_MIN_MS; !answer.ok && answer.errno === Errno.EAGAIN; ms = Math.min(2 * ms, PAUSE_MAX_MS)) {
+      const left = deadline - now();
+      if (left <= 0) throw new TimedOut(`for ${requestTimeoutMs} ms too many truncations of the file have waited to be collected; nothing was done`);
+      await pause(Math.min(ms, left));
+      answer = await submit();
+    }
+    return answer;
   }
 
   access(credentials: Credentials, at: At, mask: number): Promise<Result<'access'>> {
@@ -178,13 +214,27 @@ export class Vfs {
 
   /** Opens an inode that the kernel has just looked up: no round trip. The value is the handle. */
   openInode(ino: Ino, flags: number): Outcome<number> {
+    if (!this.#hold(ino)) return { ok: false, errno: ENFILE };
+    return { ok: true, value: this.#handles.add({ ino, append: (flags & O_APPEND) !== 0, held: true }) };
+  }
+
+  /**
+   * Opens a directory that the kernel has just looked up, to be released like a file. Beyond what a session may hold it opens all the same: only one that is removed
+   * while it is open is missed then, and what walks through a tree should not fail for it.
+   */
+  openDirectory(ino: Ino): number {
+    return this.#handles.add({ ino, append: false, held: this.#hold(ino) });
+  }
+
+  /** False when this session holds as many inodes as it may. */
+  #hold(ino: Ino): boolean {
     try {
       this.#client.openFiles.open(ino);
     } catch (error) {
-      if (error instanceof RangeError) return { ok: false, errno: ENFILE };
+      if (error instanceof RangeError) return false;
       throw error;
     }
-    return { ok: true, value: this.#handles.add({ ino, append: (flags & O_APPEND) !== 0 }) };
+    return true;
   }
 
   /** open(O_CREAT). A file that another mount made meanwhile is opened, unless O_EXCL is set or the caller may not. */
@@ -208,7 +258,7 @@ export class Vfs {
   /** Idempotent for an unknown handle, as close is after a mount went: there is no one to tell. */
   release(handle: number): void {
     const file = this.#handles.remove(handle);
-    if (file !== undefined) this.#client.openFiles.release(file.ino);
+    if (file?.held === true) this.#client.openFiles.release(file.ino);
   }
 
   /** At the end of the mount: whatever the kernel did not release. */

@@ -68,6 +68,19 @@ def test_unlinked_file_lives_while_open():
     assert [n for n in os.listdir(root) if n.startswith(".fuse_hidden")] == []
 
 
+def test_removed_directory_lives_while_open():
+    if not kernel:
+        return
+    os.mkdir(path("removed"))
+    f = os.open(path("removed"), os.O_RDONLY | os.O_DIRECTORY)
+    os.rmdir(path("removed"))
+    assert os.fstat(f).st_nlink == 0 and os.listdir(f) == []
+    fails(errno.ENOENT, os.mkdir, "below", dir_fd=f)
+    os.mkdir(path("removed"))
+    assert os.stat(path("removed")).st_ino != os.fstat(f).st_ino
+    os.close(f)
+
+
 def test_replaced_file_lives_while_open():
     write("old", b"old content")
     f = os.open(path("old"), os.O_RDONLY)
@@ -160,6 +173,16 @@ def test_truncate_and_holes():
     os.close(f)
     f = os.open(path("sparse"), os.O_WRONLY | os.O_TRUNC)
     assert os.fstat(f).st_size == 0
+    os.close(f)
+
+
+def test_many_truncations():
+    write("cut", b"x")
+    f = os.open(path("cut"), os.O_RDWR)
+    for kept in range(1, 200):
+        os.ftruncate(f, (kept + 100) * 65_536)
+        os.ftruncate(f, kept * 65_536)
+    assert os.fstat(f).st_size == 199 * 65_536 and os.pread(f, 2, 0) == b"x\0"
     os.close(f)
 
 
@@ -373,6 +396,83 @@ def test_other_users():
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     assert stat.S_IMODE(os.stat(path("set-id")).st_mode) == 0o777
+
+
+def in_child(test):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            test()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_groups_that_change():
+    """As root only: what the kernel has just allowed by a new group, the file system does not refuse."""
+    if os.getuid() != 0 or not kernel:
+        return
+    os.mkdir(path("for 4002"))
+    os.chown(path("for 4002"), 0, 4002)
+    os.chmod(path("for 4002"), 0o770)
+
+    def become(groups):
+        os.seteuid(0)
+        os.setgroups(groups)
+        os.setegid(2001)
+        os.seteuid(2001)
+
+    def child():
+        become([])
+        fails(errno.EACCES, os.mkdir, path("for 4002/refused"))
+        os.stat(path("for 4002"))
+        become([4002])
+        os.mkdir(path("for 4002/made"))
+        become(list(range(3900, 4003)))
+        os.mkdir(path("for 4002/one of a hundred and three"))
+
+    in_child(child)
+
+
+def test_seekdir():
+    if not kernel:
+        return
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.opendir.restype = libc.readdir.restype = ctypes.c_void_p
+    libc.opendir.argtypes = [ctypes.c_char_p]
+    libc.telldir.restype = ctypes.c_long
+    libc.seekdir.argtypes = [ctypes.c_void_p, ctypes.c_long]
+    for function in (libc.readdir, libc.telldir, libc.rewinddir, libc.closedir):
+        function.argtypes = [ctypes.c_void_p]
+    os.mkdir(path("sought"))
+    for i in range(1100):
+        os.mknod(path(f"sought/{i:04d}"))
+    stream = libc.opendir(os.fsencode(path("sought")))
+
+    def entry():
+        at = libc.readdir(stream)
+        return None if at is None else ctypes.string_at(at + 19)  # d_name
+
+    positions, names = [], []
+    while True:
+        position, name = libc.telldir(stream), entry()
+        if name is None:
+            break
+        positions.append(position)
+        names.append(name)
+    assert len(names) == 1102
+    for i in (1090, 3, 700):
+        libc.rewinddir(stream)
+        assert entry() == b"."
+        libc.seekdir(stream, positions[i])
+        assert entry() == names[i], (i, names[i])
+    libc.closedir(stream)
 
 
 def test_statfs():

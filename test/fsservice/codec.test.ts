@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import type { Ino } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
+import { GROUPS_MAX } from '../../fsservice/limits.ts';
 import { Errno } from '../../fsservice/errno.ts';
 import { decodeInode, encodeInode, newInode } from '../../fsservice/inode.ts';
 import { decodeCall, decodeResult, encodeCall, encodeResult, isWriteBody, isWriteOperation, DROPPING_OPCODES, OPCODES } from '../../fsservice/operation_codec.ts';
@@ -129,6 +130,13 @@ describe('calls', () => {
 
   it.each([2 ** 47, -(2 ** 47) - 1, NaN])('throws at a time that would come back as another one: %s s', (sec) => {
     expect(() => encodeCall({ credentials: ROOT, operation: { type: 'setattr', at: at('f'), follow: false, set: { mtime: { sec, nsec: 0 } } } })).toThrow(RangeError);
+  });
+
+  it('has as many groups of the caller as the byte that counts them can say', () => {
+    const call = (count: number): Call => ({ credentials: { uid: 1, gid: 2, groups: Array.from({ length: count }, (_, i) => 70_000 + i) }, operation: { type: 'statfs' } });
+    expect(decoded(decodeCall(encodeCall(call(GROUPS_MAX))))).toEqual(call(GROUPS_MAX));
+    expect(GROUPS_MAX).toBe(255);
+    expect(() => encodeCall(call(GROUPS_MAX + 1))).toThrow(RangeError);
   });
 
   it('refuses what is out of range, with a reason', () => {

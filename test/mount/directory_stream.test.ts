@@ -84,6 +84,26 @@ describe('a directory stream', () => {
     }));
   });
 
+  it('goes to any position also when none of its pages is known: after it was read anew, and in a fresh stream', async () => {
+    const d = directory(1700);
+    const all = ['.', '..', ...d.names];
+    for (const position of [1, 2, 501, 502, 503, 1001, 1002, 1500, 1701]) {
+      const fresh = new DirectoryStream(d.fetch);
+      expect(defined((await entriesFrom(fresh, position))[0], `the entry at ${position}`).name.toString()).toBe(all[position]);
+      await entriesFrom(fresh, 0);
+      expect(defined((await entriesFrom(fresh, position))[0], `the entry at ${position}, read anew`).name.toString()).toBe(all[position]);
+    }
+    const beyond = new DirectoryStream(d.fetch);
+    expect(await entriesFrom(beyond, 1702)).toEqual([]);
+    expect(await entriesFrom(beyond, 99_999)).toEqual([]);
+  });
+
+  it('passes an error on that it meets on the way to a position', async () => {
+    const d = directory(1700);
+    const stream = new DirectoryStream((who, after, limit) => (d.pages === 2 ? Promise.resolve({ ok: false, errno: 5 }) : d.fetch(who, after, limit)));
+    expect(await stream.from(who, 1500)).toEqual({ ok: false, errno: 5 });
+  });
+
   it('is empty at and behind its end, without asking again', async () => {
     const d = directory(10);
     const stream = new DirectoryStream(d.fetch);

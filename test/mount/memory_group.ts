@@ -15,6 +15,8 @@ const SUPERUSER = { uid: 0, gid: 0, groups: [] };
 
 export class MemoryGroup {
   readonly #service = new FileSystemService(new MemoryTable());
+  /** Off: what is left to collect waits, as behind a primary that has more to do. */
+  collecting = true;
   #op = 0;
   #time = 1_700_000_000_000_000;
 
@@ -30,10 +32,14 @@ export class MemoryGroup {
 
   execute(session: number, body: Buffer): Buffer {
     const result = this.#service.execute(this.#entry('request', session, body));
+    if (this.collecting) this.collect();
+    return result;
+  }
+
+  collect(): void {
     for (let work = this.#service.housekeeping(); work !== undefined; work = this.#service.housekeeping()) {
       this.#service.execute(this.#entry('housekeeping', 0, work));
     }
-    return result;
   }
 
   query(body: Buffer): Buffer {

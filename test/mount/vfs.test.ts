@@ -1,9 +1,13 @@
 /** The adapter over the state machine itself, without FUSE. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EMPTY } from '../../lib/bytes.ts';
+import type { Ino } from '../../lib/ids.ts';
 import { Errno } from '../../fsservice/errno.ts';
-import { ROOT_INO } from '../../fsservice/operations.ts';
+import { PENDING_TRUNCATIONS_MAX } from '../../fsservice/limits.ts';
+import { BLOCK_SIZE, ROOT_INO } from '../../fsservice/operations.ts';
 import type { At, Credentials } from '../../fsservice/operations.ts';
+import { TimedOut } from '../../client/errors.ts';
+import { errnoOfRejection } from '../../mount/binding.ts';
 import { inode, O_APPEND, O_EXCL, O_TRUNC, Vfs, WRITE_MAX } from '../../mount/vfs.ts';
 import type { Opened, Outcome } from '../../mount/vfs.ts';
 import { MemoryGroup } from './memory_group.ts';
@@ -173,6 +177,67 @@ describe('open files', () => {
   });
 });
 
+describe('a truncation beyond those that wait to be collected', () => {
+  const REQUEST_TIMEOUT_MS = 60_000;
+  let time: number;
+  let pauses: number[];
+  let collectAfter: number;
+
+  beforeEach(() => {
+    time = 5;
+    pauses = [];
+    collectAfter = Infinity;
+    const pause = (ms: number): Promise<void> => {
+      pauses.push(ms);
+      time += ms;
+      if (pauses.length === collectAfter) group.collect();
+      return Promise.resolve();
+    };
+    vfs = new Vfs(client, { requestTimeoutMs: REQUEST_TIMEOUT_MS, now: () => time, pause });
+  });
+
+  /** A file with as many as may wait, each of which leaves more blocks than an operation removes itself. The size is what the next one would cut it to. */
+  async function fill(): Promise<{ readonly handle: number; readonly size: number }> {
+    const { handle } = await create('f');
+    value(await vfs.write(handle, 0, Buffer.from('x')));
+    group.collecting = false;
+    for (let kept = 1; kept <= PENDING_TRUNCATIONS_MAX; kept++) await growAndCut(handle, kept);
+    value(await vfs.ftruncate(handle, (PENDING_TRUNCATIONS_MAX + 100) * BLOCK_SIZE));
+    return { handle, size: (PENDING_TRUNCATIONS_MAX + 1) * BLOCK_SIZE };
+  }
+
+  async function growAndCut(handle: number, kept: number): Promise<void> {
+    value(await vfs.ftruncate(handle, (kept + 100) * BLOCK_SIZE));
+    value(await vfs.ftruncate(handle, kept * BLOCK_SIZE));
+  }
+
+  it('is made again after pauses that grow, until there is room', async () => {
+    const { handle, size } = await fill();
+    expect(pauses).toEqual([]);
+    collectAfter = 4;
+    expect(value(await vfs.ftruncate(handle, size)).attributes.size).toBe(size);
+    expect(pauses).toHaveLength(4);
+    expect(pauses).toEqual([...new Set(pauses)].sort((a, b) => a - b));
+  });
+
+  it('waits where a file is truncated by name too', async () => {
+    const { size } = await fill();
+    collectAfter = 1;
+    expect(value(await vfs.setattr(root, at('f'), { size })).attributes.size).toBe(size);
+    expect(pauses).toHaveLength(1);
+  });
+
+  it('fails as a call without an answer when the time of a request is over, and has done nothing', async () => {
+    const { handle, size } = await fill();
+    const before = value(await vfs.fgetattr(handle)).attributes;
+    const failure: unknown = await vfs.ftruncate(handle, size).then(() => undefined, (error: unknown) => error);
+    expect(failure).toBeInstanceOf(TimedOut);
+    expect(errnoOfRejection(failure)).toBe(Errno.ETIMEDOUT);
+    expect(time - 5).toBe(REQUEST_TIMEOUT_MS);
+    expect(value(await vfs.fgetattr(handle)).attributes).toEqual(before);
+  });
+});
+
 describe('create', () => {
   it('with O_EXCL fails where the name is taken; without, it opens what is there', async () => {
     await create('f', 0o644, O_RDWR | O_EXCL);
@@ -192,6 +257,46 @@ describe('create', () => {
     await create('readable', 0o644);
     expect(await vfs.create(user, at('readable'), 0o644, O_RDWR | O_TRUNC)).toEqual({ ok: false, errno: Errno.EACCES });
     expect((await vfs.create(user, at('readable'), 0o644, 0)).ok).toBe(true);
+  });
+});
+
+describe('open directories', () => {
+  async function openDirectory(path: string): Promise<{ readonly ino: Ino; readonly handle: number }> {
+    const { ino } = value(await vfs.mkdir(root, at(path), 0o755)).attributes;
+    return { ino, handle: vfs.openDirectory(ino) };
+  }
+
+  it('keep their inode while it has no name, until they are released', async () => {
+    const { ino, handle } = await openDirectory('d');
+    value(await vfs.rmdir(root, at('d')));
+    // What is let go makes the client say what it holds: from then on nothing else keeps the directory.
+    vfs.release((await create('f')).handle);
+    expect(value(await vfs.getattr(root, inode(ino))).attributes.nlink).toBe(0);
+    // Which readdir(3) takes for the end, as on every Linux file system.
+    expect(await vfs.readdirAll(root, inode(ino))).toEqual({ ok: false, errno: Errno.ENOENT });
+    expect(await vfs.mkdir(root, { dir: ino, path: Buffer.from('below') }, 0o755)).toEqual({ ok: false, errno: Errno.ENOENT });
+    vfs.release(handle);
+    expect(await vfs.getattr(root, inode(ino))).toEqual({ ok: false, errno: Errno.ESTALE });
+  });
+
+  it('are let go when the mount ends, and have numbers of their own beside the files', async () => {
+    const { handle } = await openDirectory('d');
+    expect((await create('f')).handle).not.toBe(handle);
+    expect(client.openFiles.size).toBe(2);
+    vfs.releaseAll();
+    expect([vfs.openHandles, client.openFiles.size]).toEqual([0, 0]);
+  });
+
+  it('open beyond what a session may hold, and hold nothing then', async () => {
+    const released: Ino[] = [];
+    const full = new Vfs({
+      submit: client.submit.bind(client), query: client.query.bind(client), close: client.close.bind(client),
+      openFiles: { open: () => { throw new RangeError('full'); }, release: (ino) => { released.push(ino); } },
+    });
+    const handle = full.openDirectory(ROOT_INO);
+    expect(value(await full.readdirAll(root, inode(ROOT_INO))).entries).toEqual([]);
+    full.release(handle);
+    expect([released, full.openHandles]).toEqual([[], 0]);
   });
 });
 

@@ -1,0 +1,47 @@
+/**
+ * A client that makes good for groups of a caller that were remembered and are no longer true: a call that was refused with them is made once more with
+ * those that the caller has now. A refused operation has done nothing, so it may be repeated; calls that are not refused cost nothing more.
+ */
+import { Errno } from '../fsservice/errno.ts';
+import type { Call, Credentials, ReadOperation, Result, WriteOperation } from '../fsservice/operations.ts';
+import type { CallerCredentials } from './caller_credentials.ts';
+import type { NamespaceClient } from './namespace_client.ts';
+import type { Outcome } from './vfs.ts';
+
+export class CallerClient implements NamespaceClient {
+  readonly openFiles: NamespaceClient['openFiles'];
+  readonly #client: NamespaceClient;
+  readonly #callers: CallerCredentials;
+
+  constructor(client: NamespaceClient, callers: CallerCredentials) {
+    this.#client = client;
+    this.#callers = callers;
+    this.openFiles = client.openFiles;
+  }
+
+  submit<O extends WriteOperation>(call: Call<O>): Promise<Result<O['type']>> {
+    const answer = this.#client.submit(call);
+    return isPrivileged(call.credentials) ? answer : this.#orAnew(call, answer, (anew) => this.#client.submit(anew));
+  }
+
+  query<O extends ReadOperation>(call: Call<O>): Promise<Result<O['type']>> {
+    const answer = this.#client.query(call);
+    return isPrivileged(call.credentials) ? answer : this.#orAnew(call, answer, (anew) => this.#client.query(anew));
+  }
+
+  close(): Promise<void> {
+    return this.#client.close();
+  }
+
+  async #orAnew<C extends Call, R extends Outcome<unknown>>(call: C, answer: Promise<R>, again: (call: C) => Promise<R>): Promise<R> {
+    const first = await answer;
+    if (first.ok || (first.errno !== Errno.EACCES && first.errno !== Errno.EPERM)) return first;
+    const credentials = this.#callers.anew(call.credentials);
+    return credentials === undefined ? first : again({ ...call, credentials });
+  }
+}
+
+/** Groups change nothing for the superuser; reads and writes of open files go out as the superuser's. */
+function isPrivileged(credentials: Credentials): boolean {
+  return credentials.uid === 0;
+}

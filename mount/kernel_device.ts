@@ -16,6 +16,7 @@ const INHERITED = 3;
 export class KernelDevice {
   readonly #descriptor: number;
   #reader: Worker | undefined;
+  #closed = false;
 
   /** @throws MountError */
   constructor() {
@@ -42,6 +43,7 @@ export class KernelDevice {
       child.once('close', resolve);
     });
     if (code === 0) return;
+    this.#closed = true;
     closeSync(this.#descriptor);
     throw new MountError(`mount(8) refused ${mountpoint}: ${said.trim() === '' ? `exit code ${String(code)}` : said.trim()}`, 'mounting needs root with CAP_SYS_ADMIN (in a container: --cap-add SYS_ADMIN --device /dev/fuse); or --binding fuse-native as an ordinary user');
   }
@@ -60,6 +62,8 @@ export class KernelDevice {
 
   /** One write is one reply; the kernel copies it before it returns. */
   reply(head: Buffer, body?: Buffer): void {
+    // The call ended with the mount, and the number of the descriptor may be another file's by now.
+    if (this.#closed) return;
     try {
       if (body === undefined) writeSync(this.#descriptor, head);
       else writevSync(this.#descriptor, [head, body]);
@@ -72,6 +76,7 @@ export class KernelDevice {
 
   async close(): Promise<void> {
     await this.#reader?.terminate();
+    this.#closed = true;
     closeSync(this.#descriptor);
   }
 }

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isMounted } from '../../mount/mount_table.ts';
 import type { Binding } from '../../mount/binding.ts';
+import { KernelDevice } from '../../mount/kernel_device.ts';
 import { startMount, unmountPath } from '../../mount/start_mount.ts';
 import type { MountHandle, MountRequest } from '../../mount/start_mount.ts';
 import { MEMORY_PROGRAM } from './mount_namespace.ts';
@@ -33,6 +34,15 @@ async function start(request: Partial<MountRequest> = {}): Promise<MountHandle> 
   mounts.push(mount);
   return mount;
 }
+
+it('an answer that comes when the device is closed goes nowhere, least of all to the file that has the number of its descriptor by then', async () => {
+  const device = new KernelDevice();
+  await device.close();
+  const files = await Promise.all(Array.from({ length: 8 }, (_, i) => open(path.join(folder, `file-${i}`), 'w+')));
+  device.reply(Buffer.from('an answer'), Buffer.from('with a body'));
+  expect(await Promise.all(files.map(async (file) => (await file.stat()).size))).toEqual(files.map(() => 0));
+  await Promise.all(files.map((file) => file.close()));
+});
 
 function running(pid: number): boolean {
   try {

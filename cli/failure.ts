@@ -101,6 +101,8 @@ function ofVrfsError(error: VrfsError): Failure {
     case 'Busy':
     case 'Behind': return { exitCode: ExitCode.unreachable, code: error.name, message: error.message };
     case 'InvalidCall': return { exitCode: ExitCode.usage, code: error.name, message: error.message };
+    // The group has answered; it is the file that does not stand still.
+    case 'FileChanged': return { exitCode: ExitCode.failed, code: 'EAGAIN', message: error.message };
     case 'NotVerified': return { exitCode: error instanceof NotVerified && error.code === 'noAgreement' ? ExitCode.unreachable : ExitCode.failed, code: error.name, message: error.message };
     default: return { exitCode: error.mayHaveHappened ? ExitCode.outcomeUnknown : ExitCode.unreachable, code: error.name, message: error.message };
   }

@@ -52,6 +52,19 @@ export class Behind extends VrfsError {
   readonly mayHaveHappened = false;
 }
 
+/** A file changed while it was read, so that what was read is not one state of it. Read it again. */
+export class FileChanged extends VrfsError {
+  override readonly name = 'FileChanged';
+  readonly mayHaveHappened = false;
+  readonly code = 'EAGAIN';
+  /** As it was asked for. */
+  readonly path: string;
+  constructor(path: string, options?: ErrorOptions) {
+    super(`EAGAIN: '${path}' changed while it was read; read it again`, options);
+    this.path = path;
+  }
+}
+
 /** The client was closed. */
 export class Closed extends VrfsError {
   override readonly name = 'Closed';

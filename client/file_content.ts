@@ -5,17 +5,19 @@ import type { Ino } from '../lib/ids.ts';
 import { defined } from '../lib/assert.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { atPath, type Caller } from './caller.ts';
+import { FileChanged } from './errors.ts';
 import { isFsError } from './fs_error.ts';
-import { joinPath, parentPath } from './paths.ts';
+import { joinPath, parentPath, printable } from './paths.ts';
 
 /** Up to here a file is written in one atomic operation. */
 export const ATOMIC_BYTES = READ_MAX;
 const STEP_BYTES = READ_MAX;
 const STEPS_UNDER_WAY = 4;
-/** A file that is replaced while it is read is begun anew so often. */
+/** A file that changes while it is read is begun anew so often. */
 const READ_ATTEMPTS = 5;
 const SYMLINKS_MAX = 40;
 
+/** One state of the file. @throws FileChanged when it changed during each of some attempts */
 export async function readWhole(caller: Caller, path: Buffer): Promise<Buffer> {
   for (let attempt = 1; ; attempt++) {
     const first = await caller.query({ type: 'read', at: atPath(path), offset: 0, length: STEP_BYTES });
@@ -25,37 +27,72 @@ export async function readWhole(caller: Caller, path: Buffer): Promise<Buffer> {
       for await (const chunk of readStream(caller, path)) chunks.push(chunk);
       return Buffer.concat(chunks);
     } catch (error) {
-      // The file was replaced and the old one freed: the name leads to the new one.
-      if (attempt === READ_ATTEMPTS || !isFsError(error, 'ENOENT', 'ESTALE')) throw error;
+      if (attempt === READ_ATTEMPTS || !(error instanceof FileChanged)) throw error;
     }
   }
 }
 
-/** The bytes from `start` up to, not including, `end`; of one inode, whatever is renamed meanwhile. */
+/**
+ * The bytes from `start` up to, not including, `end`: when it ends in order they are one state of the file. The last piece is
+ * held back until that is certain. @throws FileChanged
+ */
 export async function* readStream(caller: Caller, path: Buffer, start = 0, end = Infinity): AsyncGenerator<Buffer, void, void> {
-  const { attributes } = await caller.query({ type: 'getattr', at: atPath(path), follow: true });
-  const stop = Math.min(end, attributes.size);
+  for (let attempt = 1; attempt <= READ_ATTEMPTS; attempt++) {
+    const { attributes } = await caller.query({ type: 'getattr', at: atPath(path), follow: true });
+    if (Math.min(end, attributes.size) - start > STEP_BYTES) {
+      yield* readInSteps(caller, path, attributes, start, Math.min(end, attributes.size));
+      return;
+    }
+    // One read is one state. It is made even when nothing is due, so that what may not be read says so.
+    const { data, size } = await caller.query({ type: 'read', at: atPath(path), offset: start, length: Math.max(0, Math.min(STEP_BYTES, end - start)) });
+    if (start + data.length < Math.min(end, size)) continue;
+    if (data.length > 0) yield data;
+    return;
+  }
+  throw new FileChanged(printable(path));
+}
+
+/** Of one inode, and of one version of it: attributes first, the bytes by inode, and at the end a look whether the version is the same. */
+async function* readInSteps(caller: Caller, path: Buffer, attributes: Attributes, start: number, stop: number): AsyncGenerator<Buffer, void, void> {
   const at = { dir: attributes.ino, path: EMPTY };
-  // A first read even when nothing is due, so that what may not be read says so.
-  if (start >= stop) await caller.query({ type: 'read', at, offset: start, length: 0 });
-  const pending: Promise<{ readonly data: Buffer }>[] = [];
+  const pending: Promise<Buffer>[] = [];
+  const step = async (offset: number): Promise<Buffer> => {
+    const length = Math.min(STEP_BYTES, stop - offset);
+    const { data, size } = await stillThere(path, caller.query({ type: 'read', at, offset, length }));
+    if (data.length !== length || size !== attributes.size) throw new FileChanged(printable(path));
+    return data;
+  };
   let next = start;
   try {
     while (next < stop || pending.length > 0) {
       while (next < stop && pending.length < STEPS_UNDER_WAY) {
-        const step = caller.query({ type: 'read', at, offset: next, length: Math.min(STEP_BYTES, stop - next) });
+        const read = step(next);
         // It is awaited in its turn, and throws there: a failure ahead of its turn is not an unhandled one.
-        void step.catch(() => undefined);
-        pending.push(step);
+        void read.catch(() => undefined);
+        pending.push(read);
         next += STEP_BYTES;
       }
-      const { data } = await defined(pending[0], 'the oldest step');
+      const data = await defined(pending[0], 'the oldest step');
       void pending.shift();
-      if (data.length > 0) yield data;
+      if (next >= stop && pending.length === 0) {
+        const now = await stillThere(path, caller.query({ type: 'getattr', at, follow: true }));
+        if (now.attributes.version !== attributes.version) throw new FileChanged(printable(path));
+      }
+      yield data;
     }
   } finally {
     // Who stops listening early leaves reads behind: their failures are nobody's concern any more.
     await Promise.allSettled(pending);
+  }
+}
+
+/** An inode that has gone was replaced or removed. */
+async function stillThere<T>(path: Buffer, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (isFsError(error, 'ENOENT', 'ESTALE')) throw new FileChanged(printable(path), { cause: error });
+    throw error;
   }
 }
 

@@ -198,6 +198,7 @@ export class FileSystem {
 
   // --- contents --------------------------------------------------------------------------------------------------------
 
+  /** One state of the file: when it changes meanwhile it is read anew, and after some attempts that is a FileChanged. */
   readFile(path: PathLike, encoding: 'utf8'): Promise<string>;
   readFile(path: PathLike): Promise<Buffer>;
   async readFile(path: PathLike, encoding?: 'utf8'): Promise<string | Buffer> {
@@ -205,7 +206,10 @@ export class FileSystem {
     return encoding === 'utf8' ? bytes.toString('utf8') : bytes;
   }
 
-  /** The bytes from `start` up to, not including, `end`, in pieces of up to 1 MiB. */
+  /**
+   * The bytes from `start` up to, not including, `end`, in pieces of up to 1 MiB. A stream that ends in order gave one state of the file; it throws
+   * FileChanged when the file changes meanwhile, attributes included.
+   */
   readStream(path: PathLike, options: { readonly start?: number; readonly end?: number } = {}): AsyncGenerator<Buffer, void, void> {
     return readStream(this.#caller, pathBytes(path), options.start, options.end);
   }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { buildProgram } from '../../cli/run.ts';
 import { processIo } from '../../cli/io.ts';
-import { FakeGroup } from '../client/fake_group.ts';
+import { atPath } from '../../client/caller.ts';
+import { FakeGroup, operationOf } from '../client/fake_group.ts';
 import { vrfs, type CliResult } from './harness.ts';
 
 let group: FakeGroup;
@@ -203,6 +204,26 @@ describe('contents', () => {
     expect((await lstat(join(directory, 'link'))).isSymbolicLink()).toBe(true);
     await ok('get', `${home}/f`, '/dev/null');
     expect((await stat('/dev/null')).isCharacterDevice()).toBe(true);
+    expect((await readdir(directory)).filter((name) => name.includes('.vrfs-'))).toEqual([]);
+  });
+
+  it('that change while they are read are no success, and leave the local file as it is', async () => {
+    await writeFile(join(directory, 'local'), 'precious');
+    await vrfs(['put', '-', `${home}/f`], { servers: group.servers, stdin: Buffer.alloc(8 << 20, 'A') });
+    for (const args of [['cat', `${home}/f`], ['get', `${home}/f`, '-'], ['get', `${home}/f`, 'local']]) {
+      let reads = 0;
+      group.intercept = (_, m) => {
+        if (operationOf(m)?.type === 'read' && ++reads === 7) group.execute({ type: 'write', at: atPath(Buffer.from(`${home}/f`)), offset: 0, data: Buffer.from(String(args)) });
+        return undefined;
+      };
+      try {
+        expect(await cli(...args)).toMatchObject({ exitCode: 1, stderr: `vrfs: EAGAIN: '${home}/f' changed while it was read; read it again\n` });
+        expect(reads).toBe(8);
+      } finally {
+        group.intercept = () => undefined;
+      }
+    }
+    expect(await readFile(join(directory, 'local'), 'utf8')).toBe('precious');
     expect((await readdir(directory)).filter((name) => name.includes('.vrfs-'))).toEqual([]);
   });
 

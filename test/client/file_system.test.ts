@@ -1,10 +1,12 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
 import { VrfsClient } from '../../client/client.ts';
+import { FileChanged } from '../../client/errors.ts';
 import { FsError } from '../../client/fs_error.ts';
 import { printable } from '../../client/paths.ts';
+import { EMPTY } from '../../lib/bytes.ts';
 import { Prng } from '../../lib/prng.ts';
-import { FakeGroup } from './fake_group.ts';
+import { FakeGroup, operationOf } from './fake_group.ts';
 
 let group: FakeGroup;
 let client: VrfsClient;
@@ -204,6 +206,92 @@ describe('contents', () => {
     await fs.write(`${home}/f`, 6, Buffer.from('there'));
     await fs.truncate(`${home}/f`, 9);
     expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('hello the');
+  });
+});
+
+describe('a file that changes while it is read', () => {
+  const MIB = 1 << 20;
+  const A = Buffer.alloc(8 * MIB, 'A');
+
+  async function restOf(stream: AsyncIterable<Buffer>): Promise<unknown> {
+    try {
+      for await (const chunk of stream) void chunk;
+    } catch (error) {
+      return error;
+    }
+    return 'an orderly end';
+  }
+
+  /** Runs `change` when the read behind the first `n` arrives, and before it is answered; once, or each time when `always`. */
+  function changeBeforeRead(n: number, change: (round: number) => void, always = false): void {
+    let reads = 0;
+    let rounds = 0;
+    group.intercept = (_, m) => {
+      if (operationOf(m)?.type === 'read' && ++reads === n + 1) {
+        if (always) reads = 0;
+        change(rounds++);
+      }
+      return undefined;
+    };
+  }
+
+  it.each([
+    ['a short one', () => fs.writeFile(`${home}/f`, Buffer.alloc(MIB, 'B'))],
+    ['a long one', () => fs.writeFile(`${home}/f`, Buffer.alloc(9 * MIB, 'B'))],
+    ['one byte of it, behind what was read', () => fs.write(`${home}/f`, 8 * MIB - 1, Buffer.from('B'))],
+    ['one byte of it, before what was read', () => fs.write(`${home}/f`, 0, Buffer.from('B'))],
+    ['nothing', () => fs.unlink(`${home}/f`)],
+  ])('ends the stream with an error when it is replaced by %s', async (_, change) => {
+    await fs.writeFile(`${home}/f`, A);
+    const stream = fs.readStream(`${home}/f`);
+    const first = await stream.next();
+    expect(A.subarray(0, MIB).equals(first.value ?? EMPTY)).toBe(true);
+    await change();
+    const error = await restOf(stream);
+    expect(error instanceof FileChanged).toBe(true);
+    expect(error).toMatchObject({ name: 'FileChanged', code: 'EAGAIN', mayHaveHappened: false, message: `EAGAIN: '${home}/f' changed while it was read; read it again` });
+  });
+
+  it('does not disturb a stream of a part that one read fetches', async () => {
+    await fs.writeFile(`${home}/f`, A);
+    const stream = fs.readStream(`${home}/f`, { start: 10, end: MIB });
+    expect(A.subarray(10, MIB).equals((await stream.next()).value ?? EMPTY)).toBe(true);
+    await fs.writeFile(`${home}/f`, 'B');
+    expect(await restOf(stream)).toBe('an orderly end');
+  });
+
+  it('is read anew by readFile', async () => {
+    for (const size of [MIB, 3 * MIB]) {
+      await fs.writeFile(`${home}/f`, A);
+      let change: Promise<void> | undefined;
+      changeBeforeRead(4, () => { change = fs.writeFile(`${home}/f`, Buffer.alloc(size, 'B')); });
+      const data = await fs.readFile(`${home}/f`);
+      await change;
+      expect(change).toBeDefined();
+      expect([A, Buffer.alloc(size, 'B')].some((state) => state.equals(data))).toBe(true);
+    }
+  });
+
+  it('is read anew by a stream that has given nothing yet', async () => {
+    await fs.writeFile(`${home}/f`, 'short');
+    const { ino } = await fs.stat(`${home}/f`);
+    // The file grows beyond one read between the look at its size and the read.
+    changeBeforeRead(0, () => { group.execute({ type: 'write', at: { dir: ino, path: EMPTY }, offset: 2 * MIB, data: Buffer.from('end') }); });
+    const parts: Buffer[] = [];
+    for await (const part of fs.readStream(`${home}/f`)) parts.push(part);
+    expect(Buffer.concat(parts).length).toBe(2 * MIB + 3);
+  });
+
+  it('is given up by readFile when it never stands still', async () => {
+    await fs.writeFile(`${home}/f`, A);
+    const { ino } = await fs.stat(`${home}/f`);
+    let changes = 0;
+    changeBeforeRead(0, () => {
+      changes++;
+      group.execute({ type: 'write', at: { dir: ino, path: EMPTY }, offset: 0, data: Buffer.from([changes]) });
+    }, true);
+    expect(await fs.readFile(`${home}/f`).then(() => 'content', (error: unknown) => error)).toMatchObject({ name: 'FileChanged' });
+    expect(changes).toBeGreaterThan(8);
   });
 });
 

@@ -146,14 +146,14 @@ export class VrfsClient {
   /** Executes a change exactly once, through the log; resolves when it is committed and executed. */
   submit<O extends WriteOperation>(call: Call<O>): Promise<Result<O['type']>> {
     return new Promise((resolve, reject) => {
-      this.submitEncoded(encodeCall(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject));
+      this.submitEncoded(encoded(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject));
     });
   }
 
   /** A read: linearizable unless the options say otherwise. */
   query<O extends ReadOperation>(call: Call<O>, options?: QueryOptions): Promise<Result<O['type']>> {
     return new Promise((resolve, reject) => {
-      this.queryEncoded(encodeCall(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject), options);
+      this.queryEncoded(encoded(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject), options);
     });
   }
 
@@ -282,6 +282,16 @@ class PromisedResult<T extends OperationType> implements Completion {
 
   failed(error: VrfsError): void {
     this.#reject(error);
+  }
+}
+
+/** @throws InvalidCall for a number or a name that no call can carry */
+function encoded(call: Call): Buffer {
+  try {
+    return encodeCall(call);
+  } catch (error) {
+    if (error instanceof RangeError) throw new InvalidCall(error.message, { cause: error });
+    throw error;
   }
 }
 

@@ -120,6 +120,21 @@ describe('exit codes', () => {
     expect(result.stderr).toContain('Read the present state before you repeat it');
   });
 
+  it('4 when a long write loses the majority, and 2 when it cannot be compared', async () => {
+    const stdin = Buffer.alloc(3 << 20);
+    let gone = false;
+    group.intercept = (_, m) => {
+      gone ||= operationOf(m)?.type === 'write';
+      return gone && m.type === 'request' ? null : undefined;
+    };
+    const result = await vrfs(['put', '--timeout', '200', '-', `${home}/x`], { servers: group.servers, stdin });
+    group.intercept = () => undefined;
+    expect(result.exitCode).toBe(4);
+    expect(result.stderr).toContain('Read the present state before you repeat it');
+    expect(await vrfs(['put', '--if-version', '3', '-', `${home}/x`], { servers: group.servers, stdin })).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('ifVersion is for contents of up to') as string });
+    expect(await vrfs(['put', '--if-version', '9007199254740991', '-', `${home}/x`], { servers: group.servers, stdin: 'x' })).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('9007199254740991') as string });
+  });
+
   it('5 for what the machine does not allow', async () => {
     const result = await cli('serve', '--data', join(directory, 'nothing'));
     expect(result.exitCode).toBe(5);

@@ -1,9 +1,10 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
 import { VrfsClient } from '../../client/client.ts';
-import { FileChanged } from '../../client/errors.ts';
+import { FileChanged, InvalidCall, OutcomeUnknown } from '../../client/errors.ts';
 import { FsError } from '../../client/fs_error.ts';
 import { printable } from '../../client/paths.ts';
+import { SYMLINK_DEPTH_MAX, type Operation } from '../../fsservice/operations.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { Prng } from '../../lib/prng.ts';
 import { FakeGroup, operationOf } from './fake_group.ts';
@@ -172,7 +173,11 @@ describe('contents', () => {
     expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('two');
     expect(await codeOf(fs.writeFile(`${home}/f`, 'x', { flag: 'wx' }))).toBe('EEXIST');
     expect(await codeOf(fs.writeFile(`${home}/f`, Buffer.alloc(2 << 20), { flag: 'wx' }))).toBe('EEXIST');
-    await expect(fs.writeFile(`${home}/f`, Buffer.alloc(2 << 20), { ifVersion: 1 })).rejects.toThrow(RangeError);
+    await expect(fs.writeFile(`${home}/f`, Buffer.alloc(2 << 20), { ifVersion: 1 })).rejects.toThrow(InvalidCall);
+    for (const flag of ['a', 'wx'] as const) await expect(fs.writeFile(`${home}/f`, 'x', { ifVersion: 1, flag })).rejects.toThrow(InvalidCall);
+    await expect(fs.writeFile(`${home}/new`, 'x', { ifVersion: 0, flag: 'a' })).rejects.toThrow("ifVersion goes with flag 'w', not with 'a'");
+    await expect(fs.writeFile(`${home}/f`, 'x', { ifVersion: 2 ** 60 })).rejects.toThrow(InvalidCall);
+    expect(await fs.exists(`${home}/new`)).toBe(false);
   });
 
   it('grow by many appenders without losing a line', async () => {
@@ -292,6 +297,142 @@ describe('a file that changes while it is read', () => {
     }, true);
     expect(await fs.readFile(`${home}/f`).then(() => 'content', (error: unknown) => error)).toMatchObject({ name: 'FileChanged' });
     expect(changes).toBeGreaterThan(8);
+  });
+});
+
+describe('a write above 1 MiB', () => {
+  const LONG = Buffer.alloc((2 << 20) + 1, 'L');
+
+  /** The calls that change something, as they arrive. */
+  function recorded(): Operation[] {
+    const calls: Operation[] = [];
+    group.intercept = (_, m) => {
+      const operation = m.type === 'request' ? operationOf(m) : null;
+      if (operation !== null) calls.push(operation);
+      return undefined;
+    };
+    return calls;
+  }
+
+  it('keeps the extended attributes of the file that it replaces', async () => {
+    await fs.writeFile(`${home}/f`, 'old');
+    await fs.setxattr(`${home}/f`, 'user.note', 'kept');
+    await fs.setxattr(`${home}/f`, 'trusted.note', 'kept too');
+    // A write in place takes capabilities away.
+    await fs.setxattr(`${home}/f`, 'security.capability', 'x');
+    await fs.symlink('f', `${home}/link`);
+    await fs.writeFile(`${home}/link`, LONG);
+    expect((await fs.stat(`${home}/f`)).size).toBe(LONG.length);
+    expect((await fs.listxattr(`${home}/f`)).sort()).toEqual(['trusted.note', 'user.note']);
+    expect((await fs.getxattr(`${home}/f`, 'user.note')).toString()).toBe('kept');
+  });
+
+  it.each(['fifo', 'socket', 'block', 'character'] as const)('does not replace a %s', async (type) => {
+    await fs.mknod(`${home}/f`, type);
+    await fs.symlink('f', `${home}/link`);
+    for (const content of ['short', LONG]) {
+      for (const name of ['f', 'link']) {
+        expect(await failure(fs.writeFile(`${home}/${name}`, content))).toMatchObject({ code: 'EINVAL', message: `EINVAL: invalid argument, putFile '${home}/${name}'` });
+      }
+    }
+    expect((await fs.stat(`${home}/f`)).type).toBe(type);
+    expect((await fs.readdir(home)).sort()).toEqual(['f', 'link']);
+  });
+
+  it('is refused where a short one is, in the same words and before anything is made', async () => {
+    await fs.chmod(home, 0o777);
+    await ann.writeFile(`${home}/mine`, 'read only');
+    await ann.chmod(`${home}/mine`, 0o444);
+    await fs.mkdir(`${home}/d`);
+    await fs.symlink('round', `${home}/round`);
+    await fs.mkdir(`${home}/closed`, { mode: 0o755 });
+    const calls = recorded();
+    for (const [name, code] of [['mine', 'EACCES'], ['d', 'EISDIR'], ['round', 'ELOOP'], ['none/f', 'ENOENT'], ['closed/f', 'EACCES']] as const) {
+      const short = await failure(ann.writeFile(`${home}/${name}`, 'short'));
+      const long = await failure(ann.writeFile(`${home}/${name}`, LONG));
+      expect(short.code).toBe(code);
+      expect(long).toMatchObject({ code, syscall: 'putFile', path: `${home}/${name}`, message: short.message });
+    }
+    await fs.writeFile(`${home}/there`, 'x');
+    calls.length = 0;
+    expect(await failure(fs.writeFile(`${home}/there`, LONG, { flag: 'wx' }))).toMatchObject({ code: 'EEXIST', message: `EEXIST: file already exists, putFile '${home}/there'` });
+    expect(calls).toEqual([]);
+    expect(await ann.readFile(`${home}/mine`, 'utf8')).toBe('read only');
+    expect((await fs.readdir(home)).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  it('goes through as many symbolic links as the namespace follows', async () => {
+    await fs.writeFile(`${home}/s0`, 'old');
+    for (let i = 1; i <= SYMLINK_DEPTH_MAX; i++) await fs.symlink(`s${i - 1}`, `${home}/s${i}`);
+    await fs.writeFile(`${home}/s${SYMLINK_DEPTH_MAX}`, LONG);
+    expect((await fs.lstat(`${home}/s${SYMLINK_DEPTH_MAX}`)).isSymbolicLink()).toBe(true);
+    expect((await fs.stat(`${home}/s0`)).size).toBe(LONG.length);
+  });
+
+  it('goes into a temporary file that is private until it takes the name', async () => {
+    await fs.writeFile(`${home}/f`, 'old');
+    await fs.chown(`${home}/f`, 1000, 1000);
+    await fs.chmod(`${home}/f`, 0o4755);
+    const calls = recorded();
+    await fs.writeFile(`${home}/f`, LONG);
+    await fs.writeFile(`${home}/new`, LONG, { mode: 0o4777 });
+    const made = calls.filter((c) => c.type === 'create');
+    expect(made.map((c) => c.mode)).toEqual([0o600, 0o600]);
+    for (const c of made) expect(c.at.path.toString()).toMatch(new RegExp(`^${home}/\\.vrfs-put-[0-9a-f]{16}$`));
+    // Owner, mode and name last, so that nothing half written has the mode of the file.
+    expect(calls.map((c) => c.type)).toEqual(['create', 'write', 'write', 'write', 'setattr', 'setattr', 'rename', 'create', 'write', 'write', 'write', 'setattr', 'rename']);
+    const stats = await fs.stat(`${home}/f`);
+    expect([stats.mode & 0o7777, stats.uid, stats.gid, stats.size]).toEqual([0o4755, 1000, 1000, LONG.length]);
+    expect((await fs.stat(`${home}/new`)).mode & 0o7777).toBe(0o4755);
+  });
+
+  it('that loses the majority says what is not known, and what stayed behind', async () => {
+    const hasty = await VrfsClient.connect({ servers: group.servers, requestTimeoutMs: 300 });
+    const impatient = new FileSystem(hasty, { credentials: { uid: 0, gid: 0, groups: [] } });
+    await fs.writeFile(`${home}/f`, 'old');
+    const source = function* (): Generator<Buffer> {
+      yield LONG;
+      throw new Error('the source broke');
+    };
+    try {
+      for (const lost of ['write', 'rename'] as const) {
+        let gone = false;
+        group.intercept = (_, m) => {
+          gone ||= operationOf(m)?.type === lost;
+          return gone && m.type === 'request' ? null : undefined;
+        };
+        const error: unknown = await impatient.writeFile(`${home}/f`, LONG).then(() => null, (e: unknown) => e);
+        expect(error).toBeInstanceOf(OutcomeUnknown);
+        expect(error).toMatchObject({ mayHaveHappened: true, suppressed: { name: 'OutcomeUnknown' } });
+        expect(String(error)).toMatch(new RegExp(`Read the present state before you repeat it.*while '${home}/f' was written, and its temporary file '${home}/\\.vrfs-put-[0-9a-f]{16}' could not be removed`));
+      }
+      group.intercept = (_, m) => (operationOf(m)?.type === 'unlink' ? null : undefined);
+      const broken: unknown = await impatient.writeFile(`${home}/g`, source()).then(() => null, (e: unknown) => e);
+      expect(broken).toMatchObject({ name: 'Error', message: expect.stringContaining('the source broke') as string, suppressed: { name: 'OutcomeUnknown' } });
+    } finally {
+      group.intercept = () => undefined;
+      await hasty.close();
+    }
+  });
+
+  it('names its target in errors, and leaves those of the source alone', async () => {
+    await fs.chmod(home, 0o777);
+    await fs.writeFile(`${home}/f`, 'old');
+    await fs.writeFile(`${home}/secret`, 'x', { mode: 0o600 });
+    group.intercept = (_, m) => {
+      const operation = operationOf(m);
+      // Somebody clears up the directory meanwhile.
+      if (operation?.type === 'rename') group.execute({ type: 'unlink', at: operation.from });
+      return undefined;
+    };
+    expect(await failure(fs.writeFile(`${home}/f`, LONG))).toMatchObject({ code: 'ENOENT', path: `${home}/f`, dest: undefined, message: `ENOENT: no such file or directory, putFile '${home}/f'` });
+    group.intercept = () => undefined;
+    const source = async function* (): AsyncGenerator<Buffer> {
+      yield LONG;
+      yield await ann.readFile(`${home}/secret`);
+    };
+    expect(await failure(fs.writeFile(`${home}/f`, source()))).toMatchObject({ code: 'EACCES', path: `${home}/secret` });
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('old');
   });
 });
 

@@ -33,9 +33,9 @@ export interface ConnectOptions {
   readonly name?: string;
   /** The client tells which inodes it holds open (`openFiles`), and the group keeps them when they are unlinked. */
   readonly holdsOpens?: boolean;
-  /** How long an operation may take before it fails, milliseconds. Default 30,000. */
+  /** How long an operation may take before it fails, milliseconds, up to MAX_TIMEOUT_MS. Default 30,000. */
   readonly requestTimeoutMs?: number;
-  /** How long `connect` waits for a first replica, milliseconds. Default 10,000. */
+  /** How long `connect` waits for a first replica, milliseconds, up to MAX_TIMEOUT_MS. Default 10,000. */
   readonly connectTimeoutMs?: number;
 }
 
@@ -55,6 +55,9 @@ export interface QueryOptions {
 
 /** A day. */
 export const MAX_STALENESS_MS = 86_400_000;
+
+/** What a timer can wait for, some 24 days; with more it would not wait at all. */
+export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 const TICK_MS = 20;
 /** So many ticks without anything outstanding, and the timer rests. */
@@ -310,6 +313,13 @@ function checkOptions(options: ConnectOptions): void {
     if (!parsed.ok) throw new TypeError(`servers: ${parsed.reason}`);
   }
   if (options.clusterId !== undefined && options.clusterId.length !== 16) throw new TypeError('clusterId: 16 bytes');
+  checkTimeout('requestTimeoutMs', options.requestTimeoutMs);
+  checkTimeout('connectTimeoutMs', options.connectTimeoutMs);
+}
+
+function checkTimeout(name: string, ms: number | undefined): void {
+  if (ms === undefined || (ms >= 0 && ms <= MAX_TIMEOUT_MS)) return;
+  throw new RangeError(`${name} is ${ms}: it is a number of milliseconds from 0 to ${MAX_TIMEOUT_MS}`);
 }
 
 export type { Completion, Consistency };

@@ -80,6 +80,8 @@ describe('exit codes', () => {
     [['ls', '--frobnicate'], 'unknown option'],
     [['mkdir'], 'missing required argument'],
     [['ls', '--timeout', 'soon'], 'a positive integer is needed'],
+    [['ls', '--timeout', '3000000000'], 'at most 2147483647 milliseconds'],
+    [['ls', '--timeout', '0'], 'a positive integer is needed'],
     [['ls', '--server', 'here'], '"here" is not an address: write host:port'],
     [['mv', '/a'], 'mv takes what to move and where to'],
     [['chmod', 'rwx', '/'], "'rwx' is not a mode"],
@@ -143,6 +145,20 @@ describe('exit codes', () => {
   });
 });
 
+describe('an output that takes nothing more', () => {
+  it.each([
+    [['ls', '/']], [['ls', '--json', '/']], [['cat', '/f']], [['get', '/f', '-']], [['--help']], [['ls', '--help']], [['--version']],
+  ])('ends %j with exit code 1', async (args) => {
+    await vrfs(['put', '-', '/f'], { servers: group.servers, stdin: 'text' });
+    const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+    const result = await vrfs(args, { servers: group.servers, stdoutFails: full });
+    expect(result.exitCode).toBe(1);
+    const message = 'cannot write the output: ENOSPC: no space left on device, write';
+    if (args.includes('--json')) expect(JSON.parse(result.stderr)).toMatchObject({ error: { code: 'ENOSPC', message, exitCode: 1 } });
+    else expect(result.stderr).toBe(`vrfs: ${message}\n`);
+  });
+});
+
 describe('names', () => {
   it('are listed, in lines and as JSON', async () => {
     await ok('mkdir', '-p', `${home}/d/e`);
@@ -158,6 +174,22 @@ describe('names', () => {
     expect(JSON.parse(await ok('tree', '--json', '--depth', '1', home))).toMatchObject([{ name: 'd', entries: [] }, { name: 'f' }, { name: 's' }]);
     expect(JSON.parse(await ok('du', '-s', '--json', home))).toMatchObject([{ path: home, inodes: 5 }]);
     expect(await ok('du', home)).toContain(`${home}/d/e`);
+  });
+
+  it('are listed with times that no Date can show', async () => {
+    await ok('touch', `${home}/f`);
+    group.execute({ type: 'setattr', at: atPath(Buffer.from(`${home}/f`)), follow: false, set: { mtime: { sec: 9e12, nsec: 7 } } });
+    expect(await ok('ls', '-l', home)).toMatch(/ @9000000000000 f\n/);
+    expect(JSON.parse(await ok('ls', '--json', home))).toMatchObject([{ name: 'f', mtime: '@9000000000000' }]);
+    expect(await ok('stat', `${home}/f`)).toContain('Modify: @9000000000000\n');
+  });
+
+  it('are listed when they are links that lead nowhere', async () => {
+    await ok('ln', '-s', 'nowhere', `${home}/s`);
+    expect(await ok('ls', `${home}/s`)).toBe(`${home}/s\n`);
+    expect(await ok('ls', '-l', `${home}/s`)).toMatch(new RegExp(`^l.* ${home}/s -> nowhere\n$`));
+    expect(JSON.parse(await ok('ls', '--json', `${home}/s`))).toMatchObject([{ name: `${home}/s`, type: 'symlink' }]);
+    expect(await cli('ls', `${home}/absent`)).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('ENOENT') as string });
   });
 
   it('move: onto a name, into a directory, without clobbering, exchanged', async () => {

@@ -1,6 +1,6 @@
 /** The options of every command that speaks to a group, and the connection they lead to. */
 import { InvalidArgumentError, type Command } from 'commander';
-import { VrfsClient } from '../client/client.ts';
+import { MAX_TIMEOUT_MS, VrfsClient } from '../client/client.ts';
 import { FileSystem } from '../client/file_system.ts';
 import { parseDestination } from '../lib/address.ts';
 import type { Io } from './io.ts';
@@ -20,7 +20,7 @@ export interface ConnectionOptions {
 export function connectionOptions(command: Command): Command {
   return command
     .option('--server <list>', `replicas as host:port,host:port (default: $VRFS_SERVERS, else ${DEFAULT_SERVERS})`)
-    .option('--timeout <ms>', 'how long to wait for the group, milliseconds', positiveInteger, 10_000);
+    .option('--timeout <ms>', 'how long to wait for the group, milliseconds', timeoutMilliseconds, 10_000);
 }
 
 /** The same for commands that only read. */
@@ -36,6 +36,12 @@ export function jsonOption(command: Command): Command {
 export function positiveInteger(text: string): number {
   const n = Number(text);
   if (!Number.isSafeInteger(n) || n < 1) throw new InvalidArgumentError('a positive integer is needed');
+  return n;
+}
+
+export function timeoutMilliseconds(text: string): number {
+  const n = positiveInteger(text);
+  if (n > MAX_TIMEOUT_MS) throw new InvalidArgumentError(`at most ${MAX_TIMEOUT_MS} milliseconds (some 24 days)`);
   return n;
 }
 

@@ -35,6 +35,16 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
+/** Nobody takes what the command has to say: a full disk behind `>`. */
+export class OutputError extends Error {
+  override readonly name = 'OutputError';
+  readonly code: string;
+  constructor(error: NodeJS.ErrnoException) {
+    super(`cannot write the output: ${error.message}`, { cause: error });
+    this.code = error.code ?? 'OUTPUT';
+  }
+}
+
 /** A refusal of the file system, told in the words of the command. */
 export class Refused extends Error {
   override readonly name = 'Refused';
@@ -77,11 +87,11 @@ export function failureOf(error: unknown): Failure {
   }
   if (error instanceof Failed) return { exitCode: ExitCode.failed, code: 'FAILED', message: error.message, silent: true };
   if (error instanceof Interrupted) return { exitCode: ExitCode.interrupted, code: 'INTERRUPTED', message: error.message };
-  if (error instanceof FsError || error instanceof Refused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
+  if (error instanceof FsError || error instanceof Refused || error instanceof OutputError) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof VrfsError) return ofVrfsError(error);
   if (error instanceof ChangeRefused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof NoAnswer) return { exitCode: ExitCode.unreachable, code: 'NotReachable', message: error.message };
-  if (error instanceof UsageError || error instanceof TypeError || error instanceof RangeError) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
+  if (error instanceof UsageError || error instanceof TypeError) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
   if (error instanceof EnvironmentError || error instanceof MountError || error instanceof RevivalRefusedError) {
     return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message, remedy: error.remedy };
   }
@@ -101,6 +111,8 @@ function ofVrfsError(error: VrfsError): Failure {
     case 'Busy':
     case 'Behind': return { exitCode: ExitCode.unreachable, code: error.name, message: error.message };
     case 'InvalidCall': return { exitCode: ExitCode.usage, code: error.name, message: error.message };
+    // The group has answered; it is the file that does not stand still.
+    case 'FileChanged': return { exitCode: ExitCode.failed, code: 'EAGAIN', message: error.message };
     case 'NotVerified': return { exitCode: error instanceof NotVerified && error.code === 'noAgreement' ? ExitCode.unreachable : ExitCode.failed, code: error.name, message: error.message };
     default: return { exitCode: error.mayHaveHappened ? ExitCode.outcomeUnknown : ExitCode.unreachable, code: error.name, message: error.message };
   }

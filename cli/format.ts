@@ -21,14 +21,22 @@ export function octal(mode: number): string {
   return (mode & 0o7777).toString(8).padStart(4, '0');
 }
 
-/** RFC 3339 with nanoseconds. */
+/** RFC 3339 with nanoseconds; `@<seconds since 1970>` for a time that a Date cannot show, some 270,000 years away. */
 export function timeText(t: Timestamp): string {
-  return `${new Date(t.sec * 1000).toISOString().slice(0, 19)}.${String(t.nsec).padStart(9, '0')}Z`;
+  const text = isoText(t);
+  return text === null ? `@${t.sec}` : `${text.slice(0, -'.000Z'.length)}.${String(t.nsec).padStart(9, '0')}Z`;
+}
+
+/** From the end, since a year may have six digits and a sign. Null: a Date cannot show it. */
+function isoText(t: Timestamp): string | null {
+  const date = new Date(t.sec * 1000);
+  return Number.isNaN(date.getTime()) ? null : date.toISOString();
 }
 
 /** 2026-01-31 12:00 */
 export function shortTime(t: Timestamp): string {
-  return new Date(t.sec * 1000).toISOString().slice(0, 16).replace('T', ' ');
+  const text = isoText(t);
+  return text === null ? `@${t.sec}` : text.slice(0, -':00.000Z'.length).replace('T', ' ');
 }
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];

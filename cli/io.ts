@@ -1,5 +1,6 @@
 /** What a command is given of the world, so that tests can run one without a process. */
 import type { Readable, Writable } from 'node:stream';
+import { OutputError } from './failure.ts';
 
 export interface Io {
   readonly stdin: Readable;
@@ -13,14 +14,22 @@ export function processIo(): Io {
   return { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, env: process.env, cwd: process.cwd() };
 }
 
-/** Writes and waits for room, so that a slow reader of a long output does not fill the memory. */
-export function write(stream: Writable, data: string | Buffer): Promise<void> {
-  return new Promise((resolve, reject) => {
-    stream.write(data, (error) => {
-      if (error === null || error === undefined) resolve();
-      else reject(error);
+/**
+ * Writes and waits for room, so that a slow reader of a long output does not fill the memory. Rejects with OutputError; a reader that has
+ * seen enough (EPIPE) is no failure of the output, and is left as it is (main.ts).
+ */
+export async function write(stream: Writable, data: string | Buffer): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      stream.write(data, (error) => {
+        if (error === null || error === undefined) resolve();
+        else reject(error);
+      });
     });
-  });
+  } catch (error) {
+    if (error instanceof Error && !('code' in error && error.code === 'EPIPE')) throw new OutputError(error);
+    throw error;
+  }
 }
 
 export function print(io: Io, line: string): Promise<void> {

@@ -5,20 +5,22 @@ const CLAUSE = /^([ugoa]*)([-+=][rwxXst]*)+$/;
 const ACTION = /[-+=][rwxXst]*/g;
 const SHIFTS: Readonly<Record<string, number>> = { u: 6, g: 3, o: 0 };
 
-/** What `mode` (0 .. 0o7777) becomes. @throws UsageError */
-export function changeMode(text: string, mode: number, isDirectory: boolean): number {
+/** What `mode` (0 .. 0o7777) becomes. A clause that names nobody (+w) is for all, without the bits of `umask`, as POSIX has it. @throws UsageError */
+export function changeMode(text: string, mode: number, isDirectory: boolean, umask = process.umask()): number {
   if (/^[0-7]{1,4}$/.test(text)) return Number.parseInt(text, 8);
   let out = mode;
   for (const clause of text.split(',')) {
     const match = CLAUSE.exec(clause);
     if (match === null) throw new UsageError(`'${text}' is not a mode: give octal digits (644) or clauses (u+rwx,go-w)`);
-    const who = match[1] === '' || match[1] === undefined || match[1].includes('a') ? 'ugo' : match[1];
-    for (const action of clause.slice(match[1]?.length ?? 0).match(ACTION) ?? []) out = apply(out, who, action, isDirectory);
+    const named = match[1] ?? '';
+    const who = named === '' || named.includes('a') ? 'ugo' : named;
+    const allowed = named === '' ? ~umask : ~0;
+    for (const action of clause.slice(named.length).match(ACTION) ?? []) out = apply(out, who, action, allowed, isDirectory);
   }
   return out;
 }
 
-function apply(mode: number, who: string, action: string, isDirectory: boolean): number {
+function apply(mode: number, who: string, action: string, allowed: number, isDirectory: boolean): number {
   let set = 0;
   let mask = 0;
   for (const w of who) {
@@ -26,6 +28,7 @@ function apply(mode: number, who: string, action: string, isDirectory: boolean):
     mask |= 7 << shift | special(w);
     for (const letter of action.slice(1)) set |= bitsOf(letter, w, shift, mode, isDirectory);
   }
+  set &= allowed;
   if (action.startsWith('+')) return mode | set;
   if (action.startsWith('-')) return mode & ~set;
   return (mode & ~mask) | set;

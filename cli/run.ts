@@ -14,11 +14,12 @@ import { scrubCommand } from './commands/scrub.ts';
 import { startCommand } from './commands/start.ts';
 import { statCommand } from './commands/stat.ts';
 import { tuneCommand } from './commands/tune.ts';
-import { EXIT_CODES_HELP, type ExitCode } from './exit_codes.ts';
+import { EXIT_CODES_HELP, ExitCode } from './exit_codes.ts';
 import { failureOf, type Failure } from './failure.ts';
-import { note, type Io } from './io.ts';
+import { note, write, type Io } from './io.ts';
 
-export function buildProgram(io: Io): Command {
+/** `written`: the writes of help and version, which commander does not wait for. */
+export function buildProgram(io: Io, written: Promise<void>[] = []): Command {
   const program = new Command('vrfs')
     .description('A replicated file-system metadata service: a namespace on several replicas that one can mount.')
     .version(VERSION)
@@ -26,7 +27,12 @@ export function buildProgram(io: Io): Command {
     .addHelpText('after', `\n${EXIT_CODES_HELP}`);
   // Inherited by the commands, so before they are made: errors become exit codes in one place.
   program.exitOverride().configureOutput({
-    writeOut: (text) => { io.stdout.write(text); },
+    writeOut: (text) => {
+      const done = write(io.stdout, text);
+      // It is awaited at the end, and throws there.
+      void done.catch(() => undefined);
+      written.push(done);
+    },
     writeErr: (text) => { io.stderr.write(text); },
   });
   startCommand(program, io);
@@ -47,9 +53,16 @@ export function buildProgram(io: Io): Command {
 
 /** `args`: without the interpreter and the script. */
 export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
+  const written: Promise<void>[] = [];
   try {
-    await buildProgram(io).parseAsync([...args], { from: 'user' });
-    return 0;
+    try {
+      await buildProgram(io, written).parseAsync([...args], { from: 'user' });
+    } catch (error) {
+      // Help and version end as an error of code 0; what nobody has read was not printed.
+      if (failureOf(error).exitCode !== ExitCode.ok) throw error;
+    }
+    await Promise.all(written);
+    return ExitCode.ok;
   } catch (error) {
     const failure = failureOf(error);
     if (failure.silent !== true) await note(io, args.includes('--json') ? failureJson(failure) : failureText(failure));

@@ -33,9 +33,9 @@ export interface ConnectOptions {
   readonly name?: string;
   /** The client tells which inodes it holds open (`openFiles`), and the group keeps them when they are unlinked. */
   readonly holdsOpens?: boolean;
-  /** How long an operation may take before it fails, milliseconds. Default 30,000. */
+  /** How long an operation may take before it fails, milliseconds, up to MAX_TIMEOUT_MS. Default 30,000. */
   readonly requestTimeoutMs?: number;
-  /** How long `connect` waits for a first replica, milliseconds. Default 10,000. */
+  /** How long `connect` waits for a first replica, milliseconds, up to MAX_TIMEOUT_MS. Default 10,000. */
   readonly connectTimeoutMs?: number;
 }
 
@@ -55,6 +55,9 @@ export interface QueryOptions {
 
 /** A day. */
 export const MAX_STALENESS_MS = 86_400_000;
+
+/** What a timer can wait for, some 24 days; with more it would not wait at all. */
+export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 const TICK_MS = 20;
 /** So many ticks without anything outstanding, and the timer rests. */
@@ -146,14 +149,14 @@ export class VrfsClient {
   /** Executes a change exactly once, through the log; resolves when it is committed and executed. */
   submit<O extends WriteOperation>(call: Call<O>): Promise<Result<O['type']>> {
     return new Promise((resolve, reject) => {
-      this.submitEncoded(encodeCall(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject));
+      this.submitEncoded(encoded(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject));
     });
   }
 
   /** A read: linearizable unless the options say otherwise. */
   query<O extends ReadOperation>(call: Call<O>, options?: QueryOptions): Promise<Result<O['type']>> {
     return new Promise((resolve, reject) => {
-      this.queryEncoded(encodeCall(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject), options);
+      this.queryEncoded(encoded(call), new PromisedResult<O['type']>(call.operation.type, resolve, reject), options);
     });
   }
 
@@ -285,6 +288,16 @@ class PromisedResult<T extends OperationType> implements Completion {
   }
 }
 
+/** @throws InvalidCall for a number or a name that no call can carry */
+function encoded(call: Call): Buffer {
+  try {
+    return encodeCall(call);
+  } catch (error) {
+    if (error instanceof RangeError) throw new InvalidCall(error.message, { cause: error });
+    throw error;
+  }
+}
+
 /** What is wrong with the options of a read, or null. */
 function wrongStaleness(consistency: Consistency, maxStalenessMs: number | undefined): string | null {
   if (consistency !== 'bounded') return maxStalenessMs === undefined ? null : `maxStalenessMs goes with consistency 'bounded', not with '${consistency}'`;
@@ -300,6 +313,13 @@ function checkOptions(options: ConnectOptions): void {
     if (!parsed.ok) throw new TypeError(`servers: ${parsed.reason}`);
   }
   if (options.clusterId !== undefined && options.clusterId.length !== 16) throw new TypeError('clusterId: 16 bytes');
+  checkTimeout('requestTimeoutMs', options.requestTimeoutMs);
+  checkTimeout('connectTimeoutMs', options.connectTimeoutMs);
+}
+
+function checkTimeout(name: string, ms: number | undefined): void {
+  if (ms === undefined || (ms >= 0 && ms <= MAX_TIMEOUT_MS)) return;
+  throw new RangeError(`${name} is ${ms}: it is a number of milliseconds from 0 to ${MAX_TIMEOUT_MS}`);
 }
 
 export type { Completion, Consistency };

@@ -8,6 +8,8 @@ import type { Durability } from '../vr/configuration.ts';
 export abstract class VrfsError extends Error {
   /** False is a promise: the operation was not executed and will not be; repeating it is safe. */
   abstract readonly mayHaveHappened: boolean;
+  /** What failed too, when something was cleared up after this error. */
+  readonly suppressed?: unknown;
 }
 
 /** No replica could be reached. Nothing was done. */
@@ -50,6 +52,19 @@ export class Busy extends VrfsError {
 export class Behind extends VrfsError {
   override readonly name = 'Behind';
   readonly mayHaveHappened = false;
+}
+
+/** A file changed while it was read, so that what was read is not one state of it. Read it again. */
+export class FileChanged extends VrfsError {
+  override readonly name = 'FileChanged';
+  readonly mayHaveHappened = false;
+  readonly code = 'EAGAIN';
+  /** As it was asked for. */
+  readonly path: string;
+  constructor(path: string, options?: ErrorOptions) {
+    super(`EAGAIN: '${path}' changed while it was read; read it again`, options);
+    this.path = path;
+  }
 }
 
 /** The client was closed. */

@@ -1,21 +1,26 @@
 /** Whole contents: read and written in steps of at most 1 MiB, some of them under way at once. */
 import { randomBytes } from 'node:crypto';
-import { READ_MAX, type Attributes } from '../fsservice/operations.ts';
+import { Errno, type ErrnoName } from '../fsservice/errno.ts';
+import { READ_MAX, SYMLINK_DEPTH_MAX, type At, type Attributes, type ReadOperation, type Results, type WriteOperation } from '../fsservice/operations.ts';
 import type { Ino } from '../lib/ids.ts';
 import { defined } from '../lib/assert.ts';
 import { EMPTY } from '../lib/bytes.ts';
-import { atPath, type Caller } from './caller.ts';
-import { isFsError } from './fs_error.ts';
-import { joinPath, parentPath } from './paths.ts';
+import { atPath, Caller } from './caller.ts';
+import { FileChanged, InvalidCall } from './errors.ts';
+import { FsError, isFsError } from './fs_error.ts';
+import { joinPath, parentPath, printable } from './paths.ts';
 
 /** Up to here a file is written in one atomic operation. */
 export const ATOMIC_BYTES = READ_MAX;
 const STEP_BYTES = READ_MAX;
 const STEPS_UNDER_WAY = 4;
-/** A file that is replaced while it is read is begun anew so often. */
+/** A file that changes while it is read is begun anew so often. */
 const READ_ATTEMPTS = 5;
-const SYMLINKS_MAX = 40;
+/** access(2) */
+const MAY_WRITE = 2;
+const CAPABILITY = Buffer.from('security.capability');
 
+/** One state of the file. @throws FileChanged when it changed during each of some attempts */
 export async function readWhole(caller: Caller, path: Buffer): Promise<Buffer> {
   for (let attempt = 1; ; attempt++) {
     const first = await caller.query({ type: 'read', at: atPath(path), offset: 0, length: STEP_BYTES });
@@ -25,37 +30,72 @@ export async function readWhole(caller: Caller, path: Buffer): Promise<Buffer> {
       for await (const chunk of readStream(caller, path)) chunks.push(chunk);
       return Buffer.concat(chunks);
     } catch (error) {
-      // The file was replaced and the old one freed: the name leads to the new one.
-      if (attempt === READ_ATTEMPTS || !isFsError(error, 'ENOENT', 'ESTALE')) throw error;
+      if (attempt === READ_ATTEMPTS || !(error instanceof FileChanged)) throw error;
     }
   }
 }
 
-/** The bytes from `start` up to, not including, `end`; of one inode, whatever is renamed meanwhile. */
+/**
+ * The bytes from `start` up to, not including, `end`: when it ends in order they are one state of the file. The last piece is
+ * held back until that is certain. @throws FileChanged
+ */
 export async function* readStream(caller: Caller, path: Buffer, start = 0, end = Infinity): AsyncGenerator<Buffer, void, void> {
-  const { attributes } = await caller.query({ type: 'getattr', at: atPath(path), follow: true });
-  const stop = Math.min(end, attributes.size);
+  for (let attempt = 1; attempt <= READ_ATTEMPTS; attempt++) {
+    const { attributes } = await caller.query({ type: 'getattr', at: atPath(path), follow: true });
+    if (Math.min(end, attributes.size) - start > STEP_BYTES) {
+      yield* readInSteps(caller, path, attributes, start, Math.min(end, attributes.size));
+      return;
+    }
+    // One read is one state. It is made even when nothing is due, so that what may not be read says so.
+    const { data, size } = await caller.query({ type: 'read', at: atPath(path), offset: start, length: Math.max(0, Math.min(STEP_BYTES, end - start)) });
+    if (start + data.length < Math.min(end, size)) continue;
+    if (data.length > 0) yield data;
+    return;
+  }
+  throw new FileChanged(printable(path));
+}
+
+/** Of one inode, and of one version of it: attributes first, the bytes by inode, and at the end a look whether the version is the same. */
+async function* readInSteps(caller: Caller, path: Buffer, attributes: Attributes, start: number, stop: number): AsyncGenerator<Buffer, void, void> {
   const at = { dir: attributes.ino, path: EMPTY };
-  // A first read even when nothing is due, so that what may not be read says so.
-  if (start >= stop) await caller.query({ type: 'read', at, offset: start, length: 0 });
-  const pending: Promise<{ readonly data: Buffer }>[] = [];
+  const pending: Promise<Buffer>[] = [];
+  const step = async (offset: number): Promise<Buffer> => {
+    const length = Math.min(STEP_BYTES, stop - offset);
+    const { data, size } = await stillThere(path, caller.query({ type: 'read', at, offset, length }));
+    if (data.length !== length || size !== attributes.size) throw new FileChanged(printable(path));
+    return data;
+  };
   let next = start;
   try {
     while (next < stop || pending.length > 0) {
       while (next < stop && pending.length < STEPS_UNDER_WAY) {
-        const step = caller.query({ type: 'read', at, offset: next, length: Math.min(STEP_BYTES, stop - next) });
+        const read = step(next);
         // It is awaited in its turn, and throws there: a failure ahead of its turn is not an unhandled one.
-        void step.catch(() => undefined);
-        pending.push(step);
+        void read.catch(() => undefined);
+        pending.push(read);
         next += STEP_BYTES;
       }
-      const { data } = await defined(pending[0], 'the oldest step');
+      const data = await defined(pending[0], 'the oldest step');
       void pending.shift();
-      if (data.length > 0) yield data;
+      if (next >= stop && pending.length === 0) {
+        const now = await stillThere(path, caller.query({ type: 'getattr', at, follow: true }));
+        if (now.attributes.version !== attributes.version) throw new FileChanged(printable(path));
+      }
+      yield data;
     }
   } finally {
     // Who stops listening early leaves reads behind: their failures are nobody's concern any more.
     await Promise.allSettled(pending);
+  }
+}
+
+/** An inode that has gone was replaced or removed. */
+async function stillThere<T>(path: Buffer, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (isFsError(error, 'ENOENT', 'ESTALE')) throw new FileChanged(printable(path), { cause: error });
+    throw error;
   }
 }
 
@@ -72,7 +112,8 @@ export type Content = string | Buffer | AsyncIterable<Buffer> | Iterable<Buffer>
 
 /**
  * Replaces the content of a file as one atomic step, whatever its length: readers see the old content or the new. Up to 1 MiB in one operation. A longer one is
- * written beside it and renamed over it: then it is another inode afterwards, with the old one's mode and owner.
+ * written into a temporary file beside it, which then takes its name: then it is another inode, with the old one's mode, owner and extended attributes. One that a
+ * dying process leaves behind is called `.vrfs-put-<16 hex digits>`, as those of the HTTP API.
  */
 export async function writeWhole(caller: Caller, path: Buffer, content: Content, options: WriteOptions): Promise<void> {
   const source = inSteps(content);
@@ -83,22 +124,72 @@ export async function writeWhole(caller: Caller, path: Buffer, content: Content,
     await caller.submit({ type: 'putFile', at: atPath(path), mode: options.mode, data, ifVersion: options.exclusive ? 0 : options.ifVersion });
     return;
   }
-  if (options.ifVersion !== null) throw new RangeError(`ifVersion is for contents of up to ${ATOMIC_BYTES} bytes: longer ones are not written in one operation`);
-  const { target, existing } = options.exclusive ? { target: path, existing: null } : await resolveTarget(caller, path);
-  const temporary = joinPath(parentPath(target), Buffer.from(`.vrfs-${randomBytes(9).toString('base64url')}.tmp`));
-  const created = await caller.submit({ type: 'create', at: atPath(temporary), mode: existing?.mode ?? options.mode, exclusive: true, truncate: false });
+  if (options.ifVersion !== null) throw new InvalidCall(`ifVersion is for contents of up to ${ATOMIC_BYTES} bytes: longer ones are not written in one operation`);
+  await writeBeside(new PutCaller(caller, path), path, [data, second.value], source, options);
+}
+
+/** What it is refused, it is refused for the file that it is about; the steps and the temporary file are nobody's concern. */
+class PutCaller extends Caller {
+  readonly #path: Buffer;
+
+  constructor(caller: Caller, path: Buffer) {
+    super(caller.client, caller.credentials, caller.read);
+    this.#path = path;
+  }
+
+  override async submit<O extends WriteOperation>(operation: O): Promise<Results[O['type']]> {
+    return await this.#named(super.submit(operation));
+  }
+
+  override async query<O extends ReadOperation>(operation: O): Promise<Results[O['type']]> {
+    return await this.#named(super.query(operation));
+  }
+
+  refusal(code: ErrnoName): FsError {
+    return new FsError(Errno[code], 'putFile', this.#path);
+  }
+
+  async #named<T>(answer: Promise<T>): Promise<T> {
+    try {
+      return await answer;
+    } catch (error) {
+      throw error instanceof FsError ? this.refusal(error.code) : error;
+    }
+  }
+}
+
+async function writeBeside(caller: PutCaller, path: Buffer, head: readonly Buffer[], rest: AsyncIterator<Buffer>, options: WriteOptions): Promise<void> {
+  const { target, existing } = await resolveTarget(caller, path);
+  if (options.exclusive && existing !== null) throw caller.refusal('EEXIST');
+  if (existing?.type === 'directory') throw caller.refusal('EISDIR');
+  // A pipe, a socket or a device must not be replaced by a file.
+  if (existing !== null && existing.type !== 'file') throw caller.refusal('EINVAL');
+  // As open(2) would: replacing by rename must not let through what writing in place would not.
+  if (existing !== null) await caller.query({ type: 'access', at: atPath(target), mask: MAY_WRITE });
+  const temporary = joinPath(parentPath(target), Buffer.from(`.vrfs-put-${randomBytes(8).toString('hex')}`));
+  // Nobody else's while it is half written, whatever the file itself allows.
+  const created = await caller.submit({ type: 'create', at: atPath(temporary), mode: 0o600, exclusive: true, truncate: false });
   try {
-    await writeSteps(caller, created.attributes.ino, 0, [data, second.value], source);
-    if (existing !== null) await keepOwner(caller, created.attributes, existing);
+    await writeSteps(caller, created.attributes.ino, 0, head, rest);
+    await dress(caller, created.attributes, target, existing, options);
     await caller.submit({ type: 'rename', from: atPath(temporary), to: atPath(target), flags: options.exclusive ? 'noreplace' : 'none' });
   } catch (error) {
-    try {
-      await caller.submit({ type: 'unlink', at: atPath(temporary) });
-    } catch (second) {
-      throw new AggregateError([error, second], `${error instanceof Error ? error.message : String(error)} (and ${temporary.toString()} could not be removed)`);
-    }
-    throw error;
+    throw await discarded(caller, temporary, path, error);
   }
+}
+
+/** Removes the temporary file of a write that failed with `error`; what is to be thrown, which is that error whatever becomes of the removal. */
+async function discarded(caller: Caller, temporary: Buffer, path: Buffer, error: unknown): Promise<unknown> {
+  try {
+    await caller.submit({ type: 'unlink', at: atPath(temporary) });
+  } catch (second) {
+    // It has the target's name already, or somebody has cleared it up.
+    if (isFsError(second, 'ENOENT')) return error;
+    const told = error instanceof Error ? error : new Error(String(error), { cause: error });
+    told.message = `${told.message} (while '${printable(path)}' was written, and its temporary file '${printable(temporary)}' could not be removed)`;
+    return Object.assign(told, { suppressed: second });
+  }
+  return error;
 }
 
 /** Writes behind `offset`, some steps at once; the order of arrival does not matter, since each names its place. */
@@ -123,9 +214,9 @@ async function writeSteps(caller: Caller, ino: Ino, offset: number, head: readon
 }
 
 /** Where a rename has to go so that a symbolic link at `path` stays, and what is there now. */
-async function resolveTarget(caller: Caller, path: Buffer): Promise<{ target: Buffer; existing: Attributes | null }> {
+async function resolveTarget(caller: PutCaller, path: Buffer): Promise<{ target: Buffer; existing: Attributes | null }> {
   let target = path;
-  for (let i = 0; i < SYMLINKS_MAX; i++) {
+  for (let depth = 0; depth <= SYMLINK_DEPTH_MAX; depth++) {
     let attributes: Attributes;
     try {
       ({ attributes } = await caller.query({ type: 'getattr', at: atPath(target), follow: false }));
@@ -137,21 +228,30 @@ async function resolveTarget(caller: Caller, path: Buffer): Promise<{ target: Bu
     const link = (await caller.query({ type: 'readlink', at: atPath(target) })).target;
     target = link[0] === 0x2f ? link : joinPath(parentPath(target), link);
   }
-  // The state machine says ELOOP in its own words.
-  const { attributes } = await caller.query({ type: 'getattr', at: atPath(path), follow: true });
-  return { target: path, existing: attributes };
+  throw caller.refusal('ELOOP');
 }
 
-async function keepOwner(caller: Caller, created: Attributes, existing: Attributes): Promise<void> {
-  const set = {
-    ...(created.mode === existing.mode ? {} : { mode: existing.mode }),
-    ...(created.uid === existing.uid && created.gid === existing.gid ? {} : { uid: existing.uid, gid: existing.gid }),
-  };
-  if (Object.keys(set).length === 0) return;
+/** The new inode takes over what belongs to the file rather than to its content. */
+async function dress(caller: Caller, created: Attributes, target: Buffer, existing: Attributes | null, options: WriteOptions): Promise<void> {
   const at = { dir: created.ino, path: EMPTY };
-  // Owner first: changing it may clear mode bits.
-  if ('uid' in set) await caller.submit({ type: 'setattr', at, follow: false, set: { uid: existing.uid, gid: existing.gid } });
-  await caller.submit({ type: 'setattr', at, follow: false, set: { mode: existing.mode } });
+  if (existing !== null) {
+    await copyExtendedAttributes(caller, atPath(target), at);
+    // Owner first: changing it may clear mode bits.
+    if (created.uid !== existing.uid || created.gid !== existing.gid) {
+      await caller.submit({ type: 'setattr', at, follow: false, set: { uid: existing.uid, gid: existing.gid } });
+    }
+  }
+  await caller.submit({ type: 'setattr', at, follow: false, set: { mode: existing?.mode ?? options.mode } });
+}
+
+async function copyExtendedAttributes(caller: Caller, from: At, to: At): Promise<void> {
+  const { names } = await caller.query({ type: 'listxattr', at: from, follow: false });
+  for (const name of names) {
+    // Capabilities were given to the old content: a write in place takes them away too.
+    if (name.equals(CAPABILITY)) continue;
+    const { value } = await caller.query({ type: 'getxattr', at: from, follow: false, name });
+    await caller.submit({ type: 'setxattr', at: to, follow: false, name, value, mode: 'any' });
+  }
 }
 
 /** Any content as pieces of exactly 1 MiB, the last one shorter; none when it is empty. */

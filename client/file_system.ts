@@ -15,6 +15,7 @@ import type { Ino } from '../lib/ids.ts';
 import { atPath, Caller, type OperationClient } from './caller.ts';
 import type { QueryOptions } from './client.ts';
 import { ATOMIC_BYTES, readStream, readWhole, writeWhole, type Content } from './file_content.ts';
+import { InvalidCall } from './errors.ts';
 import { FsError, isFsError } from './fs_error.ts';
 import { isRootPath, parentPath, pathBytes, type PathLike } from './paths.ts';
 import { removeTree } from './remove_tree.ts';
@@ -34,7 +35,7 @@ export interface WriteFileOptions {
   readonly mode?: number;
   /** 'w' (default) replaces, 'wx' fails when the file exists, 'a' appends. */
   readonly flag?: 'w' | 'wx' | 'a';
-  /** Fail with EAGAIN unless the file is at this version (Stats.version); 0: fail with EEXIST unless it is absent. Up to 1 MiB. */
+  /** Fail with EAGAIN unless the file is at this version (Stats.version); 0: fail with EEXIST unless it is absent. Up to 1 MiB, and with flag 'w' only. */
   readonly ifVersion?: number;
 }
 
@@ -198,6 +199,7 @@ export class FileSystem {
 
   // --- contents --------------------------------------------------------------------------------------------------------
 
+  /** One state of the file: when it changes meanwhile it is read anew, and after some attempts that is a FileChanged. */
   readFile(path: PathLike, encoding: 'utf8'): Promise<string>;
   readFile(path: PathLike): Promise<Buffer>;
   async readFile(path: PathLike, encoding?: 'utf8'): Promise<string | Buffer> {
@@ -205,7 +207,10 @@ export class FileSystem {
     return encoding === 'utf8' ? bytes.toString('utf8') : bytes;
   }
 
-  /** The bytes from `start` up to, not including, `end`, in pieces of up to 1 MiB. */
+  /**
+   * The bytes from `start` up to, not including, `end`, in pieces of up to 1 MiB. A stream that ends in order gave one state of the file; it throws
+   * FileChanged when the file changes meanwhile, attributes included.
+   */
   readStream(path: PathLike, options: { readonly start?: number; readonly end?: number } = {}): AsyncGenerator<Buffer, void, void> {
     return readStream(this.#caller, pathBytes(path), options.start, options.end);
   }
@@ -215,8 +220,9 @@ export class FileSystem {
     return (await this.#caller.query({ type: 'read', at: atPath(pathBytes(path)), offset, length })).data;
   }
 
-  /** Atomic, whatever the length: readers see the old content or the new. A file above 1 MiB is another inode afterwards. */
+  /** Atomic, whatever the length: readers see the old content or the new. A file above 1 MiB is another inode afterwards, with the mode, the owner and the extended attributes that it had. */
   async writeFile(path: PathLike, content: Content, options: WriteFileOptions = {}): Promise<void> {
+    if (options.ifVersion !== undefined && options.flag !== undefined && options.flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${options.flag}'`);
     if (options.flag === 'a') {
       if (typeof content !== 'string' && !Buffer.isBuffer(content)) throw new TypeError("flag 'a' takes a string or a Buffer");
       return this.appendFile(path, content, options);

@@ -11,7 +11,7 @@ import { changeMode } from '../mode.ts';
 import { eachPath } from './namespace.ts';
 
 export function attributeCommands(program: Command, io: Io): void {
-  const chmod = program.command('chmod').description('change permissions').argument('<mode>', 'octal (644) or clauses (u+x,go-w)').argument('<path...>').option('-R, --recursive', 'everything below too');
+  const chmod = program.command('chmod').description('change permissions').argument('<mode>', 'octal (644) or clauses (u+x,go-w); without u, g, o or a (+w) for all, as far as the umask allows it').argument('<path...>').option('-R, --recursive', 'everything below too');
   connectionOptions(chmod).addHelpText('after', '\nExample:\n  vrfs chmod -R go-w /jobs').action(async (mode: string, paths: string[], options: ConnectionOptions & { recursive?: boolean }) => {
     changeMode(mode, 0, false);
     await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => walk(fs, pathBytes(path), options.recursive === true, async (at, isLink) => {

@@ -22,7 +22,7 @@ export function namespaceCommands(program: Command, io: Io): void {
 
 function lsCommand(program: Command, io: Io): void {
   const command = program.command('ls').description('list a directory').argument('[path]', 'directory or file', '/').option('-l, --long', 'with attributes');
-  jsonOption(readingOptions(command)).addHelpText('after', '\nExample:\n  vrfs ls -l /jobs').action(async (path: string, options: ConnectionOptions & { long?: boolean }) => {
+  jsonOption(readingOptions(command)).addHelpText('after', '\nA time that no Date can show is printed as @<seconds since 1970>.\n\nExample:\n  vrfs ls -l /jobs').action(async (path: string, options: ConnectionOptions & { long?: boolean }) => {
     await withFileSystem(options, io, async (fs) => {
       const attributes = options.long === true || options.json === true;
       const entries = await entriesOf(fs, path, attributes);
@@ -40,11 +40,21 @@ function lsCommand(program: Command, io: Io): void {
 
 /** The entries of a directory, or the one file that `path` is. Stats only where `attributes`. */
 async function entriesOf(fs: FileSystem, path: string, attributes: boolean): Promise<{ entry: Buffer; stats: Stats }[]> {
-  const stats = await fs.stat(path);
+  const stats = await statOrLink(fs, path);
   if (!stats.isDirectory()) return [{ entry: pathBytes(path), stats: await fs.lstat(path) }];
   const out: { entry: Buffer; stats: Stats }[] = [];
   for await (const e of fs.opendir(path, { attributes })) out.push({ entry: e.nameBytes, stats: e.stats ?? stats });
   return out;
+}
+
+/** Of what a link leads to; of the link itself when that is nothing, as in ls(1). */
+async function statOrLink(fs: FileSystem, path: string): Promise<Stats> {
+  try {
+    return await fs.stat(path);
+  } catch (error) {
+    if (isFsError(error, 'ENOENT')) return await fs.lstat(path);
+    throw error;
+  }
 }
 
 async function targetOf(fs: FileSystem, directory: string, name: Buffer): Promise<Buffer | null> {

@@ -20,7 +20,7 @@ interface StatOptions extends ConnectionOptions {
 export function statCommand(program: Command, io: Io): void {
   const command = program.command('stat').description('attributes of files').argument('<path...>').option('-L, --dereference', 'follow symbolic links')
     .option('--verify', 'as of a checkpoint, proved against a root that a quorum of the members has; exit code 1 when a proof is wrong, or proves that there is nothing');
-  jsonOption(readingOptions(command)).addHelpText('after', '\nExamples:\n  vrfs stat --json /jobs/7\n  vrfs stat --verify /jobs/7').action(async (paths: string[], options: StatOptions) => {
+  jsonOption(readingOptions(command)).addHelpText('after', '\nA time that no Date can show is printed as @<seconds since 1970>.\n\nExamples:\n  vrfs stat --json /jobs/7\n  vrfs stat --verify /jobs/7').action(async (paths: string[], options: StatOptions) => {
     if (options.verify === true) {
       if (options.maxStaleness !== undefined) throw new UsageError('--verify shows the state at a checkpoint, and how old that is: leave out --max-staleness');
       if (options.dereference === true) throw new UsageError('--verify follows no symbolic links: leave out --dereference');

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { buildProgram } from '../../cli/run.ts';
 import { processIo } from '../../cli/io.ts';
-import { FakeGroup } from '../client/fake_group.ts';
+import { atPath } from '../../client/caller.ts';
+import { FakeGroup, operationOf } from '../client/fake_group.ts';
 import { vrfs, type CliResult } from './harness.ts';
 
 let group: FakeGroup;
@@ -79,6 +80,8 @@ describe('exit codes', () => {
     [['ls', '--frobnicate'], 'unknown option'],
     [['mkdir'], 'missing required argument'],
     [['ls', '--timeout', 'soon'], 'a positive integer is needed'],
+    [['ls', '--timeout', '3000000000'], 'at most 2147483647 milliseconds'],
+    [['ls', '--timeout', '0'], 'a positive integer is needed'],
     [['ls', '--server', 'here'], '"here" is not an address: write host:port'],
     [['mv', '/a'], 'mv takes what to move and where to'],
     [['chmod', 'rwx', '/'], "'rwx' is not a mode"],
@@ -119,11 +122,40 @@ describe('exit codes', () => {
     expect(result.stderr).toContain('Read the present state before you repeat it');
   });
 
+  it('4 when a long write loses the majority, and 2 when it cannot be compared', async () => {
+    const stdin = Buffer.alloc(3 << 20);
+    let gone = false;
+    group.intercept = (_, m) => {
+      gone ||= operationOf(m)?.type === 'write';
+      return gone && m.type === 'request' ? null : undefined;
+    };
+    const result = await vrfs(['put', '--timeout', '200', '-', `${home}/x`], { servers: group.servers, stdin });
+    group.intercept = () => undefined;
+    expect(result.exitCode).toBe(4);
+    expect(result.stderr).toContain('Read the present state before you repeat it');
+    expect(await vrfs(['put', '--if-version', '3', '-', `${home}/x`], { servers: group.servers, stdin })).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('ifVersion is for contents of up to') as string });
+    expect(await vrfs(['put', '--if-version', '9007199254740991', '-', `${home}/x`], { servers: group.servers, stdin: 'x' })).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('9007199254740991') as string });
+  });
+
   it('5 for what the machine does not allow', async () => {
     const result = await cli('serve', '--data', join(directory, 'nothing'));
     expect(result.exitCode).toBe(5);
     expect(result.stderr).toContain('vrfs format');
     expect((await cli('serve', '--data', directory, '-o', 'checkpointOps=many')).stderr).toContain('checkpointOps');
+  });
+});
+
+describe('an output that takes nothing more', () => {
+  it.each([
+    [['ls', '/']], [['ls', '--json', '/']], [['cat', '/f']], [['get', '/f', '-']], [['--help']], [['ls', '--help']], [['--version']],
+  ])('ends %j with exit code 1', async (args) => {
+    await vrfs(['put', '-', '/f'], { servers: group.servers, stdin: 'text' });
+    const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+    const result = await vrfs(args, { servers: group.servers, stdoutFails: full });
+    expect(result.exitCode).toBe(1);
+    const message = 'cannot write the output: ENOSPC: no space left on device, write';
+    if (args.includes('--json')) expect(JSON.parse(result.stderr)).toMatchObject({ error: { code: 'ENOSPC', message, exitCode: 1 } });
+    else expect(result.stderr).toBe(`vrfs: ${message}\n`);
   });
 });
 
@@ -142,6 +174,22 @@ describe('names', () => {
     expect(JSON.parse(await ok('tree', '--json', '--depth', '1', home))).toMatchObject([{ name: 'd', entries: [] }, { name: 'f' }, { name: 's' }]);
     expect(JSON.parse(await ok('du', '-s', '--json', home))).toMatchObject([{ path: home, inodes: 5 }]);
     expect(await ok('du', home)).toContain(`${home}/d/e`);
+  });
+
+  it('are listed with times that no Date can show', async () => {
+    await ok('touch', `${home}/f`);
+    group.execute({ type: 'setattr', at: atPath(Buffer.from(`${home}/f`)), follow: false, set: { mtime: { sec: 9e12, nsec: 7 } } });
+    expect(await ok('ls', '-l', home)).toMatch(/ @9000000000000 f\n/);
+    expect(JSON.parse(await ok('ls', '--json', home))).toMatchObject([{ name: 'f', mtime: '@9000000000000' }]);
+    expect(await ok('stat', `${home}/f`)).toContain('Modify: @9000000000000\n');
+  });
+
+  it('are listed when they are links that lead nowhere', async () => {
+    await ok('ln', '-s', 'nowhere', `${home}/s`);
+    expect(await ok('ls', `${home}/s`)).toBe(`${home}/s\n`);
+    expect(await ok('ls', '-l', `${home}/s`)).toMatch(new RegExp(`^l.* ${home}/s -> nowhere\n$`));
+    expect(JSON.parse(await ok('ls', '--json', `${home}/s`))).toMatchObject([{ name: `${home}/s`, type: 'symlink' }]);
+    expect(await cli('ls', `${home}/absent`)).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('ENOENT') as string });
   });
 
   it('move: onto a name, into a directory, without clobbering, exchanged', async () => {
@@ -203,6 +251,26 @@ describe('contents', () => {
     expect((await lstat(join(directory, 'link'))).isSymbolicLink()).toBe(true);
     await ok('get', `${home}/f`, '/dev/null');
     expect((await stat('/dev/null')).isCharacterDevice()).toBe(true);
+    expect((await readdir(directory)).filter((name) => name.includes('.vrfs-'))).toEqual([]);
+  });
+
+  it('that change while they are read are no success, and leave the local file as it is', async () => {
+    await writeFile(join(directory, 'local'), 'precious');
+    await vrfs(['put', '-', `${home}/f`], { servers: group.servers, stdin: Buffer.alloc(8 << 20, 'A') });
+    for (const args of [['cat', `${home}/f`], ['get', `${home}/f`, '-'], ['get', `${home}/f`, 'local']]) {
+      let reads = 0;
+      group.intercept = (_, m) => {
+        if (operationOf(m)?.type === 'read' && ++reads === 7) group.execute({ type: 'write', at: atPath(Buffer.from(`${home}/f`)), offset: 0, data: Buffer.from(String(args)) });
+        return undefined;
+      };
+      try {
+        expect(await cli(...args)).toMatchObject({ exitCode: 1, stderr: `vrfs: EAGAIN: '${home}/f' changed while it was read; read it again\n` });
+        expect(reads).toBe(8);
+      } finally {
+        group.intercept = () => undefined;
+      }
+    }
+    expect(await readFile(join(directory, 'local'), 'utf8')).toBe('precious');
     expect((await readdir(directory)).filter((name) => name.includes('.vrfs-'))).toEqual([]);
   });
 

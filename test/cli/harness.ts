@@ -5,9 +5,18 @@ import type { Io } from '../../cli/io.ts';
 
 class Sink extends Writable {
   readonly chunks: Buffer[] = [];
-  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
-    this.chunks.push(Buffer.from(chunk));
-    done();
+  readonly #fails: Error | null;
+
+  constructor(fails: Error | null = null) {
+    super();
+    this.#fails = fails;
+    // As for the program itself: whoever writes is told, so the event is nobody's.
+    this.on('error', () => undefined);
+  }
+
+  override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
+    if (this.#fails === null) this.chunks.push(Buffer.from(chunk));
+    done(this.#fails);
   }
   get bytes(): Buffer {
     return Buffer.concat(this.chunks);
@@ -25,10 +34,12 @@ export interface CliOptions {
   readonly servers?: readonly string[];
   readonly stdin?: string | Buffer;
   readonly cwd?: string;
+  /** What every write to the standard output fails with. */
+  readonly stdoutFails?: Error;
 }
 
 export async function vrfs(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
-  const stdout = new Sink();
+  const stdout = new Sink(options.stdoutFails);
   const stderr = new Sink();
   const io: Io = {
     stdin: Readable.from(options.stdin === undefined ? [] : [options.stdin]),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseOwner } from '../../cli/commands/attributes.ts';
 import { EnvironmentError, failureOf } from '../../cli/failure.ts';
-import { modeText, sizeText, table, timeText } from '../../cli/format.ts';
+import { modeText, shortTime, sizeText, table, timeText } from '../../cli/format.ts';
 import { changeMode } from '../../cli/mode.ts';
 import { openGroup } from '../../cli/start/group_directory.ts';
 import { StoreOpenError } from '../../checkpoint/key_value_store.ts';
@@ -29,6 +29,23 @@ describe('modes', () => {
     expect(changeMode(text, mode, isDirectory)).toBe(expected);
   });
 
+  it.each([
+    ['+w', 0o444, 0o022, 0o644],
+    ['a+w', 0o444, 0o022, 0o666],
+    ['+rwx', 0o000, 0o077, 0o700],
+    ['-w', 0o666, 0o022, 0o466],
+    ['=rw', 0o777, 0o027, 0o640],
+    ['=', 0o777, 0o022, 0o000],
+    ['+st', 0o755, 0o022, 0o7755],
+    ['+w,o+w', 0o444, 0o022, 0o646],
+  ])('%s on %o has the bits that the umask %o allows', (text, mode, umask, expected) => {
+    expect(changeMode(text, mode, false, umask)).toBe(expected);
+  });
+
+  it('have the umask of this process', () => {
+    expect(changeMode('+w', 0, false)).toBe(0o222 & ~process.umask());
+  });
+
   it.each(['', '8', '77777', 'u', 'u*x', 'rwx', 'u+q'])('refuses %j', (text) => {
     expect(() => changeMode(text, 0, false)).toThrow('is not a mode');
   });
@@ -47,6 +64,14 @@ describe('texts', () => {
     expect(table([['A', 'LONG'], ['long', 'b']])).toBe('A     LONG\nlong  b');
   });
 
+  it('of times that no Date can show, or not with four digits of a year', () => {
+    const far = { sec: 8_640_000_000_001, nsec: 5 };
+    expect([timeText(far), shortTime(far), timeText({ sec: -far.sec, nsec: 0 })]).toEqual(['@8640000000001', '@8640000000001', '@-8640000000001']);
+    expect(timeText({ sec: 253_402_300_800, nsec: 5 })).toBe('+010000-01-01T00:00:00.000000005Z');
+    expect(shortTime({ sec: 253_402_300_800, nsec: 5 })).toBe('+010000-01-01 00:00');
+    expect(shortTime({ sec: 0, nsec: 0 })).toBe('1970-01-01 00:00');
+  });
+
   it('of owners', () => {
     expect(parseOwner('7')).toEqual({ uid: 7, gid: -1 });
     expect(parseOwner('7:8')).toEqual({ uid: 7, gid: 8 });
@@ -56,6 +81,7 @@ describe('texts', () => {
 
   it('of faults carry the trace', () => {
     expect(failureOf(new Error('oops'))).toMatchObject({ exitCode: 70, code: 'INTERNAL' });
+    expect(failureOf(new RangeError('Maximum call stack size exceeded'))).toMatchObject({ exitCode: 70, code: 'INTERNAL' });
     expect(failureOf('odd')).toMatchObject({ exitCode: 70 });
   });
 

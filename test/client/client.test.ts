@@ -27,6 +27,16 @@ afterEach(async () => {
 });
 
 describe('VrfsClient', () => {
+  it('refuses time-outs that no timer can wait for', async () => {
+    for (const wrong of [2 ** 31, Infinity, NaN, -1]) {
+      for (const name of ['requestTimeoutMs', 'connectTimeoutMs']) {
+        await expect(VrfsClient.connect({ servers: group.servers, [name]: wrong })).rejects.toThrow(`${name} is ${wrong}: it is a number of milliseconds from 0 to 2147483647`);
+        expect(() => VrfsClient.open({ servers: group.servers, [name]: wrong })).toThrow(RangeError);
+      }
+    }
+    await connect({ requestTimeoutMs: 2 ** 31 - 1, connectTimeoutMs: 2 ** 31 - 1 });
+  });
+
   it('executes changes and reads', async () => {
     const client = await connect();
     const made = await client.submit(mkdir('/a'));

@@ -3,6 +3,8 @@
  * whichever member leads. What it does to its clients (lose answers, move, hang, refuse) is up to the test.
  */
 import { createServer, type Server, type Socket } from 'node:net';
+import { decodeCall, encodeCall } from '../../fsservice/operation_codec.ts';
+import type { Operation } from '../../fsservice/operations.ts';
 import { FileSystemService } from '../../fsservice/service.ts';
 import { defined } from '../../lib/assert.ts';
 import { FrameBatch, FrameDecoder } from '../../lib/frame.ts';
@@ -70,6 +72,11 @@ export class FakeGroup {
   endSessions(): void {
     this.#sessions.clear();
     this.#byNonce.clear();
+  }
+
+  /** An operation of somebody else, for root, between two messages of a client. */
+  execute(operation: Operation): void {
+    this.service.execute(this.#entry('request', 0, 0, 0, encodeCall({ credentials: { uid: 0, gid: 0, groups: [] }, operation })));
   }
 
   #configure(): void {
@@ -172,6 +179,14 @@ export class FakeGroup {
     }
     return reply;
   }
+}
+
+/** What a client asks for with a message; null when it asks for nothing of the file system. */
+export function operationOf(m: Message): Operation | null {
+  if (m.type !== 'read' && m.type !== 'request') return null;
+  const decoded = decodeCall(m.body);
+  if (!decoded.ok) throw new Error(`the client sent a call that cannot be read: ${decoded.reason}`);
+  return decoded.value.operation;
 }
 
 /** Waits until `condition` holds, looking at every turn of the event loop; fails after `boundMs`. */

@@ -107,7 +107,7 @@ describe('a sweep', () => {
   });
 
   it('ends with the error of a run, and writes no results', async () => {
-    expect(await failing(await request(), () => Promise.reject(new RangeError('broken')))).toMatchObject({ message: 'broken' });
+    expect(await failing(await request(), () => Promise.reject(new RangeError('broken')))).toMatchObject({ exitCode: 70, message: expect.stringContaining('RangeError: broken') as string });
     expect(await readdir(join(directory, 'report'))).toEqual([]);
     expect(out.text).toBe('');
   });

@@ -88,6 +88,8 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
     },
   });
   app.server.maxConnections = limits.connections;
+  // The parser would pass over headers beyond a number without a word, credentials and conditions too. Their bytes are bounded above.
+  app.server.maxHeadersCount = 0;
   // The schemas of answers are documentation; JSON.stringify is quicker than checking against them.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   return app;

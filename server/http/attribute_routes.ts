@@ -6,7 +6,6 @@ import { atPath, type GatewayOf } from './gateway.ts';
 import { jsonSchemaOf, parseJson, RenameBody, SetAttributesBody } from './json_bodies.ts';
 import { attributesView, setAttributesOf } from './json_views.ts';
 import { ATTRIBUTES, CONSISTENCY, FOLLOW, JSON_BYTES, query } from './openapi.ts';
-import { badRequest } from './problem.ts';
 
 interface FollowQuery {
   readonly follow?: boolean;
@@ -36,9 +35,6 @@ export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): voi
     config: { doc: { jsonBody: jsonSchemaOf(SetAttributesBody), answers: { 200: { description: 'The attributes afterwards', json: ATTRIBUTES } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
-    if (request.headers['if-match'] !== undefined || request.headers['if-none-match'] !== undefined) {
-      throw badRequest('If-Match and If-None-Match guard only a PUT of a file.', 'Send the change without them.');
-    }
     const set = setAttributesOf(parseJson(SetAttributesBody, request.body));
     const { attributes } = await gateway.submit({ type: 'setattr', at: gateway.at, follow: (request.query as FollowQuery).follow ?? true, set });
     reply.header('etag', etag(attributes.version));

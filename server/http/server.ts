@@ -8,6 +8,7 @@ import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
 import { checkpointRoutes } from './checkpoint_routes.ts';
+import { guardChanges } from './conditions.ts';
 import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
 import { Gateway, routedUrl, type GatewayOf } from './gateway.ts';
 import { intervalRoutes } from './interval_routes.ts';
@@ -52,6 +53,7 @@ export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
   const metrics = new HttpMetrics(running);
   const app = application(limits, log);
   answerFailures(app, log);
+  guardChanges(app);
   app.addHook('onResponse', (request, reply, done) => {
     metrics.observe(request.method, request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime);
     done();

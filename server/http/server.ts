@@ -9,7 +9,7 @@ import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
 import { checkpointRoutes } from './checkpoint_routes.ts';
 import { guardChanges } from './conditions.ts';
-import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
+import { answerError, answerMalformed, answerNotFound, routeTable } from './error_handler.ts';
 import { Gateway, routedUrl, type GatewayOf } from './gateway.ts';
 import { intervalRoutes } from './interval_routes.ts';
 import { maintenanceRoutes } from './maintenance_routes.ts';
@@ -101,8 +101,9 @@ function answerFailures(app: FastifyInstance, log: HttpLog): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     answerError(error, request, reply, log);
   });
+  const routes = routeTable(app);
   app.setNotFoundHandler((request, reply) => {
-    answerNotFound(app, request, reply);
+    answerNotFound(routes, request, reply);
   });
 }
 

@@ -1,11 +1,14 @@
 /** /v1/stat/{path} (attributes: read, chmod, chown, truncate, utimes), /v1/readlink/{path}, /v1/statfs, /v1/rename. JSON in and out. */
 import type { FastifyInstance } from 'fastify';
+import type { At } from '../../fsservice/operations.ts';
 import { checkPath, fromJsonBytes, toJsonBytes } from './bytes_text.ts';
 import { etag } from './etag.ts';
 import { atPath, type GatewayOf } from './gateway.ts';
 import { jsonSchemaOf, parseJson, RenameBody, SetAttributesBody } from './json_bodies.ts';
 import { attributesView, setAttributesOf } from './json_views.ts';
 import { ATTRIBUTES, CONSISTENCY, FOLLOW, JSON_BYTES, query } from './openapi.ts';
+
+const ROOT = Buffer.from('/');
 
 interface FollowQuery {
   readonly follow?: boolean;
@@ -67,10 +70,16 @@ export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): voi
     const { from, to, flags } = parseJson(RenameBody, request.body);
     await gatewayOf(request).submit({
       type: 'rename',
-      from: atPath(checkPath(fromJsonBytes(from, 'from'))),
-      to: atPath(checkPath(fromJsonBytes(to, 'to'))),
+      from: renamedAt(fromJsonBytes(from, 'from')),
+      to: renamedAt(fromJsonBytes(to, 'to')),
       flags: flags ?? 'none',
     });
     return reply.code(204).send();
   });
+}
+
+/** Slashes alone are the root directory, which cannot be renamed; no path at all names nothing. */
+function renamedAt(path: Buffer): At {
+  const checked = checkPath(path);
+  return atPath(checked.length === 0 && path.length > 0 ? ROOT : checked);
 }

@@ -150,8 +150,13 @@ async function put(gateway: Gateway, context: WriteContext, request: FastifyRequ
   return { attributes: result.value.attributes, created: true };
 }
 
+/** What is to be made or removed. An empty path has no name, which is ENOENT; the root directory's is '/', which exists, and stays. */
+function named(gateway: Gateway): At {
+  return gateway.path.length === 0 ? atPath(ROOT) : gateway.at;
+}
+
 async function makeNode(gateway: Gateway, type: FileType | 'hardlink', asked: PutQuery, body: Buffer): Promise<Result<'mkdir'>> {
-  const { at } = gateway;
+  const at = named(gateway);
   switch (type) {
     case 'directory':
       return await gateway.trySubmit({ type: 'mkdir', at, mode: modeOf(asked.mode ?? '0755') });
@@ -249,8 +254,7 @@ async function removeWhole(gateway: Gateway, at: At, request: FastifyRequest): P
 }
 
 async function remove(gateway: Gateway, recursive: boolean, request: FastifyRequest): Promise<void> {
-  // An empty path has no name to remove; the root's is '/', and is refused.
-  const at = gateway.path.length === 0 ? atPath(ROOT) : gateway.at;
+  const at = named(gateway);
   if (recursive) {
     await removeWhole(gateway, at, request);
     return;

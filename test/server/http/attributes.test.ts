@@ -92,6 +92,14 @@ describe('rename', () => {
     await api.request('PUT', '/v1/fs/d?type=directory');
     expect(problemOf(await rename({ from: 'd', to: 'd/e' })).errno).toBe('EINVAL');
   });
+  test('of the root, or to it', async () => {
+    for (const [from, to] of [['/', 'x'], ['//', '/x'], ['f', '/'], [{ base64: Buffer.from('/').toString('base64') }, 'x']]) {
+      expect(problemOf(await rename({ from, to })), JSON.stringify([from, to])).toMatchObject({ status: 409, errno: 'EBUSY' });
+    }
+    expect(problemOf(await rename({ from: 'f', to: '/', flags: 'noreplace' })).errno).toBe('EEXIST');
+    // No path at all names nothing, as in rename(2).
+    expect(problemOf(await rename({ from: '', to: 'x' })).errno).toBe('ENOENT');
+  });
   test('bad bodies', async () => {
     expect(problemOf(await rename({ from: 'f' })).detail).toContain('to');
     expect(problemOf(await rename({ from: 'f', to: 'g', flags: 'maybe' })).detail).toContain('noreplace');

@@ -406,3 +406,11 @@ describe('HEAD', () => {
     expect((await api.request('HEAD', '/v1/fs/none')).statusCode).toBe(404);
   });
 });
+
+describe('making the root directory', () => {
+  test.each(['/v1/fs/', '/v1/fs', '/v1/fs//'])('PUT %s', async (url) => {
+    const there = await api.request('PUT', `${url}?type=directory&parents=true`);
+    expect([there.statusCode, there.json<JsonAttributes>().ino]).toEqual([200, 1]);
+    for (const type of ['directory', 'symlink', 'fifo', 'symlink&parents=true']) expect(problemOf(await api.request('PUT', `${url}?type=${type}`, { payload: type.startsWith('symlink') ? 'x' : '' })), type).toMatchObject({ status: 409, errno: 'EEXIST' });
+  });
+});

@@ -55,6 +55,7 @@ describe('setattr', () => {
     [{ uid: -1 }, 'uid'],
     [{ size: 'big' }, 'size'],
     [{ mtime: 'yesterday' }, 'mtime'],
+    [{ mtime: '2026-02-30T12:00:00Z' }, 'mtime'],
     [{ atime: { sec: 1 } }, 'atime'],
     [{ colour: 'red' }, 'colour'],
     [[], 'body'],

@@ -169,6 +169,16 @@ describe('times', () => {
     expect(problemIn(() => timeOf('yesterday', 'atime')).detail).toContain('atime');
     expect(problemIn(() => timeOf('2026-13-01T00:00:00Z', 'atime')).detail).toContain('2026-13-01');
   });
+  test.each(['2026-02-30T12:00:00Z', '2026-02-29T00:00:00Z', '2026-04-31T00:00:00+01:00', '2100-02-29t00:00:00z', '2026-01-31T24:00:00Z', '2026-01-31T12:60:00Z', '2026-01-31T12:00:00+24:00', '2026-01-31T12:00:00-01:60', '2026-00-10T12:00:00Z', '2026-01-00 12:00:00Z'])('there is no %s', (text) => {
+    expect(problemIn(() => timeOf(text, 'mtime')).detail).toContain(text);
+  });
+  test('the days that there are, in all forms', () => {
+    expect(timeOf('2024-02-29T23:59:59Z', 'mtime')).toEqual({ sec: 1_709_251_199, nsec: 0 });
+    expect(timeOf('2024-03-01t00:59:59+01:00', 'mtime')).toEqual({ sec: 1_709_251_199, nsec: 0 });
+    expect(timeOf('2024-02-29 00:29:59-23:30', 'mtime')).toEqual({ sec: 1_709_251_199, nsec: 0 });
+    expect(timeOf('1969-12-31T23:59:59.25Z', 'mtime')).toEqual({ sec: -1, nsec: 250_000_000 });
+    expect(timeOf('0000-01-01T00:00:00Z', 'mtime')).toEqual({ sec: -62_167_219_200, nsec: 0 });
+  });
 });
 
 describe('problems', () => {

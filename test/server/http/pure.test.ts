@@ -70,6 +70,21 @@ describe('URLs', () => {
     expect(routedUrl('/v1/health/live')).toBe('/v1/health/live');
     expect(routedUrl('/v1/fsx/a')).toBe('/v1/fsx/a');
   });
+  test('in absolute form, as a proxy gets them', () => {
+    expect(routedUrl('http://127.0.0.1:7201/v1/fs/a?type=file')).toBe('/v1/fs?type=file');
+    expect(routedUrl('HTTP://localhost/v1/stat/a/http://b')).toBe('/v1/stat');
+    expect(routedUrl('http://127.0.0.1:7201')).toBe('/');
+    expect(routedUrl('http://127.0.0.1:7201?x=/v1/fs/a')).toBe('/?x=/v1/fs/a');
+    expect(pathOfUrl('http://127.0.0.1:7201/v1/fs/a/b%FF?x=/y')).toEqual(Buffer.from([0x61, 0x2f, 0x62, 0xff]));
+    expect(pathOfUrl('/v1/fs/http://b').toString()).toBe('http://b');
+  });
+  test('in absolute form name their host', () => {
+    // RFC 9112, 3.2.2: the Host beside it does not count.
+    expect(credentialsOf({ host: 'evil.example' }, '127.0.0.1', 'http://127.0.0.1:7201/v1/fs/a').uid).toBe(0);
+    for (const url of ['http://evil.example/v1/fs/a', 'http://evil.example', 'http:///v1/fs/a', 'http://x@evil.example/', 'http://evil.example?x=127.0.0.1']) {
+      expect(problemIn(() => credentialsOf({ host: '127.0.0.1' }, '127.0.0.1', url)).status, url).toBe(421);
+    }
+  });
   test('the path of a URL', () => {
     expect(pathOfUrl('/v1/fs/a/b%FF?x=/y')).toEqual(Buffer.from([0x61, 0x2f, 0x62, 0xff]));
     expect(pathOfUrl('/v1/fs/a%2Fb').toString()).toBe('a/b');

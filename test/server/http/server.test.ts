@@ -267,6 +267,14 @@ describe('limits', () => {
     expect(answer).toMatch(/^HTTP\/1.1 400 /);
     expect(answer).toContain('HTTPS');
   });
+  test('a URL in absolute form', async () => {
+    await (await send('PUT', '/v1/fs/x', { body: 'content' })).body.dump();
+    const absolute = async (host: string, path: string): Promise<string> => await raw(`GET http://${host}${path} HTTP/1.1\r\nhost: ${http.address}\r\nconnection: close\r\n\r\n`);
+    expect(await absolute(http.address, '/v1/fs/x')).toMatch(/^HTTP\/1.1 200 [^]*content$/);
+    expect(await absolute(http.address, '/v1/stat/x')).toMatch(/^HTTP\/1.1 200 /);
+    expect(await absolute(http.address, '/v1/health')).toMatch(/^HTTP\/1.1 200 /);
+    expect(await absolute('evil.example', '/v1/fs/x')).toMatch(/^HTTP\/1.1 421 /);
+  });
   test('raw bytes in the URL', async () => {
     const answer = await raw('GET /v1/fs/\xffx HTTP/1.1\r\nhost: x\r\n\r\n');
     expect(answer).toMatch(/^HTTP\/1.1 400 /);

@@ -77,6 +77,9 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
     // A request that a connection brings while the server closes is answered like any other, and is its last.
     return503OnClosing: false,
     bodyLimit: limits.jsonBytes,
+    // Names like any other: JSON.parse makes plain fields of them, and each schema refuses fields that it does not know, by name.
+    onProtoPoisoning: 'ignore',
+    onConstructorPoisoning: 'ignore',
     connectionTimeout: limits.idleMs,
     requestTimeout: limits.requestMs,
     // A path of 4096 bytes is 12288 characters when every byte is escaped.

@@ -110,6 +110,12 @@ describe('rename', () => {
     expect(problemOf(await api.request('POST', '/v1/rename', { headers: { 'content-type': 'application/json' } })).detail).toContain('JSON');
     expect(problemOf(await api.request('POST', '/v1/rename', { payload: { from: 'x'.repeat(70_000), to: 'y' } })).status).toBe(413);
   });
+  test.each(['{"from": "f", "to": "g", "__proto__": {"flags": "exchange"}}', '{"from": "f", "to": "g", "constructor": {"prototype": {}}}', '{"from": "f", "to": {"base64": "Zw==", "__proto__": {}}}'])('a field that is none: %s', async (payload) => {
+    const p = problemOf(await api.request('POST', '/v1/rename', { payload, headers: { 'content-type': 'application/json' } }));
+    expect(p.status).toBe(400);
+    expect(p.detail).not.toContain('not JSON');
+    expect((await api.request('GET', '/v1/fs/f')).body).toBe('hello');
+  });
   test('only JSON: a web page elsewhere must not be able to send it', async () => {
     expect(problemOf(await api.request('POST', '/v1/rename', { payload: '{"from":"f","to":"g"}', headers: { 'content-type': 'text/plain' } })).status).toBe(415);
   });
@@ -137,7 +143,9 @@ describe('extended attributes', () => {
   });
   test('limits', async () => {
     expect((await api.request('PUT', xattr('user.big'), { payload: Buffer.alloc(64 << 10) })).statusCode).toBe(204);
-    expect(problemOf(await api.request('PUT', xattr('user.big'), { payload: Buffer.alloc((64 << 10) + 1) })).status).toBe(413);
+    const tooLong = problemOf(await api.request('PUT', xattr('user.big'), { payload: Buffer.alloc((64 << 10) + 1) }));
+    expect(tooLong).toMatchObject({ status: 413, detail: expect.stringContaining('65536') as string, remedy: expect.stringContaining('extended attribute') as string });
+    expect(tooLong.remedy).not.toContain('PATCH');
     expect(problemOf(await api.request('PUT', '/v1/xattr/f', { payload: 'x' })).detail).toContain('name');
     expect(problemOf(await api.request('PUT', xattr('nonamespace'), { payload: 'x' }))).toMatchObject({ status: 422, errno: 'EOPNOTSUPP' });
     expect(problemOf(await api.request('PUT', xattr(`user.${'n'.repeat(300)}`), { payload: 'x' })).status).toBe(400);

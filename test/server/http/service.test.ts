@@ -182,6 +182,7 @@ describe('OpenAPI', () => {
     const put = document.paths['/v1/fs/{path}']?.put;
     expect(put?.requestBody?.content).toHaveProperty('application/octet-stream');
     expect(put?.parameters?.map((p) => p.name)).toEqual(expect.arrayContaining(['type', 'mode', 'parents', 'x-vrfs-uid']));
+    expect(JSON.stringify(document.paths['/v1/checkpoints/keep']?.post?.requestBody)).toMatch(/"seconds":\{[^}]*"maximum":604800/);
     expect(new Set(operations.map(([, o]) => o.operationId)).size).toBe(operations.length);
   });
 });

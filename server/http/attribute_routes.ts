@@ -1,12 +1,14 @@
 /** /v1/stat/{path} (attributes: read, chmod, chown, truncate, utimes), /v1/readlink/{path}, /v1/statfs, /v1/rename. JSON in and out. */
 import type { FastifyInstance } from 'fastify';
+import type { At } from '../../fsservice/operations.ts';
 import { checkPath, fromJsonBytes, toJsonBytes } from './bytes_text.ts';
 import { etag } from './etag.ts';
 import { atPath, type GatewayOf } from './gateway.ts';
 import { jsonSchemaOf, parseJson, RenameBody, SetAttributesBody } from './json_bodies.ts';
 import { attributesView, setAttributesOf } from './json_views.ts';
 import { ATTRIBUTES, CONSISTENCY, FOLLOW, JSON_BYTES, query } from './openapi.ts';
-import { badRequest } from './problem.ts';
+
+const ROOT = Buffer.from('/');
 
 interface FollowQuery {
   readonly follow?: boolean;
@@ -36,9 +38,6 @@ export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): voi
     config: { doc: { jsonBody: jsonSchemaOf(SetAttributesBody), answers: { 200: { description: 'The attributes afterwards', json: ATTRIBUTES } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
-    if (request.headers['if-match'] !== undefined || request.headers['if-none-match'] !== undefined) {
-      throw badRequest('If-Match and If-None-Match guard only a PUT of a file.', 'Send the change without them.');
-    }
     const set = setAttributesOf(parseJson(SetAttributesBody, request.body));
     const { attributes } = await gateway.submit({ type: 'setattr', at: gateway.at, follow: (request.query as FollowQuery).follow ?? true, set });
     reply.header('etag', etag(attributes.version));
@@ -71,10 +70,16 @@ export function attributeRoutes(app: FastifyInstance, gatewayOf: GatewayOf): voi
     const { from, to, flags } = parseJson(RenameBody, request.body);
     await gatewayOf(request).submit({
       type: 'rename',
-      from: atPath(checkPath(fromJsonBytes(from, 'from'))),
-      to: atPath(checkPath(fromJsonBytes(to, 'to'))),
+      from: renamedAt(fromJsonBytes(from, 'from')),
+      to: renamedAt(fromJsonBytes(to, 'to')),
       flags: flags ?? 'none',
     });
     return reply.code(204).send();
   });
+}
+
+/** Slashes alone are the root directory, which cannot be renamed; no path at all names nothing. */
+function renamedAt(path: Buffer): At {
+  const checked = checkPath(path);
+  return atPath(checked.length === 0 && path.length > 0 ? ROOT : checked);
 }

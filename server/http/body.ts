@@ -17,18 +17,20 @@ export type Body =
 
 export const NO_BODY: Body = Object.freeze({ type: 'bytes', bytes: EMPTY });
 
-export function tooLarge(limit: number): ProblemError {
-  return problem(413, 'content-too-large', 'Content too large', `The body is longer than the limit of ${limit} bytes.`, 'Send a shorter body. A file can be written in parts: PUT its beginning, then PATCH ?offset= for each further part.', { connection: 'close' });
+const IN_PARTS = 'Send a shorter body. A file can be written in parts: PUT its beginning, then PATCH ?offset= for each further part.';
+
+function tooLarge(limit: number, remedy: string): ProblemError {
+  return problem(413, 'content-too-large', 'Content too large', `The body is longer than the limit of ${limit} bytes.`, remedy, { connection: 'close' });
 }
 
 function cutOff(): ProblemError {
   return badRequest('The body ended before its announced length.', 'Send the request again.');
 }
 
-/** Calls back once, with a problem or the body. `limit`: bytes. */
-export function receiveBody(payload: IncomingMessage, limit: number, done: (error: Error | null, body?: Body) => void): void {
+/** Calls back once, with a problem or the body. `limit`: bytes. `remedy`: for a longer one, where it is no file's content. */
+export function receiveBody(payload: IncomingMessage, limit: number, done: (error: Error | null, body?: Body) => void, remedy: string = IN_PARTS): void {
   if (Number(payload.headers['content-length'] ?? 0) > limit) {
-    done(tooLarge(limit));
+    done(tooLarge(limit, remedy));
     return;
   }
   const chunks: Buffer[] = [];
@@ -72,7 +74,7 @@ export async function* pieces(body: Body, limit: number): AsyncGenerator<Buffer>
     held.push(chunk);
     length += chunk.length;
     total += chunk.length;
-    if (total > limit) throw tooLarge(limit);
+    if (total > limit) throw tooLarge(limit, IN_PARTS);
     while (length >= WRITE_MAX) {
       const all = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held, length);
       yield all.subarray(0, WRITE_MAX);

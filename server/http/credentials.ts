@@ -6,6 +6,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { hostname } from 'node:os';
 import type { Credentials } from '../../fsservice/operations.ts';
+import { hostOf } from './request_target.ts';
 import { badRequest, problem } from './problem.ts';
 
 export const ROOT: Credentials = Object.freeze({ uid: 0, gid: 0, groups: Object.freeze([]) });
@@ -50,10 +51,10 @@ function isLoopback(address: string | undefined): boolean {
   return address !== undefined && (address.startsWith('127.') || address === '::1' || address.startsWith('::ffff:127.'));
 }
 
-/** Throws a problem when the headers are malformed, or missing where they are needed. */
-export function credentialsOf(headers: IncomingHttpHeaders, remoteAddress: string | undefined): Credentials {
+/** Throws a problem when the headers are malformed, or missing where they are needed. `target`: the URL as it came; a host in it counts instead of Host. */
+export function credentialsOf(headers: IncomingHttpHeaders, remoteAddress: string | undefined, target = '/'): Credentials {
   const loopback = isLoopback(remoteAddress);
-  if (loopback) checkHost(headers.host ?? '');
+  if (loopback) checkHost(hostOf(target) ?? headers.host ?? '');
   const uid = headers['x-vrfs-uid'];
   const gid = headers['x-vrfs-gid'];
   const groups = headers['x-vrfs-groups'];

@@ -1,10 +1,10 @@
 /** Everything that goes wrong on the way to an answer, as problem details. */
 import type { Socket } from 'node:net';
-import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
+import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { HttpLog } from './ports.ts';
 import { badRequest, problem, PROBLEM_TYPE, ProblemError, type ProblemDetails } from './problem.ts';
 
-const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'PUT', 'POST', 'PATCH', 'DELETE'];
+const METHODS: readonly string[] = ['GET', 'HEAD', 'PUT', 'POST', 'PATCH', 'DELETE'];
 
 export function answerError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply, log: HttpLog): void {
   const p = problemOf(error, request);
@@ -14,9 +14,23 @@ export function answerError(error: FastifyError | Error, request: FastifyRequest
   send(reply, p);
 }
 
-export function answerNotFound(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): void {
+/** The methods of each URL that has a route. The router cannot be asked: it takes the URL for a pattern, and throws at some. */
+export type RouteTable = ReadonlyMap<string, ReadonlySet<string>>;
+
+/** Of the routes that are added from now on. */
+export function routeTable(app: FastifyInstance): RouteTable {
+  const table = new Map<string, Set<string>>();
+  app.addHook('onRoute', ({ url, method }) => {
+    const methods = table.get(url) ?? new Set();
+    for (const one of [method].flat()) methods.add(one);
+    table.set(url, methods);
+  });
+  return table;
+}
+
+export function answerNotFound(routes: RouteTable, request: FastifyRequest, reply: FastifyReply): void {
   const url = (request.raw.url ?? '/').split('?', 1)[0] ?? '/';
-  const allowed = METHODS.filter((method) => app.hasRoute({ method, url }));
+  const allowed = METHODS.filter((method) => routes.get(url)?.has(method) === true);
   send(reply, allowed.length > 0
     ? problem(405, 'method-not-allowed', 'Method not allowed', `${request.method} is not among the methods of ${url}.`, `Use one of ${allowed.join(', ')}; GET /openapi.json lists them.`, { allow: allowed.join(', ') })
     : problem(404, 'no-such-endpoint', 'No such endpoint', `There is nothing at ${url.slice(0, 200)}.`, 'Files are below /v1/fs/; GET /openapi.json lists every endpoint.'));

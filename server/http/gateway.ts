@@ -7,6 +7,7 @@ import type { ErrnoCode } from '../../fsservice/errno.ts';
 import { ROOT_INO, type At, type Credentials, type OperationType, type ReadOperation, type Result, type Results, type WriteOperation } from '../../fsservice/operations.ts';
 import { checkPath, percentDecode, printable } from './bytes_text.ts';
 import { credentialsOf } from './credentials.ts';
+import { originForm } from './request_target.ts';
 import { opOfToken } from './op_token.ts';
 import type { FileSystemClient, ReadOptions } from './ports.ts';
 import { badRequest, errnoProblem, ProblemError } from './problem.ts';
@@ -21,7 +22,8 @@ export const STATE_WAIT_MS = 2000;
 export const PATH_COLLECTIONS: ReadonlySet<string> = new Set(['/v1/fs', '/v1/stat', '/v1/readlink', '/v1/xattr', '/v1/proof']);
 
 /** The URL that is routed: a path below a collection is cut off, so that it may hold any bytes. */
-export function routedUrl(url: string): string {
+export function routedUrl(target: string): string {
+  const url = originForm(target);
   if (!url.startsWith('/v1/')) return url;
   const question = url.indexOf('?');
   const slash = url.indexOf('/', 4);
@@ -32,7 +34,8 @@ export function routedUrl(url: string): string {
 }
 
 /** The path behind the collection, of a URL as it came. */
-export function pathOfUrl(url: string): Buffer {
+export function pathOfUrl(target: string): Buffer {
+  const url = originForm(target);
   const slash = url.indexOf('/', 4);
   const question = url.indexOf('?');
   if (slash < 0 || (question >= 0 && question < slash)) return Buffer.alloc(0);
@@ -67,7 +70,7 @@ export class Gateway {
 
   constructor(client: FileSystemClient, clusterId: Buffer, request: FastifyRequest) {
     this.#client = client;
-    this.credentials = credentialsOf(request.headers, request.raw.socket.remoteAddress);
+    this.credentials = credentialsOf(request.headers, request.raw.socket.remoteAddress, request.originalUrl);
     this.#read = readOptionsOf(request, clusterId);
     this.path = pathOfUrl(request.originalUrl);
   }

@@ -3,6 +3,7 @@
  * 420 is a number, and neither is taken for the other.
  */
 import { z } from 'zod';
+import { MAX_INTERVAL_BYTES, MAX_INTERVAL_OPS, MIN_INTERVAL_BYTES } from '../../vr/checkpoint_interval.ts';
 import { badRequest } from './problem.ts';
 
 const U32 = z.int().min(0).max(0xffff_fffe);
@@ -28,8 +29,8 @@ export const RenameBody = z.strictObject({
 });
 
 export const IntervalBody = z.strictObject({
-  ops: z.int().min(1).optional().describe('A checkpoint every so many operations.'),
-  bytes: z.int().min(1).optional().describe('... or after so many bytes of log.'),
+  ops: z.int().min(1).max(MAX_INTERVAL_OPS).optional().describe('A checkpoint every so many operations.'),
+  bytes: z.int().min(MIN_INTERVAL_BYTES).max(MAX_INTERVAL_BYTES).optional().describe('... or after so many bytes of log.'),
 }).refine((body) => Object.keys(body).length > 0, 'has to have at least one of ops, bytes');
 
 export type JsonSetAttributes = z.infer<typeof SetAttributesBody>;

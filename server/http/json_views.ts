@@ -52,18 +52,24 @@ export function modeOf(mode: string | number): number {
   return typeof mode === 'number' ? mode : Number.parseInt(mode, 8);
 }
 
-const RFC3339 = /^(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/;
+const RFC3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
+
+/** Since 1970; NaN: there is no such time. Date.parse takes days and hours that there are not for later ones, such as 30 February for 2 March. */
+function millisecondsOf(local: string, zone: string): number {
+  const asIfUtc = Date.parse(`${local}Z`);
+  return Number.isNaN(asIfUtc) || new Date(asIfUtc).toISOString() !== `${local}.000Z` ? NaN : Date.parse(local + zone);
+}
 
 /** Throws a problem that names the field. */
 export function timeOf(value: JsonTime, where: string): Timestamp | 'now' {
   if (value === 'now') return value;
   if (typeof value === 'object') return { sec: value.sec, nsec: value.nsec };
   const match = RFC3339.exec(value);
-  const milliseconds = match === null ? NaN : Date.parse(`${match[1]}${(match[3] ?? '').toUpperCase()}`);
+  const milliseconds = match === null ? NaN : millisecondsOf(`${match[1]}T${match[2]}`, (match[4] ?? '').toUpperCase());
   if (Number.isNaN(milliseconds)) {
     throw badRequest(`${where} is '${value.slice(0, 60)}', which is not a time.`, `Give "now", RFC 3339 such as "2026-01-31T12:00:00.123456789Z", or {"sec": 1769860800, "nsec": 0}.`);
   }
-  return { sec: milliseconds / 1000, nsec: Number((match?.[2] ?? '').padEnd(9, '0')) };
+  return { sec: milliseconds / 1000, nsec: Number((match?.[3] ?? '').padEnd(9, '0')) };
 }
 
 export function setAttributesOf(body: JsonSetAttributes): SetAttributes {

@@ -32,6 +32,6 @@ export function maintenanceRoutes(app: FastifyInstance, running: RunningReplica)
 }
 
 export function rootOnly(request: FastifyRequest): void {
-  const { uid } = credentialsOf(request.headers, request.raw.socket.remoteAddress);
+  const { uid } = credentialsOf(request.headers, request.raw.socket.remoteAddress, request.originalUrl);
   if (uid !== 0) throw problem(403, 'not-root', 'Not allowed', `User ${uid} asked for what only root may.`, 'Send X-Vrfs-Uid: 0.');
 }

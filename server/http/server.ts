@@ -8,7 +8,8 @@ import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
 import { checkpointRoutes } from './checkpoint_routes.ts';
-import { answerError, answerMalformed, answerNotFound } from './error_handler.ts';
+import { guardChanges } from './conditions.ts';
+import { answerError, answerMalformed, answerNotFound, routeTable } from './error_handler.ts';
 import { Gateway, routedUrl, type GatewayOf } from './gateway.ts';
 import { intervalRoutes } from './interval_routes.ts';
 import { maintenanceRoutes } from './maintenance_routes.ts';
@@ -52,6 +53,7 @@ export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
   const metrics = new HttpMetrics(running);
   const app = application(limits, log);
   answerFailures(app, log);
+  guardChanges(app);
   app.addHook('onResponse', (request, reply, done) => {
     metrics.observe(request.method, request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime);
     done();
@@ -75,6 +77,9 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
     // A request that a connection brings while the server closes is answered like any other, and is its last.
     return503OnClosing: false,
     bodyLimit: limits.jsonBytes,
+    // Names like any other: JSON.parse makes plain fields of them, and each schema refuses fields that it does not know, by name.
+    onProtoPoisoning: 'ignore',
+    onConstructorPoisoning: 'ignore',
     connectionTimeout: limits.idleMs,
     requestTimeout: limits.requestMs,
     // A path of 4096 bytes is 12288 characters when every byte is escaped.
@@ -88,6 +93,8 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
     },
   });
   app.server.maxConnections = limits.connections;
+  // The parser would pass over headers beyond a number without a word, credentials and conditions too. Their bytes are bounded above.
+  app.server.maxHeadersCount = 0;
   // The schemas of answers are documentation; JSON.stringify is quicker than checking against them.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   return app;
@@ -97,8 +104,9 @@ function answerFailures(app: FastifyInstance, log: HttpLog): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     answerError(error, request, reply, log);
   });
+  const routes = routeTable(app);
   app.setNotFoundHandler((request, reply) => {
-    answerNotFound(app, request, reply);
+    answerNotFound(routes, request, reply);
   });
 }
 

@@ -6,6 +6,7 @@ import { Errno } from '../../fsservice/errno.ts';
 import { PATH_MAX, type At, type Attributes, type FileType, type Result } from '../../fsservice/operations.ts';
 import { NO_BODY, pieces, receiveBody, WRITE_MAX, type Body } from './body.ts';
 import { checkPath, printable } from './bytes_text.ts';
+import { refuseConditions, refuseDate } from './conditions.ts';
 import { allows, directVersion, etag, NO_PRECONDITIONS, preconditionsOf, type Preconditions } from './etag.ts';
 import { atPath, type Gateway, type GatewayOf } from './gateway.ts';
 import { attributesView, modeOf } from './json_views.ts';
@@ -84,6 +85,7 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   app.put('/v1/fs', {
     schema: PUT_SCHEMA,
     config: {
+      keepsConditions: true,
       doc: {
         bytesBody: 'The content of a file, or the target of a symbolic link.',
         answers: { 200: { description: 'It existed', json: ATTRIBUTES }, 201: { description: 'It was made', json: ATTRIBUTES } },
@@ -101,7 +103,6 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
     config: { doc: { bytesBody: 'The bytes to write.', answers: { 200: { description: 'Written', json: ATTRIBUTES } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
-    refuseConditions(request);
     const { offset } = request.query as { readonly offset: number | 'end' };
     const body = bodyOf(request);
     return answer(reply, await writeAt(gateway, offset, body, limits.fileBytes));
@@ -112,7 +113,6 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
     config: { doc: { answers: { 204: { description: 'Removed' } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
-    refuseConditions(request);
     await remove(gateway, (request.query as { readonly recursive?: boolean }).recursive === true, request);
     return reply.code(204).send();
   });
@@ -127,18 +127,12 @@ function answer(reply: FastifyReply, attributes: Attributes): FastifyReply {
   return reply.send(attributesView(attributes));
 }
 
-/** A condition that cannot be kept atomically must not be passed over. */
-function refuseConditions(request: FastifyRequest): void {
-  if (preconditionsOf(request.headers, true) === NO_PRECONDITIONS) return;
-  throw problem(501, 'condition-not-supported', 'Condition not supported', 'If-Match and If-None-Match guard only a PUT of a file.', 'Send the request without them, or replace the whole file with PUT and If-Match.');
-}
-
 async function put(gateway: Gateway, context: WriteContext, request: FastifyRequest): Promise<Made> {
   const asked = request.query as PutQuery;
   const body = bodyOf(request);
   const type = asked.type ?? 'file';
   if (type === 'file') return await putFile(gateway, context, request, body, asked);
-  refuseConditions(request);
+  refuseConditions(request.headers);
   if (body.type === 'stream' || (body.bytes.length > 0 && type !== 'symlink')) {
     throw badRequest(`PUT ?type=${type} with a body${type === 'symlink' ? ' that is longer than any path' : ''}.`, type === 'symlink' ? 'Send the target of the link as the body, at most 4095 bytes.' : 'Only files and symbolic links take a body.');
   }
@@ -156,8 +150,13 @@ async function put(gateway: Gateway, context: WriteContext, request: FastifyRequ
   return { attributes: result.value.attributes, created: true };
 }
 
+/** What is to be made or removed. An empty path has no name, which is ENOENT; the root directory's is '/', which exists, and stays. */
+function named(gateway: Gateway): At {
+  return gateway.path.length === 0 ? atPath(ROOT) : gateway.at;
+}
+
 async function makeNode(gateway: Gateway, type: FileType | 'hardlink', asked: PutQuery, body: Buffer): Promise<Result<'mkdir'>> {
-  const { at } = gateway;
+  const at = named(gateway);
   switch (type) {
     case 'directory':
       return await gateway.trySubmit({ type: 'mkdir', at, mode: modeOf(asked.mode ?? '0755') });
@@ -175,6 +174,7 @@ async function makeNode(gateway: Gateway, type: FileType | 'hardlink', asked: Pu
 
 async function putFile(gateway: Gateway, context: WriteContext, request: FastifyRequest, body: Body, asked: PutQuery): Promise<Made> {
   const mode = modeOf(asked.mode ?? '0644');
+  refuseDate(request.headers);
   const conditions = preconditionsOf(request.headers, true);
   if (body.type === 'stream') return await putLarge(gateway, context, conditions, body, mode, asked.parents === true);
   const attempt = async (): Promise<Result<'putFile'>> => await putSmall(gateway, conditions, body.bytes, mode);
@@ -254,8 +254,7 @@ async function removeWhole(gateway: Gateway, at: At, request: FastifyRequest): P
 }
 
 async function remove(gateway: Gateway, recursive: boolean, request: FastifyRequest): Promise<void> {
-  // An empty path has no name to remove; the root's is '/', and is refused.
-  const at = gateway.path.length === 0 ? atPath(ROOT) : gateway.at;
+  const at = named(gateway);
   if (recursive) {
     await removeWhole(gateway, at, request);
     return;

@@ -17,7 +17,7 @@ interface XattrQuery {
 export function xattrRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, payload, done) => {
-    receiveBody(payload, XATTR_SIZE_MAX, done);
+    receiveBody(payload, XATTR_SIZE_MAX, done, `Send a shorter value: an extended attribute has at most ${XATTR_SIZE_MAX} bytes, and longer content belongs into a file.`);
   });
 
   app.get('/v1/xattr', {

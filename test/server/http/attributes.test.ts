@@ -55,6 +55,7 @@ describe('setattr', () => {
     [{ uid: -1 }, 'uid'],
     [{ size: 'big' }, 'size'],
     [{ mtime: 'yesterday' }, 'mtime'],
+    [{ mtime: '2026-02-30T12:00:00Z' }, 'mtime'],
     [{ atime: { sec: 1 } }, 'atime'],
     [{ colour: 'red' }, 'colour'],
     [[], 'body'],
@@ -92,6 +93,14 @@ describe('rename', () => {
     await api.request('PUT', '/v1/fs/d?type=directory');
     expect(problemOf(await rename({ from: 'd', to: 'd/e' })).errno).toBe('EINVAL');
   });
+  test('of the root, or to it', async () => {
+    for (const [from, to] of [['/', 'x'], ['//', '/x'], ['f', '/'], [{ base64: Buffer.from('/').toString('base64') }, 'x']]) {
+      expect(problemOf(await rename({ from, to })), JSON.stringify([from, to])).toMatchObject({ status: 409, errno: 'EBUSY' });
+    }
+    expect(problemOf(await rename({ from: 'f', to: '/', flags: 'noreplace' })).errno).toBe('EEXIST');
+    // No path at all names nothing, as in rename(2).
+    expect(problemOf(await rename({ from: '', to: 'x' })).errno).toBe('ENOENT');
+  });
   test('bad bodies', async () => {
     expect(problemOf(await rename({ from: 'f' })).detail).toContain('to');
     expect(problemOf(await rename({ from: 'f', to: 'g', flags: 'maybe' })).detail).toContain('noreplace');
@@ -100,6 +109,12 @@ describe('rename', () => {
     expect(problemOf(await api.request('POST', '/v1/rename', { payload: '{', headers: { 'content-type': 'application/json' } })).detail).toContain('JSON');
     expect(problemOf(await api.request('POST', '/v1/rename', { headers: { 'content-type': 'application/json' } })).detail).toContain('JSON');
     expect(problemOf(await api.request('POST', '/v1/rename', { payload: { from: 'x'.repeat(70_000), to: 'y' } })).status).toBe(413);
+  });
+  test.each(['{"from": "f", "to": "g", "__proto__": {"flags": "exchange"}}', '{"from": "f", "to": "g", "constructor": {"prototype": {}}}', '{"from": "f", "to": {"base64": "Zw==", "__proto__": {}}}'])('a field that is none: %s', async (payload) => {
+    const p = problemOf(await api.request('POST', '/v1/rename', { payload, headers: { 'content-type': 'application/json' } }));
+    expect(p.status).toBe(400);
+    expect(p.detail).not.toContain('not JSON');
+    expect((await api.request('GET', '/v1/fs/f')).body).toBe('hello');
   });
   test('only JSON: a web page elsewhere must not be able to send it', async () => {
     expect(problemOf(await api.request('POST', '/v1/rename', { payload: '{"from":"f","to":"g"}', headers: { 'content-type': 'text/plain' } })).status).toBe(415);
@@ -128,7 +143,9 @@ describe('extended attributes', () => {
   });
   test('limits', async () => {
     expect((await api.request('PUT', xattr('user.big'), { payload: Buffer.alloc(64 << 10) })).statusCode).toBe(204);
-    expect(problemOf(await api.request('PUT', xattr('user.big'), { payload: Buffer.alloc((64 << 10) + 1) })).status).toBe(413);
+    const tooLong = problemOf(await api.request('PUT', xattr('user.big'), { payload: Buffer.alloc((64 << 10) + 1) }));
+    expect(tooLong).toMatchObject({ status: 413, detail: expect.stringContaining('65536') as string, remedy: expect.stringContaining('extended attribute') as string });
+    expect(tooLong.remedy).not.toContain('PATCH');
     expect(problemOf(await api.request('PUT', '/v1/xattr/f', { payload: 'x' })).detail).toContain('name');
     expect(problemOf(await api.request('PUT', xattr('nonamespace'), { payload: 'x' }))).toMatchObject({ status: 422, errno: 'EOPNOTSUPP' });
     expect(problemOf(await api.request('PUT', xattr(`user.${'n'.repeat(300)}`), { payload: 'x' })).status).toBe(400);

@@ -144,12 +144,50 @@ describe('conditions', () => {
     expect(problemOf(await api.request('GET', '/v1/fs/c', { headers: { 'if-match': '"1000"' } })).status).toBe(412);
     expect((await api.request('HEAD', '/v1/fs/c', { headers: { 'if-none-match': tag } })).statusCode).toBe(304);
   });
-  test('never passed over where they cannot be kept', async () => {
-    const headers = { 'if-match': '"5"' };
-    expect(problemOf(await api.request('DELETE', '/v1/fs/c', { headers })).status).toBe(501);
-    expect(problemOf(await api.request('PATCH', '/v1/fs/c?offset=0', { headers, payload: 'x' })).status).toBe(501);
-    expect(problemOf(await api.request('PUT', '/v1/fs/c?type=directory', { headers })).status).toBe(501);
-    expect(problemOf(await api.request('PATCH', '/v1/stat/c', { headers, payload: { mode: '0600' } })).status).toBe(400);
+  describe('never passed over where they cannot be kept', () => {
+    const conditions = [{ 'if-match': '"5"' }, { 'if-match': '*' }, { 'if-none-match': '*' }, { 'if-unmodified-since': 'Thu, 01 Jan 1970 00:00:00 GMT' }];
+    const changes = [
+      ['DELETE', '/v1/fs/c'],
+      ['DELETE', '/v1/fs/c?recursive=true'],
+      ['PATCH', '/v1/fs/c?offset=0'],
+      ['PUT', '/v1/fs/c?type=directory'],
+      ['PUT', '/v1/fs/c?type=symlink'],
+      ['PATCH', '/v1/stat/c', { mode: '0600' }],
+      ['POST', '/v1/rename', { from: 'c', to: 'd' }],
+      ['PUT', '/v1/xattr/c?name=user.a'],
+      ['DELETE', '/v1/xattr/c?name=user.a'],
+      ['POST', '/v1/checkpoints', {}],
+      ['POST', '/v1/checkpoints/keep', { op: 40, seconds: 1 }],
+      ['PUT', '/v1/checkpoints/interval', { ops: 500 }],
+      ['POST', '/v1/scrub', {}],
+    ] as const;
+    test.each(changes)('%s %s', async (method, url, payload: object | string = '') => {
+      await put('c', 'as it was');
+      api.client.calls.length = 0;
+      for (const headers of conditions) expect(problemOf(await api.request(method, url, { headers, payload })).status, JSON.stringify(headers)).toBe(501);
+      expect([api.client.calls, api.replica.kept, api.replica.scrubs]).toEqual([[], [], []]);
+    });
+    test('a date for a file', async () => {
+      const headers = { 'if-unmodified-since': 'Thu, 01 Jan 1970 00:00:00 GMT' };
+      const tag = String((await put('c', '1')).headers.etag);
+      expect(problemOf(await put('c', '2', headers)).status).toBe(501);
+      expect(problemOf(await put('c', '2', { ...headers, 'if-none-match': '*' })).status).toBe(501);
+      // If-Match is the more exact of the two, and alone counts where both are (RFC 9110).
+      expect((await put('c', '2', { ...headers, 'if-match': tag })).statusCode).toBe(200);
+    });
+    test('an endpoint that there is not stays one', async () => {
+      expect(problemOf(await api.request('PUT', '/v1/none', { headers: { 'if-match': '*' } })).status).toBe(404);
+      expect(problemOf(await api.request('POST', '/v1/fs/c', { headers: { 'if-match': '*' } })).status).toBe(405);
+    });
+  });
+  test('a part is not taken for the whole', async () => {
+    await put('c', 'as it was');
+    const headers = { 'content-range': 'bytes 0-0/9' };
+    const refused = problemOf(await put('c', 'X', headers));
+    expect([refused.status, refused.remedy]).toEqual([400, expect.stringContaining('PATCH')]);
+    expect(problemOf(await api.request('PATCH', '/v1/fs/c?offset=0', { headers, payload: 'X' })).status).toBe(400);
+    expect(problemOf(await api.request('PUT', '/v1/xattr/c?name=user.a', { headers, payload: 'X' })).status).toBe(400);
+    expect((await api.request('GET', '/v1/fs/c')).body).toBe('as it was');
   });
 });
 
@@ -366,5 +404,13 @@ describe('HEAD', () => {
     expect(head.body).toBe('');
     expect((await api.request('HEAD', '/v1/fs/')).headers['x-vrfs-type']).toBe('directory');
     expect((await api.request('HEAD', '/v1/fs/none')).statusCode).toBe(404);
+  });
+});
+
+describe('making the root directory', () => {
+  test.each(['/v1/fs/', '/v1/fs', '/v1/fs//'])('PUT %s', async (url) => {
+    const there = await api.request('PUT', `${url}?type=directory&parents=true`);
+    expect([there.statusCode, there.json<JsonAttributes>().ino]).toEqual([200, 1]);
+    for (const type of ['directory', 'symlink', 'fifo', 'symlink&parents=true']) expect(problemOf(await api.request('PUT', `${url}?type=${type}`, { payload: type.startsWith('symlink') ? 'x' : '' })), type).toMatchObject({ status: 409, errno: 'EEXIST' });
   });
 });

@@ -46,7 +46,7 @@ describe('the checkpoint interval over HTTP', () => {
     expect(administrator.present.ops).toBe(1000);
   });
 
-  test.each([[{}], [{ ops: 0 }], [{ ops: 1.5 }], [{ ops: '500' }], [{ bytes: -1 }], [{ ops: 500, every: 1 }]])('refuses the body %j', async (body) => {
+  test.each([[{}], [{ ops: 0 }], [{ ops: 1.5 }], [{ ops: '500' }], [{ bytes: -1 }], [{ ops: 4_294_967_296 }], [{ bytes: 2 ** 53 }], [{ ops: 500, every: 1 }]])('refuses the body %j', async (body) => {
     expect(problemOf(await put(body)).status).toBe(400);
     expect(administrator.present.ops).toBe(1000);
   });

@@ -70,6 +70,21 @@ describe('URLs', () => {
     expect(routedUrl('/v1/health/live')).toBe('/v1/health/live');
     expect(routedUrl('/v1/fsx/a')).toBe('/v1/fsx/a');
   });
+  test('in absolute form, as a proxy gets them', () => {
+    expect(routedUrl('http://127.0.0.1:7201/v1/fs/a?type=file')).toBe('/v1/fs?type=file');
+    expect(routedUrl('HTTP://localhost/v1/stat/a/http://b')).toBe('/v1/stat');
+    expect(routedUrl('http://127.0.0.1:7201')).toBe('/');
+    expect(routedUrl('http://127.0.0.1:7201?x=/v1/fs/a')).toBe('/?x=/v1/fs/a');
+    expect(pathOfUrl('http://127.0.0.1:7201/v1/fs/a/b%FF?x=/y')).toEqual(Buffer.from([0x61, 0x2f, 0x62, 0xff]));
+    expect(pathOfUrl('/v1/fs/http://b').toString()).toBe('http://b');
+  });
+  test('in absolute form name their host', () => {
+    // RFC 9112, 3.2.2: the Host beside it does not count.
+    expect(credentialsOf({ host: 'evil.example' }, '127.0.0.1', 'http://127.0.0.1:7201/v1/fs/a').uid).toBe(0);
+    for (const url of ['http://evil.example/v1/fs/a', 'http://evil.example', 'http:///v1/fs/a', 'http://x@evil.example/', 'http://evil.example?x=127.0.0.1']) {
+      expect(problemIn(() => credentialsOf({ host: '127.0.0.1' }, '127.0.0.1', url)).status, url).toBe(421);
+    }
+  });
   test('the path of a URL', () => {
     expect(pathOfUrl('/v1/fs/a/b%FF?x=/y')).toEqual(Buffer.from([0x61, 0x2f, 0x62, 0xff]));
     expect(pathOfUrl('/v1/fs/a%2Fb').toString()).toBe('a/b');
@@ -168,6 +183,16 @@ describe('times', () => {
     expect(timeOf('now', 'mtime')).toBe('now');
     expect(problemIn(() => timeOf('yesterday', 'atime')).detail).toContain('atime');
     expect(problemIn(() => timeOf('2026-13-01T00:00:00Z', 'atime')).detail).toContain('2026-13-01');
+  });
+  test.each(['2026-02-30T12:00:00Z', '2026-02-29T00:00:00Z', '2026-04-31T00:00:00+01:00', '2100-02-29t00:00:00z', '2026-01-31T24:00:00Z', '2026-01-31T12:60:00Z', '2026-01-31T12:00:00+24:00', '2026-01-31T12:00:00-01:60', '2026-00-10T12:00:00Z', '2026-01-00 12:00:00Z'])('there is no %s', (text) => {
+    expect(problemIn(() => timeOf(text, 'mtime')).detail).toContain(text);
+  });
+  test('the days that there are, in all forms', () => {
+    expect(timeOf('2024-02-29T23:59:59Z', 'mtime')).toEqual({ sec: 1_709_251_199, nsec: 0 });
+    expect(timeOf('2024-03-01t00:59:59+01:00', 'mtime')).toEqual({ sec: 1_709_251_199, nsec: 0 });
+    expect(timeOf('2024-02-29 00:29:59-23:30', 'mtime')).toEqual({ sec: 1_709_251_199, nsec: 0 });
+    expect(timeOf('1969-12-31T23:59:59.25Z', 'mtime')).toEqual({ sec: -1, nsec: 250_000_000 });
+    expect(timeOf('0000-01-01T00:00:00Z', 'mtime')).toEqual({ sec: -62_167_219_200, nsec: 0 });
   });
 });
 

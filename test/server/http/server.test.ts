@@ -253,10 +253,27 @@ describe('limits', () => {
     expect(answer).toMatch(/^HTTP\/1.1 431 /);
     expect(answer).toContain('application/problem+json');
   });
+  test('headers, however many: none is passed over', async () => {
+    client.do({ type: 'putFile', at: { dir: ROOT_INO, path: Buffer.from('secret') }, mode: 0o600, data: Buffer.from('of root'), ifVersion: null });
+    const filler = Array.from({ length: 2500 }, (_, i) => `f${i}:\r\n`).join('');
+    const got = await raw(`GET /v1/fs/secret HTTP/1.1\r\nhost: ${http.address}\r\nconnection: close\r\n${filler}x-vrfs-uid: 1000\r\n\r\n`);
+    expect(got).toMatch(/^HTTP\/1.1 403 /);
+    const put = await raw(`PUT /v1/fs/secret HTTP/1.1\r\nhost: ${http.address}\r\nconnection: close\r\ncontent-length: 1\r\n${filler}if-match: "1000"\r\n\r\nx`);
+    expect(put).toMatch(/^HTTP\/1.1 412 /);
+    expect(await raw(`GET /v1/fs/secret HTTP/1.1\r\nhost: ${http.address}\r\n${filler}${filler}${filler}x-vrfs-uid: 1000\r\n\r\n`)).toMatch(/^HTTP\/1.1 431 /);
+  });
   test('not HTTP', async () => {
     const answer = await raw('\x16\x03\x01\x02\x00\x01\r\n\r\n');
     expect(answer).toMatch(/^HTTP\/1.1 400 /);
     expect(answer).toContain('HTTPS');
+  });
+  test('a URL in absolute form', async () => {
+    await (await send('PUT', '/v1/fs/x', { body: 'content' })).body.dump();
+    const absolute = async (host: string, path: string): Promise<string> => await raw(`GET http://${host}${path} HTTP/1.1\r\nhost: ${http.address}\r\nconnection: close\r\n\r\n`);
+    expect(await absolute(http.address, '/v1/fs/x')).toMatch(/^HTTP\/1.1 200 [^]*content$/);
+    expect(await absolute(http.address, '/v1/stat/x')).toMatch(/^HTTP\/1.1 200 /);
+    expect(await absolute(http.address, '/v1/health')).toMatch(/^HTTP\/1.1 200 /);
+    expect(await absolute('evil.example', '/v1/fs/x')).toMatch(/^HTTP\/1.1 421 /);
   });
   test('raw bytes in the URL', async () => {
     const answer = await raw('GET /v1/fs/\xffx HTTP/1.1\r\nhost: x\r\n\r\n');

@@ -182,6 +182,7 @@ describe('OpenAPI', () => {
     const put = document.paths['/v1/fs/{path}']?.put;
     expect(put?.requestBody?.content).toHaveProperty('application/octet-stream');
     expect(put?.parameters?.map((p) => p.name)).toEqual(expect.arrayContaining(['type', 'mode', 'parents', 'x-vrfs-uid']));
+    expect(JSON.stringify(document.paths['/v1/checkpoints/keep']?.post?.requestBody)).toMatch(/"seconds":\{[^}]*"maximum":604800/);
     expect(new Set(operations.map(([, o]) => o.operationId)).size).toBe(operations.length);
   });
 });
@@ -327,5 +328,18 @@ describe('requests that no endpoint takes', () => {
     expect(problemOf(await api.request('GET', '/v1/stat/a%00')).detail).toContain('NUL');
     expect(problemOf(await api.request('GET', '/v1/xattr/a?name=%4')).detail).toContain('%4');
     expect(problemOf(await api.request('GET', '/elsewhere/%zz')).status).toBe(400);
+  });
+});
+
+describe('no such endpoint', () => {
+  test.each(['/:a(', '/v1/:a(', '/x/:b(c/d', '/v1/:name', '/*', '/v1/*', '/(', '/:'])('%s', async (url) => {
+    expect(problemOf(await api.request('GET', url))).toMatchObject({ status: 404, type: 'urn:vrfs:problem:no-such-endpoint' });
+    expect(problemOf(await api.request('PUT', url)).status).toBe(404);
+  });
+  test('another method of one that there is', async () => {
+    const refused = await api.request('POST', '/v1/fs/x');
+    expect([problemOf(refused).status, refused.headers.allow]).toEqual([405, 'GET, HEAD, PUT, PATCH, DELETE']);
+    expect((await api.request('DELETE', '/v1/checkpoints/interval?x')).headers.allow).toBe('GET, PUT');
+    expect((await api.request('PUT', '/')).headers.allow).toBe('GET');
   });
 });

@@ -26,7 +26,9 @@ function inWords(directory: string, error: unknown): unknown {
   if (FULL.has(error.code)) return noRoom(directory, error);
   if (!DENIED.has(error.code)) return error;
   const path = 'path' in error && typeof error.path === 'string' ? error.path : directory;
-  return denied(path, path === directory ? `${directory}: ${error.message}` : error.message, error.code === 'EROFS', error);
+  // A file in it is named by the message; what to do is to be done with all of it.
+  const where = path.startsWith(`${directory}/`) ? directory : path;
+  return denied(where, path === directory ? `${directory}: ${error.message}` : error.message, error.code === 'EROFS', error);
 }
 
 function noRoom(directory: string, cause: Error): PassingError {

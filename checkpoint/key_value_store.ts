@@ -70,7 +70,8 @@ export const MOVE_AWAY = 'move this directory away, it alone, and start the repl
 /** A data directory that cannot be used, with what to do about it. */
 export class StoreOpenError extends Error {
   override readonly name = 'StoreOpenError';
-  readonly code: 'locked' | 'foreign' | 'version' | 'damaged' | 'failed';
+  /** full: room cures it. denied: the system does not let this process write there. */
+  readonly code: 'locked' | 'foreign' | 'version' | 'damaged' | 'full' | 'denied' | 'failed';
   constructor(code: StoreOpenError['code'], message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;

@@ -236,7 +236,7 @@ async function openDatabase(directory: string, options: LevelOptions): Promise<D
   try {
     await db.open();
   } catch (error) {
-    throw explain(directory, error);
+    throw openFailure(directory, error);
   }
   return db;
 }
@@ -261,7 +261,8 @@ async function refuseHeadless(directory: string): Promise<void> {
   throw new StoreOpenError('damaged', `${directory} is damaged (it has no file CURRENT): ${MOVE_AWAY}`);
 }
 
-function explain(directory: string, error: unknown): StoreOpenError {
+/** What LevelDB says when it does not open, which is text, so that others need not read it. */
+export function openFailure(directory: string, error: unknown): StoreOpenError {
   const cause = error instanceof Error ? error.cause : undefined;
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   const detail = cause instanceof Error ? cause.message : String(error);
@@ -276,5 +277,7 @@ function explain(directory: string, error: unknown): StoreOpenError {
       { cause: error },
     );
   }
-  return new StoreOpenError('failed', `cannot open the database in ${directory}: ${detail}`, { cause: error });
+  const kind = /: (?:No space left on device|Disk quota exceeded)$/.test(detail) ? 'full'
+    : /: (?:Permission denied|Operation not permitted|Read-only file system)$/.test(detail) ? 'denied' : 'failed';
+  return new StoreOpenError(kind, `cannot open the database in ${directory}: ${detail}`, { cause: error });
 }

@@ -20,6 +20,18 @@ export class EnvironmentError extends Error {
   }
 }
 
+/** Something about this machine is in the way that may go, after which the same command does its work. */
+export class PassingError extends Error {
+  override readonly name = 'PassingError';
+  readonly code: string;
+  readonly remedy: string;
+  constructor(code: string, what: string, remedy: string, options?: ErrorOptions) {
+    super(what, options);
+    this.code = code;
+    this.remedy = remedy;
+  }
+}
+
 /** An argument that commander could not know to be wrong. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
@@ -95,6 +107,7 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof EnvironmentError || error instanceof MountError || error instanceof RevivalRefusedError) {
     return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message, remedy: error.remedy };
   }
+  if (error instanceof PassingError) return { exitCode: ExitCode.failed, code: error.code, message: error.message, remedy: error.remedy };
   if (error instanceof AssertionError || !(error instanceof Error)) return internal(error);
   if (ENVIRONMENT_ERRORS.has(error.name)) return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message };
   if ('code' in error && typeof error.code === 'string' && LOCAL.has(error.code)) return { exitCode: ExitCode.failed, code: error.code, message: error.message };

@@ -9,6 +9,7 @@ import type { NewEpoch } from '../vr/messages.ts';
 import { statusOf } from './commands/group.ts';
 import { serversOf, type ConnectionOptions } from './connected.ts';
 import { UsageError } from './failure.ts';
+import { byId } from './group_members.ts';
 import { note, print, type Io } from './io.ts';
 
 export interface ChangeOptions extends ConnectionOptions {
@@ -152,10 +153,6 @@ export class MemberChange {
 /** What becomes of nodes that were not waited for to the end. */
 function goesOn(nodes: readonly Member[]): string {
   return `It is an observer and goes on catching up; look at it (vrfs status, its log). The same command again waits on, and vrfs members remove ${nodes.map((m) => m.id).join(' ')} takes it out`;
-}
-
-export function byId(c: Configuration): Member[] {
-  return [...c.members].sort((a, b) => a.id - b.id);
 }
 
 function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {

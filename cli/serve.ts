@@ -7,24 +7,29 @@ import { startHttp } from '../server/http/server.ts';
 import { createLog, type Log } from '../server/log.ts';
 import { startReplica } from '../server/replica_process.ts';
 import type { AttachHttp, HttpHandle, RunningReplica } from '../server/running_replica.ts';
+import type { ExitCode } from './exit_codes.ts';
 import { EnvironmentError, failureOf, UsageError } from './failure.ts';
+import { onTheDiskOf } from './local_disk.ts';
 
 /** What a replica tells the process that supervises it, over the IPC channel that fork made. */
 export type FromReplica =
   | { readonly type: 'ready'; readonly address: string; readonly httpAddress: string | null }
-  | { readonly type: 'failed'; readonly message: string };
+  | { readonly type: 'failed'; readonly message: string; readonly remedy?: string; readonly exitCode: ExitCode };
 
 /** Runs until SIGINT, SIGTERM or the end of the supervisor. */
 export async function serve(sources: ConfigSources, join?: Omit<JoinRequest, 'directory'>): Promise<void> {
   let running: RunningReplica;
   try {
     const config = await loadConfig(sources);
-    const log = createLog(config);
     if (join !== undefined && !config.http) throw new UsageError('a node that joins needs its HTTP API: the other members fetch checkpoints there, and vrfs members looks there how far it has caught up. Leave out --no-http (http, VRFS_HTTP)');
-    if (join !== undefined) await prepareToJoin({ ...join, directory: config.data }, log);
-    running = await startReplica(config, log, config.http ? { attachHttp: httpOf(config, log) } : {});
+    running = await onTheDiskOf(config.data, async () => {
+      const log = createLog(config);
+      if (join !== undefined) await prepareToJoin({ ...join, directory: config.data }, log);
+      return startReplica(config, log, config.http ? { attachHttp: httpOf(config, log) } : {});
+    });
   } catch (error) {
-    await tell({ type: 'failed', message: failureOf(error).message });
+    const { message, remedy, exitCode } = failureOf(error);
+    await tell({ type: 'failed', message, exitCode, ...(remedy === undefined ? {} : { remedy }) });
     throw error;
   }
   const stop = (): void => { void running.stop(); };

@@ -2,9 +2,11 @@
  * What the data directory of a stopped member still has of its group: its newest checkpoint, wholly verified, or why there is none to go on
  * from. In memory mode that is all that is left when too many members have stopped at once.
  */
-import { rm, stat } from 'node:fs/promises';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { examineRecords, type Examination } from '../checkpoint/examine.ts';
+import { StoreOpenError } from '../checkpoint/key_value_store.ts';
 import { digestToHex } from '../lib/hash.ts';
 import type { Digest, MemberId } from '../lib/ids.ts';
 import { isMember, memberOf } from '../vr/configuration.ts';
@@ -39,17 +41,17 @@ export interface Holding {
 }
 
 /**
- * Reads all of it. `look`: without changing a file, through a second directory beside the records; otherwise in place, by who holds the lock.
+ * Reads all of it. `look`: without changing a file, through a second directory beside the records, which `borrow` fills; otherwise in place, by who holds the lock.
  * Rejects with DataDirectoryError, SuperblockDamagedError, StoreOpenError, and, when it only looks, with DirectoryLockedError.
  */
-export async function holdingOf(directory: string, how: 'look' | 'in place'): Promise<Holding> {
+export async function holdingOf(directory: string, how: 'look' | 'in place', borrow: typeof borrowRecords = borrowRecords): Promise<Holding> {
   const { root, records } = layout(directory);
   if (how === 'look') await refuseInUse(root);
   const { clusterId, memberId, superblock, revivedFrom } = await inspect(root);
   const common = { directory: root, clusterId, memberId, superblock, revivedFrom };
   const excluded = noSource(superblock);
   if (excluded !== null) return { ...common, checkpoint: null, without: excluded };
-  const found = how === 'look' ? await lookInto(records) : await examineRecords(records, [CONFIGURATION_KEY]);
+  const found = how === 'look' ? await lookInto(records, borrow) : await examineRecords(records, [CONFIGURATION_KEY]);
   const judged = judge(found, superblock, (await stat(join(root, VERSION_NAME))).mtimeMs);
   return typeof judged === 'string' ? { ...common, checkpoint: null, without: judged } : { ...common, checkpoint: judged, without: null };
 }
@@ -59,11 +61,34 @@ export async function refuseInUse(root: string): Promise<void> {
   if (holder !== null) throw new DirectoryLockedError(root, holder);
 }
 
-async function lookInto(records: string): Promise<Examination> {
+/** Beside the records, where their tables need only be linked; where that disk takes nothing, all of them are copied to another place. */
+async function lookInto(records: string, borrow: typeof borrowRecords): Promise<Examination> {
   const beside = `${records}.look-${process.pid}`;
+  try {
+    return await lookThrough(records, beside, borrow);
+  } catch (error) {
+    if (!takesNothing(error)) throw error;
+  }
+  const elsewhere = await mkdtemp(join(tmpdir(), 'vrfs-look-'));
+  try {
+    return await lookThrough(records, join(elsewhere, 'records'), borrow);
+  } finally {
+    await rm(elsewhere, { recursive: true, force: true });
+  }
+}
+
+/** Errors of a disk that is full, or may only be read: a look at it needs neither. */
+const TAKES_NOTHING: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM']);
+
+function takesNothing(error: unknown): boolean {
+  if (error instanceof StoreOpenError) return error.code === 'full' || error.code === 'denied';
+  return error instanceof Error && 'code' in error && TAKES_NOTHING.has(error.code);
+}
+
+async function lookThrough(records: string, beside: string, borrow: typeof borrowRecords): Promise<Examination> {
   await rm(beside, { recursive: true, force: true });
   try {
-    await borrowRecords(records, beside);
+    await borrow(records, beside);
     return await examineRecords(beside, [CONFIGURATION_KEY]);
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return { kind: 'none' };

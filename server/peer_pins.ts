@@ -2,7 +2,7 @@
  * Which data directory each member came with when it was met first. A member that comes with another one was formatted anew: it has
  * forgotten what it acknowledged, and may take part as a new member only (PROTOCOL section 2). Remembered durably before anything of it is heard.
  */
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { crc32 } from '../lib/hash.ts';
@@ -27,13 +27,32 @@ function parse(text: string): z.infer<typeof Pins> {
   return checked.members;
 }
 
-function read(path: string): z.infer<typeof Pins> {
-  if (!existsSync(path)) return {};
+/** Reads a file as text, or a substitute that fails. */
+export type ReadText = (path: string) => string;
+
+/** What to do about a file that is there and cannot be read: what it says is still good, so it is not to be removed. */
+function unreadable(path: string, error: unknown): DataDirectoryError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const remedy = code === 'EACCES' || code === 'EPERM'
+    ? 'give this user the right to read it (chown, chmod), then start the replica again'
+    : 'check the disk and what lies at this path; put a copy of the file back if it is lost, then start the replica again';
+  return new DataDirectoryError('damaged', `${path} cannot be read (${message}): ${remedy}`, { cause: error });
+}
+
+function read(path: string, readText: ReadText): z.infer<typeof Pins> {
+  let text: string;
   try {
-    return parse(readFileSync(path, 'utf8'));
+    text = readText(path);
+  } catch (error) {
+    // No member has been met yet.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    throw unreadable(path, error);
+  }
+  try {
+    return parse(text);
   } catch (error) {
     throw new DataDirectoryError('damaged',
-      `${path} cannot be read (${error instanceof Error ? error.message : String(error)}). It says with which data directory each member came first, so that none that was formatted anew is taken for what it was. ` +
+      `${path} is damaged (${error instanceof Error ? error.message : String(error)}). It says with which data directory each member came first, so that none that was formatted anew is taken for what it was. ` +
       'Put a copy of it back; if there is none, and no member was formatted anew since this one ran last, remove it: it is made again as the members are met', { cause: error });
   }
 }
@@ -43,9 +62,9 @@ export class PeerPins {
   readonly #pins: Map<string, string>;
 
   /** Throws DataDirectoryError when the file is there and cannot be read. */
-  constructor(directory: string) {
+  constructor(directory: string, readText: ReadText = (path) => readFileSync(path, 'utf8')) {
     this.#directory = directory;
-    this.#pins = new Map(Object.entries(read(join(directory, PINS_NAME))));
+    this.#pins = new Map(Object.entries(read(join(directory, PINS_NAME), readText)));
   }
 
   /** Why the member may not take part with this data directory, or null. Meeting it for the first time writes a file. */

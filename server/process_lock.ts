@@ -3,7 +3,7 @@
  * machine, so that what a killed process left behind is told from a living one whatever became of its pid. LevelDB's
  * own lock, which the kernel drops with the process, stands behind it where pids do not tell (other pid namespaces).
  */
-import { link, readFile, unlink, writeFile } from 'node:fs/promises';
+import { link, readFile, rm, unlink, writeFile } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -74,24 +74,33 @@ export interface ProcessLock {
 }
 
 /** In the name of the process `pid`, this one by default. Rejects with DirectoryLockedError while a living process holds it. */
-export function lockDirectory(directory: string, pid = process.pid): Promise<ProcessLock> {
-  return lockFile(join(directory, LOCK_NAME), directory, pid);
+export function lockDirectory(directory: string, pid = process.pid, write: WriteLock = writeLock): Promise<ProcessLock> {
+  return lockFile(join(directory, LOCK_NAME), directory, pid, write);
 }
 
-async function lockFile(path: string, directory: string, pid: number): Promise<ProcessLock> {
+/** Writes the lock aside, or a substitute that fails. */
+export type WriteLock = (path: string, text: string) => Promise<void>;
+
+function writeLock(path: string, text: string): Promise<void> {
+  return writeFile(path, text, { mode: 0o600 });
+}
+
+async function lockFile(path: string, directory: string, pid: number, write: WriteLock): Promise<ProcessLock> {
   const own: Holder = { pid, startTime: (await startTimeOf(pid)) ?? '', bootId: await bootId() };
   // Written aside and linked into place, so that nobody ever sees a lock without its holder's name.
   const aside = `${path}.${pid}`;
-  await writeFile(aside, JSON.stringify(own), { mode: 0o600 });
   try {
+    // On a full disk the file is made all the same, and only what is to stand in it fails.
+    await write(aside, JSON.stringify(own));
     while (!(await tryLink(aside, path))) {
       const seen = await textOf(path);
       const holder = await holderOf(seen);
       if (holder !== null) throw new DirectoryLockedError(directory, holder);
-      if (seen !== null) await removeStale(path, seen, directory, pid);
+      if (seen !== null) await removeStale(path, seen, directory, pid, write);
     }
   } finally {
-    await unlink(aside);
+    // It may not be there: then the reason why it could not be made is what counts.
+    await rm(aside, { force: true });
   }
   return { release: () => unlink(path) };
 }
@@ -110,8 +119,8 @@ async function tryLink(from: string, to: string): Promise<boolean> {
  * Of many processes that see the same stale lock only one may look again and remove it, or the slowest would remove the lock that the fastest
  * has taken since. So removing is itself locked, by a name that only this stale lock has: it never comes back once it has gone.
  */
-async function removeStale(path: string, seen: string, directory: string, pid: number): Promise<void> {
-  const removal = await lockFile(`${path}.stale-${createHash('sha256').update(seen).digest('hex').slice(0, 16)}`, directory, pid);
+async function removeStale(path: string, seen: string, directory: string, pid: number, write: WriteLock): Promise<void> {
+  const removal = await lockFile(`${path}.stale-${createHash('sha256').update(seen).digest('hex').slice(0, 16)}`, directory, pid, write);
   try {
     if ((await textOf(path)) === seen) await unlink(path);
   } finally {

@@ -3,12 +3,12 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import type { VrfsClient } from '../../client/client.ts';
-import { defined } from '../../lib/assert.ts';
-import { quorum, type Member } from '../../vr/configuration.ts';
+import { quorum, type Configuration, type Member } from '../../vr/configuration.ts';
 import { connectionOptions, jsonOption, positiveInteger, withClient, type ConnectionOptions } from '../connected.ts';
 import { listByDefault } from '../default_list.ts';
 import { Failed } from '../failure.ts';
 import { sizeText, table } from '../format.ts';
+import { newestConfiguration } from '../group_members.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { checkpointDiffCommand } from './checkpoint_diff.ts';
 import { checkpointIntervalCommand } from './checkpoint_interval.ts';
@@ -26,12 +26,13 @@ export function checkpointCommands(program: Command, io: Io): void {
   const checkpoint = program.command('checkpoint').description('checkpoints of the state: which there are, taking one, what differs between two, and how often they are taken');
   const list = listByDefault(checkpoint, 'of each replica those that can be read (by transfers, proofs and diff), newest first');
   jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs checkpoint list').action(async (options: ConnectionOptions) => {
-    await withClient(options, io, (client) => show(keepers(client), options, io));
+    await show(keepers(await newestConfiguration(options, io)), options, io);
   });
   const take = checkpoint.command('take').description('every replica takes one now, at the same operation; exit code 1 unless a quorum has it with the same root')
     .option('--keep <seconds>', 'hold on to it for so long, to compare it with a later one (vrfs checkpoint diff): up to four at a replica, not beyond its restart', positiveInteger);
   jsonOption(connectionOptions(take)).addHelpText('after', '\nExamples:\n  vrfs checkpoint take\n  vrfs checkpoint take --keep 3600').action(async (options: TakeOptions) => {
-    await withClient(options, io, (client) => new Taking(client, options, io).run());
+    const configuration = await newestConfiguration(options, io);
+    await withClient(options, io, (client) => new Taking(client, configuration, options, io).run());
   });
   checkpointDiffCommand(checkpoint, io);
   checkpointIntervalCommand(checkpoint, io);
@@ -70,19 +71,21 @@ const POLL_MS = 50;
 
 class Taking {
   readonly #client: VrfsClient;
+  readonly #configuration: Configuration;
   readonly #options: TakeOptions;
   readonly #io: Io;
   readonly #deadline: number;
 
-  constructor(client: VrfsClient, options: TakeOptions, io: Io) {
+  constructor(client: VrfsClient, configuration: Configuration, options: TakeOptions, io: Io) {
     this.#client = client;
+    this.#configuration = configuration;
     this.#options = options;
     this.#io = io;
     this.#deadline = performance.now() + options.timeout;
   }
 
   async run(): Promise<void> {
-    const members = keepers(this.#client);
+    const members = keepers(this.#configuration);
     for (let attempt = 1; ; attempt++) {
       const result = await this.#client.submit({ credentials: { uid: 0, gid: 0, groups: [] }, operation: { type: 'checkpoint' } });
       if (!result.ok) {
@@ -123,7 +126,7 @@ class Taking {
   }
 
   async #tell(op: number, fates: readonly MemberFate[], keptAt: readonly number[] | null): Promise<void> {
-    const needed = quorum(defined(this.#client.configuration ?? undefined, 'configuration'));
+    const needed = quorum(this.#configuration);
     const roots = new Map<string, number[]>();
     for (const { member, fate } of fates) if (fate.kind === 'taken') roots.set(fate.root, [...(roots.get(fate.root) ?? []), member.id]);
     const [best] = [...roots].sort((a, b) => b[1].length - a[1].length);
@@ -137,7 +140,7 @@ class Taking {
         else if (fate.root !== best?.[0]) await note(this.#io, `replica ${member.id} has ANOTHER ROOT: ${fate.root}`);
       }
     }
-    const voters = new Set(keepers(this.#client).filter((m) => m.role === 'voter').map((m) => m.id as number));
+    const voters = new Set(keepers(this.#configuration).filter((m) => m.role === 'voter').map((m) => m.id as number));
     const agreed = best?.[1].filter((id) => voters.has(id)).length ?? 0;
     if (agreed < needed || roots.size > 1) throw new Failed(`${agreed} members have it with the same root, ${needed} are a quorum`);
     if (keptAt?.length === 0) throw new Failed('no replica holds on to it');

@@ -6,9 +6,10 @@ import { printable } from '../../client/paths.ts';
 import { RemoteCheckpoint } from '../../client/remote_checkpoint.ts';
 import { digest, opNumber } from '../../lib/ids.ts';
 import type { Member } from '../../vr/configuration.ts';
-import { connectionOptions, jsonOption, withClient, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, type ConnectionOptions } from '../connected.ts';
 import { UsageError } from '../failure.ts';
 import { jsonName, sizeText } from '../format.ts';
+import { newestConfiguration } from '../group_members.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { checkpointsOf, keepers, type Checkpoints } from './checkpoint_lists.ts';
 
@@ -23,15 +24,13 @@ export function checkpointDiffCommand(checkpoint: Command, io: Io): void {
     .option('--no-search', 'do not look through all directory entries for the names of files that were changed in place: they are shown by their inode number');
   jsonOption(connectionOptions(diff)).addHelpText('after', '\nExamples:\n  vrfs checkpoint diff 4000 newest\n  vrfs checkpoint diff 1:newest 2:newest').action(async (a: string, b: string, options: DiffOptions) => {
     const [older, newer] = [parse(a), parse(b)];
-    await withClient(options, io, async (client) => {
-      const lists = await listsOf(keepers(client), options, io);
-      const [before, after] = await Promise.all([open(older, lists, options), open(newer, lists, options)]);
-      const onSearch = async (names: number): Promise<void> => {
-        if (options.json !== true) await note(io, `looking for the names of ${names} files among all entries (--no-search leaves them out)`);
-      };
-      const found = await diffNamespaces(before, after, { search: options.search, onSearch });
-      await show(found, before, after, options, io);
-    });
+    const lists = await listsOf(keepers(await newestConfiguration(options, io)), options, io);
+    const [before, after] = await Promise.all([open(older, lists, options), open(newer, lists, options)]);
+    const onSearch = async (names: number): Promise<void> => {
+      if (options.json !== true) await note(io, `looking for the names of ${names} files among all entries (--no-search leaves them out)`);
+    };
+    const found = await diffNamespaces(before, after, { search: options.search, onSearch });
+    await show(found, before, after, options, io);
   });
 }
 

@@ -1,8 +1,7 @@
 /** Which checkpoints a replica says that it has. */
 import { z } from 'zod';
-import type { VrfsClient } from '../../client/client.ts';
-import type { Member } from '../../vr/configuration.ts';
-import { membersOf } from './group.ts';
+import type { Configuration, Member } from '../../vr/configuration.ts';
+import { byId } from '../group_members.ts';
 import { getJson, type Answered } from './replica_http.ts';
 
 const KnownCheckpoint = z.looseObject({ op: z.number(), root: z.string(), timeMicros: z.number() });
@@ -13,8 +12,8 @@ const Checkpoints = z.looseObject({
 export type Checkpoints = z.infer<typeof Checkpoints>;
 
 /** Those that keep the state. */
-export function keepers(client: VrfsClient): Member[] {
-  return membersOf(client).filter((m) => m.role !== 'witness');
+export function keepers(configuration: Configuration): Member[] {
+  return byId(configuration).filter((m) => m.role !== 'witness');
 }
 
 export function checkpointsOf(member: Member, timeoutMs: number): Promise<Answered<Checkpoints>> {

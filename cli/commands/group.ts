@@ -2,14 +2,13 @@
 import { request } from 'undici';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import type { VrfsClient } from '../../client/client.ts';
 import type { Member } from '../../vr/configuration.ts';
 import { CheckpointStatus, costTable } from '../checkpoint_costs.ts';
-import { connectionOptions, jsonOption, positiveInteger, withClient, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, positiveInteger, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
 import { sizeText, table } from '../format.ts';
+import { membersOf } from '../group_members.ts';
 import { note, print, printJson, write, type Io } from '../io.ts';
-import { defined } from '../../lib/assert.ts';
 
 /** The part of GET /v1/status that the table shows; --json passes on all of it. */
 const Status = z.looseObject({
@@ -40,39 +39,31 @@ export function groupCommands(program: Command, io: Io): void {
   const status = program.command('status').description('each replica: role, view, op-numbers, checkpoint; exit code 1 unless all are healthy');
   status.option('-v, --verbose', 'also what checkpoints cost: the last one, and those of the last minutes');
   jsonOption(connectionOptions(status)).addHelpText('after', '\nExample:\n  vrfs status').action(async (options: ConnectionOptions & { verbose?: boolean }) => {
-    await withClient(options, io, async (client) => {
-      const answers = await Promise.all(membersOf(client).map((m) => statusOf(m, options.timeout)));
-      if (options.json === true) await printJson(io, answers.map((a) => ({ id: a.member.id, address: a.member.address, httpAddress: a.member.httpAddress, ...('status' in a ? { status: a.status } : { error: a.error }) })));
-      else await print(io, statusTable(answers));
-      if (options.verbose === true && options.json !== true) await print(io, `\n${costTable(answers.flatMap((a) => ('status' in a ? [{ id: a.member.id, status: a.status }] : [])))}`);
-      for (const a of options.json === true ? [] : answers) {
-        const waiting = 'status' in a ? a.status.store.waitingForRoom : null;
-        if (waiting !== null) await note(io, `replica ${a.member.id}: a checkpoint waits for room on the disk: ${sizeText(waiting.freeBytes)} are free, ${sizeText(waiting.neededBytes)} are needed`);
-      }
-      const sick = answers.filter((a) => !('status' in a) || !a.status.healthy);
-      for (const a of options.json === true ? [] : sick) await note(io, `replica ${a.member.id}: ${'status' in a ? a.status.unhealthyReason ?? 'not healthy' : a.error}`);
-      if (sick.length > 0) throw new Failed(`${sick.length} of ${answers.length} replicas are not healthy`);
-    });
+    const answers = await Promise.all((await membersOf(options, io)).map((m) => statusOf(m, options.timeout)));
+    if (options.json === true) await printJson(io, answers.map((a) => ({ id: a.member.id, address: a.member.address, httpAddress: a.member.httpAddress, ...('status' in a ? { status: a.status } : { error: a.error }) })));
+    else await print(io, statusTable(answers));
+    if (options.verbose === true && options.json !== true) await print(io, `\n${costTable(answers.flatMap((a) => ('status' in a ? [{ id: a.member.id, status: a.status }] : [])))}`);
+    for (const a of options.json === true ? [] : answers) {
+      const waiting = 'status' in a ? a.status.store.waitingForRoom : null;
+      if (waiting !== null) await note(io, `replica ${a.member.id}: a checkpoint waits for room on the disk: ${sizeText(waiting.freeBytes)} are free, ${sizeText(waiting.neededBytes)} are needed`);
+    }
+    const sick = answers.filter((a) => !('status' in a) || !a.status.healthy);
+    for (const a of options.json === true ? [] : sick) await note(io, `replica ${a.member.id}: ${'status' in a ? a.status.unhealthyReason ?? 'not healthy' : a.error}`);
+    if (sick.length > 0) throw new Failed(`${sick.length} of ${answers.length} replicas are not healthy`);
   });
 
   const metrics = program.command('metrics').description('Prometheus metrics of one replica').option('-m, --member <id>', 'which one', positiveInteger, 1);
   connectionOptions(metrics).addHelpText('after', '\nExample:\n  vrfs metrics --member 2 | grep ^vrfs_').action(async (options: ConnectionOptions & { member: number }) => {
-    await withClient(options, io, async (client) => {
-      const member = membersOf(client).find((m) => m.id === options.member);
-      if (member === undefined) throw new UsageError(`the group has no member ${options.member}: ${membersOf(client).map((m) => m.id).join(', ')}`);
-      const text = await fetchText(member, '/metrics', options.timeout);
-      if (!text.ok) {
-        await note(io, `vrfs: replica ${member.id}: ${text.error}`);
-        throw new Failed(text.error);
-      }
-      await write(io.stdout, text.body);
-    });
+    const members = await membersOf(options, io);
+    const member = members.find((m) => m.id === options.member);
+    if (member === undefined) throw new UsageError(`the group has no member ${options.member}: ${members.map((m) => m.id).join(', ')}`);
+    const text = await fetchText(member, '/metrics', options.timeout);
+    if (!text.ok) {
+      await note(io, `vrfs: replica ${member.id}: ${text.error}`);
+      throw new Failed(text.error);
+    }
+    await write(io.stdout, text.body);
   });
-}
-
-/** By id. */
-export function membersOf(client: VrfsClient): Member[] {
-  return [...defined(client.configuration ?? undefined, 'configuration').members].sort((a, b) => a.id - b.id);
 }
 
 type Fetched = { readonly ok: true; readonly body: string } | { readonly ok: false; readonly error: string };

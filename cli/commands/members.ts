@@ -1,16 +1,16 @@
 /** Who belongs to the group, and changing it while it runs: vrfs members, add, remove, replace, set-role. */
 import { Option, type Command } from 'commander';
-import { introduce, NoAnswer } from '../../client/line.ts';
 import { parseDestination } from '../../lib/address.ts';
 import { defined } from '../../lib/assert.ts';
 import { memberId } from '../../lib/ids.ts';
 import { memberOf, type Configuration, type Member, type Role } from '../../vr/configuration.ts';
-import { connectionOptions, jsonOption, positiveInteger, serversOf, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, positiveInteger, type ConnectionOptions } from '../connected.ts';
 import { listByDefault } from '../default_list.ts';
 import { UsageError } from '../failure.ts';
 import { table } from '../format.ts';
+import { byId, newestConfiguration } from '../group_members.ts';
 import { print, printJson, type Io } from '../io.ts';
-import { byId, MemberChange, type ChangeOptions, type Identity } from '../member_change.ts';
+import { MemberChange, type ChangeOptions, type Identity } from '../member_change.ts';
 
 interface NewNodeOptions extends ChangeOptions {
   readonly id?: number;
@@ -24,7 +24,7 @@ export function membersCommands(program: Command, io: Io): void {
   const members = program.command('members').description('who belongs to the group, and changing it while it runs');
   const list = listByDefault(members, 'ids, roles and addresses');
   jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs members list --json').action(async (options: ConnectionOptions) => {
-    const c = await newestKnown(serversOf(options, io), options.timeout);
+    const c = await newestConfiguration(options, io);
     const all = byId(c);
     if (options.json === true) await printJson(io, { epoch: c.epoch, durability: c.durability, members: all });
     else await print(io, table([['ID', 'ROLE', 'ADDRESS', 'HTTP'], ...all.map((m) => [String(m.id), m.role, m.address, `http://${m.httpAddress}`])]));
@@ -71,19 +71,6 @@ export function membersCommands(program: Command, io: Io): void {
       const change = new MemberChange(io, options);
       await change.to((c) => [...without(c, [memberNamed(c, name)]), { ...memberNamed(c, name), role }]);
     });
-}
-
-/** Without a primary too: of those that answer, who knows the newest. Rejects with NoAnswer, and with UsageError when they are not of one group. */
-async function newestKnown(servers: readonly string[], timeoutMs: number): Promise<Configuration> {
-  const answers = await Promise.allSettled(servers.map((s) => introduce(s, timeoutMs)));
-  const known = answers.flatMap((a, i) => (a.status === 'fulfilled' ? [{ server: servers[i], group: a.value.clusterId.toString('hex'), configuration: a.value.configuration }] : []));
-  if (new Set(known.map((k) => k.group)).size > 1) {
-    throw new UsageError(`these servers are of different groups: ${known.map((k) => `${k.server} of ${k.group}`).join(', ')}. Give those of one (--server, VRFS_SERVERS)`);
-  }
-  const newest = known.map((k) => k.configuration).sort((a, b) => b.epoch - a.epoch)[0];
-  if (newest !== undefined) return newest;
-  const failures = answers.flatMap((a) => (a.status === 'rejected' ? [a.reason instanceof Error ? a.reason.message : String(a.reason)] : []));
-  throw new NoAnswer(failures.join('; '));
 }
 
 function changing(command: Command, description: string): Command {

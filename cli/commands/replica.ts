@@ -8,6 +8,7 @@ import { configuration, type Durability, type Member } from '../../vr/configurat
 import { positiveInteger } from '../connected.ts';
 import { UsageError } from '../failure.ts';
 import { print, write, type Io } from '../io.ts';
+import { onTheDiskOf } from '../local_disk.ts';
 import { serve } from '../serve.ts';
 
 export function replicaCommands(program: Command, io: Io): void {
@@ -28,7 +29,7 @@ export function replicaCommands(program: Command, io: Io): void {
     .addHelpText('after', '\nExample:\n  vrfs format --cluster cluster.json --member 1 --data /var/lib/vrfs')
     .action(async (options: { cluster: string; member: number; data: string }) => {
       const cluster = await loadCluster(options.cluster);
-      await format({ directory: options.data, clusterId: cluster.clusterId, memberId: memberId(options.member), configuration: cluster.configuration });
+      await onTheDiskOf(options.data, () => format({ directory: options.data, clusterId: cluster.clusterId, memberId: memberId(options.member), configuration: cluster.configuration }));
       await print(io, `${options.data} is the data directory of member ${options.member} of group ${cluster.clusterId.toString('hex')}; start it with: vrfs serve --data ${options.data}`);
     });
 

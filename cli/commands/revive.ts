@@ -5,6 +5,7 @@ import { inspect } from '../../server/data_directory.ts';
 import { proposeRevival, revive, type Plan } from '../../server/revive.ts';
 import { EnvironmentError, Failed, UsageError } from '../failure.ts';
 import { print, type Io } from '../io.ts';
+import { onTheDiskOf } from '../local_disk.ts';
 import { checkpointText, holdingText, lineageText, lossText } from '../revival_text.ts';
 import { CLUSTER_NAME, FORMATTED_NAME, memberDirectory, names } from '../start/group_directory.ts';
 import { proposeGroupRevival, reviveGroup, type GroupPlan } from '../start/revive_group.ts';
@@ -27,9 +28,11 @@ export function reviveCommand(program: Command, io: Io): void {
       if ((data === undefined) === (ofStart === undefined)) throw new UsageError('give --data <directory> for one member, or --group <directory> for a group that "vrfs start" runs');
       if (ofStart !== undefined) {
         if (from !== undefined) throw new UsageError('--from goes with --data: --group takes the newest checkpoint of its members');
-        await wholeGroup(resolve(io.cwd, ofStart), acceptLoss === true, io);
+        const root = resolve(io.cwd, ofStart);
+        await onTheDiskOf(root, () => wholeGroup(root, acceptLoss === true, io));
       } else if (data !== undefined) {
-        await oneMember(resolve(io.cwd, data), from === undefined ? null : resolve(io.cwd, from), acceptLoss === true, io);
+        const directory = resolve(io.cwd, data);
+        await onTheDiskOf(directory, () => oneMember(directory, from === undefined ? null : resolve(io.cwd, from), acceptLoss === true, io));
       }
     });
 }

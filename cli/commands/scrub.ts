@@ -3,11 +3,11 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import type { Member } from '../../vr/configuration.ts';
-import { connectionOptions, jsonOption, positiveInteger, withClient, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, positiveInteger, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
 import { sizeText, table } from '../format.ts';
+import { membersOf } from '../group_members.ts';
 import { note, print, printJson, type Io } from '../io.ts';
-import { membersOf } from './group.ts';
 import { getJson, postJson, type Answered } from './replica_http.ts';
 
 const Pass = z.looseObject({
@@ -40,12 +40,11 @@ export function scrubCommand(program: Command, io: Io): void {
     .option('--rate <bytes>', 'with --now: bytes a second of each replica', positiveInteger);
   jsonOption(connectionOptions(scrub)).addHelpText('after', '\nExample:\n  vrfs scrub --now').action(async (options: ScrubOptions) => {
     if (options.rate !== undefined && options.now !== true) throw new UsageError('--rate goes with --now; the rate in the background is the key scrubRate of each replica (vrfs serve --scrub-rate)');
-    await withClient(options, io, async (client) => {
-      // A witness keeps no state.
-      const members = membersOf(client).filter((m) => (options.member === undefined ? m.role !== 'witness' : m.id === options.member));
-      if (members.length === 0) throw new UsageError(`the group has no member ${options.member ?? ''}: ${membersOf(client).map((m) => m.id).join(', ')}`);
-      await (options.now === true ? scrubNow(members, options, io) : show(members, options, io));
-    });
+    const all = await membersOf(options, io);
+    // A witness keeps no state.
+    const members = all.filter((m) => (options.member === undefined ? m.role !== 'witness' : m.id === options.member));
+    if (members.length === 0) throw new UsageError(`the group has no member ${options.member ?? ''}: ${all.map((m) => m.id).join(', ')}`);
+    await (options.now === true ? scrubNow(members, options, io) : show(members, options, io));
   });
 }
 

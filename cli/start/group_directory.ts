@@ -12,7 +12,7 @@ import { join, resolve } from 'node:path';
 import { epoch, memberId } from '../../lib/ids.ts';
 import { parseAddress } from '../../lib/address.ts';
 import { describeCluster, loadCluster, type Cluster } from '../../server/config.ts';
-import { DataDirectoryError, format, inspect, newClusterId } from '../../server/data_directory.ts';
+import { DataDirectoryError, format, inspect, newClusterId, VERSION_NAME } from '../../server/data_directory.ts';
 import { GONE } from '../../server/lost_member.ts';
 import { DirectoryLockedError, lockDirectory, lockHolder, LOCK_NAME, type ProcessLock } from '../../server/process_lock.ts';
 import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
@@ -41,6 +41,7 @@ export const CLUSTER_NAME = 'cluster.json';
 export const FORMATTED_NAME = 'FORMATTED';
 const HOST = '127.0.0.1';
 const DEFAULTS = { replicas: 3, port: 7101, httpPort: 7201, durability: 'disk' } as const;
+const CHANGED = 'A group whose members were changed is run with "vrfs serve" for each member, and no longer by "vrfs start"';
 /** How long replicas of an earlier start may take to end. */
 const LOCK_WAIT_MS = 8000;
 const LOCK_POLL_MS = 100;
@@ -52,7 +53,7 @@ export function memberDirectory(root: string, id: number): string {
 /** Opens the group in `data`, or makes one there. @throws EnvironmentError, DataDirectoryError, ConfigError: each names the remedy */
 export async function openGroup(request: GroupRequest): Promise<Group> {
   const root = resolve(request.data);
-  refuseForeign(root, await names(root));
+  await refuseForeign(root, await names(root));
   await mkdir(root, { recursive: true });
   const lock = await lockGroup(root);
   try {
@@ -63,9 +64,23 @@ export async function openGroup(request: GroupRequest): Promise<Group> {
   }
 }
 
-function refuseForeign(root: string, found: readonly string[]): void {
+async function refuseForeign(root: string, found: readonly string[]): Promise<void> {
   if (found.includes(CLUSTER_NAME) || found.every((n) => n.startsWith('.') || n.startsWith(LOCK_NAME))) return;
+  const members = await membersIn(root, found);
+  if (members.length > 0) {
+    throw new EnvironmentError(`${root} holds the members ${members.join(', ')} of a group, and no ${CLUSTER_NAME}`,
+      `put ${CLUSTER_NAME} back from where it went. If it is lost, the members do not need it, only 'vrfs start' does: run each, in a terminal of its own: ${members.map((id) => `vrfs serve --data ${memberDirectory(root, id)}`).join('; ')}`);
+  }
   throw new EnvironmentError(`${root} holds other files (${found.slice(0, 3).join(', ')}) and no ${CLUSTER_NAME}`, 'give an empty or a new directory: --data <directory>');
+}
+
+/** The data directories in it that have the name of a member. */
+async function membersIn(root: string, found: readonly string[]): Promise<number[]> {
+  const members: number[] = [];
+  for (const name of found.filter((n) => /^\d{1,10}$/.test(n))) {
+    if ((await stat(join(root, name))).isDirectory() && (await names(join(root, name))).includes(VERSION_NAME)) members.push(Number(name));
+  }
+  return members.sort((a, b) => a - b);
 }
 
 export async function lockGroup(root: string): Promise<ProcessLock> {
@@ -171,12 +186,46 @@ async function inspectMember(group: Group, id: number): ReturnType<typeof inspec
     if (!(error instanceof DataDirectoryError) || (error.code !== 'missing' && error.code !== 'empty')) throw error;
     const others = group.members.filter((m) => m.id !== id).map((m) => `vrfs serve --config ${join(memberDirectory(group.root, m.id), 'config.json')}`);
     const without = others.length === 0 ? '' : `\n  To go on without it, run the others, each in a terminal of its own: ${others.join('; ')}`;
-    throw new EnvironmentError(`the data directory of replica ${id}, ${directory}, ${error.code === 'missing' ? 'is not there any more' : 'is empty'}`, `${GONE}${without}`, { cause: error });
+    throw new EnvironmentError(`the data directory of replica ${id}, ${directory}, ${error.code === 'missing' ? 'is not there any more' : 'is empty'}`, `${GONE}. ${CHANGED}${without}`, { cause: error });
   }
+}
+
+/**
+ * cluster.json says who the members were when the group was made. Where they were changed since, running those would run a part of the group,
+ * and whom it does not name not at all; before anything else is said, since a member that was replaced may have gone.
+ */
+async function refuseChanged({ root, cluster, members }: Group): Promise<void> {
+  const found = [];
+  for (const { id } of members) {
+    const inspected = await inspectIfThere(memberDirectory(root, id));
+    if (inspected?.clusterId.equals(cluster.clusterId) === true) found.push(inspected.superblock.configuration);
+  }
+  const newest = found.sort((a, b) => b.epoch - a.epoch)[0];
+  if (newest === undefined || addressesOf(newest.members) === addressesOf(members)) return;
+  const here = members.filter((m) => newest.members.some((n) => n.id === m.id)).map((m) => `vrfs serve --config ${join(memberDirectory(root, m.id), 'config.json')}`);
+  throw new EnvironmentError(
+    `the members of the group in ${root} were changed: they are ${addressesOf(newest.members)} since epoch ${newest.epoch}, and ${CLUSTER_NAME} names ${addressesOf(members)}`,
+    `run each member with "vrfs serve" (as a service, for example), and no longer with "vrfs start".${here.length === 0 ? '' : ` Those here: ${here.join('; ')}`}`,
+  );
+}
+
+/** Null: it has gone, which is said later. */
+async function inspectIfThere(directory: string): Promise<Awaited<ReturnType<typeof inspect>> | null> {
+  try {
+    return await inspect(directory);
+  } catch (error) {
+    if (error instanceof DataDirectoryError && (error.code === 'missing' || error.code === 'empty')) return null;
+    throw error;
+  }
+}
+
+function addressesOf(members: readonly Member[]): string {
+  return [...members].sort((a, b) => a.id - b.id).map((m) => `${m.id} (${m.address})`).join(', ');
 }
 
 async function checkMembers(group: Group): Promise<void> {
   await waitForLocks(group);
+  await refuseChanged(group);
   const incarnations: number[] = [];
   for (const { id } of group.members) incarnations.push(await checkMember(group, id));
   if (group.cluster.configuration.durability === 'memory' && incarnations.some((n) => n > 0)) {

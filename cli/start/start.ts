@@ -10,11 +10,13 @@ import { mountSource } from '../../mount/mount_options.ts';
 import { unmountTree } from '../../mount/mount_table.ts';
 import { startMount, type MountHandle } from '../../mount/start_mount.ts';
 import { mountLog } from '../commands/mounts.ts';
-import { EnvironmentError, failureOf, Failed, Interrupted } from '../failure.ts';
+import { ExitCode } from '../exit_codes.ts';
+import { EnvironmentError, failureOf, Failed, Interrupted, PassingError } from '../failure.ts';
 import { note, print, type Io } from '../io.ts';
+import { onTheDiskOf } from '../local_disk.ts';
 import { logFile, logTail, memberDirectory, openGroup, writeMemberConfig, type Group, type GroupRequest } from './group_directory.ts';
 import { mountAfterOld } from './mount_after_old.ts';
-import { SupervisedReplica } from './supervised_replica.ts';
+import { ReplicaRefusedError, SupervisedReplica } from './supervised_replica.ts';
 
 export interface StartRequest extends GroupRequest {
   readonly mountpoint: string;
@@ -34,7 +36,7 @@ const OLD_MOUNT_MS = 8000;
 const OLD_MOUNT_POLL_MS = 100;
 
 export async function start(request: StartRequest, io: Io): Promise<void> {
-  const group = await openGroup(request);
+  const group = await onTheDiskOf(request.data, () => openGroup(request));
   const run = new GroupRun(group, request, io);
   await run.run();
 }
@@ -64,7 +66,7 @@ class GroupRun {
     process.on('SIGTERM', onSignal);
     process.on('SIGHUP', onSignal);
     try {
-      await this.#startReplicas();
+      await onTheDiskOf(this.#group.root, () => this.#startReplicas());
       if (this.#stopRequests === 0) await this.#waitUntilServing();
       if (this.#stopRequests === 0 && this.#request.mount) await this.#mountIt();
       if (this.#stopRequests === 0) await this.#welcome();
@@ -105,7 +107,13 @@ class GroupRun {
     for (const outcome of outcomes) {
       if (outcome.status === 'fulfilled' || this.#stopRequests > 0) continue;
       const reason: unknown = outcome.reason;
-      throw new EnvironmentError(reason instanceof Error ? reason.message : String(reason), `see the logs: ${this.#replicas.map((r) => r.program.log).join(' ')}`);
+      const message = reason instanceof Error ? reason.message : String(reason);
+      const logs = `see the logs: ${this.#replicas.map((r) => r.program.log).join(' ')}`;
+      if (!(reason instanceof ReplicaRefusedError)) throw new EnvironmentError(message, logs, { cause: reason });
+      const remedy = reason.remedy ?? logs;
+      // What may go for one replica, as a full disk, may go for the group: its exit code says so to whoever starts it again.
+      if (reason.exitCode === ExitCode.failed) throw new PassingError('REPLICA', message, remedy, { cause: reason });
+      throw new EnvironmentError(message, remedy, { cause: reason });
     }
   }
 

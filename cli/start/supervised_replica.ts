@@ -1,13 +1,28 @@
 /**
- * A replica in a process of its own: started, and started again with growing pauses when it dies. It has a session of its own, so that
+ * A replica in a process of its own: started, and started again with growing pauses when it dies, but not when it says that no start
+ * can cure what is in its way (another disk, or that it has left the group). It has a session of its own, so that
  * Ctrl-C in the terminal reaches the supervisor alone, which stops things in order; when the supervisor
  * is killed, the replica sees its channel break and stops by itself.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { REPLICA_NODE_ARGUMENTS } from '../compiled_main.ts';
+import { ExitCode } from '../exit_codes.ts';
 import { environmentName } from '../../server/config.ts';
 import type { FromReplica } from '../serve.ts';
+
+/** A replica that has said why it does not run. */
+export class ReplicaRefusedError extends Error {
+  override readonly name = 'ReplicaRefusedError';
+  readonly exitCode: number | null;
+  /** What to do, when that is not in the message. */
+  readonly remedy: string | undefined;
+  constructor(message: string, exitCode: number | null, remedy: string | undefined) {
+    super(message);
+    this.exitCode = exitCode;
+    this.remedy = remedy;
+  }
+}
 
 export interface ReplicaProgram {
   readonly id: number;
@@ -50,10 +65,10 @@ export class SupervisedReplica {
     return this.#child?.pid ?? null;
   }
 
-  /** Resolves when it serves; rejects with its reason when its first start fails. */
+  /** Resolves when it serves; rejects with a ReplicaRefusedError when its first start fails. */
   start(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#spawn(resolve, (reason) => { reject(new Error(reason)); });
+      this.#spawn(resolve, reject);
     });
   }
 
@@ -79,10 +94,10 @@ export class SupervisedReplica {
   }
 
   /**
-   * `ready` is called when it serves. `refused`, only of the first start: what it says is wrong is not cured by another; later ones are
-   * repeated, since whatever is in the way may go.
+   * `ready` is called when it serves. `refused`, only of the first start: what it says is wrong is for whoever starts the group. Later ones
+   * are repeated, since whatever is in the way may go, unless the replica says by its exit code that no start cures it.
    */
-  #spawn(ready: () => void, refused: ((how: string) => void) | null): void {
+  #spawn(ready: () => void, refused: ((error: ReplicaRefusedError) => void) | null): void {
     const { id } = this.program;
     const startedAt = Date.now();
     let child: ChildProcess;
@@ -92,24 +107,26 @@ export class SupervisedReplica {
       // As when its directory has gone: that is this replica's trouble, and the others go on.
       const how = `replica ${id} cannot be started: ${error instanceof Error ? error.message : String(error)}`;
       if (refused === null) this.#restart(how, 0);
-      else refused(how);
+      else refused(new ReplicaRefusedError(how, null, undefined));
       return;
     }
     this.#child = child;
-    let failure: string | null = null;
+    let failure: { readonly message: string; readonly remedy?: string } | null = null;
     child.on('message', (message: FromReplica) => {
       if (message.type === 'ready') ready();
-      else failure = message.message;
+      else failure = message;
     });
-    child.on('error', (error) => { failure = error.message; });
+    child.on('error', (error) => { failure = { message: error.message }; });
     this.#exited = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
         this.#child = null;
         resolve();
         if (this.#stopping) return;
-        const how = `replica ${id} (pid ${child.pid ?? '?'}) ${failure === null ? `ended unexpectedly (${signal ?? `exit code ${code ?? '?'}`})` : `cannot run: ${failure}`}`;
-        if (refused === null || failure === null) this.#restart(how, Date.now() - startedAt);
-        refused?.(how);
+        const how = `replica ${id} (pid ${child.pid ?? '?'}) ${failure === null ? `ended unexpectedly (${signal ?? `exit code ${code ?? '?'}`})` : `cannot run: ${failure.message}`}`;
+        const remedy = failure?.remedy;
+        if (code === ExitCode.environment && refused === null) this.#giveUp(how, remedy);
+        else if (refused === null || failure === null) this.#restart(how, Date.now() - startedAt);
+        refused?.(new ReplicaRefusedError(how, code, remedy));
       });
     });
   }
@@ -124,6 +141,10 @@ export class SupervisedReplica {
     } finally {
       closeSync(fd);
     }
+  }
+
+  #giveUp(how: string, remedy: string | undefined): void {
+    this.#report(`${how}; see ${this.program.log}.${remedy === undefined ? '' : ` Remedy: ${remedy}.`} It is not started again; the others go on.`);
   }
 
   #restart(how: string, livedMs: number): void {

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { memberId } from '../../lib/ids.ts';
+import { epoch, memberId, view } from '../../lib/ids.ts';
+import { configuration } from '../../vr/configuration.ts';
 import { Administered, joiningNode } from '../client/administered.ts';
 import type { FakeGroup } from '../client/fake_group.ts';
 import { vrfs, type CliResult } from './harness.ts';
@@ -170,5 +171,28 @@ describe('vrfs members', () => {
     expect(await vrfs(['members', '--server', [...own.group.servers, ...other.group.servers].join(',')])).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/these servers are of different groups: .* of 0707.* of 0909/) as string });
     await stopMember1();
     expect((await members('--timeout', '2000')).stdout).toContain(address(3));
+  });
+});
+
+describe('commands that ask each member about itself', () => {
+  it('ask those whom the newest configuration names, whoever answers first', async () => {
+    const at = await joining();
+    const left = own.group.servers[0] ?? '';
+    // Of the members of now two know nothing yet; a node that waits knows those of the day on which it was made.
+    const before = own.group.configuration;
+    const dead = { id: memberId(9), role: 'voter' as const, address: '127.0.0.1:11', httpAddress: '127.0.0.1:12' };
+    const after = configuration(epoch(1), [...before.members.filter((m) => m.id !== 1), dead], 'disk');
+    own.group.configuration = after;
+    own.before = (member, m) => (m.type === 'hello' && member === 0
+      ? { type: 'welcome', view: view(0), configuration: before, self: memberId(1), address: left, httpAddress: '127.0.0.1:1', clusterId: own.group.clusterId } : undefined);
+    const servers = [left, at, ...own.group.servers.slice(1)];
+    const run = (...args: string[]): Promise<CliResult> => vrfs([...args, '--timeout', '2000'], { servers });
+    for (const args of [['status'], ['scrub'], ['checkpoint', 'list'], ['scrub', '--now']]) {
+      // Nobody answers over HTTP here.
+      const told = JSON.parse((await run(...args, '--json')).stdout) as { id: number }[];
+      expect([args, told.map((m) => m.id)]).toEqual([args, [2, 3, 9]]);
+    }
+    expect((await run('metrics', '--member', '9')).stderr).toContain('127.0.0.1:12/metrics does not answer');
+    expect(await run('metrics', '--member', '1')).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('the group has no member 1: 2, 3, 9') as string });
   });
 });

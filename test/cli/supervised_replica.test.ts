@@ -2,12 +2,12 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { replicaEnvironment, SupervisedReplica } from '../../cli/start/supervised_replica.ts';
 import { until } from '../client/fake_group.ts';
 
 const SERVES = "process.send({ type: 'ready', address: '', httpAddress: null }); process.on('disconnect', () => process.exit(0)); setInterval(() => {}, 1000);";
-const REFUSES = "process.send({ type: 'failed', message: 'something is in the way' }, () => process.exit(5));";
+const refuses = (exitCode: number): string => `process.send({ type: 'failed', message: 'something is in the way', remedy: 'take it away', exitCode: ${exitCode} }, () => process.exit(${exitCode}));`;
 
 let directory: string;
 let replica: SupervisedReplica;
@@ -22,6 +22,7 @@ beforeEach(async () => {
   replica = new SupervisedReplica({ id: 3, main: join(directory, 'main.mjs'), config: 'config.json', log: join(directory, 'log', 'replica.log') }, (line) => { reports.push(line); });
 });
 afterEach(async () => {
+  vi.useRealTimers();
   await replica.stop();
   await rm(directory, { recursive: true });
 });
@@ -37,16 +38,33 @@ describe('a supervised replica', () => {
     await says('replica 3 runs again');
   });
 
-  it('that refuses to start is an error the first time, and is tried again later', async () => {
-    await program(REFUSES);
+  it('that refuses to start is an error the first time, with its remedy, and is tried again later when that may help', async () => {
+    await program(refuses(1));
     await expect(replica.start()).rejects.toThrow(/replica 3 .* cannot run: something is in the way/);
+    await expect(replica.start()).rejects.toMatchObject({ exitCode: 1, remedy: 'take it away' });
     await program(SERVES);
     await replica.start();
-    await program(REFUSES);
+    await program(refuses(1));
     process.kill(replica.pid ?? 0, 'SIGKILL');
     await says('cannot run: something is in the way');
     await program(SERVES);
     await says('replica 3 runs again');
+  });
+
+  it('that says that no start can cure it is reported once, with the remedy, and not started again', async () => {
+    await program(SERVES);
+    await replica.start();
+    await program(refuses(5));
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    process.kill(replica.pid ?? 0, 'SIGKILL');
+    await says('Starting it again');
+    vi.runOnlyPendingTimers();
+    await says('something is in the way');
+    expect(vi.getTimerCount()).toBe(0);
+    expect(reports).toEqual([
+      expect.stringMatching(/^replica 3 \(pid \d+\) ended unexpectedly \(SIGKILL\); see .* Starting it again in 0\.5 s\.$/),
+      expect.stringMatching(/^replica 3 \(pid \d+\) cannot run: something is in the way; see .*replica\.log\. Remedy: take it away\. It is not started again; the others go on\.$/),
+    ]);
   });
 
   it('is not told by the environment what only its own file may say', () => {

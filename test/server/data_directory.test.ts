@@ -137,6 +137,20 @@ describe('the lock', () => {
     await (await openDataDirectory(directory)).close();
   });
 
+  it('that could not be written leaves nothing behind', async () => {
+    const directory = await temporaryDirectory();
+    // In place of a full disk: the file is made, and writing into it fails.
+    const full = async (path: string): Promise<void> => {
+      await writeFile(path, '');
+      throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+    };
+    await expect(lockDirectory(directory, process.pid, full)).rejects.toThrow(/ENOSPC/);
+    expect(await readdir(directory)).toEqual([]);
+    // Nor is it another error when not even the file could be made.
+    await expect(lockDirectory(join(directory, 'none'), process.pid)).rejects.toThrow(/ENOENT.*open/);
+    await (await lockDirectory(directory)).release();
+  });
+
   it('is taken by one of many who find a stale one', async () => {
     const directory = await temporaryDirectory();
     const others = Array.from({ length: 6 }, () => sleeper());

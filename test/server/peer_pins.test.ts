@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -47,7 +47,22 @@ describe('which data directory a member comes with', () => {
     for (const bad of ['', whole.slice(0, 20), otherDigit, '{"7":"xyz"}']) {
       writeFileSync(join(d, 'peers.json'), bad);
       expect(() => new PeerPins(d)).toThrow(DataDirectoryError);
-      expect(() => new PeerPins(d)).toThrow(/peers\.json cannot be read \(.+\).*Put a copy of it back; if there is none/s);
+      expect(() => new PeerPins(d)).toThrow(/peers\.json is damaged \(.+\).*Put a copy of it back; if there is none/s);
     }
+  });
+
+  it('is in a file that nobody is told to remove when only reading it failed', () => {
+    const d = directory();
+    // To the superuser nothing is forbidden; a directory in its place fails for everybody.
+    mkdirSync(join(d, 'peers.json'));
+    expect(() => new PeerPins(d)).toThrow(DataDirectoryError);
+    expect(() => new PeerPins(d)).toThrow(/peers\.json cannot be read \(EISDIR/);
+    expect(() => new PeerPins(d)).not.toThrow(/remove/);
+    const denied = (code: string) => (): string => { throw Object.assign(new Error(`${code}: told by a test, open`), { code }); };
+    for (const [code, remedy] of [['EACCES', 'give this user the right to read it'], ['EPERM', 'give this user the right to read it'], ['EIO', 'check the disk']] as const) {
+      expect(() => new PeerPins(d, denied(code))).toThrow(new RegExp(`cannot be read \\(${code}.*${remedy}`));
+      expect(() => new PeerPins(d, denied(code))).not.toThrow(/remove/);
+    }
+    expect(new PeerPins(d, denied('ENOENT')).refusal).toBeTypeOf('function');
   });
 });

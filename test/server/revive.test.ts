@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LevelStore } from '../../checkpoint/level_store.ts';
 import { encodeMeta, META_KEY } from '../../checkpoint/store_keys.ts';
 import { FileSystem } from '../../client/file_system.ts';
@@ -12,6 +12,7 @@ import { epoch, memberId, opNumber, view } from '../../lib/ids.ts';
 import { inspect, openDataDirectory } from '../../server/data_directory.ts';
 import { holdingOf, type HeldCheckpoint, type Holding } from '../../server/holding.ts';
 import { DirectoryLockedError, lockDirectory } from '../../server/process_lock.ts';
+import { borrowRecords } from '../../server/revival_files.ts';
 import { planRevival, proposeRevival, revivalFrom, revive, RevivalRefusedError, type Plan } from '../../server/revive.ts';
 import { configuration } from '../../vr/configuration.ts';
 import { TestGroup } from './group.ts';
@@ -102,6 +103,30 @@ describe('a memory-mode group whose members are revived', () => {
     expect(plan).toMatchObject({ done: false, own: { without: null } });
     await proposeRevival(group.data(1), group.data(1));
     expect(await everything(group.directory)).toEqual(before);
+  });
+
+  it('is looked at where its own disk takes nothing more: in the folder for temporary files, of which nothing is left', async () => {
+    const group = await lostGroup();
+    const wanted = await holdingOf(group.data(1), 'look');
+    const before = await everything(group.data(1));
+    const temporaryFiles = await temporaryDirectory();
+    vi.stubEnv('TMPDIR', temporaryFiles);
+    onTestFinished(() => { vi.unstubAllEnvs(); });
+    const unlike: string[] = [];
+    for (const code of ['EROFS', 'ENOSPC', 'EDQUOT', 'EACCES', 'EPERM']) {
+      const borrow: typeof borrowRecords = async (from, to) => {
+        if (to.startsWith(group.data(1))) throw Object.assign(new Error(`${code}: told by a test, mkdir '${to}'`), { code });
+        unlike.push(to);
+        await borrowRecords(from, to);
+      };
+      expect(await holdingOf(group.data(1), 'look', borrow)).toEqual(wanted);
+    }
+    expect(unlike.filter((to) => to.startsWith(temporaryFiles))).toHaveLength(5);
+    expect(await readdir(temporaryFiles)).toEqual([]);
+    expect(await everything(group.data(1))).toEqual(before);
+    // Any other error is what it is.
+    const fails = (): Promise<void> => Promise.reject(Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' }));
+    await expect(holdingOf(group.data(1), 'look', fails)).rejects.toThrow(/EIO/);
   });
 
   it('is not revived while it runs', async () => {

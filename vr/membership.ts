@@ -87,7 +87,7 @@ function impossible(present: Configuration, members: readonly Member[]): string 
   for (const m of members) {
     const known = memberOf(present, m.id);
     if (known !== undefined && (known.address !== m.address || known.httpAddress !== m.httpAddress)) return `member ${m.id} has the address ${known.address}; a member keeps its addresses: replace it by a new one`;
-    if (known?.role === 'witness' && m.role !== 'witness') return `member ${m.id} is a witness and keeps no state: remove it, and let it join anew as something else`;
+    if (known?.role === 'witness' && m.role !== 'witness') return `member ${m.id} is a witness and keeps no state: add a new node (vrfs members add), then remove this one`;
   }
   const same = members.length === present.members.length && members.every((m) => memberOf(present, m.id)?.role === m.role);
   return same ? 'these are the members already' : null;

@@ -1,6 +1,6 @@
 /** `vrfs checkpoint`: which checkpoints the replicas hold, taking one, and holding on to it. checkpoint_diff.ts compares two, checkpoint_interval.ts says how often they are taken. */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { z } from 'zod';
 import type { VrfsClient } from '../../client/client.ts';
 import { quorum, type Configuration, type Member } from '../../vr/configuration.ts';
@@ -18,6 +18,15 @@ import { getJson, postJson } from './replica_http.ts';
 const Kept = z.looseObject({ op: z.number(), seconds: z.number() });
 const Progress = z.looseObject({ executed: z.number(), checkpointing: z.boolean() });
 
+/** What POST /v1/checkpoints/keep takes: refused here, a checkpoint is not taken for it first. */
+const KEEP_MAX_S = 604_800;
+
+function keepSeconds(text: string): number {
+  const n = positiveInteger(text);
+  if (n > KEEP_MAX_S) throw new InvalidArgumentError(`at most ${KEEP_MAX_S} seconds (seven days)`);
+  return n;
+}
+
 interface TakeOptions extends ConnectionOptions {
   readonly keep?: number;
 }
@@ -29,7 +38,7 @@ export function checkpointCommands(program: Command, io: Io): void {
     await show(keepers(await newestConfiguration(options, io)), options, io);
   });
   const take = checkpoint.command('take').description('every replica takes one now, at the same operation; exit code 1 unless a quorum has it with the same root')
-    .option('--keep <seconds>', 'hold on to it for so long, to compare it with a later one (vrfs checkpoint diff): up to four at a replica, not beyond its restart', positiveInteger);
+    .option('--keep <seconds>', 'hold on to it for so long, to compare it with a later one (vrfs checkpoint diff): up to four at a replica, for seven days at most, not beyond its restart', keepSeconds);
   jsonOption(connectionOptions(take)).addHelpText('after', '\nExamples:\n  vrfs checkpoint take\n  vrfs checkpoint take --keep 3600').action(async (options: TakeOptions) => {
     const configuration = await newestConfiguration(options, io);
     await withClient(options, io, (client) => new Taking(client, configuration, options, io).run());

@@ -101,15 +101,22 @@ function underWay(transfer: Status['recovery']['transfer']): string {
   return `${Math.floor(settled * 100)} %, ${sizeText(bytesReceived)} at ${sizeText(bytesPerSecond)}/s${eta}`;
 }
 
+/** What it does at this moment, or else what it is in the group. */
+export function shownRole(role: Member['role'], { status, isPrimary }: Pick<Status, 'status' | 'isPrimary'>): string {
+  if (status !== 'normal') return status;
+  if (isPrimary) return 'primary';
+  return role === 'voter' ? 'backup' : role;
+}
+
 function statusTable(answers: readonly Answer[]): string {
   const rows = answers.map((a) => {
     const head = [String(a.member.id), a.member.address];
     if (!('status' in a)) return [...head, 'no answer', '', '', '', '', '', ''];
     const s = a.status;
-    const role = s.status !== 'normal' ? s.status : s.isPrimary ? 'primary' : 'backup';
+    const checkpoint = a.member.role === 'witness' ? '-' : `${s.checkpoint.op} ${s.checkpoint.root.slice(0, 12)}`;
     const transfer = s.recovery.lastTransfer;
     const fetched = s.transferring ? underWay(s.recovery.transfer) : transfer === null ? '-' : `${sizeText(transfer.bytesReceived)} of ${sizeText(transfer.stateBytes)}`;
-    return [...head, role, String(s.view), String(s.op), String(s.commit), String(s.executed), `${s.checkpoint.op} ${s.checkpoint.root.slice(0, 12)}`, fetched];
+    return [...head, shownRole(a.member.role, s), String(s.view), String(s.op), String(s.commit), String(s.executed), checkpoint, fetched];
   });
   return table([['ID', 'ADDRESS', 'ROLE', 'VIEW', 'OP', 'COMMIT', 'EXECUTED', 'CHECKPOINT', 'FETCHED'], ...rows]);
 }

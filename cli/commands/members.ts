@@ -4,7 +4,7 @@ import { parseDestination } from '../../lib/address.ts';
 import { defined } from '../../lib/assert.ts';
 import { memberId } from '../../lib/ids.ts';
 import { memberOf, type Configuration, type Member, type Role } from '../../vr/configuration.ts';
-import { connectionOptions, jsonOption, positiveInteger, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, positiveInteger, timeoutMilliseconds, type ConnectionOptions } from '../connected.ts';
 import { listByDefault } from '../default_list.ts';
 import { UsageError } from '../failure.ts';
 import { table } from '../format.ts';
@@ -64,7 +64,7 @@ export function membersCommands(program: Command, io: Io): void {
       await change.warmed([node], (now) => [...without(now, [old, node]), { ...node, role: old.role }]);
     });
 
-  changing(members.command('set-role <member> <role>'), 'voter, witness or observer: gives a vote, or takes it')
+  changing(members.command('set-role <member> <role>'), 'voter, witness or observer: gives a vote, or takes it; a witness stays one')
     .addHelpText('after', '\nExample:\n  vrfs members set-role 10.0.0.4:7101 voter')
     .action(async (name: string, role: string, options: ChangeOptions) => {
       if (role !== 'voter' && role !== 'witness' && role !== 'observer') throw new UsageError(`'${role}' is no role: voter, witness or observer`);
@@ -75,7 +75,7 @@ export function membersCommands(program: Command, io: Io): void {
 
 function changing(command: Command, description: string): Command {
   command.description(description).option('--server <list>', 'replicas as host:port,host:port (default: as for every command)')
-    .option('--timeout <ms>', 'how long the whole change may take, milliseconds', positiveInteger, CHANGE_TIMEOUT_MS)
+    .option('--timeout <ms>', 'how long the whole change may take, milliseconds', timeoutMilliseconds, CHANGE_TIMEOUT_MS)
     .option('--force', 'wait for nobody to catch up, and give the vote also to a node that is not heard of or behind; never when too few would be up to go on');
   return command.option('--json', 'progress and result as JSON, one object a line; errors too');
 }

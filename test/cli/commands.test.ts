@@ -92,6 +92,8 @@ describe('exit codes', () => {
     [['members', '--frobnicate'], 'unknown option'],
     [['members', 'frobnicate'], "vrfs members has no command 'frobnicate': there are list, add, remove"],
     [['members', 'list', 'all'], "list takes no arguments, and got 'all'"],
+    [['members', 'remove', '3', '--timeout', '3000000000'], 'at most 2147483647 milliseconds'],
+    [['checkpoint', 'take', '--keep', '604801'], 'at most 604800 seconds'],
     [['checkpoint', 'frobnicate', '--json'], "vrfs checkpoint has no command 'frobnicate': there are list, take"],
   ])('2 for %j', async (args, message) => {
     const result = await vrfs(args, { servers: group.servers });

@@ -1,3 +1,4 @@
+import { shownRole } from '../../cli/commands/group.ts';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -207,5 +208,14 @@ describe('the directory of a group', () => {
     expect(again).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('is not empty') as string });
     expect((await vrfs(['new-cluster', 'here'])).exitCode).toBe(2);
     expect((await vrfs(['new-cluster', 'a:1/a:2', 'a:1/a:3'])).stderr).toContain('the same address');
+  });
+});
+
+describe('the role that vrfs status shows', () => {
+  it.each([
+    ['voter', 'normal', true, 'primary'], ['voter', 'normal', false, 'backup'], ['witness', 'normal', false, 'witness'], ['observer', 'normal', false, 'observer'],
+    ['witness', 'recovering', false, 'recovering'],
+  ] as const)('of a %s that is %s (primary: %s) is %s', (role, status, isPrimary, shown) => {
+    expect(shownRole(role, { status, isPrimary })).toBe(shown);
   });
 });

@@ -41,7 +41,7 @@ export const CLUSTER_NAME = 'cluster.json';
 export const FORMATTED_NAME = 'FORMATTED';
 const HOST = '127.0.0.1';
 const DEFAULTS = { replicas: 3, port: 7101, httpPort: 7201, durability: 'disk' } as const;
-const CHANGED = 'A group whose members were changed is run with "vrfs serve" for each member, and no longer by "vrfs start"';
+const CHANGED = 'A group of which a member has left is run with "vrfs serve" for each member, and no longer by "vrfs start"';
 /** How long replicas of an earlier start may take to end. */
 const LOCK_WAIT_MS = 8000;
 const LOCK_POLL_MS = 100;
@@ -191,8 +191,8 @@ async function inspectMember(group: Group, id: number): ReturnType<typeof inspec
 }
 
 /**
- * cluster.json says who the members were when the group was made. Where they were changed since, running those would run a part of the group,
- * and whom it does not name not at all; before anything else is said, since a member that was replaced may have gone.
+ * cluster.json says who the members were when the group was made. Where one of those has left since, running them would run a part of the group, and whoever came in
+ * its place not at all; before anything else is said, since its directory may have gone. Members that were added are run where they are.
  */
 async function refuseChanged({ root, cluster, members }: Group): Promise<void> {
   const found = [];
@@ -201,7 +201,7 @@ async function refuseChanged({ root, cluster, members }: Group): Promise<void> {
     if (inspected?.clusterId.equals(cluster.clusterId) === true) found.push(inspected.superblock.configuration);
   }
   const newest = found.sort((a, b) => b.epoch - a.epoch)[0];
-  if (newest === undefined || addressesOf(newest.members) === addressesOf(members)) return;
+  if (newest === undefined || members.every((m) => newest.members.some((n) => n.id === m.id && n.address === m.address))) return;
   const here = members.filter((m) => newest.members.some((n) => n.id === m.id)).map((m) => `vrfs serve --config ${join(memberDirectory(root, m.id), 'config.json')}`);
   throw new EnvironmentError(
     `the members of the group in ${root} were changed: they are ${addressesOf(newest.members)} since epoch ${newest.epoch}, and ${CLUSTER_NAME} names ${addressesOf(members)}`,

@@ -1,4 +1,5 @@
 /** What a disk says to a command that works on a data directory, in words and with a remedy; whether another start may cure it is in the exit code. */
+import { resolve } from 'node:path';
 import { EnvironmentError, PassingError } from './failure.ts';
 
 /** Errors that go when somebody makes room. */
@@ -11,7 +12,7 @@ export async function onTheDiskOf<T>(directory: string, act: () => Promise<T>): 
   try {
     return await act();
   } catch (error) {
-    throw inWords(directory, error);
+    throw inWords(resolve(directory), error);
   }
 }
 

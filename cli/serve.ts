@@ -2,6 +2,7 @@
 import { VrfsClient } from '../client/client.ts';
 import { parseAddress } from '../lib/address.ts';
 import { loadConfig, type ConfigSources, type ServerConfig } from '../server/config.ts';
+import { DataDirectoryError } from '../server/data_directory.ts';
 import { prepareToJoin, type JoinRequest } from '../server/join.ts';
 import { startHttp } from '../server/http/server.ts';
 import { createLog, type Log } from '../server/log.ts';
@@ -11,10 +12,10 @@ import type { ExitCode } from './exit_codes.ts';
 import { EnvironmentError, failureOf, UsageError } from './failure.ts';
 import { onTheDiskOf } from './local_disk.ts';
 
-/** What a replica tells the process that supervises it, over the IPC channel that fork made. */
+/** What a replica tells the process that supervises it, over the IPC channel that fork made. `final`: it will never run again, whatever is done. */
 export type FromReplica =
   | { readonly type: 'ready'; readonly address: string; readonly httpAddress: string | null }
-  | { readonly type: 'failed'; readonly message: string; readonly remedy?: string; readonly exitCode: ExitCode };
+  | { readonly type: 'failed'; readonly message: string; readonly remedy?: string; readonly exitCode: ExitCode; readonly final?: true };
 
 /** Runs until SIGINT, SIGTERM or the end of the supervisor. */
 export async function serve(sources: ConfigSources, join?: Omit<JoinRequest, 'directory'>): Promise<void> {
@@ -29,7 +30,8 @@ export async function serve(sources: ConfigSources, join?: Omit<JoinRequest, 'di
     });
   } catch (error) {
     const { message, remedy, exitCode } = failureOf(error);
-    await tell({ type: 'failed', message, exitCode, ...(remedy === undefined ? {} : { remedy }) });
+    const final = error instanceof DataDirectoryError && error.code === 'left';
+    await tell({ type: 'failed', message, exitCode, ...(remedy === undefined ? {} : { remedy }), ...(final ? { final } : {}) });
     throw error;
   }
   const stop = (): void => { void running.stop(); };

@@ -9,7 +9,7 @@ export abstract class VrfsError extends Error {
   /** False is a promise: the operation was not executed and will not be; repeating it is safe. */
   abstract readonly mayHaveHappened: boolean;
   /** What failed too, when something was cleared up after this error. */
-  readonly suppressed?: unknown;
+  declare readonly suppressed?: unknown;
 }
 
 /** No replica could be reached. Nothing was done. */

@@ -6,7 +6,7 @@ import type { Ino } from '../lib/ids.ts';
 import { defined } from '../lib/assert.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { atPath, Caller } from './caller.ts';
-import { FileChanged, InvalidCall } from './errors.ts';
+import { FileChanged, InvalidCall, VrfsError } from './errors.ts';
 import { FsError, isFsError } from './fs_error.ts';
 import { joinPath, parentPath, printable } from './paths.ts';
 
@@ -185,9 +185,11 @@ async function discarded(caller: Caller, temporary: Buffer, path: Buffer, error:
   } catch (second) {
     // It has the target's name already, or somebody has cleared it up.
     if (isFsError(second, 'ENOENT')) return error;
-    const told = error instanceof Error ? error : new Error(String(error), { cause: error });
-    told.message = `${told.message} (while '${printable(path)}' was written, and its temporary file '${printable(temporary)}' could not be removed)`;
-    return Object.assign(told, { suppressed: second });
+    const left = `(while '${printable(path)}' was written, and its temporary file '${printable(temporary)}' could not be removed)`;
+    // What the source of the bytes has thrown is not ours to change.
+    if (!(error instanceof VrfsError || error instanceof FsError)) return Object.assign(new Error(`${error instanceof Error ? error.message : String(error)} ${left}`, { cause: error }), { suppressed: second });
+    error.message = `${error.message} ${left}`;
+    return Object.assign(error, { suppressed: second });
   }
   return error;
 }

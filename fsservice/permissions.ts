@@ -92,7 +92,7 @@ export function modeAfterWrite(inode: Inode, c: Credentials): number {
   return inode.mode & ~S_ISUID & (dropsSetGid(inode, c) ? ~S_ISGID : ~0);
 }
 
-/** The mode of a file without what a writer who is no member of its group, as far as anybody knows, may not keep: the kernel's FUSE_WRITE_KILL_SUIDGID. */
+/** The mode of a file without set-uid, and without set-gid where its group may execute it (elsewhere that bit once meant something else): the kernel's FUSE_WRITE_KILL_SUIDGID. */
 export function modeWithoutSetId(inode: Inode): number {
   if (inode.type !== 'file') return inode.mode;
   return inode.mode & ~S_ISUID & ((inode.mode & S_IXGRP) !== 0 ? ~S_ISGID : ~0);

@@ -111,7 +111,7 @@ function refuse(data: DataDirectory, config: ServerConfig): void {
   const { superblock } = data;
   if (superblock.retired) {
     const members = superblock.configuration.members.map((m) => m.address).join(', ');
-    throw new DataDirectoryError('otherMember', `member ${data.memberId} has left the group for good (epoch ${superblock.configuration.epoch}) and may not take part again. The members are ${members}; to add this machine again start it with an empty data directory and --join`);
+    throw new DataDirectoryError('left', `member ${data.memberId} has left the group for good (epoch ${superblock.configuration.epoch}) and may not take part again. The members are ${members}; to add this machine again start it with an empty data directory and --join`);
   }
   const { durability } = superblock.configuration;
   if (config.durability !== undefined && config.durability !== durability) {

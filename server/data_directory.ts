@@ -38,7 +38,7 @@ export const REVIVING_NAME = 'reviving';
 /** The directory cannot be used as it is; the message says why and what to do. */
 export class DataDirectoryError extends Error {
   override readonly name = 'DataDirectoryError';
-  readonly code: 'missing' | 'empty' | 'notOurs' | 'newer' | 'older' | 'otherGroup' | 'otherMember' | 'notEmpty' | 'unfinished' | 'damaged';
+  readonly code: 'missing' | 'empty' | 'notOurs' | 'newer' | 'older' | 'otherGroup' | 'otherMember' | 'left' | 'notEmpty' | 'unfinished' | 'damaged';
 
   constructor(code: DataDirectoryError['code'], message: string, options?: ErrorOptions) {
     super(message, options);

@@ -1,13 +1,12 @@
 /**
- * A replica in a process of its own: started, and started again with growing pauses when it dies, but not when it says that no start
- * can cure what is in its way (another disk, or that it has left the group). It has a session of its own, so that
+ * A replica in a process of its own: started, and started again with growing pauses when it dies, but not when it says that it has left
+ * the group for good. It has a session of its own, so that
  * Ctrl-C in the terminal reaches the supervisor alone, which stops things in order; when the supervisor
  * is killed, the replica sees its channel break and stops by itself.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { REPLICA_NODE_ARGUMENTS } from '../compiled_main.ts';
-import { ExitCode } from '../exit_codes.ts';
 import { environmentName } from '../../server/config.ts';
 import type { FromReplica } from '../serve.ts';
 
@@ -95,7 +94,7 @@ export class SupervisedReplica {
 
   /**
    * `ready` is called when it serves. `refused`, only of the first start: what it says is wrong is for whoever starts the group. Later ones
-   * are repeated, since whatever is in the way may go, unless the replica says by its exit code that no start cures it.
+   * are repeated, since whatever is in the way may go, unless the replica says that nothing will make it run again.
    */
   #spawn(ready: () => void, refused: ((error: ReplicaRefusedError) => void) | null): void {
     const { id } = this.program;
@@ -111,7 +110,7 @@ export class SupervisedReplica {
       return;
     }
     this.#child = child;
-    let failure: { readonly message: string; readonly remedy?: string } | null = null;
+    let failure: { readonly message: string; readonly remedy?: string; readonly final?: true } | null = null;
     child.on('message', (message: FromReplica) => {
       if (message.type === 'ready') ready();
       else failure = message;
@@ -124,7 +123,7 @@ export class SupervisedReplica {
         if (this.#stopping) return;
         const how = `replica ${id} (pid ${child.pid ?? '?'}) ${failure === null ? `ended unexpectedly (${signal ?? `exit code ${code ?? '?'}`})` : `cannot run: ${failure.message}`}`;
         const remedy = failure?.remedy;
-        if (code === ExitCode.environment && refused === null) this.#giveUp(how, remedy);
+        if (failure?.final === true && refused === null) this.#giveUp(how, remedy);
         else if (refused === null || failure === null) this.#restart(how, Date.now() - startedAt);
         refused?.(new ReplicaRefusedError(how, code, remedy));
       });

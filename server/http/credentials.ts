@@ -3,6 +3,7 @@
  * `gid[,group...]` as the password. They are believed, not proved: whoever reaches the port may act as anyone.
  * From loopback the default is root; from anywhere else a request has to say who it is.
  */
+import { GROUPS_MAX } from '../../fsservice/limits.ts';
 import type { IncomingHttpHeaders } from 'node:http';
 import { hostname } from 'node:os';
 import type { Credentials } from '../../fsservice/operations.ts';
@@ -10,7 +11,6 @@ import { hostOf } from './request_target.ts';
 import { badRequest, problem } from './problem.ts';
 
 export const ROOT: Credentials = Object.freeze({ uid: 0, gid: 0, groups: Object.freeze([]) });
-const GROUPS_MAX = 64;
 const REMEDY = 'Send X-Vrfs-Uid, X-Vrfs-Gid and X-Vrfs-Groups (a list with commas) as decimal numbers below 4294967295.';
 
 function id(text: string, what: string): number {

@@ -16,6 +16,7 @@ import { printable } from './bytes_text.ts';
 import { errnoProblem } from './problem.ts';
 
 /** Writes under way at once: enough to hide a round trip, few enough to bound memory (1 MiB each). */
+const CAPABILITY = Buffer.from('security.capability');
 const WINDOW = 4;
 
 export interface Upload {
@@ -95,8 +96,7 @@ function accept(gateway: Gateway, write: Settled<Result<'write'>> | undefined): 
   if (!result.ok) throw gateway.refusal(result.errno, 'write');
 }
 
-/** Mode and, where the caller may give files away, owner as the replaced file had them. */
-/** The new inode takes over what belongs to the file rather than to its content. */
+/** The new inode takes over what belongs to the file rather than to its content; the owner where the caller may give files away. */
 async function dress(gateway: Gateway, at: At, u: Upload, { path, existing }: Target): Promise<void> {
   if (existing !== null) await copyExtendedAttributes(gateway, atPath(path), at);
   if (existing !== null && gateway.credentials.uid === 0) {
@@ -108,6 +108,8 @@ async function dress(gateway: Gateway, at: At, u: Upload, { path, existing }: Ta
 async function copyExtendedAttributes(gateway: Gateway, from: At, to: At): Promise<void> {
   const { names } = await gateway.query({ type: 'listxattr', at: from, follow: false });
   for (const name of names) {
+    // Capabilities were given to the old content: a write in place takes them away too.
+    if (name.equals(CAPABILITY)) continue;
     const { value } = await gateway.query({ type: 'getxattr', at: from, follow: false, name });
     await gateway.submit({ type: 'setxattr', at: to, follow: false, name, value, mode: 'any' });
   }

@@ -40,6 +40,11 @@ describe('a data directory', () => {
     }
   });
 
+  it('that was given as a relative path is the one to change, not a file in it', async () => {
+    const failure = await onTheDiskOf('data', () => Promise.reject(system('EACCES', join(process.cwd(), 'data', 'LOCK.7')))).catch((e: unknown) => failureOf(e));
+    expect(failure).toMatchObject({ remedy: expect.stringContaining(`the right to write to ${join(process.cwd(), 'data')} (chown`) as string });
+  });
+
   it('of which something else is wrong says so in its own words', async () => {
     for (const error of [system('EMFILE'), new Error('x'), Object.assign(new Error('port 80: EACCES'), { name: 'ListenError', code: 'EACCES' }), ofLevel('Input/output error'), 'no error']) {
       await expect(onTheDiskOf('/data/1', () => Promise.reject(error as Error))).rejects.toBe(error);

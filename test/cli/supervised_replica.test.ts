@@ -7,7 +7,7 @@ import { replicaEnvironment, SupervisedReplica } from '../../cli/start/supervise
 import { until } from '../client/fake_group.ts';
 
 const SERVES = "process.send({ type: 'ready', address: '', httpAddress: null }); process.on('disconnect', () => process.exit(0)); setInterval(() => {}, 1000);";
-const refuses = (exitCode: number): string => `process.send({ type: 'failed', message: 'something is in the way', remedy: 'take it away', exitCode: ${exitCode} }, () => process.exit(${exitCode}));`;
+const refuses = (exitCode: number, final = false): string => `process.send({ type: 'failed', message: 'something is in the way', remedy: 'take it away', exitCode: ${exitCode}, final: ${final} }, () => process.exit(${exitCode}));`;
 
 let directory: string;
 let replica: SupervisedReplica;
@@ -44,17 +44,18 @@ describe('a supervised replica', () => {
     await expect(replica.start()).rejects.toMatchObject({ exitCode: 1, remedy: 'take it away' });
     await program(SERVES);
     await replica.start();
-    await program(refuses(1));
+    // As when the port of one that died has been taken: who holds it may let go of it.
+    await program(refuses(5));
     process.kill(replica.pid ?? 0, 'SIGKILL');
     await says('cannot run: something is in the way');
     await program(SERVES);
     await says('replica 3 runs again');
   });
 
-  it('that says that no start can cure it is reported once, with the remedy, and not started again', async () => {
+  it('that says that it will never run again is reported once, with the remedy, and not started again', async () => {
     await program(SERVES);
     await replica.start();
-    await program(refuses(5));
+    await program(refuses(5, true));
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     process.kill(replica.pid ?? 0, 'SIGKILL');
     await says('Starting it again');

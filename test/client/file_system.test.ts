@@ -392,7 +392,8 @@ describe('a write above 1 MiB', () => {
     await fs.writeFile(`${home}/f`, 'old');
     const source = function* (): Generator<Buffer> {
       yield LONG;
-      throw new Error('the source broke');
+      // Its message cannot be changed.
+      throw new DOMException('the source broke', 'AbortError');
     };
     try {
       for (const lost of ['write', 'rename'] as const) {
@@ -408,7 +409,7 @@ describe('a write above 1 MiB', () => {
       }
       group.intercept = (_, m) => (operationOf(m)?.type === 'unlink' ? null : undefined);
       const broken: unknown = await impatient.writeFile(`${home}/g`, source()).then(() => null, (e: unknown) => e);
-      expect(broken).toMatchObject({ name: 'Error', message: expect.stringContaining('the source broke') as string, suppressed: { name: 'OutcomeUnknown' } });
+      expect(broken).toMatchObject({ name: 'Error', message: expect.stringContaining('the source broke') as string, cause: { name: 'AbortError' }, suppressed: { name: 'OutcomeUnknown' } });
     } finally {
       group.intercept = () => undefined;
       await hasty.close();

@@ -87,10 +87,14 @@ describe('long files', () => {
   test('keep the extended attributes of what they replace, which is a regular file', async () => {
     await (await send('PUT', '/v1/fs/a', { body: 'short' })).body.dump();
     await (await send('PUT', '/v1/xattr/a?name=user.team', { body: 'storage' })).body.dump();
+    await (await send('PUT', '/v1/xattr/a?name=security.capability', { body: 'may what the old content may' })).body.dump();
     const put = await send('PUT', '/v1/fs/a', { body: content });
     expect(put.statusCode).toBe(200);
     await put.body.dump();
     expect(await (await send('GET', '/v1/xattr/a?name=user.team')).body.text()).toBe('storage');
+    const capability = await send('GET', '/v1/xattr/a?name=security.capability');
+    expect(capability.statusCode).toBe(404);
+    await capability.body.dump();
 
     await (await send('PUT', '/v1/fs/pipe?type=fifo')).body.dump();
     const refused = await send('PUT', '/v1/fs/pipe', { body: content });

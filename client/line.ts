@@ -68,16 +68,19 @@ export class Line {
   }
 }
 
-/** What the replica at an address says it is, of whatever group. Rejects with NoAnswer. */
-export async function introduce(address: string, timeoutMs: number): Promise<Welcome> {
+/** What the replica at an address says it is, of whatever group. Rejects with NoAnswer, also when the signal says that nobody waits any more. */
+export async function introduce(address: string, timeoutMs: number, signal?: AbortSignal): Promise<Welcome> {
   const parsed = parseDestination(address);
   if (!parsed.ok) throw new NoAnswer(parsed.reason);
   const line = new Line(address, new GroupPin());
+  const hangUp = (): void => { line.close(); };
+  signal?.addEventListener('abort', hangUp);
   try {
     const welcome = await line.welcome(timeoutMs);
     if (welcome === null) throw new NoAnswer(`${address} does not answer: ${line.failure ?? `nothing within ${timeoutMs} ms`}`);
     return welcome;
   } finally {
+    signal?.removeEventListener('abort', hangUp);
     line.close();
   }
 }

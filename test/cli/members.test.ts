@@ -1,3 +1,4 @@
+import { createServer, type AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { epoch, memberId, view } from '../../lib/ids.ts';
 import { configuration } from '../../vr/configuration.ts';
@@ -175,6 +176,16 @@ describe('vrfs members', () => {
 });
 
 describe('commands that ask each member about itself', () => {
+  it('do not wait for a server that says nothing, once another has answered', async () => {
+    const mute = createServer((socket) => { socket.resume(); });
+    await new Promise<void>((r) => { mute.listen(0, '127.0.0.1', r); });
+    const { port } = mute.address() as AddressInfo;
+    const listed = await vrfs(['members', 'list', '--timeout', '3600000'], { servers: [`127.0.0.1:${port}`, ...own.group.servers] });
+    expect(listed).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(address(3)) as string });
+    // It hangs up too: else this would wait for ever.
+    await new Promise<void>((r) => { mute.close(() => { r(); }); });
+  });
+
   it('ask those whom the newest configuration names, whoever answers first', async () => {
     const at = await joining();
     const left = own.group.servers[0] ?? '';

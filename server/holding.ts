@@ -66,9 +66,17 @@ async function lookInto(records: string, borrow: typeof borrowRecords): Promise<
   const beside = `${records}.look-${process.pid}`;
   try {
     return await lookThrough(records, beside, borrow);
-  } catch (error) {
-    if (!takesNothing(error)) throw error;
+  } catch (first) {
+    if (!takesNothing(first)) throw first;
+    try {
+      return await lookElsewhere(records, borrow);
+    } catch (second) {
+      throw takesNothing(second) ? bothOf(first, second) : second;
+    }
   }
+}
+
+async function lookElsewhere(records: string, borrow: typeof borrowRecords): Promise<Examination> {
   const elsewhere = await mkdtemp(join(tmpdir(), 'vrfs-look-'));
   try {
     return await lookThrough(records, join(elsewhere, 'records'), borrow);
@@ -77,10 +85,17 @@ async function lookInto(records: string, borrow: typeof borrowRecords): Promise<
   }
 }
 
+/** Of the kind of the first, whose remedy is one for both: then nothing has to be copied. */
+function bothOf(first: NodeJS.ErrnoException | StoreOpenError, second: Error): Error {
+  const told = `${first.message}; and the records cannot be copied to the folder for temporary files (TMPDIR says which): ${second.message}`;
+  if (first instanceof StoreOpenError) return new StoreOpenError(first.code, told, { cause: second });
+  return Object.assign(new Error(told, { cause: second }), { code: first.code }, first.path === undefined ? {} : { path: first.path });
+}
+
 /** Errors of a disk that is full, or may only be read: a look at it needs neither. */
 const TAKES_NOTHING: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM']);
 
-function takesNothing(error: unknown): boolean {
+function takesNothing(error: unknown): error is NodeJS.ErrnoException | StoreOpenError {
   if (error instanceof StoreOpenError) return error.code === 'full' || error.code === 'denied';
   return error instanceof Error && 'code' in error && TAKES_NOTHING.has(error.code);
 }

@@ -124,6 +124,10 @@ describe('a memory-mode group whose members are revived', () => {
     expect(unlike.filter((to) => to.startsWith(temporaryFiles))).toHaveLength(5);
     expect(await readdir(temporaryFiles)).toEqual([]);
     expect(await everything(group.data(1))).toEqual(before);
+    // Where neither takes anything both are told, by the kind of the first: with room there nothing needs to be copied.
+    const full = (_: string, to: string): Promise<void> => Promise.reject(Object.assign(new Error(`no room at ${to}`), { code: to.startsWith(group.data(1)) ? 'EROFS' : 'ENOSPC' }));
+    await expect(holdingOf(group.data(1), 'look', full)).rejects.toMatchObject({ code: 'EROFS', message: expect.stringMatching(/^no room at .*records\.look-\d+; and the records cannot be copied to the folder for temporary files \(TMPDIR says which\): no room at .*vrfs-look-/) as string });
+    expect(await readdir(temporaryFiles)).toEqual([]);
     // Any other error is what it is.
     const fails = (): Promise<void> => Promise.reject(Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' }));
     await expect(holdingOf(group.data(1), 'look', fails)).rejects.toThrow(/EIO/);

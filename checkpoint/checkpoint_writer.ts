@@ -182,7 +182,7 @@ async function readAhead({ reader, cached, slices }: WriteRequest, { top, puts }
       slices.pause();
       const found = await reader.getMany(nodes.map(({ id }) => nodeKey(id)));
       slices.begin();
-      for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, nodeThere(id, hash, found[at], Buffer.allocUnsafe) ?? checkedNode(id, hash, await readSettled(reader, nodeKey(id), slices), Buffer.allocUnsafe));
+      for (const [at, { id, hash }] of nodes.entries()) ahead.set(id, nodeThere(id, hash, found[at]) ?? checkedNode(id, hash, await readSettled(reader, nodeKey(id), slices)));
       if (slices.over) await slices.giveWay();
     }
   };

@@ -48,8 +48,9 @@ export function recordKeyToCopy(key: Buffer): Buffer {
   return views[1 + key.length] as Buffer;
 }
 
-/** 2: nodes and the meta record have checksums. */
-export const FORMAT_VERSION = 2;
+/** 2: nodes and the meta record have checksums. 3: inner nodes have the hashes between their slots and the root over them; each becomes such when it is written the next time. */
+export const FORMAT_VERSION = 3;
+const READABLE_VERSIONS: readonly number[] = [2, FORMAT_VERSION];
 /** The last version whose meta record had none. */
 const UNCHECKED_VERSION = 1;
 const MAGIC = 'vrfs records';
@@ -104,7 +105,7 @@ export function decodeMeta(bytes: Buffer): 'foreign' | { readonly version: numbe
   const end = bytes.length - 4;
   const body = bytes.subarray(0, end);
   if (end < 0 || bytes.readUInt32BE(end) !== crc32(body)) return { ok: false, reason: 'the checksum of its description is wrong' };
-  if (version !== FORMAT_VERSION) return { version };
+  if (!READABLE_VERSIONS.includes(version)) return { version };
   return decodeAll(body, (r) => {
     r.raw(MAGIC.length + 2);
     const kind = r.u8();

@@ -10,9 +10,11 @@ import { Prng } from '../../lib/prng.ts';
 import type { RecordValue } from '../../lib/table.ts';
 import type { CheckpointInfo } from '../../checkpoint/checkpoint_info.ts';
 import { stepsOf } from '../../checkpoint/checkpoint_writer.ts';
+import { examineRecords } from '../../checkpoint/examine.ts';
 import { PAGE } from '../../checkpoint/hashes.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
-import { ALL_END, FailingStore, change, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
+import { repairRecords } from '../../checkpoint/repair.ts';
+import { ALL_END, FailingStore, asFormat2, change, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
 import { fileKey, randomKey, u32 } from './tree_support.ts';
 
 describe('opening', () => {
@@ -59,13 +61,50 @@ describe('opening', () => {
       await db.put('m', version === 1 ? meta : Buffer.concat([meta, new Writer(4).u32(crc32(meta)).finish()]));
       await db.close();
       await expect(RecordStore.open({ directory: another })).rejects.toMatchObject({
-        code: 'version', message: expect.stringMatching(new RegExp(`has records of format ${version}, this program reads format 2: use the program that wrote it`)) as string,
+        code: 'version', message: expect.stringMatching(new RegExp(`has records of format ${version}, this program reads format 3: use the program that wrote it`)) as string,
       });
     }
 
     const file = join(temporaryDirectory(), 'file');
     writeFileSync(file, '');
     await expect(RecordStore.open({ directory: file })).rejects.toThrow();
+  });
+});
+
+describe('records of format 2, whose inner nodes had no hashes between their slots and the root over them', () => {
+  const versionIn = async (directory: string): Promise<number | undefined> => {
+    const db = new Level<string, Buffer>(directory, { valueEncoding: 'buffer' });
+    const meta = await db.get('m');
+    await db.close();
+    return meta?.readUInt16BE('vrfs records'.length);
+  };
+
+  test('are read, repaired and written on; the first checkpoint makes them format 3', async () => {
+    const r = new Prng(11);
+    const directory = temporaryDirectory();
+    const model = new MemoryTable();
+    const store = await RecordStore.open({ directory });
+    for (let i = 0; i < 60; i++) change(r, [store], model, 40);
+    await store.take(opNumber(1), EMPTY);
+    await store.close();
+    await asFormat2(directory);
+    expect(await versionIn(directory)).toBe(2);
+
+    const examined = await examineRecords(directory, []);
+    expect(examined).toMatchObject({ kind: 'whole', checkpoint: { op: 1, root: modelRoot(model, 1) } });
+    const copy = temporaryDirectory();
+    cpSync(directory, copy, { recursive: true });
+    expect(await repairRecords(copy)).toMatchObject({ damagedNodes: 0, damagedRecords: 0, rebuilt: false });
+
+    const again = await RecordStore.open({ directory });
+    expectSame(again, model);
+    for (let op = 2; op < 6; op++) {
+      change(r, [again], model, 3);
+      expect((await again.take(opNumber(op), EMPTY)).root).toBe(modelRoot(model, op));
+    }
+    await again.close();
+    expect(await versionIn(directory)).toBe(3);
+    expect(await examineRecords(directory, [])).toMatchObject({ kind: 'whole', checkpoint: { root: modelRoot(model, 5) } });
   });
 });
 

@@ -9,13 +9,16 @@ import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
 import { DirectReader, readBuffered } from '../../checkpoint/direct_file.ts';
+import { examineRecords } from '../../checkpoint/examine.ts';
+import { sentInner } from '../../checkpoint/inner_node.ts';
+import { LevelStore } from '../../checkpoint/level_store.ts';
 import { liveTableNames } from '../../checkpoint/level_tables.ts';
 import type { RecordStore } from '../../checkpoint/record_store.ts';
 import { scrubStretch, type ScrubCounts } from '../../checkpoint/scrub_walk.ts';
 import { Slices } from '../../checkpoint/slices.ts';
 import { StoreDamageError } from '../../checkpoint/store_damage.ts';
 import { scrubTable, type TableReader } from '../../checkpoint/table_scrub.ts';
-import { change, openStore, temporaryDirectory } from './store_support.ts';
+import { change, changeInnerNodes, openStore, temporaryDirectory } from './store_support.ts';
 import { fileKey } from './tree_support.ts';
 
 function none(): ScrubCounts {
@@ -135,6 +138,26 @@ describe('a walk over a checkpoint', () => {
       await tamper(directory, async (db) => { await db.put(key, value); });
     }
   });
+});
+
+test('a walk and an examination find hashes between the slots of a node and its root that are not those of its slots, whatever its checksum says', async () => {
+  const { store, directory } = await filled(8, 3000);
+  await store.close();
+  expect(await examineRecords(directory, [])).toMatchObject({ kind: 'whole' });
+  const db = await LevelStore.open(directory, { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 });
+  let nodes = 0;
+  await changeInnerNodes(db, (_, node) => {
+    const other = Buffer.from(node);
+    // The first of them: of the first two slots.
+    const at = (sentInner(node) ?? node).length;
+    other[at] = (other[at] ?? 0) ^ 1;
+    nodes++;
+    return other;
+  });
+  await db.close();
+  expect(nodes).toBeGreaterThan(0);
+  expect(await examineRecords(directory, [])).toMatchObject({ kind: 'damaged' });
+  await expect(walk(await openStore({ directory }), Infinity)).rejects.toThrow(StoreDamageError);
 });
 
 describe('a table', () => {

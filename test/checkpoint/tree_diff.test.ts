@@ -4,7 +4,7 @@ import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
 import { PAGE, recordHash } from '../../checkpoint/hashes.ts';
-import { innerId, isInnerId, nodeId, storedInner } from '../../checkpoint/inner_node.ts';
+import { innerId, isInnerId, nodeId, sentInner } from '../../checkpoint/inner_node.ts';
 import { MemoryRecordStore, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
 import { diffTrees, NO_RECORDS, readRecords, TreeSourceError, type DiffOptions, type RecordDifference, type TreeSource } from '../../checkpoint/tree_diff.ts';
 import { change } from './store_support.ts';
@@ -30,7 +30,7 @@ class Source implements TreeSource {
   }
   #stored(id: string): Buffer | null {
     const bytes = this.#checkpoint.nodes.get(id) ?? null;
-    return bytes !== null && isInnerId(id) ? storedInner(bytes) : bytes;
+    return bytes !== null && isInnerId(id) ? sentInner(bytes) : bytes;
   }
   records(keys: readonly Buffer[]): Promise<(Buffer | null)[]> {
     return Promise.resolve(keys.map((key) => this.#spoil('', this.#checkpoint.records.get(key) ?? null)));

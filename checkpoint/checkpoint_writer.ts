@@ -118,8 +118,8 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
       }
       records += changes.length;
     }
-    for (const [id, bytes] of draft.puts) {
-      const stored = sealNode(id, bytes);
+    for (const [id, node] of draft.puts) {
+      const stored = sealNode(id, node);
       batch.put(nodeKey(id), stored);
       nodeBytes += id.length + stored.length;
       if ((++written & 31) === 0 && slices.over) await slices.giveWay();
@@ -187,7 +187,7 @@ async function readAhead({ reader, cached, slices }: WriteRequest, { top, puts }
     }
   };
   const isMissing = ({ id }: { readonly id: string }): boolean => {
-    const bytes = puts.get(id) ?? cached(id);
+    const bytes = puts.get(id)?.bytes ?? cached(id);
     if (bytes !== undefined) ahead.set(id, bytes);
     return bytes === undefined;
   };

@@ -120,12 +120,6 @@ export function changedRootIn(bytes: Buffer, places: ArrayLike<number>, betweenA
   return sha256(pairAt(SLOTS_DEPTH - 1, 0));
 }
 
-/** The root by the hashes between it and the slots, which lie in `bytes` from `betweenAt` on: what the last two of them hash to. */
-export function topRootIn(bytes: Buffer, betweenAt: number): Digest {
-  bytes.copy(pair, 0, betweenAt + BETWEEN_BYTES - pair.length, betweenAt + BETWEEN_BYTES);
-  return sha256(pair);
-}
-
 function pairAt(depth: number, i: number): Buffer {
   return (pairs[depth] as readonly Buffer[])[i] as Buffer;
 }

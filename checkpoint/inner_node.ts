@@ -12,7 +12,7 @@
  */
 import { assert } from '../lib/assert.ts';
 import { EMPTY, getU16, getU48, putU48 } from '../lib/bytes.ts';
-import { ABSENT, BETWEEN_BYTES, HASH_BYTES, INNER, PAGE, changedRootIn, innerHashIn, slotsRootIn, topRootIn } from './hashes.ts';
+import { ABSENT, BETWEEN_BYTES, HASH_BYTES, INNER, PAGE, changedRootIn, innerHashIn, slotsRootIn } from './hashes.ts';
 import type { Allocate } from './page.ts';
 
 export interface PageChild {
@@ -285,45 +285,30 @@ function findPlaces(bytes: Buffer, head: number): number {
 }
 
 // A node as it is in memory and in the database has, behind its bytes as they are sent, the hashes between its slots and the root over them, so that a slot that
-// changes costs the hashes above it only, and a node that is read need not be hashed slot by slot. What reads nodes reads both; what goes from the one to the other says so.
+// changes costs the hashes above it only, and of a node that is read no slot is hashed. What reads nodes reads both; what goes from the one to the other says so.
 
-export interface HashedInner {
+/** A node, inner or page, as it is in memory, with its hash. */
+export interface HashedNode {
   readonly bytes: Buffer;
   readonly hash: Buffer;
 }
 
-/** A node in memory, or as it was stored, as it is sent: a view; null: no node has these bytes. */
+/** The node that these bytes are of, or begin with, as it is sent: a view; null: it is none. Behind it are the hashes between, and that of the node, as far as it was stored with them. */
 export function sentInner(bytes: Buffer): Buffer | null {
-  const end = endOfSent(bytes);
-  return end < 0 ? null : bytes.subarray(0, end);
-}
-
-/** Before records of format 3 the hashes between were not stored. Leaves `places` as they are in the node; -1: no node has these bytes. */
-function endOfSent(bytes: Buffer): number {
   const head = headLength(bytes);
-  if (head < 0) return -1;
+  if (head < 0) return null;
   const end = findPlaces(bytes, head);
-  return end === bytes.length || end + BETWEEN_BYTES === bytes.length ? end : -1;
+  const behind = bytes.length - end;
+  return behind === 0 || behind === BETWEEN_BYTES || behind === BETWEEN_BYTES + HASH_BYTES ? bytes.subarray(0, end) : null;
 }
 
 /** A node that was sent, as it is in memory, and its hash; null: no node has these bytes. Those that pass may be none either: then nobody has their hash. */
-export function hashInner(sent: Buffer): HashedInner | null {
+export function hashInner(sent: Buffer): HashedNode | null {
   const head = headLength(sent);
   if (head < 0 || findPlaces(sent, head) !== sent.length) return null;
   const bytes = Buffer.allocUnsafeSlow(sent.length + BETWEEN_BYTES);
   sent.copy(bytes);
   return { bytes, hash: innerHashIn(bytes, head, slotsRootIn(bytes, places, sent.length)) };
-}
-
-/**
- * What the database has of a node, as it is in memory, and its hash by the two hashes below the root over its slots. Whether these are those of its slots, hashInner
- * says of the node as it is sent. Null: no node has these bytes.
- */
-export function storedInner(stored: Buffer): HashedInner | null {
-  const end = endOfSent(stored);
-  if (end < 0) return null;
-  if (end === stored.length) return hashInner(stored);
-  return { bytes: stored, hash: innerHashIn(stored, headLength(stored), topRootIn(stored, end)) };
 }
 
 export interface BuiltInner {

@@ -70,7 +70,7 @@ export class MemoryRecordStore extends ByteTable {
     const update = applyChanges(sourceOf(nodes), top, changes, op);
     const newNodes = new Map(nodes);
     for (const id of update.deletes) newNodes.delete(id);
-    for (const [id, bytes] of update.puts) newNodes.set(id, bytes);
+    for (const [id, { bytes }] of update.puts) newNodes.set(id, bytes);
     const count = recordsOf(update.top);
     this.#checkpoint = {
       op,

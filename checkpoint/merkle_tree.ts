@@ -16,7 +16,7 @@ import { assert } from '../lib/assert.ts';
 import { sha256Bytes } from '../lib/hash.ts';
 import { endOfRun } from '../lib/sorted.ts';
 import { PAGE } from './hashes.ts';
-import { InnerDraft, buildInner, decodeInner, innerId, nodeId, type BuiltInner, type Child, type InnerChild, type PageChild, type Slots } from './inner_node.ts';
+import { InnerDraft, buildInner, decodeInner, innerId, nodeId, type BuiltInner, type Child, type HashedNode, type InnerChild, type PageChild, type Slots } from './inner_node.ts';
 import { commonNibbles, keyNibble, matchingNibbles, prefixNibble, prefixOf, slotBits, slotPrefix } from './key_bits.ts';
 import {
   PAGE_RECORDS,
@@ -44,7 +44,7 @@ export type Top = Child | null;
 export interface TreeUpdate {
   readonly top: Top;
   /** Nodes to write and to remove, by id. */
-  readonly puts: ReadonlyMap<string, Buffer>;
+  readonly puts: ReadonlyMap<string, HashedNode>;
   readonly deletes: ReadonlySet<string>;
 }
 
@@ -78,7 +78,7 @@ const ARENA = 1 << 20;
  */
 export class TreeDraft implements TreeUpdate {
   top: Top;
-  readonly puts = new Map<string, Buffer>();
+  readonly puts = new Map<string, HashedNode>();
   readonly deletes = new Set<string>();
   readonly #source: NodeSource;
   #changes: readonly Change[] = [];
@@ -124,10 +124,10 @@ export class TreeDraft implements TreeUpdate {
     return this.#changes[i] as Change;
   }
   #read(id: string, hash: Buffer): Buffer {
-    return this.puts.get(id) ?? this.#source(id, hash);
+    return this.puts.get(id)?.bytes ?? this.#source(id, hash);
   }
-  #put(id: string, bytes: Buffer): void {
-    this.puts.set(id, bytes);
+  #put(id: string, bytes: Buffer, hash: Buffer): void {
+    this.puts.set(id, { bytes, hash });
     this.deletes.delete(id);
   }
   #delete(id: string): void {
@@ -324,14 +324,15 @@ export class TreeDraft implements TreeUpdate {
   }
 
   #emitPage(id: string, built: BuiltPage, records: number, span: number): PageChild {
-    this.#put(id, built.bytes);
-    return { kind: 'page', span, hash: sha256Bytes(hashedPart(built.bytes)), records, stamp: this.#stamp, recordBytes: built.recordBytes };
+    const hash = sha256Bytes(hashedPart(built.bytes));
+    this.#put(id, built.bytes, hash);
+    return { kind: 'page', span, hash, records, stamp: this.#stamp, recordBytes: built.recordBytes };
   }
   #emitInner(slots: Slots, prefix: Buffer, nibbles: number): InnerChild {
     return this.#emit(buildInner(slots, prefix, nibbles, this.#stamp, this.#allocate));
   }
   #emit({ bytes, child }: BuiltInner): InnerChild {
-    this.#put(innerId(child), bytes);
+    this.#put(innerId(child), bytes, child.hash);
     return child;
   }
 

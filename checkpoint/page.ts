@@ -69,6 +69,15 @@ function hintsOf(page: Buffer): number {
 export function lastDelete(page: Buffer): number {
   return page.readUIntBE(page.length - TRAILER, 6);
 }
+/** The page that these bytes are of, or begin with: a view; null: it is none. Behind it is its hash, if it was stored with it. */
+export function sentPage(bytes: Buffer): Buffer | null {
+  let end = HEADER;
+  if (bytes.length < end) return null;
+  const count = pageCount(bytes);
+  for (let i = 0; i < count && end + 2 <= bytes.length; i++) end += 2 + getU16(bytes, end) + HASH_BYTES;
+  end += HINT * count + TRAILER;
+  return end === bytes.length || end + HASH_BYTES === bytes.length ? bytes.subarray(0, end) : null;
+}
 /** The part that the hash covers. */
 export function hashedPart(page: Buffer): Buffer {
   return page.subarray(0, hintsOf(page));

@@ -22,7 +22,7 @@ import { Donor, type DonorStatus, type HeldCheckpoint, type PinnedCheckpoint } f
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { DEFAULT_FETCHER_LIMITS, Fetcher, type FetcherLimits, type FetchTarget, type OwnTree } from './fetcher.ts';
 import { MAX_EXTRA_BYTES, rootHash } from './hashes.ts';
-import { besideInner, isInnerId, overwriteInner } from './inner_node.ts';
+import { besideInner, isInnerId, overwriteInner, type HashedNode } from './inner_node.ts';
 import { assertKeyLength } from './key_bits.ts';
 import type { KeyValueStore, StoreReader } from './key_value_store.ts';
 import { LevelStore } from './level_store.ts';
@@ -94,7 +94,7 @@ export interface RecordStoreStatus {
 const TAKE_SLICE_MS = 0.5;
 /** Of the nodes that one write made, as they are stored; the pages of so many are kept until the next one. */
 const MAX_RECENT_BYTES = 2 << 20;
-const NO_NODES: ReadonlyMap<string, Buffer> = new Map();
+const NO_NODES: ReadonlyMap<string, HashedNode> = new Map();
 /** A whole answer beside what a page of large values adds; HTTP bodies stay bounded. */
 const MAX_ANSWER_BYTES = 8 << 20;
 
@@ -108,7 +108,7 @@ export class RecordStore implements Table {
   #frozen: Overlay | null = null;
   readonly #nodes: ByteCache;
   /** Newer than the cache, until that has followed: what the last write made of the tree. Then the pages stay unless they are large: what changed is what will change again, new records at the end of a range above all. */
-  #recent: ReadonlyMap<string, Buffer> = NO_NODES;
+  #recent: ReadonlyMap<string, HashedNode> = NO_NODES;
   #top: Top;
   #state: Meta['state'];
   // While a batch is being written, nodes are read as of the checkpoint before it.
@@ -258,7 +258,7 @@ export class RecordStore implements Table {
   }
 
   #cached(id: string): Buffer | undefined {
-    return this.#recent.get(id) ?? this.#nodes.get(id);
+    return this.#recent.get(id)?.bytes ?? this.#nodes.get(id);
   }
 
   /**
@@ -399,7 +399,7 @@ export class RecordStore implements Table {
   async #cacheNodes({ update, nodeBytes }: WriteResult, slices: Slices): Promise<void> {
     for (const id of update.deletes) this.#nodes.delete(id);
     let cached = 0;
-    for (const [id, bytes] of update.puts) {
+    for (const [id, { bytes }] of update.puts) {
       // What was written is a part of a large block, which a copy does not keep alive.
       const known = this.#nodes.get(id);
       if (isInnerId(id)) {

@@ -130,7 +130,7 @@ async function writeNodes(store: KeyValueStore, source: NodeSource, top: Top, ch
   while (update.apply(REPAIR_STEP)) if (slices.over) await slices.giveWay();
   const batch = store.batch();
   for (const id of update.deletes) batch.delete(nodeKey(id));
-  for (const [id, bytes] of update.puts) batch.put(nodeKey(id), sealNode(id, bytes));
+  for (const [id, node] of update.puts) batch.put(nodeKey(id), sealNode(id, node));
   batch.put(META_KEY, encodeMeta({ top: update.top, state: { kind: 'between', base } }));
   await batch.write();
   return update.top;

@@ -48,7 +48,7 @@ export function recordKeyToCopy(key: Buffer): Buffer {
   return views[1 + key.length] as Buffer;
 }
 
-/** 2: nodes and the meta record have checksums. 3: inner nodes have the hashes between their slots and the root over them; each becomes such when it is written the next time. */
+/** 2: nodes and the meta record have checksums. 3: nodes have their hash, inner ones those between their slots and their root; each becomes such when it is written the next time. */
 export const FORMAT_VERSION = 3;
 const READABLE_VERSIONS: readonly number[] = [2, FORMAT_VERSION];
 /** The last version whose meta record had none. */

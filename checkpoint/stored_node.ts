@@ -1,13 +1,16 @@
 /**
- * A node as it lies in the database: its bytes as they are in memory, and a checksum over its id and them. The checksum says that they are what was written, hints
- * and counts too, which the hash leaves out; the hash says in addition that it is the node that the tree has there now, not an older one.
+ * A node as it lies in the database: its bytes as they are in memory, its hash, and a checksum over its id and them. The checksum says that this is what was written;
+ * the hash, that it is the node that the tree has there now, not an older one.
  *
- *   node | crc32 u32 (of id and node)
+ *   node | hash 32 | crc32 u32 (of id, node and hash)
+ *
+ * In records of format 2 the hash was not there, nor, in an inner node, the hashes between its slots and its root: such a node is hashed when it is read.
  */
 import { crc32, sha256Bytes } from '../lib/hash.ts';
-import { hashInner, isInnerId, sentInner, storedInner } from './inner_node.ts';
+import { HASH_BYTES } from './hashes.ts';
+import { hashInner, isInnerId, sentInner, type HashedNode } from './inner_node.ts';
 import { MAX_KEY_BYTES } from './key_bits.ts';
-import { hashedPart } from './page.ts';
+import { hashedPart, sentPage } from './page.ts';
 import { StoreDamageError } from './store_damage.ts';
 
 const CRC_BYTES = 4;
@@ -16,24 +19,27 @@ const CRC_BYTES = 4;
 let sealed = Buffer.allocUnsafeSlow(16 << 10);
 
 /** What is stored of a node in memory; until the next call. */
-export function sealNode(id: string, node: Buffer): Buffer {
-  if (node.length + CRC_BYTES > sealed.length) sealed = Buffer.allocUnsafeSlow(2 * (node.length + CRC_BYTES));
+export function sealNode(id: string, { bytes: node, hash }: HashedNode): Buffer {
+  const end = node.length + HASH_BYTES;
+  if (end + CRC_BYTES > sealed.length) sealed = Buffer.allocUnsafeSlow(2 * (end + CRC_BYTES));
   node.copy(sealed);
-  sealed.writeUInt32BE(checksum(id, node), node.length);
-  return sealed.subarray(0, node.length + CRC_BYTES);
+  hash.copy(sealed, node.length);
+  sealed.writeUInt32BE(checksum(id, sealed.subarray(0, end)), end);
+  return sealed.subarray(0, end + CRC_BYTES);
 }
 
 /** The node as it is sent, a view; throws StoreDamageError when the checksum is wrong. */
 export function unsealNode(id: string, stored: Buffer): Buffer {
-  const bytes = unsealed(id, stored);
-  const node = bytes === null || !isInnerId(id) ? bytes : sentInner(bytes);
+  const bytes = checked(id, stored);
+  const node = bytes === null ? null : sentOf(id, bytes);
   if (node === null) throw damagedNode(id, WRONG_CHECKSUM);
   return node;
 }
 
 const WRONG_CHECKSUM = 'has a wrong checksum';
 
-function unsealed(id: string, stored: Buffer): Buffer | null {
+/** What the checksum is over; null: it is another one. */
+function checked(id: string, stored: Buffer): Buffer | null {
   const length = stored.length - CRC_BYTES;
   if (length < 0) return null;
   const bytes = stored.subarray(0, length);
@@ -60,20 +66,34 @@ export function nodeThere(id: string, hash: Buffer, stored: Buffer | undefined):
   return typeof found === 'string' ? null : found;
 }
 
-/** The same with every hash in it compared: of an inner node the other two go by the checksum for those between its slots and its root. */
+/** The same with the node hashed, whatever is stored with it. */
 export function auditedNode(id: string, hash: Buffer, stored: Buffer | undefined): Buffer | null {
   const node = nodeThere(id, hash, stored);
-  if (node === null || !isInnerId(id)) return node;
-  return hashInner(sentInner(node) as Buffer)?.bytes.equals(node) === true ? node : null;
+  if (node === null) return null;
+  const found = hashed(id, node);
+  return found?.hash.equals(hash) === true && found.bytes.equals(node) ? node : null;
 }
 
 /** A string says what is wrong. */
 function nodeOf(id: string, hash: Buffer, stored: Buffer | undefined): Buffer | string {
   if (stored === undefined) return 'is missing';
-  const bytes = unsealed(id, stored);
+  const bytes = checked(id, stored);
   if (bytes === null) return WRONG_CHECKSUM;
-  const found = isInnerId(id) ? storedInner(bytes) : { bytes, hash: sha256Bytes(hashedPart(bytes)) };
+  const end = bytes.length - HASH_BYTES;
+  if (end > 0 && bytes.compare(hash, 0, HASH_BYTES, end) === 0) return bytes.subarray(0, end);
+  const found = hashed(id, bytes);
   return found?.hash.equals(hash) === true ? found.bytes : 'is not the one that the node above it names';
+}
+
+/** A node in memory, or as it was stored, and its hash, by what is sent of it alone; null: no node has these bytes. */
+function hashed(id: string, bytes: Buffer): HashedNode | null {
+  const sent = sentOf(id, bytes);
+  if (sent === null) return null;
+  return isInnerId(id) ? hashInner(sent) : { bytes: sent, hash: sha256Bytes(hashedPart(sent)) };
+}
+
+function sentOf(id: string, bytes: Buffer): Buffer | null {
+  return isInnerId(id) ? sentInner(bytes) : sentPage(bytes);
 }
 
 /** `how`: what is wrong with what is stored of it. */

@@ -41,7 +41,7 @@ export class MemoryOwn implements OwnTree {
     }
     const update = applyChanges(this.source, this.#top, changes, opNumber(1000));
     for (const id of update.deletes) this.#nodes.delete(id);
-    for (const [id, bytes] of update.puts) this.#nodes.set(id, bytes);
+    for (const [id, { bytes }] of update.puts) this.#nodes.set(id, bytes);
     this.#top = update.top;
     this.isMixed = true;
     this.final = final;

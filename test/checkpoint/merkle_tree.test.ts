@@ -116,7 +116,7 @@ describe('the shape of the tree', () => {
       const nodes = (update: TreeUpdate): Map<string, Buffer> => {
         const all = new Map(before.nodes);
         for (const id of update.deletes) all.delete(id);
-        for (const [id, bytes] of update.puts) all.set(id, bytes);
+        for (const [id, { bytes }] of update.puts) all.set(id, bytes);
         return all;
       };
       const atOnce = applyChanges(source, before.top, sorted, 2);

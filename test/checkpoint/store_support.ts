@@ -10,10 +10,11 @@ import { MemoryTable } from '../../lib/memory_table.ts';
 import type { Prng } from '../../lib/prng.ts';
 import type { DonorConnection } from '../../checkpoint/fetch_report.ts';
 import type { KeyValueStore, WriteBatch } from '../../checkpoint/key_value_store.ts';
-import { isInnerId, sentInner } from '../../checkpoint/inner_node.ts';
 import { LevelStore } from '../../checkpoint/level_store.ts';
 import { rootOf } from '../../checkpoint/memory_record_store.ts';
 import { RecordStore, type RecordStoreOptions } from '../../checkpoint/record_store.ts';
+import { nodeKey } from '../../checkpoint/store_keys.ts';
+import { unsealNode } from '../../checkpoint/stored_node.ts';
 import { randomKey } from './tree_support.ts';
 
 export function temporaryDirectory(): string {
@@ -37,12 +38,12 @@ export function sealed(id: string, bytes: Buffer): Buffer {
   return Buffer.concat([bytes, crc]);
 }
 
-/** Changes inner nodes as they are stored, with checksums that are right; the store is not open. */
-export async function changeInnerNodes(store: KeyValueStore, changed: (id: string, node: Buffer) => Buffer): Promise<void> {
+/** Changes nodes as they are stored, with checksums that are right; the store is not open. */
+export async function changeNodes(store: KeyValueStore, changed: (id: string, node: Buffer) => Buffer): Promise<void> {
   const batch = store.batch();
   for await (const [key, value] of store.entries(Buffer.from('n'), Buffer.from('o'))) {
     const id = key.latin1Slice(1, key.length);
-    if (isInnerId(id)) batch.put(key, sealed(id, changed(id, value.subarray(0, value.length - 4))));
+    batch.put(key, sealed(id, changed(id, value.subarray(0, value.length - 4))));
   }
   await batch.write();
 }
@@ -50,7 +51,7 @@ export async function changeInnerNodes(store: KeyValueStore, changed: (id: strin
 /** Makes the records of a store that is closed such as a program had written that knew nothing of format 3. */
 export async function asFormat2(directory: string): Promise<void> {
   const store = await LevelStore.open(directory, { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 });
-  await changeInnerNodes(store, (_, node) => sentInner(node) ?? node);
+  await changeNodes(store, (id) => unsealNode(id, store.getSync(nodeKey(id)) ?? EMPTY));
   const meta = Buffer.from(store.getSync(Buffer.from('m')) ?? EMPTY);
   meta.writeUInt16BE(2, 'vrfs records'.length);
   meta.writeUInt32BE(crc32(meta.subarray(0, meta.length - 4)), meta.length - 4);

@@ -25,6 +25,10 @@ function sent(node: Buffer | undefined): Buffer {
   return defined(sentInner(defined(node, 'a node')) ?? undefined, 'a node as it is sent');
 }
 
+function hashOf(id: string, bytes: Buffer): Buffer {
+  return isInnerId(id) ? defined(hashInner(sent(bytes)) ?? undefined, 'a node').hash : sha256Bytes(hashedPart(bytes));
+}
+
 describe('a node that is stored', () => {
   test('comes back as it was in memory, whatever the lengths of others before it', () => {
     const store = new MemoryRecordStore();
@@ -34,22 +38,38 @@ describe('a node that is stored', () => {
     if (page === undefined) throw new Error('there is a page');
     expect(page[1].length).toBeGreaterThan(32 << 10);
     for (const [id, bytes] of [...nodes, page, ...nodes.reverse()]) {
-      const stored = Buffer.from(sealNode(id, bytes));
-      const hash = isInnerId(id) ? hashInner(sent(bytes))?.hash : sha256Bytes(hashedPart(bytes));
-      expect(checkedNode(id, hash ?? EMPTY, stored)).toEqual(bytes);
-      expect(auditedNode(id, hash ?? EMPTY, stored)).toEqual(bytes);
+      const hash = hashOf(id, bytes);
+      const stored = Buffer.from(sealNode(id, { bytes, hash }));
+      expect(checkedNode(id, hash, stored)).toEqual(bytes);
+      expect(auditedNode(id, hash, stored)).toEqual(bytes);
       expect(unsealNode(id, stored)).toEqual(isInnerId(id) ? sent(bytes) : bytes);
     }
   });
 
-  test('comes back as it was in memory, and as it is sent, where the hashes between its slots and its root were not stored, as in records of format 2', () => {
-    const { nodes, top } = filled(3);
-    const id = innerId(top as InnerChild);
-    const { hash } = top as InnerChild;
-    const stored = sealed(id, sent(nodes.get(id)));
-    expect(checkedNode(id, hash, stored)).toEqual(nodes.get(id));
-    expect(auditedNode(id, hash, stored)).toEqual(nodes.get(id));
-    expect(unsealNode(id, stored)).toEqual(sent(nodes.get(id)));
+  test('comes back as it was in memory, and as it is sent, where no hashes were stored with it, as in records of format 2', () => {
+    for (const [id, bytes] of filled(3).nodes) {
+      const hash = hashOf(id, bytes);
+      const inFormat2 = isInnerId(id) ? sent(bytes) : bytes;
+      const stored = sealed(id, inFormat2);
+      expect(checkedNode(id, hash, stored)).toEqual(bytes);
+      expect(auditedNode(id, hash, stored)).toEqual(bytes);
+      expect(unsealNode(id, stored)).toEqual(inFormat2);
+    }
+  });
+
+  test.each(['page', 'inner'] as const)('of another content than its hash says is found damaged when all of it is compared, not otherwise: %s', (kind) => {
+    const { nodes } = filled(4);
+    for (const [id, bytes] of nodes) {
+      if (isInnerId(id) !== (kind === 'inner')) continue;
+      const hash = hashOf(id, bytes);
+      const other = Buffer.from(bytes);
+      // A bit of a key, or of a hash of a child or between.
+      const at = isInnerId(id) ? other.length - 1 : 5;
+      other[at] = (other[at] ?? 0) ^ 1;
+      const stored = Buffer.from(sealNode(id, { bytes: other, hash }));
+      expect(checkedNode(id, hash, stored)).toEqual(other);
+      expect(auditedNode(id, hash, stored)).toBeNull();
+    }
   });
 
   test.each([2, 3])('that has other bytes, and a right checksum over them, is found damaged when all of it is compared: format %i', (format) => {
@@ -58,8 +78,8 @@ describe('a node that is stored', () => {
     const { hash } = top as InnerChild;
     const id = innerId(top as InnerChild);
     const whole = defined(nodes.get(id), 'the top');
-    const bytes = format === 2 ? sent(whole) : whole;
-    const others = Array.from({ length: bytes.length }, (_, length) => bytes.subarray(0, length)).filter((other) => other.length !== sent(whole).length);
+    const bytes = format === 2 ? sent(whole) : Buffer.concat([whole, hash]);
+    const others = Array.from({ length: bytes.length }, (_, length) => bytes.subarray(0, length)).filter(({ length }) => length !== sent(whole).length && length !== whole.length);
     for (let i = 0; i < 20_000; i++) {
       const other = Buffer.from(bytes.subarray(0, r.chance(0.5) ? bytes.length : r.below(bytes.length)));
       for (let n = r.below(4); n >= 0 && other.length > 0; n--) other[r.below(r.chance(0.5) ? Math.min(40, other.length) : other.length)] = r.below(256);
@@ -69,7 +89,7 @@ describe('a node that is stored', () => {
     for (const other of others) {
       const found = auditedNode(id, hash, sealed(id, other));
       if (found === null) continue;
-      // Stamps and counts are not hashed.
+      // Stamps and counts are not hashed, and a node whose own hash is another is hashed.
       hintsOnly++;
       expect(hashInner(sent(found))?.hash).toEqual(hash);
       expect(found).toHaveLength(whole.length);
@@ -77,7 +97,7 @@ describe('a node that is stored', () => {
     expect(hintsOnly).toBeLessThan(others.length / 4);
   });
 
-  test('is another one where a slot has changed, also by the hashes that were stored with it alone', () => {
+  test('is another one where a slot has changed, also by the hash that is stored with it alone', () => {
     const store = new MemoryRecordStore();
     const r = new Prng(5);
     const keys = Array.from({ length: 2000 }, () => randomKey(r, 500));
@@ -87,8 +107,9 @@ describe('a node that is stored', () => {
     for (let i = 0; i < 200; i++) {
       store.put(r.pick(keys), r.bytes(4));
       const next = store.take(opNumber(2 + i), EMPTY);
-      const stored = sealNode(id, defined(last.nodes.get(id), 'the top'));
-      expect(checkedNode(id, (last.top as InnerChild).hash, stored)).toEqual(last.nodes.get(id));
+      const { hash } = last.top as InnerChild;
+      const stored = sealNode(id, { bytes: defined(last.nodes.get(id), 'the top'), hash });
+      expect(checkedNode(id, hash, stored)).toEqual(last.nodes.get(id));
       expect(() => checkedNode(id, (next.top as InnerChild).hash, stored)).toThrow(StoreDamageError);
       last = next;
     }

@@ -293,7 +293,7 @@ export interface HashedNode {
   readonly hash: Buffer;
 }
 
-/** The node that these bytes are of, or begin with, as it is sent: a view; null: it is none. Behind it are the hashes between, and that of the node, as far as it was stored with them. */
+/** Of a node as it is sent, as it is in memory, or as it is stored without its checksum, the first: a view; null: these are not the bytes of one. */
 export function sentInner(bytes: Buffer): Buffer | null {
   const head = headLength(bytes);
   if (head < 0) return null;
@@ -302,7 +302,12 @@ export function sentInner(bytes: Buffer): Buffer | null {
   return behind === 0 || behind === BETWEEN_BYTES || behind === BETWEEN_BYTES + HASH_BYTES ? bytes.subarray(0, end) : null;
 }
 
-/** A node that was sent, as it is in memory, and its hash; null: no node has these bytes. Those that pass may be none either: then nobody has their hash. */
+/** What `sentInner` gives of it is followed by the hashes between, and nothing else. */
+export function isInMemory(bytes: Buffer): boolean {
+  return (sentInner(bytes)?.length ?? NaN) + BETWEEN_BYTES === bytes.length;
+}
+
+/** A node as it is sent, as it is in memory, and its hash; null: no node has these bytes. Those that pass may be none either: then nobody has their hash. */
 export function hashInner(sent: Buffer): HashedNode | null {
   const head = headLength(sent);
   if (head < 0 || findPlaces(sent, head) !== sent.length) return null;

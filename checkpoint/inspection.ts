@@ -12,7 +12,7 @@ import { pageEntries } from './page.ts';
 import type { Slices } from './slices.ts';
 import { StoreDamageError } from './store_damage.ts';
 import { nodeKey, recordKeyOf } from './store_keys.ts';
-import { auditedNode, checkedNode } from './stored_node.ts';
+import { auditedNodeThere, checkedNode } from './stored_node.ts';
 import { isRecord } from './verified_reads.ts';
 
 export function sourceOf(store: KeyValueStore): NodeSource {
@@ -61,7 +61,7 @@ export class Inspection {
     this.nodes++;
     const key = nodeKey(id);
     const [stored] = await this.#read([key]);
-    const node = auditedNode(id, child.hash, stored) ?? auditedNode(id, child.hash, await this.#again(key));
+    const node = auditedNodeThere(id, child.hash, stored) ?? auditedNodeThere(id, child.hash, await this.#again(key));
     if (node === null) this.damagedNodes++;
     return node;
   }

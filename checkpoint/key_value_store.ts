@@ -1,7 +1,7 @@
 /** What the record store asks of the database under it. level_store.ts implements it; tests wrap it to make it fail. */
 import type { Slices } from './slices.ts';
 
-/** Both reject or throw with StoreDamageError when the database has noticed that it is damaged. */
+/** Values that are read are the caller's own, also to write into. Rejects or throws with StoreDamageError when the database has noticed that it is damaged. */
 export interface StoreReader {
   getSync(key: Buffer): Buffer | undefined;
   getMany(keys: Buffer[], options?: ReadOptions): Promise<(Buffer | undefined)[]>;

@@ -69,7 +69,7 @@ function hintsOf(page: Buffer): number {
 export function lastDelete(page: Buffer): number {
   return page.readUIntBE(page.length - TRAILER, 6);
 }
-/** The page that these bytes are of, or begin with: a view; null: it is none. Behind it is its hash, if it was stored with it. */
+/** Of a page as it is sent and in memory, or as it is stored without its checksum, the first: a view; null: these are not the bytes of one. */
 export function sentPage(bytes: Buffer): Buffer | null {
   let end = HEADER;
   if (bytes.length < end) return null;

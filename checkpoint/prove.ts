@@ -7,7 +7,7 @@ import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
 import { hashOfRecord, hashedPart } from './page.ts';
 import type { KeyProof, ProofStep } from './proof.ts';
 import { nodeKey, recordKeyOf } from './store_keys.ts';
-import { checkedNode } from './stored_node.ts';
+import { auditedNode } from './stored_node.ts';
 import { checkedRecord } from './verified_reads.ts';
 
 const UNCACHED = { fillCache: false } as const;
@@ -40,5 +40,5 @@ export async function proveKey(at: PinnedCheckpoint, key: Buffer): Promise<KeyPr
 
 async function read(at: PinnedCheckpoint, id: string, hash: Buffer): Promise<Buffer> {
   const [stored] = await at.snapshot.getMany([nodeKey(id)], UNCACHED);
-  return checkedNode(id, hash, stored);
+  return auditedNode(id, hash, stored);
 }

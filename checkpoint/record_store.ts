@@ -32,6 +32,7 @@ import { Pace, type PaceOptions } from './pace.ts';
 import { rangeOf } from './range.ts';
 import { RecordCaches } from './record_caches.ts';
 import { Slices } from './slices.ts';
+import { StoreDamageError } from './store_damage.ts';
 import { nodeKey, type Meta } from './store_keys.ts';
 import { readMeta } from './store_meta.ts';
 import { checkedNode } from './stored_node.ts';
@@ -94,7 +95,8 @@ export interface RecordStoreStatus {
 const TAKE_SLICE_MS = 0.5;
 /** Of the nodes that one write made, as they are stored; the pages of so many are kept until the next one. */
 const MAX_RECENT_BYTES = 2 << 20;
-const NO_NODES: ReadonlyMap<string, HashedNode> = new Map();
+type NodeBytes = Pick<HashedNode, 'bytes'>;
+const NO_NODES: ReadonlyMap<string, NodeBytes> = new Map();
 /** A whole answer beside what a page of large values adds; HTTP bodies stay bounded. */
 const MAX_ANSWER_BYTES = 8 << 20;
 
@@ -108,7 +110,7 @@ export class RecordStore implements Table {
   #frozen: Overlay | null = null;
   readonly #nodes: ByteCache;
   /** Newer than the cache, until that has followed: what the last write made of the tree. Then the pages stay unless they are large: what changed is what will change again, new records at the end of a range above all. */
-  #recent: ReadonlyMap<string, HashedNode> = NO_NODES;
+  #recent: ReadonlyMap<string, NodeBytes> = NO_NODES;
   #top: Top;
   #state: Meta['state'];
   // While a batch is being written, nodes are read as of the checkpoint before it.
@@ -412,7 +414,7 @@ export class RecordStore implements Table {
       if ((++cached & 31) === 0 && slices.over) await slices.giveWay();
     }
     // The inner ones are in the cache now, in memory of their own.
-    this.#recent = nodeBytes > MAX_RECENT_BYTES ? NO_NODES : new Map([...update.puts].filter(([id]) => !isInnerId(id)));
+    this.#recent = nodeBytes > MAX_RECENT_BYTES ? NO_NODES : new Map([...update.puts].filter(([id]) => !isInnerId(id)).map(([id, { bytes }]) => [id, { bytes }]));
   }
 
   async #fetch(target: FetchTarget, donors: readonly DonorConnection[], options: FetchOptions): Promise<FetchReport> {
@@ -448,7 +450,8 @@ export class RecordStore implements Table {
     const meta = (top: Top): Meta => {
       if (final === null) return { top, state: { kind: 'between', base } };
       const root = rootHash(final.op, recordsOf(top), final.extra, top?.hash ?? null);
-      assert(root === target.root, 'the records that were fetched make the root that was asked for');
+      // Each record was compared with the target's tree, so it is the own tree that is not that of its records: it may have a hash in it that nothing but a scrub or a repair compares.
+      if (root !== target.root) throw new StoreDamageError('node', 'the records that were fetched are those of the root that was asked for, and the tree over them has another');
       return { top, state: { kind: 'checkpoint', info: final } };
     };
     await this.#write({ changes: partsOf(changes), stamp: target.op, meta, slices });

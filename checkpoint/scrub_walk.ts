@@ -13,7 +13,7 @@ import { readSettled } from './key_value_store.ts';
 import { pageEntries, type PageEntry } from './page.ts';
 import type { Slices } from './slices.ts';
 import { nodeKey, recordKeyOf } from './store_keys.ts';
-import { auditedNode, damagedNode } from './stored_node.ts';
+import { auditedNode, auditedNodeThere } from './stored_node.ts';
 import { checkedRecord, isRecord } from './verified_reads.ts';
 
 export interface ScrubCounts {
@@ -53,8 +53,7 @@ export async function scrubStretch(at: PinnedCheckpoint, from: Buffer, bytes: nu
     slices.pause();
     const [stored] = await snapshot.getMany([nodeKey(id)], UNCACHED);
     slices.begin();
-    const node = auditedNode(id, child.hash, stored) ?? auditedNode(id, child.hash, await readSettled(snapshot, nodeKey(id), slices));
-    if (node === null) throw damagedNode(id, 'is not what was written');
+    const node = auditedNodeThere(id, child.hash, stored) ?? auditedNode(id, child.hash, await readSettled(snapshot, nodeKey(id), slices));
     counts.bytes += stored?.length ?? 0;
     if (child.kind === 'page') {
       counts.pages++;

@@ -49,8 +49,8 @@ export function recordKeyToCopy(key: Buffer): Buffer {
 }
 
 /** 2: nodes and the meta record have checksums. 3: nodes have their hash, inner ones those between their slots and their root; each becomes such when it is written the next time. */
-export const FORMAT_VERSION = 3;
-const READABLE_VERSIONS: readonly number[] = [2, FORMAT_VERSION];
+const FORMAT_VERSION = 3;
+export const READABLE_VERSIONS: readonly number[] = [2, FORMAT_VERSION];
 /** The last version whose meta record had none. */
 const UNCHECKED_VERSION = 1;
 const MAGIC = 'vrfs records';

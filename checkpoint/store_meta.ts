@@ -2,7 +2,7 @@
 import { opNumber } from '../lib/ids.ts';
 import { rootHash } from './hashes.ts';
 import { MOVE_AWAY, StoreOpenError, type KeyValueStore } from './key_value_store.ts';
-import { FORMAT_VERSION, META_KEY, decodeMeta, encodeMeta, type Meta } from './store_keys.ts';
+import { META_KEY, READABLE_VERSIONS, decodeMeta, encodeMeta, type Meta } from './store_keys.ts';
 
 export async function writeMeta(store: KeyValueStore, meta: Meta): Promise<void> {
   const batch = store.batch();
@@ -25,7 +25,7 @@ export async function readMeta(store: KeyValueStore, directory: string, initialE
   if ('version' in decoded) {
     throw new StoreOpenError(
       'version',
-      `${directory} has records of format ${decoded.version}, this program reads format ${FORMAT_VERSION}: use the program that wrote it, or ${MOVE_AWAY}`,
+      `${directory} has records of format ${decoded.version}, this program reads formats ${READABLE_VERSIONS.join(' and ')}: use the program that wrote it, or ${MOVE_AWAY}`,
     );
   }
   if (!decoded.ok) throw new StoreOpenError('damaged', `${directory} is damaged (${decoded.reason}): ${MOVE_AWAY}`);

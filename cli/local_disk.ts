@@ -24,11 +24,11 @@ function inWords(directory: string, error: unknown): unknown {
   }
   // Only what the system itself says: errors with a name of their own (a port, a mount) have words of their own.
   if (error.name !== 'Error') return error;
-  if (FULL.has(error.code)) return noRoom(directory, error);
-  if (!DENIED.has(error.code)) return error;
   const path = 'path' in error && typeof error.path === 'string' ? error.path : directory;
-  // A file in it is named by the message; what to do is to be done with all of it.
+  // A file in it is named by the message; what to do is to be done with all of it. The log file may be elsewhere.
   const where = path.startsWith(`${directory}/`) ? directory : path;
+  if (FULL.has(error.code)) return noRoom(where, error);
+  if (!DENIED.has(error.code)) return error;
   return denied(where, path === directory ? `${directory}: ${error.message}` : error.message, error.code === 'EROFS', error);
 }
 

@@ -11,6 +11,9 @@ import type { TakeCosts } from '../checkpoint/take_costs.ts';
 import type { RepairReport } from '../checkpoint/repair.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 
+/** The longest that a checkpoint can be asked to be kept, in seconds: a week. */
+export const KEEP_MAX_S = 604_800;
+
 /** What a replica that was behind had to fetch of the state, against the size of all of it. Bytes are octets on the wire. */
 export interface TransferReport {
   /** Of the checkpoint. */

@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { InvalidArgumentError, type Command } from 'commander';
 import { z } from 'zod';
 import type { VrfsClient } from '../../client/client.ts';
+import { KEEP_MAX_S } from '../../server/running_replica.ts';
 import { quorum, type Configuration, type Member } from '../../vr/configuration.ts';
 import { connectionOptions, jsonOption, positiveInteger, withClient, type ConnectionOptions } from '../connected.ts';
 import { listByDefault } from '../default_list.ts';
@@ -18,9 +19,7 @@ import { getJson, postJson } from './replica_http.ts';
 const Kept = z.looseObject({ op: z.number(), seconds: z.number() });
 const Progress = z.looseObject({ executed: z.number(), checkpointing: z.boolean() });
 
-/** What POST /v1/checkpoints/keep takes: refused here, a checkpoint is not taken for it first. */
-const KEEP_MAX_S = 604_800;
-
+/** What is too long for POST /v1/checkpoints/keep is refused here: a checkpoint is not taken for it first. */
 function keepSeconds(text: string): number {
   const n = positiveInteger(text);
   if (n > KEEP_MAX_S) throw new InvalidArgumentError(`at most ${KEEP_MAX_S} seconds (seven days)`);

@@ -78,9 +78,20 @@ async function refuseForeign(root: string, found: readonly string[]): Promise<vo
 async function membersIn(root: string, found: readonly string[]): Promise<number[]> {
   const members: number[] = [];
   for (const name of found.filter((n) => /^\d{1,10}$/.test(n))) {
-    if ((await stat(join(root, name))).isDirectory() && (await names(join(root, name))).includes(VERSION_NAME)) members.push(Number(name));
+    if (await isThere(join(root, name, VERSION_NAME))) members.push(Number(name));
   }
   return members.sort((a, b) => a - b);
+}
+
+/** False also where what should be a directory on the way is a file, or a link that leads nowhere. */
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && ['ENOENT', 'ENOTDIR', 'ELOOP'].includes(String(error.code))) return false;
+    throw error;
+  }
 }
 
 export async function lockGroup(root: string): Promise<ProcessLock> {

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { digestToHex } from '../../lib/hash.ts';
 import { opNumber, type OpNumber } from '../../lib/ids.ts';
-import type { KnownCheckpoint, RunningReplica } from '../running_replica.ts';
+import { KEEP_MAX_S, type KnownCheckpoint, type RunningReplica } from '../running_replica.ts';
 import type { GatewayOf } from './gateway.ts';
 import { jsonSchemaOf, parseJson } from './json_bodies.ts';
 import { rootOnly } from './maintenance_routes.ts';
@@ -37,7 +37,7 @@ export const PARTS_MAX = 256;
 const OP = z.int().min(0).max(2 ** 48 - 1).describe('One of those under `held` of GET /v1/checkpoints.');
 const HEX = z.string().regex(/^(?:[0-9a-f]{2})*$/, 'has to be hexadecimal, in lower case').max(2 * 1024);
 const NoBody = z.strictObject({});
-const KeepBody = z.strictObject({ op: OP, seconds: z.int().min(0).max(7 * 86_400).describe('From now on; 0: no longer than to any other.') });
+const KeepBody = z.strictObject({ op: OP, seconds: z.int().min(0).max(KEEP_MAX_S).describe('From now on; 0: no longer than to any other.') });
 const ReadBody = z.strictObject({
   op: OP,
   nodes: z.array(HEX.refine((id) => id.length >= 6, 'has to have a kind and a number of bits')).max(PARTS_MAX).describe('Ids of nodes (docs/DATA_LAYOUT.md).').optional(),

@@ -97,24 +97,31 @@ function rangeHeader(request: FastifyRequest, attributes: Attributes): string | 
   return ifRange === undefined || ifRange === etag(attributes.version) ? request.headers.range : undefined;
 }
 
-/** Answers 304 where the caller's copy is current. Throws 412 where If-Match fails. */
+/** Answers 304 where the caller's copy is current. Throws 412 where If-Match fails, or without it If-Unmodified-Since (RFC 9110, 13.2.2). */
 function notModified(request: FastifyRequest, reply: FastifyReply, attributes: Attributes): boolean {
   const conditions = preconditionsOf(request.headers, false);
   if (conditions.ifMatch !== null && !matches(conditions.ifMatch, attributes.version)) {
     throw problem(412, 'precondition-failed', 'Precondition failed', `The file has ETag ${etag(attributes.version)}, which If-Match does not name.`, 'Read it without If-Match to get the version of now.');
   }
+  if (conditions.ifMatch === null && attributes.mtime.sec * 1000 > dateOf(request.headers['if-unmodified-since'])) {
+    throw problem(412, 'precondition-failed', 'Precondition failed', 'The file was modified after the date of If-Unmodified-Since.', 'Read it without If-Unmodified-Since to get what it is now.');
+  }
   let current = false;
   if (conditions.ifNoneMatch !== null) {
     current = matches(conditions.ifNoneMatch, attributes.version);
   } else {
-    const since = Date.parse(request.headers['if-modified-since'] ?? '');
-    current = !Number.isNaN(since) && attributes.mtime.sec * 1000 <= since;
+    current = attributes.mtime.sec * 1000 <= dateOf(request.headers['if-modified-since']);
   }
   if (current) {
     fileHeaders(reply, attributes);
     void reply.code(304).send();
   }
   return current;
+}
+
+/** Milliseconds since 1970; NaN, which compares to nothing, where there is no date. */
+function dateOf(header: string | undefined): number {
+  return Date.parse(header ?? '');
 }
 
 function fileHeaders(reply: FastifyReply, attributes: Attributes): void {

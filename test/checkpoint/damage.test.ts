@@ -5,16 +5,20 @@ import { Level } from 'level';
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { EMPTY } from '../../lib/bytes.ts';
+import { sha256Bytes } from '../../lib/hash.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
-import { PAGE } from '../../checkpoint/hashes.ts';
+import { HASH_BYTES, PAGE, innerHashOf, rootHash } from '../../checkpoint/hashes.ts';
+import { hashedInner, innerId } from '../../checkpoint/inner_node.ts';
 import { StoreOpenError } from '../../checkpoint/key_value_store.ts';
 import { PAGE_RECORDS } from '../../checkpoint/page.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
 import { repairRecords } from '../../checkpoint/repair.ts';
 import { StoreDamageError } from '../../checkpoint/store_damage.ts';
-import { ALL_END, connect, expectSame, openStore, temporaryDirectory } from './store_support.ts';
+import { META_KEY, decodeMeta, encodeMeta, nodeKey } from '../../checkpoint/store_keys.ts';
+import { unsealNode } from '../../checkpoint/stored_node.ts';
+import { ALL_END, connect, expectSame, openStore, sealed, temporaryDirectory } from './store_support.ts';
 import { fileKey, u32 } from './tree_support.ts';
 
 const EXTRA = Buffer.from('extra');
@@ -154,6 +158,36 @@ class Pair {
 
 const SOME = keyOf(1235);
 
+test('a tree with a hash in it that only a repair compares, and a root by it: a fetch notices, and a repair makes it anew', async () => {
+  const pair = await Pair.make();
+  await tamper(pair.directory, async (db) => {
+    const meta = decodeMeta(defined(await db.get(META_KEY), 'the description'));
+    if (meta === 'foreign' || 'version' in meta || !meta.ok || meta.value.state.kind !== 'checkpoint' || meta.value.top?.kind !== 'inner') throw new Error('a checkpoint with an inner node as its top');
+    const { top, state: { info } } = meta.value;
+    const stored = defined(await db.get(nodeKey(innerId(top))), 'the top');
+    const body = Buffer.from(stored.subarray(0, stored.length - HASH_BYTES - 4));
+    // The two hashes below the root over its slots: one of them is not made anew when one slot changes.
+    const two = body.subarray(body.length - 2 * HASH_BYTES);
+    two[0] = (two[0] ?? 0) ^ 1;
+    two[HASH_BYTES] = (two[HASH_BYTES] ?? 0) ^ 1;
+    const hash = innerHashOf(hashedInner(body).head, sha256Bytes(two));
+    await db.put(nodeKey(innerId(top)), sealed(innerId(top), Buffer.concat([body, hash])));
+    await db.put(META_KEY, encodeMeta({ top: { ...top, hash, id: undefined }, state: { kind: 'checkpoint', info: { ...info, root: rootHash(info.op, info.count, info.extra, hash) } } }));
+  });
+  expect(await pair.read()).toBeNull();
+
+  const changed = Buffer.from('another');
+  pair.donor.put(SOME, changed);
+  pair.model.put(SOME, changed);
+  await pair.donor.take(opNumber(4), EXTRA);
+  const store = await RecordStore.open({ directory: pair.directory });
+  await expect(store.fetch(defined(pair.donor.checkpoint ?? undefined, 'checkpoint'), [connect('donor', pair.donor)])).rejects.toMatchObject({ name: 'StoreDamageError', what: 'node' });
+  await store.close();
+  const { recordsChanged, report } = await pair.mend();
+  expect(report).toMatchObject({ damagedNodes: 1, damagedRecords: 0, rebuilt: true });
+  expect(recordsChanged).toBe(1);
+});
+
 describe('a record in the database', () => {
   const damages: [string, (db: Raw) => Promise<void>][] = [
     ['with one bit flipped', async (db) => {
@@ -222,10 +256,13 @@ describe('a record in the database', () => {
 });
 
 describe('a node of the tree', () => {
-  const damages: [string, (node: Buffer) => Buffer | null][] = [
+  // `sent`: where the hashes begin that are stored with it.
+  const damages: [string, (node: Buffer, sent: number) => Buffer | null][] = [
     ['that is missing', () => null],
     ['with a flipped bit in what is hashed', (node) => flipped(node, 8)],
-    ['with a flipped bit in its hints', (node) => flipped(node, node.length - 12)],
+    ['with a flipped bit in its hints', (node, sent) => flipped(node, sent - 12)],
+    ['with a flipped bit in the first hash that is stored with it', (node, sent) => flipped(node, sent)],
+    ['with a flipped bit in its hash', (node) => flipped(node, node.length - 12)],
     ['with a flipped bit in its checksum', (node) => flipped(node, node.length - 1)],
     ['that is cut off', (node) => node.subarray(0, 2)],
   ];
@@ -236,7 +273,8 @@ describe('a node of the tree', () => {
         await tamper(pair.directory, async (db) => {
           const keys = (await keysOf(db, 'n')).filter((key) => (key[1] === PAGE) === (kind === 'page'));
           const key = defined(keys[keys.length >> 1], kind);
-          const node = damage(defined(await db.get(key), 'node'));
+          const stored = defined(await db.get(key), 'node');
+          const node = damage(stored, unsealNode(key.latin1Slice(1, key.length), stored).length);
           if (node === null) await db.del(key);
           else await db.put(key, node);
         });

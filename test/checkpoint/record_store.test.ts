@@ -2,6 +2,7 @@ import { cpSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { Level } from 'level';
 import { describe, expect, test } from 'vitest';
+import { defined } from '../../lib/assert.ts';
 import { EMPTY, Writer } from '../../lib/bytes.ts';
 import { crc32 } from '../../lib/hash.ts';
 import { opNumber } from '../../lib/ids.ts';
@@ -14,7 +15,7 @@ import { examineRecords } from '../../checkpoint/examine.ts';
 import { PAGE } from '../../checkpoint/hashes.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
 import { repairRecords } from '../../checkpoint/repair.ts';
-import { ALL_END, FailingStore, asFormat2, change, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
+import { ALL_END, FailingStore, asFormat2, change, connect, expectSame, modelRoot, openStore, temporaryDirectory } from './store_support.ts';
 import { fileKey, randomKey, u32 } from './tree_support.ts';
 
 describe('opening', () => {
@@ -61,7 +62,7 @@ describe('opening', () => {
       await db.put('m', version === 1 ? meta : Buffer.concat([meta, new Writer(4).u32(crc32(meta)).finish()]));
       await db.close();
       await expect(RecordStore.open({ directory: another })).rejects.toMatchObject({
-        code: 'version', message: expect.stringMatching(new RegExp(`has records of format ${version}, this program reads format 3: use the program that wrote it`)) as string,
+        code: 'version', message: expect.stringMatching(new RegExp(`has records of format ${version}, this program reads formats 2 and 3: use the program that wrote it`)) as string,
       });
     }
 
@@ -98,13 +99,20 @@ describe('records of format 2, whose inner nodes had no hashes between their slo
 
     const again = await RecordStore.open({ directory });
     expectSame(again, model);
-    for (let op = 2; op < 6; op++) {
-      change(r, [again], model, 3);
-      expect((await again.take(opNumber(op), EMPTY)).root).toBe(modelRoot(model, op));
-    }
     await again.close();
-    expect(await versionIn(directory)).toBe(3);
-    expect(await examineRecords(directory, [])).toMatchObject({ kind: 'whole', checkpoint: { root: modelRoot(model, 5) } });
+    expect(await versionIn(directory)).toBe(2);
+    for (let op = 2; op < 6; op++) {
+      const mixed = await RecordStore.open({ directory });
+      change(r, [mixed], model, 3);
+      expect((await mixed.take(opNumber(op), EMPTY)).root).toBe(modelRoot(model, op));
+      // Nodes of both formats are given to others, too.
+      const other = await openStore();
+      await other.fetch(defined(mixed.checkpoint ?? undefined, 'a checkpoint'), [connect('donor', mixed)]);
+      expectSame(other, model);
+      await mixed.close();
+      expect(await versionIn(directory)).toBe(3);
+      expect(await examineRecords(directory, [])).toMatchObject({ kind: 'whole', checkpoint: { root: modelRoot(model, op) } });
+    }
   });
 });
 

@@ -38,7 +38,7 @@ export function sealed(id: string, bytes: Buffer): Buffer {
   return Buffer.concat([bytes, crc]);
 }
 
-/** Changes nodes as they are stored, with checksums that are right; the store is not open. */
+/** Changes nodes as they are stored, with checksums that are right; no RecordStore has them open. */
 export async function changeNodes(store: KeyValueStore, changed: (id: string, node: Buffer) => Buffer): Promise<void> {
   const batch = store.batch();
   for await (const [key, value] of store.entries(Buffer.from('n'), Buffer.from('o'))) {

@@ -1,5 +1,5 @@
 /** The directory of a group that `vrfs start` runs, and what is wrong with it. */
-import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -109,6 +109,7 @@ describe('a group of which something has gone', () => {
     await rm(root, { recursive: true });
     root = directory;
     await writeFile(join(directory, '1'), 'a letter');
-    expect(await refused()).toMatchObject({ message: `${root} holds other files (1) and no cluster.json`, remedy: 'give an empty or a new directory: --data <directory>' });
+    await symlink(join(directory, 'nowhere'), join(directory, '2'));
+    expect(await refused()).toMatchObject({ message: `${root} holds other files (1, 2) and no cluster.json`, remedy: 'give an empty or a new directory: --data <directory>' });
   });
 });

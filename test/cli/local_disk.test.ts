@@ -31,6 +31,12 @@ describe('a data directory', () => {
     }
   });
 
+  it('beside which the disk of the log file is full', async () => {
+    expect(await said(system('ENOSPC', '/var/log/replica.log'))).toMatchObject({
+      exitCode: 1, message: expect.stringMatching(/^the disk of \/var\/log\/replica\.log is full: /) as string, remedy: 'make room on the file system of /var/log/replica.log, then start it again',
+    });
+  });
+
   it('that may not be written to: no start cures it', async () => {
     for (const no of [system('EACCES', '/data/1/LOCK.7'), system('EPERM'), ofLevel('Permission denied'), ofLevel('Operation not permitted')]) {
       expect(await said(no)).toMatchObject({ exitCode: 5, message: expect.stringContaining('/data/1') as string, remedy: expect.stringMatching(/give the user that runs this the right to write to \/data\/1 \(chown/) as string });

@@ -141,6 +141,9 @@ describe('conditions', () => {
     const since = String(unchanged.headers['last-modified']);
     expect((await api.request('GET', '/v1/fs/c', { headers: { 'if-modified-since': since } })).statusCode).toBe(304);
     expect((await api.request('GET', '/v1/fs/c', { headers: { 'if-modified-since': 'Thu, 01 Jan 1970 00:00:00 GMT' } })).statusCode).toBe(200);
+    expect((await api.request('GET', '/v1/fs/c', { headers: { 'if-unmodified-since': since } })).statusCode).toBe(200);
+    expect((await api.request('HEAD', '/v1/fs/c', { headers: { 'if-unmodified-since': 'Thu, 01 Jan 1970 00:00:00 GMT' } })).statusCode).toBe(412);
+    expect((await api.request('GET', '/v1/fs/c', { headers: { 'if-unmodified-since': 'no date' } })).statusCode).toBe(200);
     expect(problemOf(await api.request('GET', '/v1/fs/c', { headers: { 'if-match': '"1000"' } })).status).toBe(412);
     expect((await api.request('HEAD', '/v1/fs/c', { headers: { 'if-none-match': tag } })).statusCode).toBe(304);
   });

@@ -60,15 +60,15 @@ function shown(value: number): string {
   return value >= 1000 ? `${Number((value / 1000).toPrecision(3))}k` : String(Number(value.toPrecision(3)));
 }
 
-/** @throws RangeError when there is nothing to draw, or a value that has no logarithm */
+/** A least value of 0 is drawn down to the axis. @throws RangeError when there is nothing to draw, or another value that has no logarithm */
 export function chart(spec: ChartSpec): string {
   const points = spec.series.flatMap((s) => s.points);
-  if (points.length === 0 || points.some((p) => !(p.x > 0) || !(p.least > 0) || !Number.isFinite(p.most))) throw new RangeError(`'${spec.title}': a chart takes finite values above 0, at least one`);
-  const yTicks = logTicks(Math.min(...points.map((p) => p.least)), Math.max(...points.map((p) => p.most)));
+  if (points.length === 0 || points.some((p) => !(p.x > 0) || !(p.y > 0) || !(p.least >= 0) || !Number.isFinite(p.most))) throw new RangeError(`'${spec.title}': a chart takes finite values above 0, at least one`);
+  const yTicks = logTicks(Math.min(...points.map((p) => (p.least > 0 ? p.least : p.y))), Math.max(...points.map((p) => p.most)));
   const xTicks = [...new Set(points.map((p) => p.x))].sort((a, b) => a - b);
   const scale = (ticks: readonly number[], from: number, to: number): ((v: number) => number) => {
     const [low, high] = [Math.log(ticks[0] ?? 1), Math.log(ticks.at(-1) ?? 1)];
-    return (v) => (high === low ? (from + to) / 2 : from + ((Math.log(v) - low) / (high - low)) * (to - from));
+    return (v) => (high === low ? (from + to) / 2 : from + ((Math.max(Math.log(v), low) - low) / (high - low)) * (to - from));
   };
   const x = scale(xTicks, LEFT + 20, WIDTH - RIGHT - 20);
   const y = scale(yTicks, HEIGHT - BOTTOM, TOP);

@@ -196,5 +196,14 @@ describe('charts', () => {
   it('refuse what has no logarithm', () => {
     expect(() => chart({ title: 't', xLabel: '', yLabel: '', series: [] })).toThrow(RangeError);
     expect(() => chart({ title: 't', xLabel: '', yLabel: '', series: [{ name: 's', points: [{ x: 1, y: 0, least: 0, most: 1 }] }] })).toThrow(RangeError);
+    expect(() => chart({ title: 't', xLabel: '', yLabel: '', series: [{ name: 's', points: [{ x: 1, y: NaN, least: NaN, most: 1 }] }] })).toThrow(RangeError);
+  });
+
+  it('draws a round of nothing down to the axis', () => {
+    const svg = chart({ title: 't', xLabel: '', yLabel: '', series: [{ name: 's', points: [{ x: 1, y: 100, least: 0, most: 200 }, { x: 2, y: 100, least: 50, most: 200 }] }] });
+    expect(svg).toContain('100 (0 to 200)');
+    expect(svg).not.toMatch(/NaN|Infinity/);
+    const [down] = /(?<=<path d="M0 )[\d.]+/.exec(svg) ?? [];
+    expect(Number(down)).toBeGreaterThan(50);
   });
 });

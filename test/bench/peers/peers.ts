@@ -152,7 +152,7 @@ async function measureAll(pool: string, subjects: readonly Subject[], options: P
     }
     for (const inFlight of options.inFlight) {
       const measured = await measureInTurn(pool, subjects, workload, inFlight, timing);
-      for (const c of measured) options.say(`${workload}, ${inFlight} in flight, ${c.system}: ${Math.round(c.median.perSecond)}/s, p50 ${c.median.p50.toFixed(2)} ms, p99 ${c.median.p99.toFixed(2)} ms`);
+      for (const c of measured) options.say(`${workload}, ${inFlight} in flight, ${c.system}: ${Math.round(c.median.perSecond)}/s (${Math.round(c.leastPerSecond)}–${Math.round(c.mostPerSecond)}), p50 ${c.median.p50.toFixed(2)} ms, p99 ${c.median.p99.toFixed(2)} ms`);
       cells.push(...measured);
     }
   }
@@ -174,7 +174,8 @@ function drawPlots(directory: string, r: PeersReport): void {
       series: [...new Map(cells.toReversed().map((c) => [c.system, c.pool]))].reverse().map(([name, pool]) => ({
         name,
         points: cells.filter((c) => c.system === name && c.pool === pool).map((c) => {
-          const values = c.rounds.map((m) => m[figure]);
+          // A round in which nothing was done has a rate, 0, and no latencies.
+          const values = c.rounds.filter((m) => figure === 'perSecond' || m.operations > 0).map((m) => m[figure]);
           return { x: c.inFlight, y: c.median[figure], least: Math.min(...values), most: Math.max(...values) };
         }),
       })),

@@ -95,8 +95,7 @@ export interface RecordStoreStatus {
 const TAKE_SLICE_MS = 0.5;
 /** Of the nodes that one write made, as they are stored; the pages of so many are kept until the next one. */
 const MAX_RECENT_BYTES = 2 << 20;
-type NodeBytes = Pick<HashedNode, 'bytes'>;
-const NO_NODES: ReadonlyMap<string, NodeBytes> = new Map();
+const NO_NODES: ReadonlyMap<string, Pick<HashedNode, 'bytes'>> = new Map();
 /** A whole answer beside what a page of large values adds; HTTP bodies stay bounded. */
 const MAX_ANSWER_BYTES = 8 << 20;
 
@@ -110,7 +109,7 @@ export class RecordStore implements Table {
   #frozen: Overlay | null = null;
   readonly #nodes: ByteCache;
   /** Newer than the cache, until that has followed: what the last write made of the tree. Then the pages stay unless they are large: what changed is what will change again, new records at the end of a range above all. */
-  #recent: ReadonlyMap<string, NodeBytes> = NO_NODES;
+  #recent: typeof NO_NODES = NO_NODES;
   #top: Top;
   #state: Meta['state'];
   // While a batch is being written, nodes are read as of the checkpoint before it.

@@ -9,6 +9,12 @@ export interface OperationClient {
   query<O extends ReadOperation>(call: Call<O>, options?: QueryOptions): Promise<Result<O['type']>>;
 }
 
+/** The operations of one caller, refusals as values. */
+export interface CallerOperations {
+  submit<O extends WriteOperation>(operation: O): Promise<Result<O['type']>>;
+  query<O extends ReadOperation>(operation: O): Promise<Result<O['type']>>;
+}
+
 export class Caller {
   readonly client: OperationClient;
   readonly credentials: Credentials;
@@ -20,10 +26,20 @@ export class Caller {
     this.read = read;
   }
 
+  get operations(): CallerOperations {
+    const { client, credentials, read } = this;
+    return {
+      submit: (operation) => client.submit({ credentials, operation }),
+      query: (operation) => client.query({ credentials, operation }, read),
+    };
+  }
+
+  /** @throws FsError when it is refused */
   async submit<O extends WriteOperation>(operation: O): Promise<Results[O['type']]> {
     return value(await this.client.submit({ credentials: this.credentials, operation }), operation);
   }
 
+  /** @throws FsError when it is refused */
   async query<O extends ReadOperation>(operation: O): Promise<Results[O['type']]> {
     return value(await this.client.query({ credentials: this.credentials, operation }, this.read), operation);
   }

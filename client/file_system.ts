@@ -154,15 +154,11 @@ export class FileSystem {
   }
 
   async #removeTree(path: Buffer): Promise<void> {
-    const { client, credentials, read } = this.#caller;
-    if (credentials.uid === 0) {
+    if (this.#caller.credentials.uid === 0) {
       await this.#caller.submit({ type: 'removeTree', at: atPath(path) });
       return;
     }
-    const refusal = await removeTree({
-      submit: (operation) => client.submit({ credentials, operation }),
-      query: (operation) => client.query({ credentials, operation }, read),
-    }, path);
+    const refusal = await removeTree(this.#caller.operations, path);
     if (refusal !== null) throw new FsError(refusal.errno, refusal.syscall, refusal.path);
   }
 

@@ -8,18 +8,12 @@
  * that somebody puts in the place of a directory leads nowhere. It ends with the first refusal; what was removed before stays removed.
  */
 import { Errno, type ErrnoCode } from '../fsservice/errno.ts';
-import type { At, DirectoryEntry, ReadOperation, Result, WriteOperation } from '../fsservice/operations.ts';
+import type { At, DirectoryEntry } from '../fsservice/operations.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { defined } from '../lib/assert.ts';
 import type { Ino } from '../lib/ids.ts';
-import { atPath } from './caller.ts';
+import { atPath, type CallerOperations } from './caller.ts';
 import { baseName, joinPath, trimmedPath } from './paths.ts';
-
-/** On behalf of one caller. */
-export interface TreeOperations {
-  submit<O extends WriteOperation>(operation: O): Promise<Result<O['type']>>;
-  query<O extends ReadOperation>(operation: O): Promise<Result<O['type']>>;
-}
 
 export interface TreeRefusal {
   readonly errno: ErrnoCode;
@@ -46,7 +40,7 @@ interface Level {
 }
 
 /** Rejects when `operations` do, that is when there is no answer. */
-export async function removeTree(operations: TreeOperations, path: Buffer): Promise<TreeRefusal | null> {
+export async function removeTree(operations: CallerOperations, path: Buffer): Promise<TreeRefusal | null> {
   // Says all that can be wrong with the name itself before anything below it is touched.
   const removed = await operations.submit({ type: 'rmdir', at: atPath(path) });
   if (removed.ok) return null;
@@ -66,11 +60,11 @@ export async function removeTree(operations: TreeOperations, path: Buffer): Prom
 const DOT_DOT = Buffer.from('..');
 
 class TreeRemoval {
-  readonly #operations: TreeOperations;
+  readonly #operations: CallerOperations;
   /** From the top down to where we are. */
   readonly #levels: Level[];
 
-  constructor(operations: TreeOperations, top: Buffer, ino: Ino) {
+  constructor(operations: CallerOperations, top: Buffer, ino: Ino) {
     this.#operations = operations;
     this.#levels = [newLevel(atPath(top), ino)];
   }

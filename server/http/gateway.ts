@@ -3,6 +3,7 @@
  * its result or a problem back. All handlers of /v1 go through here.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { CallerOperations } from '../../client/caller.ts';
 import type { ErrnoCode } from '../../fsservice/errno.ts';
 import { ROOT_INO, type At, type Credentials, type OperationType, type ReadOperation, type Result, type Results, type WriteOperation } from '../../fsservice/operations.ts';
 import { checkPath, percentDecode, printable } from './bytes_text.ts';
@@ -77,6 +78,11 @@ export class Gateway {
 
   get at(): At {
     return atPath(this.path);
+  }
+
+  /** Rejecting with a problem when the group did not answer. */
+  get operations(): CallerOperations {
+    return { submit: (operation) => this.trySubmit(operation), query: (operation) => this.tryQuery(operation) };
   }
 
   /** The result as a value; rejects with a problem when the group did not answer. */

@@ -379,11 +379,27 @@ describe('a write above 1 MiB', () => {
     const made = calls.filter((c) => c.type === 'create');
     expect(made.map((c) => c.mode)).toEqual([0o600, 0o600]);
     for (const c of made) expect(c.at.path.toString()).toMatch(new RegExp(`^${home}/\\.vrfs-put-[0-9a-f]{16}$`));
-    // Owner, mode and name last, so that nothing half written has the mode of the file.
-    expect(calls.map((c) => c.type)).toEqual(['create', 'write', 'write', 'write', 'setattr', 'setattr', 'rename', 'create', 'write', 'write', 'write', 'setattr', 'rename']);
+    // The owner first, so that who may not give it away sends nothing; mode and name last, so that nothing half written has the mode of the file.
+    expect(calls.map((c) => c.type)).toEqual(['create', 'setattr', 'write', 'write', 'write', 'setattr', 'rename', 'create', 'write', 'write', 'write', 'setattr', 'rename']);
     const stats = await fs.stat(`${home}/f`);
     expect([stats.mode & 0o7777, stats.uid, stats.gid, stats.size]).toEqual([0o4755, 1000, 1000, LONG.length]);
     expect((await fs.stat(`${home}/new`)).mode & 0o7777).toBe(0o4755);
+  });
+
+  it('keeps owner and group, and is refused before anything is sent where it cannot', async () => {
+    await fs.chmod(home, 0o777);
+    const bob = new FileSystem(client, { credentials: { uid: 2000, gid: 2000, groups: [50] } });
+    await fs.writeFile(`${home}/f`, 'old');
+    await fs.chown(`${home}/f`, 2000, 50);
+    await fs.chmod(`${home}/f`, 0o666);
+    await bob.writeFile(`${home}/f`, LONG);
+    const stats = await fs.stat(`${home}/f`);
+    expect([stats.uid, stats.gid, stats.mode & 0o777, stats.size]).toEqual([2000, 50, 0o666, LONG.length]);
+    const calls = recorded();
+    expect(await failure(ann.writeFile(`${home}/f`, Buffer.alloc(LONG.length, 'A')))).toMatchObject({ code: 'EPERM', syscall: 'putFile', path: `${home}/f` });
+    expect(calls.map((c) => c.type)).toEqual(['create', 'setattr', 'unlink']);
+    expect((await fs.readFile(`${home}/f`, 'utf8')).slice(0, 2)).toBe('LL');
+    expect(await fs.readdir(home)).toEqual(['f']);
   });
 
   it('that loses the majority says what is not known, and what stayed behind', async () => {

@@ -1,6 +1,7 @@
 /** Removing a tree on a user's behalf: what rm -r may do and what not, and who interferes. */
 import { beforeEach, describe, expect, it } from 'vitest';
-import { removeTree, type TreeOperations } from '../../client/remove_tree.ts';
+import type { CallerOperations } from '../../client/caller.ts';
+import { removeTree } from '../../client/remove_tree.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import type { Ino } from '../../lib/ids.ts';
 import { ROOT_INO, type Call, type Credentials, type Operation, type ReadOperation, type Result, type WriteOperation } from '../../fsservice/operations.ts';
@@ -31,7 +32,7 @@ async function call<O extends Operation>(c: Call<O>): Promise<Result<O['type']>>
   return w.run(c.operation as never, c.credentials) as Result<O['type']>;
 }
 
-function as(credentials: Credentials): TreeOperations {
+function as(credentials: Credentials): CallerOperations {
   return {
     submit: <O extends WriteOperation>(operation: O) => call({ credentials, operation }),
     query: <O extends ReadOperation>(operation: O) => call({ credentials, operation }),

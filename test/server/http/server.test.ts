@@ -114,6 +114,18 @@ describe('long files', () => {
     expect((await other.body.json()) as JsonAttributes).toMatchObject({ uid: 5, mode: '0444' });
   });
 
+  test('keep owner and group for their owner, and are refused to whoever else may write', async () => {
+    client.do({ type: 'mkdir', at: { dir: ROOT_INO, path: Buffer.from('d') }, mode: 0o777 });
+    await (await send('PUT', '/v1/fs/d/f', { body: 'old' })).body.dump();
+    client.do({ type: 'setattr', at: { dir: ROOT_INO, path: Buffer.from('d/f') }, follow: true, set: { uid: 5, gid: 50, mode: 0o666 } });
+    const own = await send('PUT', '/v1/fs/d/f', { body: content, headers: { 'x-vrfs-uid': '5', 'x-vrfs-gid': '5', 'x-vrfs-groups': '50' } });
+    expect((await own.body.json()) as JsonAttributes).toMatchObject({ uid: 5, gid: 50, mode: '0666', size: content.length });
+    const stranger = await send('PUT', '/v1/fs/d/f', { body: content.subarray(1), headers: { 'x-vrfs-uid': '7' } });
+    expect(await problemIn(stranger)).toMatchObject({ status: 403, errno: 'EPERM', detail: expect.stringContaining('put /d/f') as string });
+    expect((await (await send('GET', '/v1/stat/d/f')).body.json()) as JsonAttributes).toMatchObject({ uid: 5, size: content.length });
+    expect(client.calls.filter(({ credentials, operation }) => credentials.uid === 7 && operation.type === 'write')).toEqual([]);
+  });
+
   test('conditions', async () => {
     const only = { 'if-none-match': '*' };
     expect((await send('PUT', '/v1/fs/once', { body: content, headers: only })).statusCode).toBe(201);

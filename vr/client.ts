@@ -9,10 +9,13 @@
  * Sending: to the presumed primary. What is not answered in time goes there again, and the oldest of it to every other
  * peer too, which either leads by now or says who does. Nothing here allocates a timer per operation: `tick` scans.
  */
-import { assert, defined } from '../lib/assert.ts';
+import { assert } from '../lib/assert.ts';
 import { Fifo } from '../lib/fifo.ts';
 import { opNumber, type OpNumber, type SessionId, type View } from '../lib/ids.ts';
+import { ClientPace } from './client_pace.ts';
+import { ClientReads } from './client_reads.ts';
 import { ClientRoute } from './client_route.ts';
+import { ClientSlots } from './client_slots.ts';
 import type { Configuration } from './configuration.ts';
 import { MAX_BODY_BYTES } from './entry.ts';
 import { mayHaveHappened, type ClientFailure, type ClientOptions, type ClientPorts, type Consistency, type Pending, type PutOff, type ReadBounds } from './client_types.ts';
@@ -29,7 +32,6 @@ type SessionState =
 
 /** How often another than the presumed primary must deny the session before it is believed: it may merely be behind. */
 const STRAY_DENIALS = 3;
-const MAX_SEQ = 0xffff_ffff;
 
 export class ClientSession<Token> {
   readonly #ports: ClientPorts<Token>;
@@ -45,21 +47,11 @@ export class ClientSession<Token> {
   #putOff: PutOff | null = null;
   /** When the session last proved to be alive. */
   #lastReplyAt: number;
-  /** Who answers this client's causal reads. */
-  #reader = '';
-  /** By slot: what is under way, and the last sequence number used. */
-  #slots: (Pending<Token> | undefined)[] = [];
-  #seqs: number[] = [];
-  #freeSlots: number[] = [];
-  #busySlots = 0;
+  readonly #slots = new ClientSlots<Token>();
   readonly #waiting = new Fifo<Pending<Token>>();
 
-  readonly #reads = new Map<number, Pending<Token>>();
-  readonly #waitingReads = new Fifo<Pending<Token>>();
-  #nextReadId = 0;
-
-  /** Smoothed round trip, milliseconds. */
-  #roundTrip = 0;
+  readonly #reads: ClientReads<Token>;
+  readonly #pace: ClientPace;
   /** No deadline lies before this. */
   #nextDeadline = Infinity;
 
@@ -67,6 +59,8 @@ export class ClientSession<Token> {
     this.#ports = ports;
     this.#options = options;
     this.#route = new ClientRoute(options.servers);
+    this.#pace = new ClientPace(options, () => ports.uint32());
+    this.#reads = new ClientReads(ports, this.#route, this.#pace, options.maxReads, (at) => { this.#deadline(at); });
     this.#now = now;
     this.#lastReplyAt = now;
   }
@@ -93,7 +87,7 @@ export class ClientSession<Token> {
   }
   /** Operations without an outcome. */
   get outstanding(): number {
-    return this.#busySlots + this.#waiting.length + this.#reads.size + this.#waitingReads.length;
+    return this.#slots.busy + this.#waiting.length + this.#reads.outstanding;
   }
 
   /** Begins a session now; else the first request does. */
@@ -106,7 +100,7 @@ export class ClientSession<Token> {
     const refusal = this.#refusal(body, this.#waiting.length);
     if (refusal !== null) return this.#ports.failed(token, refusal);
     const p = this.#pending(token, body, null, {});
-    if (this.#session.kind === 'live' && this.#freeSlots.length > 0 && this.#waiting.length === 0) {
+    if (this.#session.kind === 'live' && this.#slots.haveFree && this.#waiting.length === 0) {
       this.#occupySlot(this.#session.id, p);
       return;
     }
@@ -116,12 +110,9 @@ export class ClientSession<Token> {
   }
 
   read(body: Buffer, consistency: Consistency, token: Token, bounds: ReadBounds = {}): void {
-    const refusal = this.#refusal(body, this.#waitingReads.length);
+    const refusal = this.#refusal(body, this.#reads.waiting.length);
     if (refusal !== null) return this.#ports.failed(token, refusal);
-    const p = this.#pending(token, body, consistency, bounds);
-    if (this.#reads.size < this.#options.maxReads) return this.#beginRead(p);
-    this.#waitingReads.push(p);
-    this.#deadline(p.expires);
+    this.#reads.add(this.#pending(token, body, consistency, bounds), this.#now);
   }
 
   receive(from: string, message: ReplicaToClient, now: number): void {
@@ -130,13 +121,12 @@ export class ClientSession<Token> {
     switch (message.type) {
       case 'reply': return this.#onReply(from, message);
       case 'readReply': {
-        const p = this.#reads.get(message.id);
+        const p = this.#reads.find(message.id);
         if (p === undefined) return;
         if (p.consistency === 'linearizable' && this.#route.answered(from, null)) this.#onMoved();
-        this.#measure(p);
-        this.#reads.delete(message.id);
+        this.#pace.answered(p, this.#now);
         if (message.op > this.#lastOp) this.#lastOp = message.op;
-        this.#nextWaitingRead();
+        this.#reads.remove(p, now);
         return this.#complete(p, message.result, message.op);
       }
       case 'registered': return this.#onRegistered(from, message);
@@ -158,7 +148,7 @@ export class ClientSession<Token> {
   disconnected(from: string, now: number): void {
     this.#now = now;
     if (this.#closed) return;
-    const soon = now + 10 + (this.#ports.uint32() % 50);
+    const soon = now + this.#pace.afterDisconnect();
     for (const p of this.#underWay()) {
       if (p.sentTo !== from) continue;
       p.sentTo = '';
@@ -166,7 +156,7 @@ export class ClientSession<Token> {
     }
     if (this.#session.kind === 'registering') this.#session.due = Math.min(this.#session.due, soon);
     if (from === this.#route.primary) this.#route.rotate();
-    if (from === this.#reader) this.#reader = '';
+    this.#reads.disconnected(from);
     this.#deadline(soon);
   }
 
@@ -183,17 +173,16 @@ export class ClientSession<Token> {
 
   /** The session will end unless something is submitted soon. */
   needsKeepAlive(now: number): boolean {
-    return this.#session.kind === 'live' && this.#busySlots === 0 && now - this.#lastReplyAt >= this.#session.timeoutMs / 3;
+    return this.#session.kind === 'live' && this.#slots.busy === 0 && now - this.#lastReplyAt >= this.#session.timeoutMs / 3;
   }
 
   /** Fails everything that is outstanding. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    const all = [...this.#underWay(), ...drain(this.#waiting), ...drain(this.#waitingReads)];
+    const all = [...this.#underWay(), ...drain(this.#waiting), ...drain(this.#reads.waiting)];
     this.#reads.clear();
-    this.#slots = [];
-    this.#busySlots = 0;
+    this.#slots.reset(0);
     for (const p of all) this.#fail(p, { code: 'closed', mayHaveHappened: mayHaveHappened(p), reason: 'the client was closed' });
   }
 
@@ -215,7 +204,7 @@ export class ClientSession<Token> {
     if (s.sends > 0) {
       for (const peer of this.#route.peers) if (peer !== this.#route.primary) this.#ports.send(peer, message);
     }
-    s.due = this.#now + this.#backOff(s.sends);
+    s.due = this.#now + this.#pace.backOff(s.sends);
     s.sends++;
     this.#deadline(s.due);
   }
@@ -227,10 +216,7 @@ export class ClientSession<Token> {
     this.#strayDenials = 0;
     this.#putOff = null;
     this.#lastReplyAt = this.#now;
-    this.#slots = new Array<undefined>(m.slots).fill(undefined);
-    this.#seqs = new Array<number>(m.slots).fill(0);
-    // Low slots first: the scans stop at the highest one ever used.
-    this.#freeSlots = Array.from({ length: m.slots }, (_, i) => m.slots - 1 - i);
+    this.#slots.reset(m.slots);
     if (this.#route.answered(from, null)) this.#onMoved();
     this.#ports.sessionStarted(m.session, m.timeoutMs);
     this.#fillSlots();
@@ -242,7 +228,7 @@ export class ClientSession<Token> {
     assert(s.kind === 'live' || s.kind === 'ending', 'a request under way has a session');
     if (s.kind === 'live' && from !== this.#route.primary && ++this.#strayDenials < STRAY_DENIALS) return;
     this.#session = { kind: 'ending', id: s.id };
-    this.#release(p);
+    this.#slots.giveUp(p);
     // Of a single copy, this denial is the only answer that there will ever be.
     this.#afterSession(p, p.sends === 1 && this.#options.deliveredOnce);
     this.#endSessionWhenIdle();
@@ -265,9 +251,9 @@ export class ClientSession<Token> {
 
   /** In status 'ending': nothing is sent any more; who is overdue has no answer to expect. */
   #giveUpUnanswered(): void {
-    for (const p of this.#slots.slice()) {
-      if (p === undefined || p.due > this.#now) continue;
-      this.#release(p);
+    for (const p of [...this.#slots]) {
+      if (p.due > this.#now) continue;
+      this.#slots.giveUp(p);
       this.#afterSession(p, p.sends === 0);
     }
     this.#endSessionWhenIdle();
@@ -276,12 +262,12 @@ export class ClientSession<Token> {
   /** When every slot of the session has been given up, the next one begins. */
   #endSessionWithoutSlots(): void {
     const s = this.#session;
-    if (s.kind === 'live' && this.#busySlots === 0 && this.#freeSlots.length === 0) this.#session = { kind: 'ending', id: s.id };
+    if (s.kind === 'live' && this.#slots.areUsedUp) this.#session = { kind: 'ending', id: s.id };
     this.#endSessionWhenIdle();
   }
 
   #endSessionWhenIdle(): void {
-    if (this.#session.kind !== 'ending' || this.#busySlots > 0) return;
+    if (this.#session.kind !== 'ending' || this.#slots.busy > 0) return;
     this.#session = { kind: 'none' };
     // Who holds files open has to say so again soon; anybody else needs a session only to write.
     if (this.#waiting.length > 0 || this.#options.flags !== 0) this.register();
@@ -308,18 +294,12 @@ export class ClientSession<Token> {
   }
 
   #occupySlot(session: SessionId, p: Pending<Token>): void {
-    const slot = defined(this.#freeSlots.pop(), 'a free slot');
-    const seq = defined(this.#seqs[slot], 'sequence number') + 1;
-    this.#seqs[slot] = seq;
-    this.#slots[slot] = p;
-    this.#busySlots++;
-    p.id = slot;
-    p.seq = seq;
+    this.#slots.occupy(p);
     this.#transmit(session, p);
   }
 
   #fillSlots(): void {
-    while (this.#session.kind === 'live' && this.#freeSlots.length > 0) {
+    while (this.#session.kind === 'live' && this.#slots.haveFree) {
       const p = this.#waiting.shift();
       if (p === undefined) return;
       this.#occupySlot(this.#session.id, p);
@@ -328,7 +308,7 @@ export class ClientSession<Token> {
 
   #transmit(session: SessionId, p: Pending<Token>): void {
     this.#sendTo(this.#route.primary, session, p);
-    p.due = this.#now + this.#backOff(p.overdue);
+    p.due = this.#now + this.#pace.backOff(p.overdue);
     this.#deadline(p.due);
   }
 
@@ -342,55 +322,38 @@ export class ClientSession<Token> {
   #onReply(from: string, m: Reply): void {
     const s = this.#session;
     if ((s.kind !== 'live' && s.kind !== 'ending') || s.id !== m.session) return;
-    const p = this.#slots[m.slot];
-    if (p === undefined || p.seq !== m.seq) return;
-    this.#measure(p);
+    const p = this.#slots.find(m.slot, m.seq);
+    if (p === undefined) return;
+    this.#pace.answered(p, this.#now);
     this.#lastReplyAt = this.#now;
     if (m.op > this.#lastOp) this.#lastOp = m.op;
     this.#strayDenials = 0;
     this.#putOff = null;
-    this.#release(p);
-    // After the last number the slot is given up: numbers are never reused.
-    if (m.seq < MAX_SEQ) this.#freeSlots.push(m.slot);
+    this.#slots.release(p);
     if (this.#route.answered(from, m.view)) this.#onMoved();
     if (this.#waiting.length > 0) this.#fillSlots();
     this.#endSessionWithoutSlots();
     this.#complete(p, m.result, m.op);
   }
 
-  /** Nobody has seen it, and now nobody will: its slot and number are as good as new. */
-  #withdraw(p: Pending<Token>): void {
-    this.#release(p);
-    this.#seqs[p.id] = p.seq - 1;
-    this.#freeSlots.push(p.id);
-    this.#fillSlots();
-    this.#endSessionWhenIdle();
-  }
-
-  /** Takes a request out of its slot; the caller decides whether the slot may carry another. */
-  #release(p: Pending<Token>): void {
-    this.#slots[p.id] = undefined;
-    this.#busySlots--;
-  }
-
   #onReject(from: string, m: Reject): void {
     if (m.session === 0) {
-      const p = this.#reads.get(m.id);
+      const p = this.#reads.find(m.id);
       if (p !== undefined) this.#onReadRejected(from, p, m);
       else if (m.id === 0) this.#onRegistrationRejected(m);
       return;
     }
     const s = this.#session;
     if ((s.kind !== 'live' && s.kind !== 'ending') || s.id !== m.session) return;
-    const p = this.#slots[m.slot];
-    if (p === undefined || p.seq !== m.seq) return;
+    const p = this.#slots.find(m.slot, m.seq);
+    if (p === undefined) return;
     switch (m.code) {
       case 'busy':
       case 'behind': return this.#retryLater(p, putOffBy(m));
       case 'noSession': return this.#onNoSession(from, p);
       case 'invalid':
         // The slot is given up: a late copy of this answer must not meet another request under the same number.
-        this.#release(p);
+        this.#slots.giveUp(p);
         this.#fail(p, { code: 'invalid', mayHaveHappened: false, reason: m.reason });
         return this.#endSessionWithoutSlots();
     }
@@ -402,7 +365,7 @@ export class ClientSession<Token> {
     if (m.code !== 'invalid') {
       this.#putOff = putOffBy(m);
       s.postponed = true;
-      s.due = this.#now + m.retryAfterMs + (this.#ports.uint32() % 32);
+      s.due = this.#now + this.#pace.afterRegistrationPutOff(m.retryAfterMs);
       this.#deadline(s.due);
       return;
     }
@@ -412,53 +375,16 @@ export class ClientSession<Token> {
 
   /** Not before the time that the replica asked for, spread a little so that its clients do not all come back at once. */
   #retryLater(p: Pending<Token>, putOff: PutOff): void {
-    const { retryAfterMs } = putOff;
     p.postponed = true;
     p.putOff = putOff;
     if (p.consistency === null) this.#putOff = putOff;
     // That copy has been answered for good: nothing was done.
     if (this.#options.deliveredOnce && p.sends > 0) p.sends--;
-    p.due = this.#now + retryAfterMs + (this.#ports.uint32() % (8 + (retryAfterMs >> 2)));
+    p.due = this.#now + this.#pace.afterPutOff(putOff.retryAfterMs);
     this.#deadline(p.due);
   }
 
   // --- reads -------------------------------------------------------------------------------------------------------
-
-  #beginRead(p: Pending<Token>): void {
-    this.#nextReadId = (this.#nextReadId % 0xffff_ffff) + 1;
-    p.id = this.#nextReadId;
-    this.#reads.set(p.id, p);
-    this.#transmitRead(p);
-  }
-
-  #nextWaitingRead(): void {
-    const next = this.#waitingReads.shift();
-    if (next !== undefined) this.#beginRead(next);
-  }
-
-  #transmitRead(p: Pending<Token>): void {
-    // A causal read spares the primary, until the one asked turns out to be behind, silent or away.
-    const elsewhere = p.consistency !== 'linearizable' && p.sends === 0 && !p.turnedAway && this.#sendReadTo(this.#readerAddress(), p);
-    if (!elsewhere) this.#sendReadTo(this.#route.primary, p);
-    p.due = this.#now + this.#backOff(p.overdue);
-    this.#deadline(p.due);
-  }
-
-  #readerAddress(): string {
-    const { peers } = this.#route;
-    if (!peers.includes(this.#reader)) this.#reader = defined(peers[this.#ports.uint32() % peers.length], 'peer');
-    return this.#reader;
-  }
-
-  #sendReadTo(address: string, p: Pending<Token>): boolean {
-    const consistency = p.consistency;
-    assert(consistency !== null, 'a read says how consistent it has to be');
-    if (!this.#ports.send(address, { type: 'read', id: p.id, consistency, minOp: p.minOp, maxStalenessMs: p.maxStalenessMs, body: p.body })) return false;
-    p.sends++;
-    p.sentTo = address;
-    p.sentAt = this.#now;
-    return true;
-  }
 
   #onReadRejected(from: string, p: Pending<Token>, m: Reject): void {
     if (m.code === 'behind') {
@@ -469,8 +395,7 @@ export class ClientSession<Token> {
     const putOff = putOffBy(m);
     const givenUp = m.code === 'behind' && this.#now >= p.behindExpires;
     if (!givenUp && (m.code === 'busy' || m.code === 'behind')) return this.#retryLater(p, putOff);
-    this.#reads.delete(p.id);
-    this.#nextWaitingRead();
+    this.#reads.remove(p, this.#now);
     this.#fail(p, givenUp ? { code: 'behind', mayHaveHappened: false, reason: m.reason, putOff } : { code: 'invalid', mayHaveHappened: false, reason: m.reason });
   }
 
@@ -493,8 +418,8 @@ export class ClientSession<Token> {
   // --- time --------------------------------------------------------------------------------------------------------
 
   *#underWay(): IterableIterator<Pending<Token>> {
-    if (this.#busySlots > 0) for (const p of this.#slots) if (p !== undefined) yield p;
-    yield* this.#reads.values();
+    yield* this.#slots;
+    yield* this.#reads;
   }
 
   /** The primary is another, or can be reached again: what it has not been sent goes there now. */
@@ -505,11 +430,11 @@ export class ClientSession<Token> {
       s.sends = 0;
       this.#sendRegister();
     }
-    if (s.kind === 'live' && this.#busySlots > 0) {
-      for (const p of this.#slots) if (p !== undefined && p.sentTo !== primary) this.#transmit(s.id, p);
+    if (s.kind === 'live') {
+      for (const p of this.#slots) if (p.sentTo !== primary) this.#transmit(s.id, p);
     }
-    for (const p of this.#reads.values()) {
-      if (p.sentTo !== primary && (p.consistency === 'linearizable' || p.sentTo === '')) this.#transmitRead(p);
+    for (const p of this.#reads) {
+      if (p.sentTo !== primary && (p.consistency === 'linearizable' || p.sentTo === '')) this.#reads.transmit(p, this.#now);
     }
   }
 
@@ -532,7 +457,7 @@ export class ClientSession<Token> {
         if (p.consistency === null) this.#putOff = null;
       }
       p.sentTo = '';
-      if (p.consistency !== null) this.#transmitRead(p);
+      if (p.consistency !== null) this.#reads.transmit(p, this.#now);
       else if (session !== null) this.#transmit(session, p);
     }
     if (oldest !== null && !toOthers.includes(oldest)) toOthers.push(oldest);
@@ -543,7 +468,7 @@ export class ClientSession<Token> {
     const { sentTo } = p;
     for (const peer of this.#route.peers) {
       if (peer === primary) continue;
-      if (p.consistency !== null) this.#sendReadTo(peer, p);
+      if (p.consistency !== null) this.#reads.sendTo(peer, p, this.#now);
       else if (session !== null) this.#sendTo(peer, session, p);
     }
     // Whether the primary has it decides what happens when the primary is heard of again.
@@ -554,7 +479,7 @@ export class ClientSession<Token> {
   #expire(): void {
     const now = this.#now;
     const expired: Pending<Token>[] = [];
-    for (const queue of [this.#waiting, this.#waitingReads]) {
+    for (const queue of [this.#waiting, this.#reads.waiting]) {
       for (let p = queue.peek(); p !== undefined && p.expires <= now; p = queue.peek()) {
         queue.shift();
         expired.push(p);
@@ -564,8 +489,12 @@ export class ClientSession<Token> {
     for (const p of expired) if (p.consistency === null) p.putOff = this.#putOff;
     for (const p of this.#underWay()) if (p.expires <= now && p.token !== undefined) expired.push(p);
     for (const p of expired) {
-      if (p.consistency !== null && this.#reads.delete(p.id)) this.#nextWaitingRead();
-      if (p.consistency === null && p.sends === 0 && !p.turnedAway && this.#slots[p.id] === p) this.#withdraw(p);
+      if (p.consistency !== null) this.#reads.remove(p, now);
+      if (p.consistency === null && p.sends === 0 && !p.turnedAway && this.#slots.carries(p)) {
+        this.#slots.withdraw(p);
+        this.#fillSlots();
+        this.#endSessionWhenIdle();
+      }
       this.#fail(p, {
         code: 'timedOut',
         mayHaveHappened: mayHaveHappened(p),
@@ -576,7 +505,7 @@ export class ClientSession<Token> {
   }
 
   #earliestDeadline(): number {
-    let at = Math.min(this.#waiting.peek()?.expires ?? Infinity, this.#waitingReads.peek()?.expires ?? Infinity);
+    let at = Math.min(this.#waiting.peek()?.expires ?? Infinity, this.#reads.waiting.peek()?.expires ?? Infinity);
     if (this.#session.kind === 'registering') at = Math.min(at, this.#session.due);
     for (const p of this.#underWay()) at = Math.min(at, p.due, p.token === undefined ? Infinity : p.expires);
     return at;
@@ -584,20 +513,6 @@ export class ClientSession<Token> {
 
   #deadline(at: number): void {
     if (at < this.#nextDeadline) this.#nextDeadline = at;
-  }
-
-  /** Only what was sent once tells a round trip: of several sendings it is not known which was answered. */
-  #measure(p: Pending<Token>): void {
-    if (p.sends === 1) this.#roundTrip += (this.#now - p.sentAt - this.#roundTrip) / 8;
-  }
-
-  /** How long to wait for an answer that has been overdue so many times: from 75 % to 125 % of the nominal time. */
-  #backOff(overdue: number): number {
-    const { resendMs, maxResendMs } = this.#options;
-    const first = Math.max(resendMs, this.#roundTrip * 4);
-    if (overdue === 0) return first;
-    const nominal = Math.max(first, Math.min(maxResendMs, first * 1.5 ** Math.min(overdue, 8)));
-    return nominal * (0.75 + this.#ports.uint32() / 2 ** 33);
   }
 }
 

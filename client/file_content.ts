@@ -117,6 +117,16 @@ export type Content = string | Buffer | AsyncIterable<Buffer> | Iterable<Buffer>
  */
 export async function writeWhole(caller: Caller, path: Buffer, content: Content, options: WriteOptions): Promise<void> {
   const source = inSteps(content);
+  try {
+    await writeFrom(source, caller, path, options);
+  } catch (error) {
+    // What has more to give may hold a file or a pipe open. It is let go of, and how it takes that is not the error, as where `for await` is left.
+    await source.return().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function writeFrom(source: AsyncGenerator<Buffer, void, void>, caller: Caller, path: Buffer, options: WriteOptions): Promise<void> {
   const first = await source.next();
   const data = first.done === true ? EMPTY : first.value;
   const second = first.done === true ? first : await source.next();

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
 import { VrfsClient } from '../../client/client.ts';
@@ -162,6 +163,27 @@ describe('contents', () => {
     })();
     await expect(fs.writeFile(`${home}/f`, source)).rejects.toThrow('the source broke');
     expect(await fs.readdir(home)).toEqual([]);
+  });
+
+  it('that are refused let go of what they come from, and say why they were refused', async () => {
+    await fs.mkdir(`${home}/d`);
+    let open = 0;
+    const source = async function* (): AsyncGenerator<Buffer> {
+      open++;
+      try {
+        for (;;) yield await Promise.resolve(Buffer.alloc(1 << 20));
+      } finally {
+        open--;
+        // It is for who reads it to the end.
+        if (open === 0) throw new Error('the source did not like to be left');
+      }
+    };
+    expect(await codeOf(fs.writeFile(`${home}/d`, source()))).toBe('EISDIR');
+    await expect(fs.writeFile(`${home}/f`, source(), { ifVersion: 7 })).rejects.toThrow(InvalidCall);
+    expect(open).toBe(0);
+    const stream = Readable.from(source());
+    expect(await codeOf(fs.writeFile(`${home}/d`, stream))).toBe('EISDIR');
+    expect(stream.destroyed).toBe(true);
   });
 
   it('are compared and set', async () => {

@@ -10,6 +10,7 @@
  * says whether the change may have happened. Paths: '/a/b' or 'a/b', both from the root; strings are UTF-8.
  */
 import type { Attributes, Credentials, DirectoryEntry, FileSystemStatistics, FileType, SetAttributes } from '../fsservice/operations.ts';
+import { GROUPS_MAX } from '../fsservice/limits.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import type { Ino } from '../lib/ids.ts';
 import { atPath, Caller, type OperationClient } from './caller.ts';
@@ -349,7 +350,7 @@ function xattrName(name: string): Buffer {
   return Buffer.from(name, 'utf8');
 }
 
-/** The user and groups of this process; root where the platform has none. */
+/** The user and groups of this process, as many as a call carries; root where the platform has none. */
 export function processCredentials(): Credentials {
-  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, groups: (process.getgroups?.() ?? []).slice(0, 64) };
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, groups: (process.getgroups?.() ?? []).slice(0, GROUPS_MAX) };
 }

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { FileSystem } from '../../client/file_system.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { FileSystem, processCredentials } from '../../client/file_system.ts';
 import { VrfsClient } from '../../client/client.ts';
 import { FileChanged, InvalidCall, OutcomeUnknown } from '../../client/errors.ts';
 import { FsError } from '../../client/fs_error.ts';
@@ -31,7 +31,10 @@ beforeEach(async () => {
   home = `/t${round++}`;
   await fs.mkdir(home);
 });
-afterEach(() => { group.intercept = () => undefined; });
+afterEach(() => {
+  group.intercept = () => undefined;
+  vi.restoreAllMocks();
+});
 
 async function failure(promise: Promise<unknown>): Promise<FsError> {
   const error: unknown = await promise.then(() => null, (e: unknown) => e);
@@ -511,6 +514,16 @@ describe('names and attributes', () => {
     expect(await codeOf(ann.writeFile(`${home}/g`, 'x'))).toBe('EACCES');
     expect(await codeOf(ann.access(`${home}/f`, 4))).toBe('EACCES');
     await ann.access(`${home}/f`);
+  });
+
+  it('are checked for all the groups of a process that a call carries', async () => {
+    await fs.writeFile(`${home}/f`, 'for the team', { mode: 0o640 });
+    await fs.chown(`${home}/f`, 0, 5254);
+    const groups = Array.from({ length: 300 }, (_, i) => 5000 + i);
+    vi.spyOn(process, 'getgroups').mockReturnValue(groups);
+    const { groups: own } = processCredentials();
+    expect(own).toEqual(groups.slice(0, 255));
+    expect(await new FileSystem(client, { credentials: { uid: 1000, gid: 1000, groups: own } }).readFile(`${home}/f`, 'utf8')).toBe('for the team');
   });
 
   it('extend', async () => {

@@ -118,7 +118,7 @@ export class FileSystem {
   /** With `recursive`: the missing directories above too, and no error when it exists. Resolves to the first path made. */
   async mkdir(path: PathLike, options: { readonly recursive?: boolean; readonly mode?: number } = {}): Promise<string | undefined> {
     const bytes = pathBytes(path);
-    const mode = (options.mode ?? 0o777) & ~this.#umask;
+    const mode = modeBits(options.mode ?? 0o777) & ~this.#umask;
     if (options.recursive === true) return (await this.#makeDirectories(bytes, mode))?.toString();
     await this.#caller.submit({ type: 'mkdir', at: atPath(bytes), mode });
     return undefined;
@@ -195,7 +195,7 @@ export class FileSystem {
   }
 
   async mknod(path: PathLike, fileType: FileType, options: { readonly mode?: number; readonly rdev?: number } = {}): Promise<void> {
-    await this.#caller.submit({ type: 'mknod', at: atPath(pathBytes(path)), fileType, mode: (options.mode ?? 0o666) & ~this.#umask, rdev: options.rdev ?? 0 });
+    await this.#caller.submit({ type: 'mknod', at: atPath(pathBytes(path)), fileType, mode: this.#newFileMode(options), rdev: options.rdev ?? 0 });
   }
 
   // --- contents --------------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ export class FileSystem {
   // --- attributes --------------------------------------------------------------------------------------------------------
 
   async chmod(path: PathLike, mode: number): Promise<void> {
-    await this.#setattr(path, true, { mode });
+    await this.#setattr(path, true, { mode: modeBits(mode) });
   }
 
   /** -1 leaves an id as it is, as in chown(2). */
@@ -333,8 +333,14 @@ export class FileSystem {
   }
 
   #newFileMode(options: { readonly mode?: number }): number {
-    return (options.mode ?? 0o666) & ~this.#umask;
+    return modeBits(options.mode ?? 0o666) & ~this.#umask;
   }
+}
+
+/** Without the bits of the type, which `Stats.mode` has, as chmod(2) takes it. @throws InvalidCall: text is no mode, '0644' would count as 644 */
+function modeBits(mode: number): number {
+  if (!Number.isInteger(mode) || mode < 0 || mode > 0xffff) throw new InvalidCall(`${mode} is no mode: it is a number of 16 bits, as 0o644`);
+  return mode & 0o7777;
 }
 
 function direntOf(e: DirectoryEntry): Dirent {

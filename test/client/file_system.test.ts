@@ -508,6 +508,24 @@ describe('names and attributes', () => {
     expect((await fs.stat(`${home}/p`)).isFIFO()).toBe(true);
   });
 
+  it('have the mode that another has, as its attributes show it', async () => {
+    await fs.writeFile(`${home}/f`, '', { mode: 0o640 });
+    await fs.mkdir(`${home}/d`, { mode: 0o1750 });
+    const [file, directory] = [(await fs.stat(`${home}/f`)).mode, (await fs.stat(`${home}/d`)).mode];
+    expect([file, directory]).toEqual([0o100640, 0o041750]);
+    await fs.writeFile(`${home}/g`, '', { mode: file });
+    await fs.mknod(`${home}/p`, 'fifo', { mode: file });
+    await fs.mkdir(`${home}/e`, { mode: directory });
+    await fs.touch(`${home}/h`);
+    await fs.chmod(`${home}/h`, file);
+    for (const [name, mode] of [['g', 0o100640], ['p', 0o010640], ['e', 0o041750], ['h', 0o100640]] as const) expect((await fs.stat(`${home}/${name}`)).mode).toBe(mode);
+    for (const wrong of ['644' as unknown as number, 1.5, -1, 0x10000, NaN]) {
+      await expect(fs.chmod(`${home}/f`, wrong)).rejects.toThrow(InvalidCall);
+      await expect(fs.writeFile(`${home}/new`, '', { mode: wrong })).rejects.toThrow(InvalidCall);
+    }
+    expect(await fs.exists(`${home}/new`)).toBe(false);
+  });
+
   it('are checked on behalf of the caller', async () => {
     await fs.writeFile(`${home}/f`, 'secret', { mode: 0o600 });
     expect(await codeOf(ann.readFile(`${home}/f`))).toBe('EACCES');

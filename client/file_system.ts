@@ -47,6 +47,7 @@ export interface ReaddirOptions {
 /** access(2): 4 read, 2 write, 1 execute, 0 existence. */
 const F_OK = 0;
 const READDIR_PAGE = 1024;
+const WRITE_FLAGS: ReadonlySet<string> = new Set(['w', 'wx', 'a']);
 const XATTR_PREFIX = 'user.';
 
 export class FileSystem {
@@ -223,14 +224,17 @@ export class FileSystem {
 
   /** Atomic, whatever the length: readers see the old content or the new. A file above 1 MiB is another inode afterwards, with the mode, the owner and the extended attributes that it had. */
   async writeFile(path: PathLike, content: Content, options: WriteFileOptions = {}): Promise<void> {
-    if (options.ifVersion !== undefined && options.flag !== undefined && options.flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${options.flag}'`);
-    if (options.flag === 'a') {
+    const { flag = 'w' } = options;
+    // From JavaScript any of Node's may come: what cannot be kept must not replace the file.
+    if (!WRITE_FLAGS.has(flag)) throw new InvalidCall(`flag '${flag}' is not known here: there are 'w', 'wx' and 'a'`);
+    if (options.ifVersion !== undefined && flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${flag}'`);
+    if (flag === 'a') {
       if (typeof content !== 'string' && !Buffer.isBuffer(content)) throw new TypeError("flag 'a' takes a string or a Buffer");
       return this.appendFile(path, content, options);
     }
     await writeWhole(this.#caller, pathBytes(path), content, {
       mode: this.#newFileMode(options),
-      exclusive: options.flag === 'wx',
+      exclusive: flag === 'wx',
       ifVersion: options.ifVersion ?? null,
     });
   }

@@ -205,6 +205,12 @@ describe('contents', () => {
     expect(await fs.exists(`${home}/new`)).toBe(false);
   });
 
+  it('are not replaced for a flag of Node\'s that is not known', async () => {
+    await fs.writeFile(`${home}/f`, 'old');
+    for (const flag of ['a+', 'ax', 'r+', 'w+'] as unknown as 'a'[]) await expect(fs.writeFile(`${home}/f`, 'new', { flag })).rejects.toThrow(InvalidCall);
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('old');
+  });
+
   it('grow by many appenders without losing a line', async () => {
     await Promise.all(Array.from({ length: 20 }, (_, i) => fs.appendFile(`${home}/log`, `line ${i}\n`)));
     const lines = (await fs.readFile(`${home}/log`, 'utf8')).trimEnd().split('\n');

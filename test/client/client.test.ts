@@ -66,6 +66,11 @@ describe('VrfsClient', () => {
       [{ consistency: 'bounded', maxStalenessMs: 86_400_001 }, 'to 86400000'],
       [{ consistency: 'causal', maxStalenessMs: 1 }, 'goes with consistency \'bounded\''],
       [{ maxStalenessMs: 1 }, 'not with \'linearizable\''],
+      [{ consistency: 'strong' as 'causal' }, 'consistency \'strong\' is not known'],
+      [{ consistency: 'causal', minOp: 1.5 }, 'minOp is 1.5'],
+      [{ minOp: 2 ** 48 }, 'below 2^48'],
+      [{ minOp: NaN }, 'minOp is NaN'],
+      [{ minOp: -1 }, 'minOp is -1'],
     ] as const;
     for (const [options, message] of refused) {
       const error: unknown = await client.query(call, options).then(() => null, (e: unknown) => e);

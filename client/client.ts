@@ -16,7 +16,7 @@ import { parseDestination } from '../lib/address.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
 import { ClientSession, DEFAULT_CLIENT_OPTIONS, type ClientFailure, type Consistency } from '../vr/client.ts';
 import type { Configuration } from '../vr/configuration.ts';
-import { SESSION_HOLDS_OPENS, type ReplicaToClient } from '../vr/messages.ts';
+import { SESSION_HOLDS_OPENS, SESSION_NAME_BYTES, type ReplicaToClient } from '../vr/messages.ts';
 import type { Completion } from './completion.ts';
 import { Connection } from './connection.ts';
 import { BadAnswer, errorOf, InvalidCall, NotReachable, type VrfsError } from './errors.ts';
@@ -29,7 +29,7 @@ export interface ConnectOptions {
   readonly servers: readonly string[];
   /** 16 bytes; a replica of another group is then refused. Default: whichever group answers first, and from then on no other. */
   readonly clusterId?: Buffer;
-  /** For the group's list of sessions. */
+  /** For the group's list of sessions, at most 256 bytes. */
   readonly name?: string;
   /** The client tells which inodes it holds open (`openFiles`), and the group keeps them when they are unlinked. */
   readonly holdsOpens?: boolean;
@@ -322,6 +322,8 @@ function checkOptions(options: ConnectOptions): void {
     if (!parsed.ok) throw new TypeError(`servers: ${parsed.reason}`);
   }
   if (options.clusterId !== undefined && options.clusterId.length !== 16) throw new TypeError('clusterId: 16 bytes');
+  // Only a registration, of the first change, would find out.
+  if (options.name !== undefined && Buffer.byteLength(options.name) > SESSION_NAME_BYTES) throw new TypeError(`name: at most ${SESSION_NAME_BYTES} bytes`);
   checkTimeout('requestTimeoutMs', options.requestTimeoutMs);
   checkTimeout('connectTimeoutMs', options.connectTimeoutMs);
 }

@@ -37,6 +37,13 @@ describe('VrfsClient', () => {
     await connect({ requestTimeoutMs: 2 ** 31 - 1, connectTimeoutMs: 2 ** 31 - 1 });
   });
 
+  it('refuses a name that no session can have, before anything is sent', async () => {
+    await expect(VrfsClient.connect({ servers: group.servers, name: 'é'.repeat(129) })).rejects.toThrow('name: at most 256 bytes');
+    expect(() => VrfsClient.open({ servers: group.servers, name: 'x'.repeat(70_000) })).toThrow(TypeError);
+    const client = await connect({ name: 'é'.repeat(128) });
+    expect(await client.submit(mkdir('/a'))).toMatchObject({ ok: true });
+  });
+
   it('executes changes and reads', async () => {
     const client = await connect();
     const made = await client.submit(mkdir('/a'));

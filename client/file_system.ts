@@ -282,11 +282,18 @@ export class FileSystem {
     await this.writeFile(to, this.readStream(from), { mode: attributes.mode & 0o777, flag: options.exclusive === true ? 'wx' : 'w' });
   }
 
-  /** Makes an empty file when absent; else sets its times to now. */
+  /** Sets the times of whatever is there to now; makes an empty file when nothing is. */
   async touch(path: PathLike): Promise<void> {
-    const at = atPath(pathBytes(path));
-    const { created } = await this.#caller.submit({ type: 'create', at, mode: this.#newFileMode({}), exclusive: false, truncate: false });
-    if (!created) await this.#setattr(path, true, { atime: 'now', mtime: 'now' });
+    const now: SetAttributes = { atime: 'now', mtime: 'now' };
+    try {
+      await this.#setattr(path, true, now);
+      return;
+    } catch (error) {
+      if (!isFsError(error, 'ENOENT')) throw error;
+    }
+    const { created } = await this.#caller.submit({ type: 'create', at: atPath(pathBytes(path)), mode: this.#newFileMode({}), exclusive: false, truncate: false });
+    // Somebody made it in between.
+    if (!created) await this.#setattr(path, true, now);
   }
 
   // --- attributes --------------------------------------------------------------------------------------------------------

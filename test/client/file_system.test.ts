@@ -512,6 +512,16 @@ describe('names and attributes', () => {
     await fs.touch(`${home}/g`);
     await fs.mknod(`${home}/p`, 'fifo');
     expect((await fs.stat(`${home}/p`)).isFIFO()).toBe(true);
+    for (const name of ['p', 'd']) {
+      if (name === 'd') await fs.mkdir(`${home}/d`);
+      await fs.utimes(`${home}/${name}`, 1, 1);
+      await fs.touch(`${home}/${name}`);
+      expect((await fs.stat(`${home}/${name}`)).mtimeMs).toBeGreaterThan(1e12);
+    }
+    expect((await fs.stat(`${home}/g`)).size).toBe(0);
+    await fs.symlink('made', `${home}/dangling`);
+    await fs.touch(`${home}/dangling`);
+    expect((await fs.stat(`${home}/made`)).isFile()).toBe(true);
   });
 
   it('have the mode that another has, as its attributes show it', async () => {

@@ -276,10 +276,10 @@ export class FileSystem {
     await this.#setattr(path, true, { size });
   }
 
-  /** Within the namespace; `exclusive` as COPYFILE_EXCL. Mode as the source's, owner the caller. */
+  /** Within the namespace; `exclusive` as COPYFILE_EXCL. A new file has the source's mode, whatever the umask, and the caller as its owner. */
   async copyFile(from: PathLike, to: PathLike, options: { readonly exclusive?: boolean } = {}): Promise<void> {
     const { attributes } = await this.stat(from);
-    await this.writeFile(to, this.readStream(from), { mode: attributes.mode & 0o777, flag: options.exclusive === true ? 'wx' : 'w' });
+    await writeWhole(this.#caller, pathBytes(to), this.readStream(from), { mode: attributes.mode & 0o777, exclusive: options.exclusive === true, ifVersion: null });
   }
 
   /** Sets the times of whatever is there to now; makes an empty file when nothing is. */

@@ -140,7 +140,9 @@ describe('contents', () => {
       expect(part.length).toBe(1 << 20);
       break;
     }
+    await fs.chmod(`${home}/f`, 0o662);
     await fs.copyFile(`${home}/f`, `${home}/g`);
+    expect((await fs.stat(`${home}/g`)).mode & 0o7777).toBe(0o662);
     expect((await fs.readFile(`${home}/g`)).equals(data)).toBe(true);
     expect(await codeOf(fs.copyFile(`${home}/f`, `${home}/g`, { exclusive: true }))).toBe('EEXIST');
   });

@@ -108,7 +108,12 @@ export interface WriteOptions {
   readonly ifVersion: number | null;
 }
 
-export type Content = string | Buffer | AsyncIterable<Buffer> | Iterable<Buffer>;
+/** Text is UTF-8. */
+export type Content = string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+export function contentBytes(content: string | Uint8Array): Buffer {
+  return typeof content === 'string' ? Buffer.from(content, 'utf8') : Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+}
 
 /**
  * Replaces the content of a file as one atomic step, whatever its length: readers see the old content or the new. Up to 1 MiB in one operation. A longer one is
@@ -268,12 +273,12 @@ async function copyExtendedAttributes(caller: Caller, from: At, to: At): Promise
 
 /** Any content as pieces of exactly 1 MiB, the last one shorter; none when it is empty. */
 async function* inSteps(content: Content): AsyncGenerator<Buffer, void, void> {
-  if (typeof content === 'string' || Buffer.isBuffer(content)) {
-    const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+  if (typeof content === 'string' || content instanceof Uint8Array) {
+    const bytes = contentBytes(content);
     for (let at = 0; at < bytes.length; at += STEP_BYTES) yield bytes.subarray(at, at + STEP_BYTES);
     return;
   }
-  let gathered: Buffer[] = [];
+  let gathered: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of content) {
     gathered.push(chunk);

@@ -15,7 +15,7 @@ import { EMPTY } from '../lib/bytes.ts';
 import type { Ino } from '../lib/ids.ts';
 import { atPath, Caller, type OperationClient } from './caller.ts';
 import type { QueryOptions } from './client.ts';
-import { ATOMIC_BYTES, readStream, readWhole, writeWhole, type Content } from './file_content.ts';
+import { ATOMIC_BYTES, contentBytes, readStream, readWhole, writeWhole, type Content } from './file_content.ts';
 import { InvalidCall } from './errors.ts';
 import { FsError, isFsError } from './fs_error.ts';
 import { isRootPath, parentPath, pathBytes, type PathLike } from './paths.ts';
@@ -229,7 +229,7 @@ export class FileSystem {
     if (!WRITE_FLAGS.has(flag)) throw new InvalidCall(`flag '${flag}' is not known here: there are 'w', 'wx' and 'a'`);
     if (options.ifVersion !== undefined && flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${flag}'`);
     if (flag === 'a') {
-      if (typeof content !== 'string' && !Buffer.isBuffer(content)) throw new TypeError("flag 'a' takes a string or a Buffer");
+      if (typeof content !== 'string' && !(content instanceof Uint8Array)) throw new TypeError("flag 'a' takes a string or bytes");
       return this.appendFile(path, content, options);
     }
     await writeWhole(this.#caller, pathBytes(path), content, {
@@ -240,13 +240,13 @@ export class FileSystem {
   }
 
   /** Up to 1 MiB at `offset` of an existing file, as pwrite(2). */
-  async write(path: PathLike, offset: number, data: Buffer): Promise<void> {
-    await this.#caller.submit({ type: 'write', at: atPath(pathBytes(path)), offset, data });
+  async write(path: PathLike, offset: number, data: Uint8Array): Promise<void> {
+    await this.#caller.submit({ type: 'write', at: atPath(pathBytes(path)), offset, data: contentBytes(data) });
   }
 
   /** Appends up to 1 MiB whole, and more in steps of 1 MiB, whoever else appends at the same time; the file is made when absent. */
-  async appendFile(path: PathLike, content: string | Buffer, options: { readonly mode?: number } = {}): Promise<void> {
-    const data = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+  async appendFile(path: PathLike, content: string | Uint8Array, options: { readonly mode?: number } = {}): Promise<void> {
+    const data = contentBytes(content);
     const ino = await this.#appendFirst(pathBytes(path), data.subarray(0, ATOMIC_BYTES), this.#newFileMode(options));
     // All steps go to the file that the first one found.
     for (let at = ATOMIC_BYTES; at < data.length; at += ATOMIC_BYTES) {
@@ -330,9 +330,8 @@ export class FileSystem {
     return (await this.#caller.query({ type: 'getxattr', at: atPath(pathBytes(path)), follow: true, name: xattrName(name) })).value;
   }
 
-  async setxattr(path: PathLike, name: string, value: string | Buffer, options: { readonly mode?: 'any' | 'create' | 'replace' } = {}): Promise<void> {
-    const bytes = typeof value === 'string' ? Buffer.from(value, 'utf8') : value;
-    await this.#caller.submit({ type: 'setxattr', at: atPath(pathBytes(path)), follow: true, name: xattrName(name), value: bytes, mode: options.mode ?? 'any' });
+  async setxattr(path: PathLike, name: string, value: string | Uint8Array, options: { readonly mode?: 'any' | 'create' | 'replace' } = {}): Promise<void> {
+    await this.#caller.submit({ type: 'setxattr', at: atPath(pathBytes(path)), follow: true, name: xattrName(name), value: contentBytes(value), mode: options.mode ?? 'any' });
   }
 
   async listxattr(path: PathLike): Promise<string[]> {

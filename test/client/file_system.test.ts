@@ -147,6 +147,22 @@ describe('contents', () => {
     expect(await codeOf(fs.copyFile(`${home}/f`, `${home}/g`, { exclusive: true }))).toBe('EEXIST');
   });
 
+  it('may be bytes of any kind, as what TextEncoder and fetch give', async () => {
+    const all = new Prng(8).bytes(2_500_000);
+    const bytes = new Uint8Array(all.buffer, all.byteOffset + 7, all.length - 7);
+    await fs.writeFile(`${home}/long`, bytes);
+    expect((await fs.readFile(`${home}/long`)).equals(all.subarray(7))).toBe(true);
+    await fs.writeFile(`${home}/f`, new TextEncoder().encode('é'));
+    await fs.appendFile(`${home}/f`, new TextEncoder().encode('a'));
+    await fs.writeFile(`${home}/f`, new TextEncoder().encode('b'), { flag: 'a' });
+    await fs.write(`${home}/f`, 2, new TextEncoder().encode('A'));
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('éAb');
+    await fs.writeFile(`${home}/f`, new Blob(['piece by piece']).stream());
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('piece by piece');
+    await fs.setxattr(`${home}/f`, 'user.note', new TextEncoder().encode('n'));
+    expect((await fs.getxattr(`${home}/f`, 'user.note')).toString()).toBe('n');
+  });
+
   it('are replaced under a symbolic link, with mode and owner kept', async () => {
     await fs.mkdir(`${home}/d`);
     await fs.writeFile(`${home}/d/f`, 'old', { mode: 0o640 });

@@ -1,4 +1,5 @@
 /** What a command is given of the world, so that tests can run one without a process. */
+import { readFileSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { OutputError } from './failure.ts';
 
@@ -8,10 +9,20 @@ export interface Io {
   readonly stderr: Writable;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
+  /** The command line as bytes, of which Node gives its arguments as text only. Null where they cannot be had. */
+  readonly commandLine: Buffer | null;
 }
 
 export function processIo(): Io {
-  return { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, env: process.env, cwd: process.cwd() };
+  return { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, env: process.env, cwd: process.cwd(), commandLine: ownCommandLine() };
+}
+
+function ownCommandLine(): Buffer | null {
+  try {
+    return readFileSync('/proc/self/cmdline');
+  } catch {
+    return null;
+  }
 }
 
 /**

@@ -1,4 +1,5 @@
 /** The whole command line: arguments in, exit code out. */
+import { isUtf8 } from 'node:buffer';
 import { Command } from 'commander';
 import { VERSION } from '../server/version.ts';
 import { attributeCommands } from './commands/attributes.ts';
@@ -15,7 +16,7 @@ import { startCommand } from './commands/start.ts';
 import { statCommand } from './commands/stat.ts';
 import { tuneCommand } from './commands/tune.ts';
 import { EXIT_CODES_HELP, ExitCode } from './exit_codes.ts';
-import { failureOf, type Failure } from './failure.ts';
+import { failureOf, UsageError, type Failure } from './failure.ts';
 import { note, write, type Io } from './io.ts';
 
 /** `written`: the writes of help and version, which commander does not wait for. */
@@ -55,6 +56,7 @@ export function buildProgram(io: Io, written: Promise<void>[] = []): Command {
 export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
   const written: Promise<void>[] = [];
   try {
+    refuseSpoiltText(args, io);
     try {
       await buildProgram(io, written).parseAsync([...args], { from: 'user' });
     } catch (error) {
@@ -68,6 +70,13 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
     if (failure.silent !== true) await note(io, args.includes('--json') ? failureJson(failure) : failureText(failure));
     return failure.exitCode;
   }
+}
+
+/** Node makes U+FFFD of the bytes that are no UTF-8, so that many names become one, which is none of them. @throws UsageError */
+function refuseSpoiltText(args: readonly string[], { commandLine }: Io): void {
+  const spoilt = args.find((arg) => arg.includes('\ufffd'));
+  if (spoilt === undefined || commandLine === null || isUtf8(commandLine)) return;
+  throw new UsageError(`'${spoilt}' is not UTF-8, and the command line takes no other names. Nothing was done. A mount takes any bytes, and so does the HTTP API (caf%E9)`);
 }
 
 function failureText({ message, remedy }: Failure): string {

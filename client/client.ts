@@ -16,7 +16,7 @@ import { parseDestination } from '../lib/address.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
 import { ClientSession, DEFAULT_CLIENT_OPTIONS, type ClientFailure, type Consistency } from '../vr/client.ts';
 import type { Configuration } from '../vr/configuration.ts';
-import { SESSION_HOLDS_OPENS, type ReplicaToClient } from '../vr/messages.ts';
+import { SESSION_HOLDS_OPENS, SESSION_NAME_BYTES, type ReplicaToClient } from '../vr/messages.ts';
 import type { Completion } from './completion.ts';
 import { Connection } from './connection.ts';
 import { BadAnswer, errorOf, InvalidCall, NotReachable, type VrfsError } from './errors.ts';
@@ -29,7 +29,7 @@ export interface ConnectOptions {
   readonly servers: readonly string[];
   /** 16 bytes; a replica of another group is then refused. Default: whichever group answers first, and from then on no other. */
   readonly clusterId?: Buffer;
-  /** For the group's list of sessions. */
+  /** For the group's list of sessions, at most 256 bytes. */
   readonly name?: string;
   /** The client tells which inodes it holds open (`openFiles`), and the group keeps them when they are unlinked. */
   readonly holdsOpens?: boolean;
@@ -59,6 +59,9 @@ export const MAX_STALENESS_MS = 86_400_000;
 /** What a timer can wait for, some 24 days; with more it would not wait at all. */
 export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
+const CONSISTENCIES: ReadonlySet<Consistency> = new Set(['linearizable', 'causal', 'bounded']);
+/** An op-number is below. */
+const OP_NUMBERS = 2 ** 48;
 const TICK_MS = 20;
 /** So many ticks without anything outstanding, and the timer rests. */
 const IDLE_TICKS = 50;
@@ -166,13 +169,13 @@ export class VrfsClient {
     this.#session.submit(body, completion);
   }
 
-  queryEncoded(body: Buffer, completion: Completion, options?: QueryOptions): void {
-    const { consistency = 'linearizable', maxStalenessMs, behindMs, minOp = 0 } = options ?? {};
-    const wrong = wrongStaleness(consistency, maxStalenessMs);
+  queryEncoded(body: Buffer, completion: Completion, options: QueryOptions = {}): void {
+    const wrong = wrongOptions(options);
     if (wrong !== null) {
       completion.failed(new InvalidCall(wrong));
       return;
     }
+    const { consistency = 'linearizable', maxStalenessMs, behindMs, minOp = 0 } = options;
     const bounds = { minOp: opNumber(Math.max(minOp, this.#session.lastOp)), maxStalenessMs: maxStalenessMs ?? 0, behindMs: behindMs ?? Infinity };
     if (this.#timer === undefined) this.#startTimer();
     this.#session.read(body, consistency, completion, bounds);
@@ -298,7 +301,13 @@ function encoded(call: Call): Buffer {
   }
 }
 
-/** What is wrong with the options of a read, or null. */
+/** What is wrong with the options of a read, or null: what a message cannot carry would be thrown out of the timer that sends it again. */
+function wrongOptions({ consistency = 'linearizable', maxStalenessMs, minOp = 0 }: QueryOptions): string | null {
+  if (!CONSISTENCIES.has(consistency)) return `consistency '${consistency}' is not known: there are ${[...CONSISTENCIES].join(', ')}`;
+  if (!(Number.isInteger(minOp) && minOp >= 0 && minOp < OP_NUMBERS)) return `minOp is ${minOp}: it is an op-number, a whole number from 0 on and below 2^48`;
+  return wrongStaleness(consistency, maxStalenessMs);
+}
+
 function wrongStaleness(consistency: Consistency, maxStalenessMs: number | undefined): string | null {
   if (consistency !== 'bounded') return maxStalenessMs === undefined ? null : `maxStalenessMs goes with consistency 'bounded', not with '${consistency}'`;
   if (maxStalenessMs === undefined) return 'consistency \'bounded\' needs maxStalenessMs: how old the answer may be, in milliseconds';
@@ -313,6 +322,8 @@ function checkOptions(options: ConnectOptions): void {
     if (!parsed.ok) throw new TypeError(`servers: ${parsed.reason}`);
   }
   if (options.clusterId !== undefined && options.clusterId.length !== 16) throw new TypeError('clusterId: 16 bytes');
+  // Only a registration, of the first change, would find out.
+  if (options.name !== undefined && Buffer.byteLength(options.name) > SESSION_NAME_BYTES) throw new TypeError(`name: at most ${SESSION_NAME_BYTES} bytes`);
   checkTimeout('requestTimeoutMs', options.requestTimeoutMs);
   checkTimeout('connectTimeoutMs', options.connectTimeoutMs);
 }

@@ -103,7 +103,12 @@ export interface WriteOptions {
   readonly ifVersion: number | null;
 }
 
-export type Content = string | Buffer | AsyncIterable<Buffer> | Iterable<Buffer>;
+/** Text is UTF-8. */
+export type Content = string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+export function contentBytes(content: string | Uint8Array): Buffer {
+  return typeof content === 'string' ? Buffer.from(content, 'utf8') : Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+}
 
 /**
  * Replaces the content of a file as one atomic step, whatever its length: readers see the old content or the new. Up to 1 MiB in one operation; what is longer,
@@ -111,6 +116,16 @@ export type Content = string | Buffer | AsyncIterable<Buffer> | Iterable<Buffer>
  */
 export async function writeWhole(caller: Caller, path: Buffer, content: Content, options: WriteOptions): Promise<void> {
   const source = inSteps(content);
+  try {
+    await writeFrom(source, caller, path, options);
+  } catch (error) {
+    // What has more to give may hold a file or a pipe open. It is let go of, and how it takes that is not the error, as where `for await` is left.
+    await source.return().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function writeFrom(source: AsyncGenerator<Buffer, void, void>, caller: Caller, path: Buffer, options: WriteOptions): Promise<void> {
   const first = await source.next();
   const data = first.done === true ? EMPTY : first.value;
   const second = first.done === true ? first : await source.next();
@@ -145,12 +160,12 @@ async function* joined(head: readonly Buffer[], rest: AsyncGenerator<Buffer>): A
 
 /** Any content as pieces of exactly 1 MiB, the last one shorter; none when it is empty. */
 async function* inSteps(content: Content): AsyncGenerator<Buffer, void, void> {
-  if (typeof content === 'string' || Buffer.isBuffer(content)) {
-    const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+  if (typeof content === 'string' || content instanceof Uint8Array) {
+    const bytes = contentBytes(content);
     for (let at = 0; at < bytes.length; at += STEP_BYTES) yield bytes.subarray(at, at + STEP_BYTES);
     return;
   }
-  let gathered: Buffer[] = [];
+  let gathered: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of content) {
     gathered.push(chunk);

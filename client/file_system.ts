@@ -10,11 +10,12 @@
  * says whether the change may have happened. Paths: '/a/b' or 'a/b', both from the root; strings are UTF-8.
  */
 import type { Attributes, Credentials, DirectoryEntry, FileSystemStatistics, FileType, SetAttributes } from '../fsservice/operations.ts';
+import { GROUPS_MAX } from '../fsservice/limits.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import type { Ino } from '../lib/ids.ts';
 import { atPath, Caller, type OperationClient } from './caller.ts';
 import type { QueryOptions } from './client.ts';
-import { ATOMIC_BYTES, readStream, readWhole, writeWhole, type Content } from './file_content.ts';
+import { ATOMIC_BYTES, contentBytes, readStream, readWhole, writeWhole, type Content } from './file_content.ts';
 import { InvalidCall } from './errors.ts';
 import { FsError, isFsError } from './fs_error.ts';
 import { isRootPath, parentPath, pathBytes, type PathLike } from './paths.ts';
@@ -46,6 +47,7 @@ export interface ReaddirOptions {
 /** access(2): 4 read, 2 write, 1 execute, 0 existence. */
 const F_OK = 0;
 const READDIR_PAGE = 1024;
+const WRITE_FLAGS: ReadonlySet<string> = new Set(['w', 'wx', 'a']);
 const XATTR_PREFIX = 'user.';
 
 export class FileSystem {
@@ -117,7 +119,7 @@ export class FileSystem {
   /** With `recursive`: the missing directories above too, and no error when it exists. Resolves to the first path made. */
   async mkdir(path: PathLike, options: { readonly recursive?: boolean; readonly mode?: number } = {}): Promise<string | undefined> {
     const bytes = pathBytes(path);
-    const mode = (options.mode ?? 0o777) & ~this.#umask;
+    const mode = modeBits(options.mode ?? 0o777) & ~this.#umask;
     if (options.recursive === true) return (await this.#makeDirectories(bytes, mode))?.toString();
     await this.#caller.submit({ type: 'mkdir', at: atPath(bytes), mode });
     return undefined;
@@ -190,7 +192,7 @@ export class FileSystem {
   }
 
   async mknod(path: PathLike, fileType: FileType, options: { readonly mode?: number; readonly rdev?: number } = {}): Promise<void> {
-    await this.#caller.submit({ type: 'mknod', at: atPath(pathBytes(path)), fileType, mode: (options.mode ?? 0o666) & ~this.#umask, rdev: options.rdev ?? 0 });
+    await this.#caller.submit({ type: 'mknod', at: atPath(pathBytes(path)), fileType, mode: this.#newFileMode(options), rdev: options.rdev ?? 0 });
   }
 
   // --- contents --------------------------------------------------------------------------------------------------------
@@ -218,26 +220,29 @@ export class FileSystem {
 
   /** Atomic, whatever the length: readers see the old content or the new. A file above 1 MiB is another inode afterwards, with the mode, the owner and the extended attributes that it had. */
   async writeFile(path: PathLike, content: Content, options: WriteFileOptions = {}): Promise<void> {
-    if (options.ifVersion !== undefined && options.flag !== undefined && options.flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${options.flag}'`);
-    if (options.flag === 'a') {
-      if (typeof content !== 'string' && !Buffer.isBuffer(content)) throw new TypeError("flag 'a' takes a string or a Buffer");
+    const { flag = 'w' } = options;
+    // From JavaScript any of Node's may come: what cannot be kept must not replace the file.
+    if (!WRITE_FLAGS.has(flag)) throw new InvalidCall(`flag '${flag}' is not known here: there are 'w', 'wx' and 'a'`);
+    if (options.ifVersion !== undefined && flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${flag}'`);
+    if (flag === 'a') {
+      if (typeof content !== 'string' && !(content instanceof Uint8Array)) throw new TypeError("flag 'a' takes a string or bytes");
       return this.appendFile(path, content, options);
     }
     await writeWhole(this.#caller, pathBytes(path), content, {
       mode: this.#newFileMode(options),
-      exclusive: options.flag === 'wx',
+      exclusive: flag === 'wx',
       ifVersion: options.ifVersion ?? null,
     });
   }
 
   /** Up to 1 MiB at `offset` of an existing file, as pwrite(2). */
-  async write(path: PathLike, offset: number, data: Buffer): Promise<void> {
-    await this.#caller.submit({ type: 'write', at: atPath(pathBytes(path)), offset, data });
+  async write(path: PathLike, offset: number, data: Uint8Array): Promise<void> {
+    await this.#caller.submit({ type: 'write', at: atPath(pathBytes(path)), offset, data: contentBytes(data) });
   }
 
   /** Appends up to 1 MiB whole, and more in steps of 1 MiB, whoever else appends at the same time; the file is made when absent. */
-  async appendFile(path: PathLike, content: string | Buffer, options: { readonly mode?: number } = {}): Promise<void> {
-    const data = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+  async appendFile(path: PathLike, content: string | Uint8Array, options: { readonly mode?: number } = {}): Promise<void> {
+    const data = contentBytes(content);
     const ino = await this.#appendFirst(pathBytes(path), data.subarray(0, ATOMIC_BYTES), this.#newFileMode(options));
     // All steps go to the file that the first one found.
     for (let at = ATOMIC_BYTES; at < data.length; at += ATOMIC_BYTES) {
@@ -267,23 +272,30 @@ export class FileSystem {
     await this.#setattr(path, true, { size });
   }
 
-  /** Within the namespace; `exclusive` as COPYFILE_EXCL. Mode as the source's, owner the caller. */
+  /** Within the namespace; `exclusive` as COPYFILE_EXCL. A new file has the source's mode, whatever the umask, and the caller as its owner. */
   async copyFile(from: PathLike, to: PathLike, options: { readonly exclusive?: boolean } = {}): Promise<void> {
     const { attributes } = await this.stat(from);
-    await this.writeFile(to, this.readStream(from), { mode: attributes.mode & 0o777, flag: options.exclusive === true ? 'wx' : 'w' });
+    await writeWhole(this.#caller, pathBytes(to), this.readStream(from), { mode: attributes.mode & 0o777, exclusive: options.exclusive === true, ifVersion: null });
   }
 
-  /** Makes an empty file when absent; else sets its times to now. */
+  /** Sets the times of whatever is there to now; makes an empty file when nothing is. */
   async touch(path: PathLike): Promise<void> {
-    const at = atPath(pathBytes(path));
-    const { created } = await this.#caller.submit({ type: 'create', at, mode: this.#newFileMode({}), exclusive: false, truncate: false });
-    if (!created) await this.#setattr(path, true, { atime: 'now', mtime: 'now' });
+    const now: SetAttributes = { atime: 'now', mtime: 'now' };
+    try {
+      await this.#setattr(path, true, now);
+      return;
+    } catch (error) {
+      if (!isFsError(error, 'ENOENT')) throw error;
+    }
+    const { created } = await this.#caller.submit({ type: 'create', at: atPath(pathBytes(path)), mode: this.#newFileMode({}), exclusive: false, truncate: false });
+    // Somebody made it in between.
+    if (!created) await this.#setattr(path, true, now);
   }
 
   // --- attributes --------------------------------------------------------------------------------------------------------
 
   async chmod(path: PathLike, mode: number): Promise<void> {
-    await this.#setattr(path, true, { mode });
+    await this.#setattr(path, true, { mode: modeBits(mode) });
   }
 
   /** -1 leaves an id as it is, as in chown(2). */
@@ -314,9 +326,8 @@ export class FileSystem {
     return (await this.#caller.query({ type: 'getxattr', at: atPath(pathBytes(path)), follow: true, name: xattrName(name) })).value;
   }
 
-  async setxattr(path: PathLike, name: string, value: string | Buffer, options: { readonly mode?: 'any' | 'create' | 'replace' } = {}): Promise<void> {
-    const bytes = typeof value === 'string' ? Buffer.from(value, 'utf8') : value;
-    await this.#caller.submit({ type: 'setxattr', at: atPath(pathBytes(path)), follow: true, name: xattrName(name), value: bytes, mode: options.mode ?? 'any' });
+  async setxattr(path: PathLike, name: string, value: string | Uint8Array, options: { readonly mode?: 'any' | 'create' | 'replace' } = {}): Promise<void> {
+    await this.#caller.submit({ type: 'setxattr', at: atPath(pathBytes(path)), follow: true, name: xattrName(name), value: contentBytes(value), mode: options.mode ?? 'any' });
   }
 
   async listxattr(path: PathLike): Promise<string[]> {
@@ -328,8 +339,14 @@ export class FileSystem {
   }
 
   #newFileMode(options: { readonly mode?: number }): number {
-    return (options.mode ?? 0o666) & ~this.#umask;
+    return modeBits(options.mode ?? 0o666) & ~this.#umask;
   }
+}
+
+/** Without the bits of the type, which `Stats.mode` has, as chmod(2) takes it. @throws InvalidCall: text is no mode, '0644' would count as 644 */
+function modeBits(mode: number): number {
+  if (!Number.isInteger(mode) || mode < 0 || mode > 0xffff) throw new InvalidCall(`${mode} is no mode: it is a number of 16 bits, as 0o644`);
+  return mode & 0o7777;
 }
 
 function direntOf(e: DirectoryEntry): Dirent {
@@ -345,7 +362,7 @@ function xattrName(name: string): Buffer {
   return Buffer.from(name, 'utf8');
 }
 
-/** The user and groups of this process; root where the platform has none. */
+/** The user and groups of this process, as many as a call carries; root where the platform has none. */
 export function processCredentials(): Credentials {
-  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, groups: (process.getgroups?.() ?? []).slice(0, 64) };
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, groups: (process.getgroups?.() ?? []).slice(0, GROUPS_MAX) };
 }

@@ -2,6 +2,7 @@
 export { MAX_TIMEOUT_MS, VrfsClient, type Completion, type ConnectOptions, type Consistency, type QueryOptions } from './client.ts';
 export { BadAnswer, Behind, Busy, CheckpointUnavailable, Closed, FileChanged, InvalidCall, NotReachable, NotVerified, OutcomeUnknown, TimedOut, VrfsError } from './errors.ts';
 export { FileSystem, processCredentials, type FileSystemOptions, type ReaddirOptions, type WriteFileOptions } from './file_system.ts';
+export type { Content } from './file_content.ts';
 export { FsError, isFsError } from './fs_error.ts';
 export { verifiedStat, type VerifiedStat, type VerifyOptions } from './verified_stat.ts';
 export { diffNamespaces, type Aspect, type NamespaceDiff, type NamespaceDiffOptions, type PathChange } from './checkpoint_diff.ts';

@@ -31,6 +31,8 @@ export interface Welcome {
 export interface Register { readonly type: 'register'; readonly nonce: Buffer; readonly flags: number; readonly name: string }
 /** Session flags. */
 export const SESSION_HOLDS_OPENS = 1;
+/** The longest name of a session, UTF-8. */
+export const SESSION_NAME_BYTES = 256;
 export interface Registered { readonly type: 'registered'; readonly nonce: Buffer; readonly session: SessionId; readonly slots: number; readonly timeoutMs: number }
 
 /** The client needs the session no more: it ends, through the log, with its locks and opens. Not answered. */

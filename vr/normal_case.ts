@@ -8,7 +8,7 @@ import { opNumber, sessionId, view, type MemberId, type OpNumber, type SessionId
 import { encodeExpireBody, encodeRegisterBody, type Slot } from './client_table.ts';
 import { makeEntry, MAX_BODY_BYTES, type Entry, type EntryKind } from './entry.ts';
 import { HeldBack, RETRY_MS, type Held } from './held_back.ts';
-import type { ClientRequest, Commit, EndSession, Prepare, PrepareOk, Register, RejectCode, Request } from './messages.ts';
+import { SESSION_NAME_BYTES, type ClientRequest, type Commit, type EndSession, type Prepare, type PrepareOk, type Register, type RejectCode, type Request } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 import { Progress } from './quorum.ts';
 import type { Replica } from './replica.ts';
@@ -26,7 +26,6 @@ const MAX_GATHERED = 100_000;
 const MAX_GATHERED_BYTES = 64 << 20;
 const EXPIRY_SCAN_MS = 1000;
 const GROUP: SessionId = sessionId(0);
-const MAX_NAME_BYTES = 256;
 
 export class NormalCase {
   readonly #r: Replica;
@@ -136,8 +135,8 @@ export class NormalCase {
 
   onRegister(connection: ConnectionId, m: Register): void {
     if (this.#deferred(connection, m)) return;
-    if (Buffer.byteLength(m.name) > MAX_NAME_BYTES) {
-      this.#reject(connection, 'invalid', `a session's name has at most ${MAX_NAME_BYTES} bytes`, GROUP, 0, 0);
+    if (Buffer.byteLength(m.name) > SESSION_NAME_BYTES) {
+      this.#reject(connection, 'invalid', `a session's name has at most ${SESSION_NAME_BYTES} bytes`, GROUP, 0, 0);
       return;
     }
     const full = this.fullness;

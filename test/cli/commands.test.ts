@@ -178,6 +178,14 @@ describe('names', () => {
     expect(await ok('du', home)).toContain(`${home}/d/e`);
   });
 
+  it('that are no UTF-8 are refused, and not taken for others', async () => {
+    const sent = (name: Buffer): Promise<CliResult> => vrfs(['put', '-', `${home}/${name.toString()}`], { servers: group.servers, stdin: 'x', commandLine: Buffer.concat([Buffer.from(`put\0-\0${home}/`), name]) });
+    expect(await sent(Buffer.from('caf\xe9', 'latin1'))).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('/caf\ufffd\' is not UTF-8') as string });
+    expect(await ok('ls', home)).toBe('');
+    expect(await sent(Buffer.from('caf\ufffd'))).toMatchObject({ exitCode: 0 });
+    expect(await ok('ls', home)).toBe('caf\ufffd\n');
+  });
+
   it('are listed with times that no Date can show', async () => {
     await ok('touch', `${home}/f`);
     group.execute({ type: 'setattr', at: atPath(Buffer.from(`${home}/f`)), follow: false, set: { mtime: { sec: 9e12, nsec: 7 } } });

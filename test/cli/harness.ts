@@ -34,6 +34,8 @@ export interface CliOptions {
   readonly servers?: readonly string[];
   readonly stdin?: string | Buffer;
   readonly cwd?: string;
+  /** Where the arguments are not these bytes' text. */
+  readonly commandLine?: Buffer;
   /** What every write to the standard output fails with. */
   readonly stdoutFails?: Error;
 }
@@ -47,6 +49,7 @@ export async function vrfs(args: readonly string[], options: CliOptions = {}): P
     stderr,
     env: options.servers === undefined ? {} : { VRFS_SERVERS: options.servers.join(',') },
     cwd: options.cwd ?? process.cwd(),
+    commandLine: options.commandLine ?? Buffer.from(args.join('\0')),
   };
   const exitCode = await run(args, io);
   return { exitCode, stdout: stdout.bytes.toString(), stdoutBytes: stdout.bytes, stderr: stderr.bytes.toString() };

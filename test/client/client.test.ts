@@ -37,6 +37,13 @@ describe('VrfsClient', () => {
     await connect({ requestTimeoutMs: 2 ** 31 - 1, connectTimeoutMs: 2 ** 31 - 1 });
   });
 
+  it('refuses a name that no session can have, before anything is sent', async () => {
+    await expect(VrfsClient.connect({ servers: group.servers, name: 'é'.repeat(129) })).rejects.toThrow('name: at most 256 bytes');
+    expect(() => VrfsClient.open({ servers: group.servers, name: 'x'.repeat(70_000) })).toThrow(TypeError);
+    const client = await connect({ name: 'é'.repeat(128) });
+    expect(await client.submit(mkdir('/a'))).toMatchObject({ ok: true });
+  });
+
   it('executes changes and reads', async () => {
     const client = await connect();
     const made = await client.submit(mkdir('/a'));
@@ -66,6 +73,11 @@ describe('VrfsClient', () => {
       [{ consistency: 'bounded', maxStalenessMs: 86_400_001 }, 'to 86400000'],
       [{ consistency: 'causal', maxStalenessMs: 1 }, 'goes with consistency \'bounded\''],
       [{ maxStalenessMs: 1 }, 'not with \'linearizable\''],
+      [{ consistency: 'strong' as 'causal' }, 'consistency \'strong\' is not known'],
+      [{ consistency: 'causal', minOp: 1.5 }, 'minOp is 1.5'],
+      [{ minOp: 2 ** 48 }, 'below 2^48'],
+      [{ minOp: NaN }, 'minOp is NaN'],
+      [{ minOp: -1 }, 'minOp is -1'],
     ] as const;
     for (const [options, message] of refused) {
       const error: unknown = await client.query(call, options).then(() => null, (e: unknown) => e);

@@ -1,5 +1,6 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { FileSystem } from '../../client/file_system.ts';
+import { Readable } from 'node:stream';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { FileSystem, processCredentials } from '../../client/file_system.ts';
 import { VrfsClient } from '../../client/client.ts';
 import { FileChanged, InvalidCall, OutcomeUnknown } from '../../client/errors.ts';
 import { FsError } from '../../client/fs_error.ts';
@@ -30,7 +31,10 @@ beforeEach(async () => {
   home = `/t${round++}`;
   await fs.mkdir(home);
 });
-afterEach(() => { group.intercept = () => undefined; });
+afterEach(() => {
+  group.intercept = () => undefined;
+  vi.restoreAllMocks();
+});
 
 async function failure(promise: Promise<unknown>): Promise<FsError> {
   const error: unknown = await promise.then(() => null, (e: unknown) => e);
@@ -136,9 +140,27 @@ describe('contents', () => {
       expect(part.length).toBe(1 << 20);
       break;
     }
+    await fs.chmod(`${home}/f`, 0o662);
     await fs.copyFile(`${home}/f`, `${home}/g`);
+    expect((await fs.stat(`${home}/g`)).mode & 0o7777).toBe(0o662);
     expect((await fs.readFile(`${home}/g`)).equals(data)).toBe(true);
     expect(await codeOf(fs.copyFile(`${home}/f`, `${home}/g`, { exclusive: true }))).toBe('EEXIST');
+  });
+
+  it('may be bytes of any kind, as what TextEncoder and fetch give', async () => {
+    const all = new Prng(8).bytes(2_500_000);
+    const bytes = new Uint8Array(all.buffer, all.byteOffset + 7, all.length - 7);
+    await fs.writeFile(`${home}/long`, bytes);
+    expect((await fs.readFile(`${home}/long`)).equals(all.subarray(7))).toBe(true);
+    await fs.writeFile(`${home}/f`, new TextEncoder().encode('é'));
+    await fs.appendFile(`${home}/f`, new TextEncoder().encode('a'));
+    await fs.writeFile(`${home}/f`, new TextEncoder().encode('b'), { flag: 'a' });
+    await fs.write(`${home}/f`, 2, new TextEncoder().encode('A'));
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('éAb');
+    await fs.writeFile(`${home}/f`, new Blob(['piece by piece']).stream());
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('piece by piece');
+    await fs.setxattr(`${home}/f`, 'user.note', new TextEncoder().encode('n'));
+    expect((await fs.getxattr(`${home}/f`, 'user.note')).toString()).toBe('n');
   });
 
   it('are replaced under a symbolic link, with mode and owner kept', async () => {
@@ -164,6 +186,27 @@ describe('contents', () => {
     expect(await fs.readdir(home)).toEqual([]);
   });
 
+  it('that are refused let go of what they come from, and say why they were refused', async () => {
+    await fs.mkdir(`${home}/d`);
+    let open = 0;
+    const source = async function* (): AsyncGenerator<Buffer> {
+      open++;
+      try {
+        for (;;) yield await Promise.resolve(Buffer.alloc(1 << 20));
+      } finally {
+        open--;
+        // It is for who reads it to the end.
+        if (open === 0) throw new Error('the source did not like to be left');
+      }
+    };
+    expect(await codeOf(fs.writeFile(`${home}/d`, source()))).toBe('EISDIR');
+    await expect(fs.writeFile(`${home}/f`, source(), { ifVersion: 7 })).rejects.toThrow(InvalidCall);
+    expect(open).toBe(0);
+    const stream = Readable.from(source());
+    expect(await codeOf(fs.writeFile(`${home}/d`, stream))).toBe('EISDIR');
+    expect(stream.destroyed).toBe(true);
+  });
+
   it('are compared and set', async () => {
     await fs.writeFile(`${home}/f`, 'one', { ifVersion: 0 });
     expect(await codeOf(fs.writeFile(`${home}/f`, 'two', { ifVersion: 0 }))).toBe('EEXIST');
@@ -178,6 +221,12 @@ describe('contents', () => {
     await expect(fs.writeFile(`${home}/new`, 'x', { ifVersion: 0, flag: 'a' })).rejects.toThrow("ifVersion goes with flag 'w', not with 'a'");
     await expect(fs.writeFile(`${home}/f`, 'x', { ifVersion: 2 ** 60 })).rejects.toThrow(InvalidCall);
     expect(await fs.exists(`${home}/new`)).toBe(false);
+  });
+
+  it('are not replaced for a flag of Node\'s that is not known', async () => {
+    await fs.writeFile(`${home}/f`, 'old');
+    for (const flag of ['a+', 'ax', 'r+', 'w+'] as unknown as 'a'[]) await expect(fs.writeFile(`${home}/f`, 'new', { flag })).rejects.toThrow(InvalidCall);
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('old');
   });
 
   it('grow by many appenders without losing a line', async () => {
@@ -497,6 +546,34 @@ describe('names and attributes', () => {
     await fs.touch(`${home}/g`);
     await fs.mknod(`${home}/p`, 'fifo');
     expect((await fs.stat(`${home}/p`)).isFIFO()).toBe(true);
+    for (const name of ['p', 'd']) {
+      if (name === 'd') await fs.mkdir(`${home}/d`);
+      await fs.utimes(`${home}/${name}`, 1, 1);
+      await fs.touch(`${home}/${name}`);
+      expect((await fs.stat(`${home}/${name}`)).mtimeMs).toBeGreaterThan(1e12);
+    }
+    expect((await fs.stat(`${home}/g`)).size).toBe(0);
+    await fs.symlink('made', `${home}/dangling`);
+    await fs.touch(`${home}/dangling`);
+    expect((await fs.stat(`${home}/made`)).isFile()).toBe(true);
+  });
+
+  it('have the mode that another has, as its attributes show it', async () => {
+    await fs.writeFile(`${home}/f`, '', { mode: 0o640 });
+    await fs.mkdir(`${home}/d`, { mode: 0o1750 });
+    const [file, directory] = [(await fs.stat(`${home}/f`)).mode, (await fs.stat(`${home}/d`)).mode];
+    expect([file, directory]).toEqual([0o100640, 0o041750]);
+    await fs.writeFile(`${home}/g`, '', { mode: file });
+    await fs.mknod(`${home}/p`, 'fifo', { mode: file });
+    await fs.mkdir(`${home}/e`, { mode: directory });
+    await fs.touch(`${home}/h`);
+    await fs.chmod(`${home}/h`, file);
+    for (const [name, mode] of [['g', 0o100640], ['p', 0o010640], ['e', 0o041750], ['h', 0o100640]] as const) expect((await fs.stat(`${home}/${name}`)).mode).toBe(mode);
+    for (const wrong of ['644' as unknown as number, 1.5, -1, 0x10000, NaN]) {
+      await expect(fs.chmod(`${home}/f`, wrong)).rejects.toThrow(InvalidCall);
+      await expect(fs.writeFile(`${home}/new`, '', { mode: wrong })).rejects.toThrow(InvalidCall);
+    }
+    expect(await fs.exists(`${home}/new`)).toBe(false);
   });
 
   it('are checked on behalf of the caller', async () => {
@@ -505,6 +582,16 @@ describe('names and attributes', () => {
     expect(await codeOf(ann.writeFile(`${home}/g`, 'x'))).toBe('EACCES');
     expect(await codeOf(ann.access(`${home}/f`, 4))).toBe('EACCES');
     await ann.access(`${home}/f`);
+  });
+
+  it('are checked for all the groups of a process that a call carries', async () => {
+    await fs.writeFile(`${home}/f`, 'for the team', { mode: 0o640 });
+    await fs.chown(`${home}/f`, 0, 5254);
+    const groups = Array.from({ length: 300 }, (_, i) => 5000 + i);
+    vi.spyOn(process, 'getgroups').mockReturnValue(groups);
+    const { groups: own } = processCredentials();
+    expect(own).toEqual(groups.slice(0, 255));
+    expect(await new FileSystem(client, { credentials: { uid: 1000, gid: 1000, groups: own } }).readFile(`${home}/f`, 'utf8')).toBe('for the team');
   });
 
   it('extend', async () => {

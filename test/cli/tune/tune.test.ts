@@ -30,7 +30,7 @@ let io: Io;
 beforeEach(async () => {
   directory = await temporaryDirectory();
   [out, err] = [new Sink(), new Sink()];
-  io = { stdin: Readable.from([]), stdout: out, stderr: err, env: {}, cwd: directory };
+  io = { stdin: Readable.from([]), stdout: out, stderr: err, env: {}, cwd: directory, commandLine: null };
 });
 
 async function request(more: Partial<TuneRequest> = {}, flags: Partial<TuneFlags> = {}): Promise<TuneRequest> {

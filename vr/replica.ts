@@ -404,6 +404,7 @@ export class Replica implements ReplicaEvents {
       logView: this.logView,
       primary: this.primary,
       isPrimary: this.isPrimary,
+      primarySilentMs: this.isPrimary ? 0 : this.viewChange.silence.silence(this.now),
       op: this.log.head,
       commit: this.commit,
       executed: this.executed,

@@ -120,6 +120,8 @@ export interface ReplicaStatus {
   readonly logView: View;
   readonly primary: MemberId;
   readonly isPrimary: boolean;
+  /** While normal: milliseconds since the primary spoke as that of the present view, or since that view began here. Whatever else it sends is no sign that it leads. */
+  readonly primarySilentMs: number;
   /** Head of the log. */
   readonly op: OpNumber;
   readonly commit: OpNumber;

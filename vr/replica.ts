@@ -413,6 +413,7 @@ export class Replica implements ReplicaEvents {
       checkpointing: this.handOver.taking,
       cramped: this.room.cramped,
       transferring: this.handOver.fetching,
+      recoveryImpossible: this.recovery.impossible,
       sessions: this.clients.size,
       configuration: this.configuration,
       role: memberOf(this.configuration, this.self)?.role ?? null,

@@ -133,6 +133,8 @@ export interface ReplicaStatus {
   /** A checkpoint is being written, or waits for its turn / the state is being fetched from a peer. */
   readonly checkpointing: boolean;
   readonly transferring: boolean;
+  /** So many recover at once that too few are left who could answer. */
+  readonly recoveryImpossible: boolean;
   /** The disk has hardly room for the log: nothing more is taken into it. */
   readonly cramped: boolean;
   readonly sessions: number;

@@ -5,7 +5,7 @@ import type { Health } from '../../server/running_replica.ts';
 import type { Cluster } from '../vr/cluster.ts';
 import { started } from '../vr/settled_cluster.ts';
 
-const AT: Circumstances = { data: '/srv/data', address: '10.0.0.1:7101', groupCannotRecover: false, waitingForRoom: null, refusals: new Map() };
+const AT: Circumstances = { data: '/srv/data', address: '10.0.0.1:7101', waitingForRoom: null, refusals: new Map() };
 
 function health(cluster: Cluster, index: number): Health {
   return healthOf(cluster.node(index).replica.status(), AT);
@@ -35,5 +35,32 @@ describe('the primary', () => {
     const { cluster } = started();
     cluster.run(10_000);
     for (const index of [0, 1, 2]) expect(health(cluster, index)).toEqual({ ok: true });
+  });
+});
+
+describe('a group of which too many recover at once', () => {
+  test('with durability memory: what it acknowledged is gone', () => {
+    const { cluster, client } = started({ durability: 'memory' });
+    client.write('lost');
+    for (const n of cluster.nodes) n.restart();
+    cluster.run(10_000);
+    expect(health(cluster, 0)).toEqual({ ok: false, reason: expect.stringContaining('vrfs revive --data /srv/data') as string });
+  });
+
+  test('with durability disk: nothing is given up, and what to put back', () => {
+    const { cluster, client } = started();
+    client.write('kept');
+    for (const index of [1, 2]) {
+      const n = cluster.node(index);
+      n.crash();
+      n.disk.transferring = true;
+      n.start();
+    }
+    cluster.run(10_000);
+    for (const index of [1, 2]) {
+      const { reason } = health(cluster, index) as { reason: string };
+      expect(reason).toContain('put a copy of the records of that one in the place of /srv/data/records');
+      expect(reason).not.toMatch(/memory|gone|revive/);
+    }
   });
 });

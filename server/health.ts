@@ -1,6 +1,7 @@
 /** Whether a replica can serve, and if not why, and what to do. Of what it says of itself; a halted process or a store under repair is the process's to say. */
+import { join } from 'node:path';
 import type { MemberId } from '../lib/ids.ts';
-import { isElector, quorum } from '../vr/configuration.ts';
+import { isElector, quorum, type Durability } from '../vr/configuration.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
 import type { Health } from './running_replica.ts';
 
@@ -12,8 +13,6 @@ export interface Circumstances {
   readonly data: string;
   /** Where this node is reached. */
   readonly address: string;
-  /** The group has said that it cannot recover (durability memory). */
-  readonly groupCannotRecover: boolean;
   /** A checkpoint waits until its disk has room; bytes. */
   readonly waitingForRoom: { readonly neededBytes: number; readonly freeBytes: number } | null;
   /** Members that will not have this one, with the reason. */
@@ -27,18 +26,23 @@ export function healthOf(s: ReplicaStatus, at: Circumstances): Health {
   const refused = refusedBy(s, at.refusals);
   if (refused !== null) return { ok: false, reason: refused };
   if (s.transferring) return { ok: false, reason: 'the state is being fetched from the other replicas; wait, or see the recovery in /v1/status' };
-  if (s.status === 'recovering' && s.configuration.durability === 'memory' && at.groupCannotRecover) {
-    return { ok: false, reason: `so many replicas of this group with durability memory have stopped at once that what it acknowledged after its newest checkpoint is gone. To go on from there stop all of them, and see on each machine what it still holds: vrfs revive --data ${at.data} (with durability disk a group outlives this)` };
-  }
+  if (s.status === 'recovering' && s.recoveryImpossible) return { ok: false, reason: impossible(s.configuration.durability, at.data) };
   if (s.status === 'joining') return { ok: false, reason: `this node is no member of the group yet: vrfs members add ${at.address}` };
   if (s.status === 'retired') return { ok: false, reason: 'this member has left the group; it ends when the others have all that it had' };
   if (s.status === 'transitioning') return { ok: false, reason: 'the members have changed, and what came before is being fetched from the others; wait' };
   if (s.status === 'recovering') return { ok: false, reason: `recovering: this needs the answers of ${quorum(s.configuration)} other replicas or of a working group; start them if they are down` };
   if (s.status === 'view-change') return { ok: false, reason: 'a new primary is being elected; this needs a majority of the replicas' };
-  const silent = s.isPrimary ? 0 : s.peers.find((p) => p.id === s.primary)?.silentMs ?? null;
-  if (silent === null) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, yet` };
-  if (silent > PRIMARY_SILENCE_MS) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, for ${Math.round(silent / 1000)} s` };
+  if (!s.isPrimary && (s.peers.find((p) => p.id === s.primary)?.silentMs ?? null) === null) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, yet` };
+  if (s.primarySilentMs > PRIMARY_SILENCE_MS) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, for ${Math.round(s.primarySilentMs / 1000)} s` };
   return { ok: true };
+}
+
+/** Of a recovery for which too few others have what it takes. */
+function impossible(durability: Durability, data: string): string {
+  if (durability === 'memory') {
+    return `so many replicas of this group with durability memory have stopped at once that what it acknowledged after its newest checkpoint is gone. To go on from there stop all of them, and see on each machine what it still holds: vrfs revive --data ${data} (with durability disk a group outlives this)`;
+  }
+  return `the records or the journals of too many replicas are damaged at once for the others to repair them. A replica whose log does not say that its log on disk cannot be trusted needs records only: stop it and one that does not recover, put a copy of the records of that one in the place of ${join(data, 'records')}, and start both`;
 }
 
 /** Without those that refuse it, it hears no quorum: whatever its status says, as of a replica that was formatted anew, which thinks that all begins. */

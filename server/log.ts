@@ -41,8 +41,15 @@ const LEVELS: Readonly<Record<string, Level>> = {
 /** What to do about an event that needs a person. */
 const REMEDIES: Readonly<Record<string, string>> = {
   'witness-log-long': 'a witness keeps its log, in memory too, until every voter has the state on disk. The member that it waits for has not told so for long: start it, or put another in its place (vrfs members replace)',
-  'group-cannot-recover': 'too many replicas with durability memory have stopped at once: what was acknowledged after the newest checkpoint is gone. Stop all of them, and see on each machine what it still holds and how to go on from there: vrfs revive --data <its data directory>',
 };
+
+const LOST_IN_MEMORY = 'too many replicas with durability memory have stopped at once: what was acknowledged after the newest checkpoint is gone. Stop all of them, and see on each machine what it still holds and how to go on from there: vrfs revive --data <its data directory>';
+const DAMAGED_ON_DISK = 'the records or the journals of too many replicas are damaged at once for the others to repair them. Give up nothing: one whose log on disk can be trusted needs records only. Stop it and one that does not recover, put a copy of the records of that one in the place of its own, and start both';
+
+function remedyOf(name: string, data: Readonly<Record<string, unknown>>): string | undefined {
+  if (name === 'group-cannot-recover') return data['durability'] === 'memory' ? LOST_IN_MEMORY : DAMAGED_ON_DISK;
+  return REMEDIES[name];
+}
 
 export interface CountingSink extends EventSink {
   readonly counts: ReadonlyMap<string, number>;
@@ -57,7 +64,7 @@ export function eventSink(log: Log): CountingSink {
       counts.set(name, (counts.get(name) ?? 0) + 1);
       const level = LEVELS[name] ?? 'debug';
       if (!log.isLevelEnabled(level)) return;
-      const remedy = REMEDIES[name];
+      const remedy = remedyOf(name, data);
       log[level](remedy === undefined ? data : { ...data, remedy }, name);
     },
   };

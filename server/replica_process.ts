@@ -204,7 +204,7 @@ export class ReplicaProcess implements RunningReplica {
     if (this.#repairing !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
     const { boot: { data, room }, linkLog: { refusals } } = this.#started;
     return healthOf(this.#replicaStatus(), {
-      data: data.root, address: data.addresses.address, groupCannotRecover: this.#sink.counts.has('group-cannot-recover'), waitingForRoom: room.waiting, refusals,
+      data: data.root, address: data.addresses.address, waitingForRoom: room.waiting, refusals,
     });
   }
 

@@ -16,7 +16,9 @@ export class Recovery {
   readonly #resend: Backoff;
   #nonce: Buffer | null = null;
   readonly #responses = new Map<MemberId, RecoveryResponse>();
-  readonly #alsoRecovering = new Set<MemberId>();
+  /** When each of the others asked last, in need of a recovery itself. */
+  readonly #asked = new Map<MemberId, number>();
+  #impossible = false;
 
   constructor(replica: Replica) {
     this.#r = replica;
@@ -41,7 +43,7 @@ export class Recovery {
 
   forget(member: MemberId): void {
     this.#responses.delete(member);
-    this.#alsoRecovering.delete(member);
+    this.#asked.delete(member);
   }
 
   tick(): void {
@@ -70,10 +72,23 @@ export class Recovery {
   /** Another one is recovering too: when too many are, nobody can answer (row 12), and the operator has to know. */
   onRecoveryOfPeer(from: MemberId): void {
     const r = this.#r;
-    if (this.#alsoRecovering.has(from) || !r.isElector || !r.reconfiguration.isElector(from)) return;
-    this.#alsoRecovering.add(from);
-    const left = r.otherElectors.length - this.#alsoRecovering.size;
-    if (left < r.quorum) r.event('group-cannot-recover', { recovering: this.#alsoRecovering.size + 1, quorum: r.quorum });
+    if (!r.isElector || !r.reconfiguration.isElector(from)) return;
+    this.#asked.set(from, r.now);
+    const before = this.#impossible;
+    this.#impossible = r.otherElectors.length - this.#askingNow() < r.quorum;
+    if (this.#impossible && !before) r.event('group-cannot-recover', { recovering: this.#askingNow() + 1, quorum: r.quorum, durability: r.configuration.durability });
+  }
+
+  /** Too few are left who could answer, as it looked when another one asked last. */
+  get impossible(): boolean {
+    const r = this.#r;
+    return this.#impossible && r.phase === 'recovering' && !r.handOver.fetching;
+  }
+
+  /** Who asks goes on asking until it has been answered. One that was has recovered, or fetches what it needs for that. */
+  #askingNow(): number {
+    const { now, otherElectors } = this.#r;
+    return otherElectors.filter((id) => now - (this.#asked.get(id) ?? -Infinity) <= this.#resend.longest * 2).length;
   }
 
   onRecoveryResponse(from: MemberId, m: RecoveryResponse): void {

@@ -120,6 +120,8 @@ export interface ReplicaStatus {
   readonly logView: View;
   readonly primary: MemberId;
   readonly isPrimary: boolean;
+  /** While normal: milliseconds since the primary spoke as that of the present view, or since that view began here. Whatever else it sends is no sign that it leads. */
+  readonly primarySilentMs: number;
   /** Head of the log. */
   readonly op: OpNumber;
   readonly commit: OpNumber;
@@ -131,6 +133,8 @@ export interface ReplicaStatus {
   /** A checkpoint is being written, or waits for its turn / the state is being fetched from a peer. */
   readonly checkpointing: boolean;
   readonly transferring: boolean;
+  /** So many recover at once that too few are left who could answer. */
+  readonly recoveryImpossible: boolean;
   /** The disk has hardly room for the log: nothing more is taken into it. */
   readonly cramped: boolean;
   readonly sessions: number;

@@ -26,6 +26,10 @@ export class Backoff {
   stop(): void {
     this.#at = Infinity;
   }
+  /** No interval is longer. */
+  get longest(): number {
+    return this.#base * 16 * 1.5;
+  }
   get running(): boolean {
     return this.#at !== Infinity;
   }

@@ -1,5 +1,5 @@
 /** Damaged records under a running group: never served, and repaired from the others with nobody's help. */
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Level } from 'level';
 import { describe, expect, it } from 'vitest';
@@ -160,6 +160,23 @@ describe('records that are damaged on the disk of one replica', () => {
     await converged(group);
     expect(again.status().store).toMatchObject({ damages: 0, lastDamage: null });
     expect(() => again.store.range(Buffer.alloc(0), Buffer.alloc(40, 0xff), Infinity)).not.toThrow();
+  });
+
+  it('of two of three: they say what to copy, and that helps', async () => {
+    const { group, fs } = await filled();
+    await equalCheckpoints(group, fs);
+    for (const id of [1, 2, 3]) await group.stopOne(id);
+    for (const id of [2, 3]) expect(await tamper(group, id, (db) => db.del(Buffer.from('m')).then(() => 1))).toBe(1);
+    await group.startAll();
+    await until(() => [2, 3].every((id) => group.replica(id).status().replica.recoveryImpossible), 'they know that nobody can answer them');
+    expect(group.replica(2).health()).toEqual({ ok: false, reason: expect.stringContaining(`put a copy of the records of that one in the place of ${join(group.data(2), 'records')}`) as string });
+    for (const id of [1, 2]) await group.stopOne(id);
+    await rm(join(group.data(2), 'records'), { recursive: true });
+    await cp(join(group.data(1), 'records'), join(group.data(2), 'records'), { recursive: true });
+    for (const id of [1, 2]) await group.start(id);
+    await converged(group);
+    await expectFiles(fs);
+    await equalCheckpoints(group, fs);
   });
 
   for (const [what, damage] of [

@@ -173,6 +173,27 @@ describe('recovery in memory mode (VRR 4.3)', () => {
     expect(client.replies.slice(-2).map((m) => m.type)).toEqual(['redirect', 'redirect']);
   });
 
+  test('is not said to be impossible because of others that had recovered before', () => {
+    const { cluster, client } = started({ ...memory, members: 5, replica: { checkpointOps: 5, retainEntries: 0 } });
+    for (let i = 0; i < 20; i++) client.write(`w${i}`);
+    cluster.untilConverged();
+    const slow = cluster.node(4);
+    slow.crash();
+    slow.disk.transferring = true;
+    slow.slowFetch = true;
+    slow.start();
+    cluster.until(() => slow.fetchStarted, 'a transfer');
+    for (const index of [3, 2]) {
+      const other = cluster.node(index);
+      other.restart();
+      cluster.until(() => other.replica.phase === 'normal', `member ${other.id} is back`);
+      cluster.run(20_000);
+    }
+    expect([slow.replica.phase, slow.event('group-cannot-recover')]).toEqual(['recovering', undefined]);
+    slow.slowFetch = false;
+    cluster.untilConverged();
+  });
+
   test('f failures at a time, one after the other, lose nothing', () => {
     const { cluster, client } = started(memory);
     for (let round = 0; round < 9; round++) {

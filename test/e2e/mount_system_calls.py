@@ -439,6 +439,30 @@ def test_groups_that_change():
     in_child(child)
 
 
+def test_permission_to_read_a_directory_is_checked_at_open_only():
+    """As root only: a descriptor reads on for a process that has given up root, and after a chmod."""
+    if os.getuid() != 0 or not kernel:
+        return
+    os.mkdir(path("for root"), 0o700)
+    write("for root/file", b"x")
+    os.mkdir(path("chmod after open"))
+    os.chown(path("chmod after open"), 2001, 2001)
+
+    def child():
+        held = os.open(path("for root"), os.O_RDONLY | os.O_DIRECTORY)
+        os.setgroups([])
+        os.setgid(2001)
+        os.setuid(2001)
+        assert os.listdir(held) == ["file"]
+        fails(errno.EACCES, os.listdir, path("for root"))
+        write("chmod after open/file", b"x")
+        own = os.open(path("chmod after open"), os.O_RDONLY | os.O_DIRECTORY)
+        os.fchmod(own, 0)
+        assert os.listdir(own) == ["file"]
+
+    in_child(child)
+
+
 def test_seekdir():
     if not kernel:
         return

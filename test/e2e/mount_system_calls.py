@@ -420,6 +420,8 @@ def test_groups_that_change():
     os.mkdir(path("for 4002"))
     os.chown(path("for 4002"), 0, 4002)
     os.chmod(path("for 4002"), 0o770)
+    write("set-gid", b"x")
+    os.chown(path("set-gid"), 2001, 4002)
 
     def become(groups):
         os.seteuid(0)
@@ -432,6 +434,8 @@ def test_groups_that_change():
         fails(errno.EACCES, os.mkdir, path("for 4002/refused"))
         os.stat(path("for 4002"))
         become([4002])
+        os.chmod(path("set-gid"), 0o2755)
+        assert stat.S_IMODE(os.stat(path("set-gid")).st_mode) == 0o2755
         os.mkdir(path("for 4002/made"))
         become(list(range(3900, 4003)))
         os.mkdir(path("for 4002/one of a hundred and three"))

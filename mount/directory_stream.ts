@@ -6,11 +6,11 @@
 import type { Ino } from '../lib/ids.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { assert } from '../lib/assert.ts';
-import type { Attributes, Credentials, DirectoryEntry, Result } from '../fsservice/operations.ts';
+import type { Attributes, DirectoryEntry, Result } from '../fsservice/operations.ts';
 import { typeBits } from './attributes.ts';
 import type { Outcome } from './vfs.ts';
 
-export type FetchPage = (credentials: Credentials, after: Buffer, limit: number) => Promise<Result<'readdir'>>;
+export type FetchPage = (after: Buffer, limit: number) => Promise<Result<'readdir'>>;
 
 export interface StreamEntry {
   readonly ino: number;
@@ -46,34 +46,34 @@ export class DirectoryStream {
   }
 
   /** Entries from `position` on: at least one, or none at the end. From 0 the directory is read anew (opendir, rewinddir). */
-  async from(credentials: Credentials, position: number): Promise<Outcome<readonly StreamEntry[]>> {
+  async from(position: number): Promise<Outcome<readonly StreamEntry[]>> {
     if (position === 0) this.#pages = [];
     if (this.#pages.length === 0) {
-      const first = await this.#append(credentials, EMPTY);
+      const first = await this.#append(EMPTY);
       if (!first.ok) return first;
     }
     if (position < DOTS) return { ok: true, value: this.#dots.slice(position) };
-    const page = await this.#pageAt(credentials, position);
+    const page = await this.#pageAt(position);
     if (!page.ok || page.value === undefined) return page.ok ? { ok: true, value: [] } : page;
     return { ok: true, value: (page.value.entries ?? []).slice(position - page.value.base) };
   }
 
   /** The page with the entry at `position`; undefined behind the end. A position of before the stream was read anew (seekdir) may be many pages on: none of them can be left out, since only the one before says where the next begins. */
-  async #pageAt(credentials: Credentials, position: number): Promise<Outcome<Page | undefined>> {
+  async #pageAt(position: number): Promise<Outcome<Page | undefined>> {
     for (;;) {
       const known = this.#pages.findLast((page) => page.base <= position);
       assert(known !== undefined, 'the first page begins behind the dots');
-      if (position < known.base + known.count) return known.entries === null ? this.#reload(credentials, known) : { ok: true, value: known };
+      if (position < known.base + known.count) return known.entries === null ? this.#reload(known) : { ok: true, value: known };
       if (known.end) return { ok: true, value: undefined };
       const last = known.entries?.at(-1)?.name;
       assert(last !== undefined, 'the newest page keeps its entries and is not empty');
-      const next = await this.#append(credentials, last);
+      const next = await this.#append(last);
       if (!next.ok) return next;
     }
   }
 
-  async #append(credentials: Credentials, after: Buffer): Promise<Outcome<Page>> {
-    const answer = await this.#fetch(credentials, after, PAGE);
+  async #append(after: Buffer): Promise<Outcome<Page>> {
+    const answer = await this.#fetch(after, PAGE);
     if (!answer.ok) return answer;
     const { ino, parent, entries, end } = answer.value;
     if (this.#pages.length === 0) this.#dots = [dot('.', ino), dot('..', parent)];
@@ -92,8 +92,8 @@ export class DirectoryStream {
   }
 
   /** seekdir far back: what has come or gone meanwhile may shift positions within this page, as it may in any file system without stable cookies. */
-  async #reload(credentials: Credentials, page: Page): Promise<Outcome<Page>> {
-    const answer = await this.#fetch(credentials, page.after, page.count);
+  async #reload(page: Page): Promise<Outcome<Page>> {
+    const answer = await this.#fetch(page.after, page.count);
     if (!answer.ok) return answer;
     return { ok: true, value: { ...page, entries: answer.value.entries.map(streamEntry) } };
   }

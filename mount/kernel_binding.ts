@@ -236,9 +236,8 @@ export class KernelBinding implements Binding {
   }
 
   #opendir(q: FuseRequest): void {
-    const node = inode(q.nodeId);
     const handle = this.#vfs.openDirectory(q.nodeId);
-    this.#directories.set(handle, new DirectoryStream((who, after, limit) => this.#vfs.readdirPage(who, node, after, limit)));
+    this.#directories.set(handle, new DirectoryStream((after, limit) => this.#vfs.readdirPage(handle, after, limit)));
     this.#opened(q, handle, 0);
   }
 
@@ -251,7 +250,7 @@ export class KernelBinding implements Binding {
     const stream = this.#directories.get(q.u64(0));
     if (stream === undefined) return this.#fail(q, Errno.EBADF);
     const position = q.u64(8);
-    this.#run(q, stream.from(this.#who(q), position), (entries) => { this.#bytes(q, dirents(entries, position, q.u32(16))); });
+    this.#run(q, stream.from(position), (entries) => { this.#bytes(q, dirents(entries, position, q.u32(16))); });
   }
 
   // --- replies -------------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@
  * Write-through: when a method has resolved, the change is committed and executed, so that every other mount sees it and a
  * crash of this process loses nothing. There is nothing left for flush or fsync to do.
  *
- * Permissions: operations on names carry the caller's credentials. Reads and writes of an open file do not: as POSIX has it, the
- * right to them was settled when the file was opened (`open` for writing, then chmod 0444, then `write` works), by the kernel
- * (default_permissions); so they go out as the superuser's.
+ * Permissions: operations on names carry the caller's credentials. Reads and writes of an open file, and reads of an open directory, do
+ * not: as POSIX has it, the right to them was settled when it was opened (`open` for writing, then chmod 0444, then `write` works; so does
+ * `readdir` for a daemon that has given up root since), by the kernel (default_permissions); so they go out as the superuser's.
  */
 import { setTimeout } from 'node:timers/promises';
 import { TimedOut } from '../client/errors.ts';
@@ -184,17 +184,13 @@ export class Vfs {
     return this.#client.query({ credentials, operation: { type: 'statfs' } });
   }
 
-  /** A page of a directory behind `after`, with attributes. */
-  readdirPage(credentials: Credentials, at: At, after: Buffer, limit: number): Promise<Result<'readdir'>> {
-    return this.#client.query({ credentials, operation: { type: 'readdir', at, after, limit, attributes: true } });
-  }
 
   /** A whole directory: pages until the end, each behind the last name, so that entries that neither come nor go meanwhile are met exactly once. */
   async readdirAll(credentials: Credentials, at: At): Promise<Outcome<Listing>> {
     const entries: DirectoryEntry[] = [];
     let after = EMPTY;
     for (;;) {
-      const page = await this.readdirPage(credentials, at, after, READDIR_PAGE);
+      const page = await this.#client.query({ credentials, operation: { type: 'readdir', at, after, limit: READDIR_PAGE, attributes: true } });
       if (!page.ok) return page;
       for (const entry of page.value.entries) entries.push(entry);
       const last = page.value.entries.at(-1);
@@ -253,6 +249,13 @@ export class Vfs {
       }
     }
     return this.#opened(attributes, flags);
+  }
+
+  /** A page of an open directory behind `after`, with attributes. */
+  readdirPage(handle: number, after: Buffer, limit: number): Promise<Result<'readdir'>> {
+    const directory = this.#handles.get(handle);
+    if (directory === undefined) return Promise.resolve(BAD_HANDLE);
+    return this.#client.query({ credentials: SUPERUSER, operation: { type: 'readdir', at: inode(directory.ino), after, limit, attributes: true } });
   }
 
   /** Idempotent for an unknown handle, as close is after a mount went: there is no one to tell. */

@@ -420,6 +420,8 @@ def test_groups_that_change():
     os.mkdir(path("for 4002"))
     os.chown(path("for 4002"), 0, 4002)
     os.chmod(path("for 4002"), 0o770)
+    write("set-gid", b"x")
+    os.chown(path("set-gid"), 2001, 4002)
 
     def become(groups):
         os.seteuid(0)
@@ -432,9 +434,35 @@ def test_groups_that_change():
         fails(errno.EACCES, os.mkdir, path("for 4002/refused"))
         os.stat(path("for 4002"))
         become([4002])
+        os.chmod(path("set-gid"), 0o2755)
+        assert stat.S_IMODE(os.stat(path("set-gid")).st_mode) == 0o2755
         os.mkdir(path("for 4002/made"))
         become(list(range(3900, 4003)))
         os.mkdir(path("for 4002/one of a hundred and three"))
+
+    in_child(child)
+
+
+def test_permission_to_read_a_directory_is_checked_at_open_only():
+    """As root only: a descriptor reads on for a process that has given up root, and after a chmod."""
+    if os.getuid() != 0 or not kernel:
+        return
+    os.mkdir(path("for root"), 0o700)
+    write("for root/file", b"x")
+    os.mkdir(path("chmod after open"))
+    os.chown(path("chmod after open"), 2001, 2001)
+
+    def child():
+        held = os.open(path("for root"), os.O_RDONLY | os.O_DIRECTORY)
+        os.setgroups([])
+        os.setgid(2001)
+        os.setuid(2001)
+        assert os.listdir(held) == ["file"]
+        fails(errno.EACCES, os.listdir, path("for root"))
+        write("chmod after open/file", b"x")
+        own = os.open(path("chmod after open"), os.O_RDONLY | os.O_DIRECTORY)
+        os.fchmod(own, 0)
+        assert os.listdir(own) == ["file"]
 
     in_child(child)
 

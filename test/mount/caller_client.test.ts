@@ -11,6 +11,7 @@ import type { MemoryClient } from './memory_group.ts';
 
 const root: Credentials = { uid: 0, gid: 0, groups: [] };
 const PID = 77;
+const O_RDWR = 2;
 
 let groups: string;
 let asked: number;
@@ -54,6 +55,18 @@ describe('a caller whose groups have changed since they were looked up', () => {
     groups = '4002 4003';
     expect(await vfs.setattr(caller(), at('d/made'), { gid: 4003 })).toMatchObject({ ok: true, value: { attributes: { gid: 4003 } } });
     expect(asked).toBe(3);
+  });
+
+  it('keeps the set-gid bits that its groups of now let it have', async () => {
+    await makeFor(4002, 'd');
+    expect(await vfs.setattr(root, at('d'), { mode: 0o2777 })).toMatchObject({ ok: true });
+    const before = caller();
+    groups = '4002';
+    expect(await vfs.create(before, at('d/f'), 0o2775, O_RDWR)).toMatchObject({ ok: true, value: { attributes: { gid: 4002, mode: 0o2775 } } });
+    expect(await vfs.mknod(before, at('d/g'), 'file', 0o2775, 0)).toMatchObject({ ok: true, value: { attributes: { mode: 0o2775 } } });
+    expect(await vfs.setattr(before, at('d/f'), { mode: 0o755 })).toMatchObject({ ok: true, value: { attributes: { mode: 0o755 } } });
+    expect(await vfs.setattr(before, at('d/f'), { mode: 0o2744 })).toMatchObject({ ok: true, value: { attributes: { mode: 0o2744 } } });
+    expect(await vfs.setattr(before, at('d/f'), { gid: 4002 })).toMatchObject({ ok: true, value: { attributes: { mode: 0o2744 } } });
   });
 
   it('is so in each of several calls at once', async () => {

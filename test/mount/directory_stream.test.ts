@@ -2,18 +2,16 @@ import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { ino } from '../../lib/ids.ts';
 import { defined } from '../../lib/assert.ts';
-import type { Credentials, DirectoryEntry, Result } from '../../fsservice/operations.ts';
+import type { DirectoryEntry, Result } from '../../fsservice/operations.ts';
 import { DirectoryStream } from '../../mount/directory_stream.ts';
 import type { StreamEntry } from '../../mount/directory_stream.ts';
-
-const who: Credentials = { uid: 0, gid: 0, groups: [] };
 
 /** A directory that pages by name, as the namespace does; names may come and go. */
 class FakeDirectory {
   readonly names = new Set<string>();
   pages = 0;
 
-  fetch = (_: Credentials, after: Buffer, limit: number): Promise<Result<'readdir'>> => {
+  fetch = (after: Buffer, limit: number): Promise<Result<'readdir'>> => {
     this.pages++;
     const behind = [...this.names].sort().filter((name) => name > after.toString());
     const entries: DirectoryEntry[] = behind.slice(0, limit).map((name) => ({ name: Buffer.from(name), ino: ino(100), type: 'file' }));
@@ -28,7 +26,7 @@ function directory(count: number): FakeDirectory {
 }
 
 async function entriesFrom(stream: DirectoryStream, position: number): Promise<readonly StreamEntry[]> {
-  const part = await stream.from(who, position);
+  const part = await stream.from(position);
   if (!part.ok) throw new Error(`errno ${part.errno}`);
   return part.value;
 }
@@ -100,8 +98,8 @@ describe('a directory stream', () => {
 
   it('passes an error on that it meets on the way to a position', async () => {
     const d = directory(1700);
-    const stream = new DirectoryStream((who, after, limit) => (d.pages === 2 ? Promise.resolve({ ok: false, errno: 5 }) : d.fetch(who, after, limit)));
-    expect(await stream.from(who, 1500)).toEqual({ ok: false, errno: 5 });
+    const stream = new DirectoryStream((after, limit) => (d.pages === 2 ? Promise.resolve({ ok: false, errno: 5 }) : d.fetch(after, limit)));
+    expect(await stream.from(1500)).toEqual({ ok: false, errno: 5 });
   });
 
   it('is empty at and behind its end, without asking again', async () => {
@@ -116,6 +114,6 @@ describe('a directory stream', () => {
 
   it('passes an error on', async () => {
     const stream = new DirectoryStream(() => Promise.resolve({ ok: false, errno: 13 }));
-    expect(await stream.from(who, 0)).toEqual({ ok: false, errno: 13 });
+    expect(await stream.from(0)).toEqual({ ok: false, errno: 13 });
   });
 });

@@ -279,6 +279,15 @@ describe('open directories', () => {
     expect(await vfs.getattr(root, inode(ino))).toEqual({ ok: false, errno: Errno.ESTALE });
   });
 
+  it('are read on whatever their mode says since, and by whomever the descriptor has come to', async () => {
+    const { ino, handle } = await openDirectory('d');
+    await create('d/f');
+    value(await vfs.setattr(root, inode(ino), { mode: 0 }));
+    expect(value(await vfs.readdirPage(handle, EMPTY, 10)).entries.map((e) => e.name.toString())).toEqual(['f']);
+    vfs.release(handle);
+    expect(await vfs.readdirPage(handle, EMPTY, 10)).toEqual({ ok: false, errno: Errno.EBADF });
+  });
+
   it('are let go when the mount ends, and have numbers of their own beside the files', async () => {
     const { handle } = await openDirectory('d');
     expect((await create('f')).handle).not.toBe(handle);

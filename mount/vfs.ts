@@ -184,7 +184,6 @@ export class Vfs {
     return this.#client.query({ credentials, operation: { type: 'statfs' } });
   }
 
-
   /** A whole directory: pages until the end, each behind the last name, so that entries that neither come nor go meanwhile are met exactly once. */
   async readdirAll(credentials: Credentials, at: At): Promise<Outcome<Listing>> {
     const entries: DirectoryEntry[] = [];

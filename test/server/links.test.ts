@@ -7,7 +7,7 @@ import { epoch, memberId, opNumber, view, type MemberId } from '../../lib/ids.ts
 import type { Configuration } from '../../vr/configuration.ts';
 import { decodeMessage, encodeMessage, encodeRequest } from '../../vr/message_codec.ts';
 import type { ClientRequest, Envelope, Message, ReplicaMessage } from '../../vr/messages.ts';
-import { ClientLinks, PAUSE_BYTES } from '../../server/client_links.ts';
+import { ClientLinks, PAUSE_BYTES, TURN_BYTES } from '../../server/client_links.ts';
 import { Listener, ListenError } from '../../server/listener.ts';
 import { QUEUE_BYTES } from '../../server/peer_link.ts';
 import { PeerLinks } from '../../server/peer_links.ts';
@@ -415,6 +415,37 @@ describe('the links of clients', () => {
     expect(answered * result.length).toBeLessThan(PAUSE_BYTES + (64 << 20));
     c.socket.resume();
     await until(() => c.messages.length === total + 1, 'all replies');
+  });
+
+  it('are given no more answers in a turn than the replica has time for, each of them its share', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    const result = Buffer.alloc(512 << 10);
+    const turns: Map<number, number>[] = [];
+    edge.onRequest = (connection, m) => {
+      if (m.type !== 'read') return;
+      const turn = (turns[edge.turns] ??= new Map<number, number>());
+      turn.set(connection, (turn.get(connection) ?? 0) + result.length);
+      edge.clients.reply(connection, { type: 'readReply', id: m.id, op: opNumber(1), result });
+    };
+    const each = 10;
+    const reads = Buffer.concat(Array.from({ length: each }, (_, id) => encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) }))));
+    const clients: Dialled[] = [];
+    for (let i = 0; i < 40; i++) clients.push(await client(edge));
+    for (const c of clients) c.socket.write(reads);
+    await until(() => clients.every((c) => c.messages.length === each + 1), 'all answers');
+    for (const c of clients) expect(c.messages.slice(1).map((m) => (m.type === 'readReply' ? m.id : -1))).toEqual(Array.from({ length: each }, (_, id) => id));
+    for (const turn of turns.filter((t) => t !== undefined)) {
+      const bytes = [...turn.values()];
+      expect(Math.max(...bytes)).toBeLessThanOrEqual(PAUSE_BYTES + result.length);
+      expect(bytes.reduce((sum, n) => sum + n)).toBeLessThanOrEqual(TURN_BYTES + result.length);
+    }
+    // Nobody has all of its answers before the last one has its first.
+    const order = edge.requests.map((r) => r.connection);
+    const connections = [...new Set(order)];
+    const lastFirst = Math.max(...connections.map((c) => order.indexOf(c)));
+    const firstLast = Math.min(...connections.map((c) => order.lastIndexOf(c)));
+    expect(lastFirst).toBeLessThan(firstLast);
   });
 
   it('are bounded in number', async () => {

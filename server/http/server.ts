@@ -4,6 +4,7 @@
  */
 import { LogController, fastify, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { Administrator } from '../../client/administrator.ts';
+import { connectionShares, descriptorLimit } from '../descriptors.ts';
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
@@ -92,7 +93,7 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
       answerError(error, reply.request, reply as unknown as FastifyReply, log);
     },
   });
-  app.server.maxConnections = limits.connections;
+  app.server.maxConnections = Math.min(limits.connections, connectionShares(descriptorLimit()).http);
   // The parser would pass over headers beyond a number without a word, credentials and conditions too. Their bytes are bounded above.
   app.server.maxHeadersCount = 0;
   // The schemas of answers are documentation; JSON.stringify is quicker than checking against them.

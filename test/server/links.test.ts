@@ -39,7 +39,7 @@ class Edge {
   address = '';
   #envelope: Envelope | null = null;
 
-  constructor(self: MemberId, configuration: Configuration, clusterId = CLUSTER_ID, maxConnections = 100, instance = Buffer.alloc(16, self)) {
+  constructor(self: MemberId, configuration: Configuration, clusterId = CLUSTER_ID, maxConnections = 100, instance = Buffer.alloc(16, self), maxStrangers = 100) {
     this.self = self;
     const turn = new Turn(() => {
       this.turns++;
@@ -73,7 +73,7 @@ class Edge {
       },
       onRejected: (_remote, reason) => { this.rejected.push(reason); },
     });
-    this.listener = new Listener({ peers: this.peers, clients: this.clients, requestTurn, onRefused: (_remote, reason) => { this.refused.push(reason); } });
+    this.listener = new Listener({ peers: this.peers, clients: this.clients, maxStrangers, requestTurn, onRefused: (_remote, reason) => { this.refused.push(reason); } });
     cleanups.push(() => this.stop());
   }
 
@@ -446,6 +446,19 @@ describe('the links of clients', () => {
     const lastFirst = Math.max(...connections.map((c) => order.indexOf(c)));
     const firstLast = Math.min(...connections.map((c) => order.lastIndexOf(c)));
     expect(lastFirst).toBeLessThan(firstLast);
+  });
+
+  it('are bounded in number before they say anything: the oldest makes room, and a client is welcome', async () => {
+    const [address] = await freeAddresses(1);
+    const edge = new Edge(memberId(1), groupOf([defined(address, 'address')]), CLUSTER_ID, 100, Buffer.alloc(16, 1), 3);
+    await edge.listen(defined(address, 'address'));
+    const welcomed = await client(edge);
+    const silent: Dialled[] = [];
+    for (let i = 0; i < 3; i++) silent.push(await dial(edge.address));
+    const late = await client(edge);
+    await until(() => defined(silent[0], 'the first').ended, 'the oldest ends');
+    expect(edge.refused).toEqual(['it had not said what it is when others came']);
+    expect([welcomed, late, ...silent.slice(1)].map((c) => c.ended)).toEqual([false, false, false, false]);
   });
 
   it('are bounded in number', async () => {

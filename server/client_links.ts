@@ -17,6 +17,11 @@ export const PAUSE_BYTES = 1 << 20;
 export const BACKLOG_BYTES = 512 << 20;
 /** Reads of one connection in one turn; the next ones wait until their answers have been written. A read is short, its answer up to 1 MiB. */
 export const READS_PER_TURN = 256;
+/**
+ * When the answers of one turn, to all connections, have so many bytes, what else clients ask waits for the next: a primary that makes answers for as long
+ * as backups wait for a heart-beat is taken for dead.
+ */
+export const TURN_BYTES = 2 << 20;
 const ANY_CLUSTER = Buffer.alloc(16);
 
 export interface ClientLinksOptions {
@@ -53,6 +58,8 @@ export class ClientLinks {
   #dirty: Connection[] = [];
   #nextId = 1;
   #turn = 1;
+  /** Of the replies of this turn, to all. */
+  #turnBytes = 0;
   /** Those with messages that wait. */
   readonly #holding = new Set<Connection>();
 
@@ -75,7 +82,7 @@ export class ClientLinks {
     const connection: Connection = { id: this.#nextId++, framed, outbox: [], outboxBytes: 0, reads: 0, turn: 0, held: [] };
     this.#connections.set(connection.id, connection);
     framed.handle((p) => this.#onPayload(connection, p));
-    framed.socket.on('drain', () => { this.#release(connection); });
+    framed.socket.on('drain', () => { this.#onDrained(connection); });
     this.reply(connection.id, this.#options.welcome());
     return connection.id;
   }
@@ -90,10 +97,12 @@ export class ClientLinks {
     const payload = encodeMessage(message);
     connection.outbox.push(payload);
     connection.outboxBytes += payload.length;
+    this.#turnBytes += payload.length;
   }
 
   flush(): void {
     this.#turn++;
+    this.#turnBytes = 0;
     if (this.#holding.size > 0) setImmediate(this.#releaseAll);
     if (this.#dirty.length === 0) return;
     const dirty = this.#dirty;
@@ -124,6 +133,11 @@ export class ClientLinks {
     else if (framed.backlog > PAUSE_BYTES) framed.socket.pause();
   }
 
+  /** Whether nobody may ask for more in this turn. */
+  get #turnIsFull(): boolean {
+    return this.#turnBytes > TURN_BYTES;
+  }
+
   /** Whether the connection may not ask for more in this turn. */
   #isFull(c: Connection): boolean {
     return c.framed.backlog + c.outboxBytes > PAUSE_BYTES || (c.turn === this.#turn && c.reads >= READS_PER_TURN);
@@ -138,10 +152,22 @@ export class ClientLinks {
     this.#options.onMessage(c.id, message);
   }
 
-  /** Goes on with a connection that had to wait. */
+  /** Its client takes its replies again. What waits is handed on when it is the connection's turn. */
+  #onDrained(c: Connection): void {
+    if (c.held.length === 0) this.#release(c);
+    else this.#options.requestTurn();
+  }
+
+  /** Goes on with a connection that had to wait. Each answer counts before the next message is handed on. */
   #release(c: Connection): void {
-    while (c.held.length > 0 && !this.#isFull(c)) {
-      for (const message of c.held.splice(0, READS_PER_TURN)) this.#hand(c, message);
+    let handed = 0;
+    for (const message of c.held) {
+      if (this.#turnIsFull || this.#isFull(c)) break;
+      this.#hand(c, message);
+      handed++;
+    }
+    if (handed > 0) {
+      c.held.splice(0, handed);
       this.#options.requestTurn();
     }
     if (c.held.length > 0 || this.#isFull(c)) return;
@@ -149,8 +175,13 @@ export class ClientLinks {
     if (c.framed.socket.isPaused()) c.framed.socket.resume();
   }
 
+  /** Who still has to wait goes behind the others, so that those in front do not take every turn. */
   readonly #releaseAll = (): void => {
-    for (const c of this.#holding) this.#release(c);
+    for (const c of [...this.#holding]) {
+      if (this.#turnIsFull) break;
+      this.#release(c);
+      if (this.#holding.delete(c)) this.#holding.add(c);
+    }
   };
 
   /** The hello, or what is wrong with it. */
@@ -179,7 +210,7 @@ export class ClientLinks {
       case 'reconfigure':
       case 'checkEpoch':
       case 'askInterval':
-        if (connection.held.length === 0 && !this.#isFull(connection)) {
+        if (connection.held.length === 0 && !this.#turnIsFull && !this.#isFull(connection)) {
           this.#hand(connection, m);
           return null;
         }

@@ -15,6 +15,8 @@ const FIRST_FRAME_MS = 10_000;
 export interface ListenerOptions {
   readonly peers: PeerLinks;
   readonly clients: ClientLinks;
+  /** How many connections may be there that have not said yet what they are. */
+  readonly maxStrangers: number;
   readonly requestTurn: () => void;
   /** A connection that was refused or broke before it was anyone's, for the log. */
   readonly onRefused: (remote: string, reason: string) => void;
@@ -39,6 +41,8 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  /** Those that are nobody's yet, or have been refused and are not gone, the oldest first. */
+  readonly #strangers = new Set<FramedSocket>();
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -87,11 +91,22 @@ export class Listener {
       onRead: this.#options.requestTurn,
       onClosed: (reason) => {
         this.#sockets.delete(socket);
+        this.#strangers.delete(framed);
         closed(reason);
       },
     });
     const { remote } = framed;
+    this.#meet(framed);
     socket.setTimeout(FIRST_FRAME_MS, () => { framed.destroy(`it said nothing for ${FIRST_FRAME_MS / 1000} s`); });
+  }
+
+  /** Who says at once what it is finds room; who only connects makes room. A connection costs a file descriptor, and the journal needs some. */
+  #meet(framed: FramedSocket): void {
+    this.#strangers.add(framed);
+    const [oldest] = this.#strangers;
+    if (this.#strangers.size <= this.#options.maxStrangers || oldest === undefined) return;
+    this.#strangers.delete(oldest);
+    oldest.destroy('it had not said what it is when others came');
   }
 
   /** The first frame. Returns what is to be done when the connection ends. */
@@ -100,12 +115,18 @@ export class Listener {
     framed.socket.setTimeout(0);
     if (isPeerHello(payload)) {
       const link = peers.accept(framed, payload);
-      if (typeof link !== 'string') return (reason) => { link.lost(framed, reason); };
+      if (typeof link !== 'string') {
+        this.#strangers.delete(framed);
+        return (reason) => { link.lost(framed, reason); };
+      }
       framed.end(link);
       return refused;
     }
     const id = clients.accept(framed, payload);
-    if (typeof id === 'number') return () => { clients.gone(id); };
+    if (typeof id === 'number') {
+      this.#strangers.delete(framed);
+      return () => { clients.gone(id); };
+    }
     framed.end(id);
     return refused;
   }

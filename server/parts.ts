@@ -7,6 +7,7 @@ import type { Boot } from './boot.ts';
 import { DonorClient, StoreCheckpoints } from './checkpoint_port.ts';
 import { ClientLinks } from './client_links.ts';
 import type { ServerConfig } from './config.ts';
+import { connectionShares, descriptorLimit } from './descriptors.ts';
 import { LinkLog } from './link_log.ts';
 import { Listener } from './listener.ts';
 import type { Log } from './log.ts';
@@ -69,13 +70,15 @@ export function assemble(booted: Boot, owner: PartsOwner): Parts {
     onDisconnected: (member, reason) => { linkLog.lost(member, reason); },
     onRefused: (member, reason) => { linkLog.refused(member, reason); },
   });
+  const shares = connectionShares(descriptorLimit());
+  const maxConnections = Math.min(config.maxClientConnections, shares.clients);
   const clients = new ClientLinks({
-    clusterId: data.clusterId, maxConnections: config.maxClientConnections, requestTurn,
+    clusterId: data.clusterId, maxConnections, requestTurn,
     welcome: owner.welcome,
     onMessage: owner.receive,
     onRejected: (remote, reason) => { log.warn({ remote, reason }, 'a client was turned away'); },
   });
-  const listener = new Listener({ peers, clients, requestTurn, onRefused: (remote, reason) => { log.warn({ remote, reason }, 'a connection was refused'); } });
+  const listener = new Listener({ peers, clients, maxStrangers: shares.strangers, requestTurn, onRefused: (remote, reason) => { log.warn({ remote, reason }, 'a connection was refused'); } });
   const superblock = new SuperblockFile({
     directory: data.root, sequence: data.superblockSequence, fatal: owner.fatal, writeCopy: owner.writeCopy,
     onDurable: (ticket) => { owner.run((replica) => { replica.onSuperblockDurable(ticket); }); },

@@ -22,6 +22,8 @@ interface Waiting {
 }
 
 const MAX_WAITING = 100_000;
+/** When so many bytes were answered at once, the others wait for the next turn: else a primary that thousands have waited for says nothing to its backups for too long. */
+const ANSWERED_AT_ONCE = 2 << 20;
 
 export class Reads {
   readonly #r: Replica;
@@ -34,6 +36,8 @@ export class Reads {
   #waiting: Waiting[] = [];
   /** Of the bodies of both. */
   #bytes = 0;
+  /** Bytes of all answers so far. */
+  #answeredBytes = 0;
 
   constructor(replica: Replica) {
     this.#r = replica;
@@ -153,6 +157,7 @@ export class Reads {
   #answer(connection: ConnectionId, m: Read): void {
     const r = this.#r;
     const result = r.ports.stateMachine.query(m.body, r.execution.time);
+    this.#answeredBytes += result.length;
     r.ports.network.reply(connection, { type: 'readReply', id: m.id, op: r.executed, result });
   }
 
@@ -204,9 +209,10 @@ export class Reads {
     if (this.#waiting.length === 0 || !this.#r.normal.serving) return;
     const round = this.#confirmedRound();
     const { executed } = this.#r;
+    const enough = this.#answeredBytes + ANSWERED_AT_ONCE;
     let done = 0;
     for (const w of this.#waiting) {
-      if (w.round > round || w.op > executed) break;
+      if (w.round > round || w.op > executed || this.#answeredBytes >= enough) break;
       w.answer();
       if (w.read !== null) this.#bytes -= bodyBytes(w.read.message);
       done++;

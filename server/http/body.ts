@@ -88,5 +88,10 @@ export async function* pieces(body: Body, limit: number): AsyncGenerator<Buffer>
 
 async function* joined(first: readonly Buffer[], rest: IncomingMessage): AsyncGenerator<Buffer> {
   yield* first;
-  for await (const chunk of rest) yield chunk as Buffer;
+  try {
+    for await (const chunk of rest) yield chunk as Buffer;
+  } catch {
+    // The sender has gone, which is no fault of this side.
+    throw cutOff();
+  }
 }

@@ -74,7 +74,12 @@ export function toJsonBytes(bytes: Buffer): JsonBytes {
 
 /** `where` names the field in the message of the problem. The shape was checked by the route's schema. */
 export function fromJsonBytes(value: JsonBytes, where: string): Buffer {
-  if (typeof value === 'string') return Buffer.from(value, 'utf8');
+  if (typeof value === 'string') {
+    const text = Buffer.from(value, 'utf8');
+    // Half of a surrogate pair has no UTF-8: it would become U+FFFD, another name.
+    if (text.toString('utf8') !== value) throw badRequest(`${where} is no text that can be written as UTF-8.`, 'Send the bytes of the name as {"base64": "..."}.');
+    return text;
+  }
   const bytes = Buffer.from(value.base64, 'base64');
   if (bytes.toString('base64').replace(/=+$/, '') !== value.base64.replace(/=+$/, '')) {
     throw badRequest(`${where}.base64 is not base64.`, 'Use the standard alphabet (A-Z a-z 0-9 + /) of RFC 4648.');

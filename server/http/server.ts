@@ -2,8 +2,10 @@
  * The HTTP API of a replica, version 1. Any replica answers: the handlers are a client of the group like any other, so a request
  * reaches the primary whichever replica took it. docs/HTTP_API.md describes it; GET /openapi.json is the contract.
  */
+import { isUtf8 } from 'node:buffer';
 import { LogController, fastify, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { Administrator } from '../../client/administrator.ts';
+import { connectionShares, descriptorLimit } from '../descriptors.ts';
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
 import { parseQuery } from './bytes_text.ts';
@@ -17,6 +19,7 @@ import { HttpMetrics } from './metrics.ts';
 import { opToken } from './op_token.ts';
 import { registerOpenApi } from './openapi.ts';
 import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog, type IntervalAdministrator } from './ports.ts';
+import { badRequest } from './problem.ts';
 import { proofRoutes } from './proof_routes.ts';
 import { readRoutes } from './read_routes.ts';
 import { checkpointRoute, serviceRoutes } from './service_routes.ts';
@@ -92,12 +95,22 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
       answerError(error, reply.request, reply as unknown as FastifyReply, log);
     },
   });
-  app.server.maxConnections = limits.connections;
+  exactJson(app);
+  app.server.maxConnections = Math.min(limits.connections, connectionShares(descriptorLimit()).http);
   // The parser would pass over headers beyond a number without a word, credentials and conditions too. Their bytes are bounded above.
   app.server.maxHeadersCount = 0;
   // The schemas of answers are documentation; JSON.stringify is quicker than checking against them.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   return app;
+}
+
+/** A name with other bytes than were sent would be another file's: what is not UTF-8 is refused, where the usual parser puts U+FFFD in its place. */
+function exactJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('ignore', 'ignore');
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    if (isUtf8(body as Buffer)) void parse(request, body.toString(), done);
+    else done(badRequest('The body is not UTF-8, as JSON has to be.', 'Send a name that is not UTF-8 as {"base64": "..."}.'));
+  });
 }
 
 function answerFailures(app: FastifyInstance, log: HttpLog): void {

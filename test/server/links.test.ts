@@ -7,7 +7,7 @@ import { epoch, memberId, opNumber, view, type MemberId } from '../../lib/ids.ts
 import type { Configuration } from '../../vr/configuration.ts';
 import { decodeMessage, encodeMessage, encodeRequest } from '../../vr/message_codec.ts';
 import type { ClientRequest, Envelope, Message, ReplicaMessage } from '../../vr/messages.ts';
-import { ClientLinks, PAUSE_BYTES } from '../../server/client_links.ts';
+import { ClientLinks, PAUSE_BYTES, TURN_BYTES } from '../../server/client_links.ts';
 import { Listener, ListenError } from '../../server/listener.ts';
 import { QUEUE_BYTES } from '../../server/peer_link.ts';
 import { PeerLinks } from '../../server/peer_links.ts';
@@ -39,7 +39,7 @@ class Edge {
   address = '';
   #envelope: Envelope | null = null;
 
-  constructor(self: MemberId, configuration: Configuration, clusterId = CLUSTER_ID, maxConnections = 100, instance = Buffer.alloc(16, self)) {
+  constructor(self: MemberId, configuration: Configuration, clusterId = CLUSTER_ID, maxConnections = 100, instance = Buffer.alloc(16, self), maxStrangers = 100) {
     this.self = self;
     const turn = new Turn(() => {
       this.turns++;
@@ -73,7 +73,7 @@ class Edge {
       },
       onRejected: (_remote, reason) => { this.rejected.push(reason); },
     });
-    this.listener = new Listener({ peers: this.peers, clients: this.clients, requestTurn, onRefused: (_remote, reason) => { this.refused.push(reason); } });
+    this.listener = new Listener({ peers: this.peers, clients: this.clients, maxStrangers, requestTurn, onRefused: (_remote, reason) => { this.refused.push(reason); } });
     cleanups.push(() => this.stop());
   }
 
@@ -415,6 +415,50 @@ describe('the links of clients', () => {
     expect(answered * result.length).toBeLessThan(PAUSE_BYTES + (64 << 20));
     c.socket.resume();
     await until(() => c.messages.length === total + 1, 'all replies');
+  });
+
+  it('are given no more answers in a turn than the replica has time for, each of them its share', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    const result = Buffer.alloc(512 << 10);
+    const turns: Map<number, number>[] = [];
+    edge.onRequest = (connection, m) => {
+      if (m.type !== 'read') return;
+      const turn = (turns[edge.turns] ??= new Map<number, number>());
+      turn.set(connection, (turn.get(connection) ?? 0) + result.length);
+      edge.clients.reply(connection, { type: 'readReply', id: m.id, op: opNumber(1), result });
+    };
+    const each = 10;
+    const reads = Buffer.concat(Array.from({ length: each }, (_, id) => encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) }))));
+    const clients: Dialled[] = [];
+    for (let i = 0; i < 40; i++) clients.push(await client(edge));
+    for (const c of clients) c.socket.write(reads);
+    await until(() => clients.every((c) => c.messages.length === each + 1), 'all answers');
+    for (const c of clients) expect(c.messages.slice(1).map((m) => (m.type === 'readReply' ? m.id : -1))).toEqual(Array.from({ length: each }, (_, id) => id));
+    for (const turn of turns.filter((t) => t !== undefined)) {
+      const bytes = [...turn.values()];
+      expect(Math.max(...bytes)).toBeLessThanOrEqual(PAUSE_BYTES + result.length);
+      expect(bytes.reduce((sum, n) => sum + n)).toBeLessThanOrEqual(TURN_BYTES + result.length);
+    }
+    // Nobody has all of its answers before the last one has its first.
+    const order = edge.requests.map((r) => r.connection);
+    const connections = [...new Set(order)];
+    const lastFirst = Math.max(...connections.map((c) => order.indexOf(c)));
+    const firstLast = Math.min(...connections.map((c) => order.lastIndexOf(c)));
+    expect(lastFirst).toBeLessThan(firstLast);
+  });
+
+  it('are bounded in number before they say anything: the oldest makes room, and a client is welcome', async () => {
+    const [address] = await freeAddresses(1);
+    const edge = new Edge(memberId(1), groupOf([defined(address, 'address')]), CLUSTER_ID, 100, Buffer.alloc(16, 1), 3);
+    await edge.listen(defined(address, 'address'));
+    const welcomed = await client(edge);
+    const silent: Dialled[] = [];
+    for (let i = 0; i < 3; i++) silent.push(await dial(edge.address));
+    const late = await client(edge);
+    await until(() => defined(silent[0], 'the first').ended, 'the oldest ends');
+    expect(edge.refused).toEqual(['it had not said what it is when others came']);
+    expect([welcomed, late, ...silent.slice(1)].map((c) => c.ended)).toEqual([false, false, false, false]);
   });
 
   it('are bounded in number', async () => {

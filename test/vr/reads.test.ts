@@ -34,6 +34,22 @@ describe('linearizable reads without a lease', () => {
     expect(rounds(cluster).length - before).toBe(1);
   });
 
+  test('what was waited for long is answered in several turns: the heart-beats go on meanwhile', () => {
+    const { cluster, client } = started();
+    cluster.hold = (p) => p.message.type === 'prepareOk';
+    const mebibyte = 'x'.repeat(1 << 20);
+    for (let i = 0; i < 20; i++) client.read(cluster.node(0), i, mebibyte);
+    cluster.settle();
+    expect(answers(client)).toEqual([]);
+    const [confirmation] = cluster.held;
+    if (confirmation !== undefined) cluster.deliver(confirmation);
+    const atOnce = answers(client).length;
+    expect(atOnce).toBeGreaterThan(0);
+    expect(atOnce).toBeLessThan(20);
+    cluster.run(100);
+    expect(answers(client).map((m) => m.id)).toEqual(Array.from({ length: 20 }, (_, i) => i));
+  });
+
   test('those that come while a round is under way share the next', () => {
     const { cluster, client } = started();
     const before = rounds(cluster).length;

@@ -116,6 +116,16 @@ describe('rename', () => {
     expect(p.detail).not.toContain('not JSON');
     expect((await api.request('GET', '/v1/fs/f')).body).toBe('hello');
   });
+  test('a name that is not UTF-8 is refused, not changed to another', async () => {
+    const send = async (text: string) => await api.request('POST', '/v1/rename', { payload: Buffer.from(text, 'latin1'), headers: { 'content-type': 'application/json' } });
+    expect(problemOf(await send('{"from": "f", "to": "caf\xe9"}'))).toMatchObject({ status: 400, detail: expect.stringContaining('not UTF-8') as string, remedy: expect.stringContaining('base64') as string });
+    expect(problemOf(await send('{"from": "f", "to": "a\\ud800b"}'))).toMatchObject({ status: 400, detail: expect.stringContaining('UTF-8') as string, remedy: expect.stringContaining('base64') as string });
+    expect((await api.request('GET', '/v1/fs/f')).body).toBe('hello');
+    // Its UTF-8, and a whole pair, are names.
+    expect((await send('{"from": "f", "to": "caf\xc3\xa9"}')).statusCode).toBe(204);
+    expect((await send('{"from": "caf\\u00e9", "to": "\\ud83d\\ude00"}')).statusCode).toBe(204);
+    expect((await api.request('GET', '/v1/fs/%F0%9F%98%80')).body).toBe('hello');
+  });
   test('only JSON: a web page elsewhere must not be able to send it', async () => {
     expect(problemOf(await api.request('POST', '/v1/rename', { payload: '{"from":"f","to":"g"}', headers: { 'content-type': 'text/plain' } })).status).toBe(415);
   });

@@ -1,7 +1,10 @@
+import type { IncomingMessage } from 'node:http';
 import { hostname } from 'node:os';
+import { PassThrough } from 'node:stream';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Errno } from '../../../fsservice/errno.ts';
+import { pieces } from '../../../server/http/body.ts';
 import { checkPath, fromJsonBytes, parseQuery, percentDecode, percentEncodePath, printable, toJsonBytes } from '../../../server/http/bytes_text.ts';
 import { credentialsOf } from '../../../server/http/credentials.ts';
 import { allows, directVersion, preconditionsOf } from '../../../server/http/etag.ts';
@@ -212,5 +215,24 @@ describe('problems', () => {
   test('a fault of ours stays one', () => {
     const ours = new TypeError('x is not a function');
     expect(unavailable(ours, 'mkdir')).toBe(ours);
+  });
+});
+
+describe('a body whose sender goes away in the midst of it', () => {
+  const problemOfPieces = async (rest: PassThrough): Promise<unknown> => {
+    try {
+      for await (const piece of pieces({ type: 'stream', first: [Buffer.alloc(10)], rest: rest as unknown as IncomingMessage }, 1 << 20)) expect(piece.length).toBe(-1);
+    } catch (error) {
+      return error;
+    }
+    return null;
+  };
+  test.each([['resets the connection', new Error('aborted')], ['closes it', undefined]])('is no fault of the replica: it %s', async (_, error) => {
+    const rest = new PassThrough();
+    rest.write(Buffer.alloc(10));
+    const thrown = problemOfPieces(rest);
+    await new Promise((resolve) => { setImmediate(resolve); });
+    rest.destroy(error);
+    expect(await thrown).toMatchObject({ problem: { status: 400, detail: 'The body ended before its announced length.' } });
   });
 });

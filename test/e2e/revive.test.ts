@@ -81,7 +81,12 @@ describe('a memory-mode group whose processes were all killed', () => {
       expect(status.stderr).toContain(`see on each machine what it still holds: vrfs revive --data ${group.data(i)}`);
       expect(group.log(i)).toMatch(/"level":50.*"remedy":"too many replicas with durability memory.*vrfs revive --data .*"msg":"group-cannot-recover"/);
     }
-    await expect(new FileSystem(old).writeFile('/no', 'x')).rejects.toThrow(/Its durability is memory: .* vrfs status then says how to go on/);
+    // Not before it is connected again; until then it says that nobody can be reached.
+    await until('the client says what may have happened to the group', 60_000, async () => {
+      const refused: unknown = await new FileSystem(old).writeFile('/no', 'x').then(() => null, (error: unknown) => error);
+      expect(refused).toBeInstanceOf(Error);
+      return /Its durability is memory: .* vrfs status then says how to go on/.test(String(refused)) ? true : undefined;
+    });
     expect(vrfs('revive', '--data', group.data(0))).toMatchObject({ status: 5 });
     await Promise.all(ALL.map((i) => group.signal(i, 'SIGTERM')));
   });

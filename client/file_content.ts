@@ -97,9 +97,9 @@ async function stillThere<T>(path: Buffer, answer: Promise<T>): Promise<T> {
 export interface WriteOptions {
   /** Of a new file, before the umask was taken off. */
   readonly mode: number;
-  /** 'exclusive': the file must not exist. */
+  /** Nothing may be there, not even a symbolic link. */
   readonly exclusive: boolean;
-  /** Compare-and-set: fail with EAGAIN unless the file is at this version (0: unless it is absent, else EEXIST). Only for up to 1 MiB. */
+  /** Compare-and-set: fail with EAGAIN unless the file is at this version (0: as `exclusive`). Only for up to 1 MiB. */
   readonly ifVersion: number | null;
 }
 

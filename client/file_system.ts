@@ -34,9 +34,9 @@ export interface FileSystemOptions {
 export interface WriteFileOptions {
   /** Of a new file, before the umask. Default 0o666. */
   readonly mode?: number;
-  /** 'w' (default) replaces, 'wx' fails when the file exists, 'a' appends. */
+  /** 'w' (default) replaces, 'wx' fails when something exists there, be it a symbolic link that leads nowhere, 'a' appends. */
   readonly flag?: 'w' | 'wx' | 'a';
-  /** Fail with EAGAIN unless the file is at this version (Stats.version); 0: fail with EEXIST unless it is absent. Up to 1 MiB, and with flag 'w' only. */
+  /** Fail with EAGAIN unless the file is at this version (Stats.version); 0: fail with EEXIST unless nothing is there, as with flag 'wx'. Up to 1 MiB, and with flag 'w' only. */
   readonly ifVersion?: number;
 }
 
@@ -250,7 +250,7 @@ export class FileSystem {
     }
   }
 
-  /** A file that is absent is made with `data` in it. */
+  /** A file that is absent is made with `data` in it, but for one that a symbolic link leads to. */
   async #appendFirst(path: Buffer, data: Buffer, mode: number): Promise<Ino> {
     const at = atPath(path);
     for (;;) {
@@ -262,9 +262,10 @@ export class FileSystem {
       try {
         return (await this.#caller.submit({ type: 'putFile', at, mode, data, ifVersion: 0 })).attributes.ino;
       } catch (error) {
-        // Somebody made it in between.
         if (!isFsError(error, 'EEXIST')) throw error;
       }
+      // Somebody made it in between, or a symbolic link leads to where it is to be: empty first, what is there stays.
+      await this.#caller.submit({ type: 'create', at, mode, exclusive: false, truncate: false });
     }
   }
 

@@ -23,7 +23,7 @@ export interface Replacement {
   readonly path: Buffer;
   /** Of a new file; an existing one keeps its own. */
   readonly mode: number;
-  /** Refused with EEXIST when there is a file, at the beginning or at the end. */
+  /** Refused with EEXIST when there is anything, a symbolic link too, at the beginning or at the end. */
   readonly exclusive: boolean;
   /** The content, each piece at most READ_MAX bytes. */
   readonly pieces: AsyncIterable<Buffer>;
@@ -82,6 +82,7 @@ class FileReplacement {
       const found = await this.#operations.query({ type: 'getattr', at: atPath(target), follow: false });
       if (!found.ok && found.errno === Errno.ENOENT) return { target, existing: null };
       const { attributes } = this.#value(found);
+      if (this.#wanted.exclusive) throw this.#wanted.refusal(Errno.EEXIST);
       if (attributes.type !== 'symlink') return { target, existing: attributes };
       const link = (await this.#query({ type: 'readlink', at: atPath(target) })).target;
       target = link[0] === 0x2f ? link : joinPath(parentPath(target), link);
@@ -90,7 +91,6 @@ class FileReplacement {
   }
 
   async #checkReplaceable(target: Buffer, existing: Attributes): Promise<void> {
-    if (this.#wanted.exclusive) throw this.#wanted.refusal(Errno.EEXIST);
     if (existing.type === 'directory') throw this.#wanted.refusal(Errno.EISDIR);
     // A pipe, a socket or a device must not be replaced by a file.
     if (existing.type !== 'file') throw this.#wanted.refusal(Errno.EINVAL);

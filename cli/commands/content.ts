@@ -52,8 +52,8 @@ function putCommand(program: Command, io: Io): void {
     .description('copy a local file, or standard input (-), into the namespace; atomic: readers see the old content or the new')
     .argument('<local>', 'local file, or -').argument('<path>')
     .option('-m, --mode <octal>', 'of a new file', octalMode)
-    .option('-x, --exclusive', 'fail when the file exists')
-    .addOption(new Option('--if-version <n>', 'only when the file is at this version (see stat); 0: when it is absent; up to 1 MiB').argParser(nonNegativeInteger).conflicts('exclusive'));
+    .option('-x, --exclusive', 'fail when something exists there, be it a symbolic link that leads nowhere')
+    .addOption(new Option('--if-version <n>', 'only when the file is at this version (see stat); 0: when nothing is there; up to 1 MiB').argParser(nonNegativeInteger).conflicts('exclusive'));
   connectionOptions(command).addHelpText('after', '\nExamples:\n  vrfs put ./app.conf /etc/app.conf\n  echo running | vrfs put --if-version 17 - /jobs/7/state');
   command.action(async (local: string, path: string, options: ConnectionOptions & { mode?: number; exclusive?: boolean; ifVersion?: number }) => {
     // Opened first: a local file that is not there is no reason to connect.

@@ -288,6 +288,8 @@ describe('contents', () => {
     const put = (stdin: string, ...args: string[]): Promise<CliResult> => vrfs(['put', ...args, '-', `${home}/f`], { servers: group.servers, stdin });
     expect((await put('one', '--if-version', '0', '--mode', '600')).exitCode).toBe(0);
     expect((await put('two', '--exclusive')).stderr).toContain('EEXIST');
+    await ok('ln', '-s', 'nowhere', `${home}/l`);
+    for (const option of [['--exclusive'], ['--if-version', '0']]) expect(await vrfs(['put', ...option, '-', `${home}/l`], { servers: group.servers, stdin: 'x' })).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('EEXIST') as string });
     const [stat] = JSON.parse(await ok('stat', '--json', `${home}/f`)) as { version: number; mode: string }[];
     expect(stat?.mode).toBe('0600');
     expect((await put('two', '--if-version', String(stat?.version))).exitCode).toBe(0);

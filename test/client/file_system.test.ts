@@ -223,6 +223,28 @@ describe('contents', () => {
     expect(await fs.exists(`${home}/new`)).toBe(false);
   });
 
+  it('are not made through a symbolic link when they must not exist, as by open(2) with O_EXCL', async () => {
+    await fs.symlink('nowhere', `${home}/l`);
+    await fs.writeFile(`${home}/source`, 'x');
+    for (const content of ['x', Buffer.alloc(2 << 20)]) {
+      expect(await failure(fs.writeFile(`${home}/l`, content, { flag: 'wx' }))).toMatchObject({ code: 'EEXIST', path: `${home}/l` });
+    }
+    expect(await codeOf(fs.writeFile(`${home}/l`, 'x', { ifVersion: 0 }))).toBe('EEXIST');
+    expect(await codeOf(fs.copyFile(`${home}/source`, `${home}/l`, { exclusive: true }))).toBe('EEXIST');
+    expect((await fs.readdir(home)).sort()).toEqual(['l', 'source']);
+    await fs.writeFile(`${home}/l`, Buffer.alloc(2 << 20));
+    expect((await fs.stat(`${home}/nowhere`)).size).toBe(2 << 20);
+  });
+
+  it('are not made by a long write that finds a link there at its end', async () => {
+    const source = async function* (): AsyncGenerator<Buffer> {
+      yield Buffer.alloc(2 << 20);
+      await fs.symlink('nowhere', `${home}/f`);
+    };
+    expect(await codeOf(fs.writeFile(`${home}/f`, source(), { flag: 'wx' }))).toBe('EEXIST');
+    expect(await fs.readdir(home)).toEqual(['f']);
+  });
+
   it('are not replaced for a flag of Node\'s that is not known', async () => {
     await fs.writeFile(`${home}/f`, 'old');
     for (const flag of ['a+', 'ax', 'r+', 'w+'] as unknown as 'a'[]) await expect(fs.writeFile(`${home}/f`, 'new', { flag })).rejects.toThrow(InvalidCall);

@@ -96,6 +96,14 @@ describe('conditions', () => {
     expect((await put('c', '1', { 'if-none-match': '*' })).statusCode).toBe(201);
     expect(problemOf(await put('c', '2', { 'if-none-match': '*' }))).toMatchObject({ status: 412, errno: 'EEXIST' });
   });
+  test('If-None-Match makes nothing through a symbolic link', async () => {
+    await api.request('PUT', '/v1/fs/l?type=symlink', { payload: 'nowhere' });
+    for (const content of ['1', Buffer.alloc(2 << 20)]) expect(problemOf(await put('l', content, { 'if-none-match': '*' }))).toMatchObject({ status: 412, errno: 'EEXIST' });
+    expect(problemOf(await put('l', '1', { 'if-none-match': '"999"' }))).toMatchObject({ status: 412, errno: 'EEXIST' });
+    expect(problemOf(await api.request('GET', '/v1/fs/nowhere')).status).toBe(404);
+    expect((await put('l', '1')).statusCode).toBe(201);
+    expect((await put('l', '2', { 'if-none-match': '"999"' })).statusCode).toBe(200);
+  });
   test('If-Match is a compare-and-set', async () => {
     const first = String((await put('c', '1')).headers.etag);
     const second = await put('c', '2', { 'if-match': first });

@@ -42,9 +42,14 @@ export class Failed extends Error {
   override readonly name = 'Failed';
 }
 
-/** The user did not want to wait for an orderly end. */
+/** The user did not want to wait for an end, or for an orderly one. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
+  readonly exitCode: typeof ExitCode.interrupted | typeof ExitCode.terminated;
+  constructor(message: string, exitCode: Interrupted['exitCode'] = ExitCode.interrupted, options?: ErrorOptions) {
+    super(message, options);
+    this.exitCode = exitCode;
+  }
 }
 
 /** Nobody takes what the command has to say: a full disk behind `>`. */
@@ -98,7 +103,7 @@ export function failureOf(error: unknown): Failure {
     return { exitCode: ok ? ExitCode.ok : ExitCode.usage, code: error.code, message: error.message, silent: true };
   }
   if (error instanceof Failed) return { exitCode: ExitCode.failed, code: 'FAILED', message: error.message, silent: true };
-  if (error instanceof Interrupted) return { exitCode: ExitCode.interrupted, code: 'INTERRUPTED', message: error.message };
+  if (error instanceof Interrupted) return { exitCode: error.exitCode, code: 'INTERRUPTED', message: error.message };
   if (error instanceof FsError || error instanceof Refused || error instanceof OutputError) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof VrfsError) return ofVrfsError(error);
   if (error instanceof ChangeRefused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };

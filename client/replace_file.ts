@@ -25,6 +25,8 @@ export interface Replacement {
   readonly mode: number;
   /** Refused with EEXIST when there is anything, a symbolic link too, at the beginning or at the end. */
   readonly exclusive: boolean;
+  /** Nothing is sent any more once it is given, but for what removes the temporary file. What is under way then is awaited: it could come behind that. */
+  readonly signal?: AbortSignal | undefined;
   /** The content, each piece at most READ_MAX bytes. */
   readonly pieces: AsyncIterable<Buffer>;
   /** What is thrown when a step is refused: it is about `path`, the steps are nobody's concern. */
@@ -39,7 +41,7 @@ export interface Replaced {
   readonly created: boolean;
 }
 
-/** Rejects with what `refusal` says, and as `operations` and `pieces` do; nothing has changed then, but for an answer that did not come. */
+/** Rejects with what `refusal` says, with the reason of `signal`, and as `operations` and `pieces` do; nothing has changed then, but for an answer that did not come. */
 export async function replaceFile(operations: CallerOperations, replacement: Replacement): Promise<Replaced> {
   return await new FileReplacement(operations, replacement).run();
 }
@@ -146,6 +148,7 @@ class FileReplacement {
   }
 
   async #submit<O extends WriteOperation>(operation: O): Promise<Results[O['type']]> {
+    this.#wanted.signal?.throwIfAborted();
     return this.#value(await this.#operations.submit(operation));
   }
 

@@ -7,6 +7,7 @@ import { write, type Io } from '../io.ts';
 import type { FileSystem } from '../../client/file_system.ts';
 import { isFsError, type FsError } from '../../client/fs_error.ts';
 import { inTheWordsOf, Refused } from '../failure.ts';
+import { interruptible } from '../interruptible.ts';
 import { replaceLocalFile } from '../local_file.ts';
 import { eachPath } from './namespace.ts';
 
@@ -23,7 +24,7 @@ export function contentCommands(program: Command, io: Io): void {
   const get = program.command('get').description('copy a file from the namespace to a local file, or to standard output (-)').argument('<path>').argument('<local>', 'local file, or -');
   readingOptions(get).addHelpText('after', '\nExample:\n  vrfs get /etc/app.conf ./app.conf').action(async (path: string, local: string, options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
-      await inTheWordsOf('get', path, () => (local === '-' ? copyOut(fs, path, io) : replaceLocalFile(resolve(io.cwd, local), fs.readStream(path))));
+      await inTheWordsOf('get', path, () => (local === '-' ? copyOut(fs, path, io) : replaceLocalFile(resolve(io.cwd, local), (signal) => fs.readStream(path, signal === undefined ? {} : { signal }))));
     });
   });
 
@@ -60,14 +61,18 @@ function putCommand(program: Command, io: Io): void {
     const source = local === '-' ? io.stdin : (await open(resolve(io.cwd, local))).createReadStream({ highWaterMark: 1 << 20 });
     await withFileSystem(options, io, async (fs) => {
       try {
-        await fs.writeFile(path, buffers(source), {
+        await interruptible({ signals: ['SIGINT', 'SIGTERM'], message: `interrupted; '${path}' is as it was, or written whole`, again: 'kills' }, (signal) => fs.writeFile(path, buffers(source), {
           ...(options.mode === undefined ? {} : { mode: options.mode }),
           ...(options.ifVersion === undefined ? {} : { ifVersion: options.ifVersion }),
           flag: options.exclusive === true ? 'wx' : 'w',
-        });
+          signal,
+        }));
       } catch (error) {
         if (options.ifVersion !== undefined && isFsError(error, 'EAGAIN', 'EEXIST')) throw await otherVersion(fs, path, options.ifVersion, error);
         throw error;
+      } finally {
+        // One that waits for more keeps this process from ending.
+        source.destroy();
       }
     });
   });

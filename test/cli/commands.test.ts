@@ -1,6 +1,7 @@
 import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { buildProgram } from '../../cli/run.ts';
 import { processIo } from '../../cli/io.ts';
@@ -282,6 +283,59 @@ describe('contents', () => {
     }
     expect(await readFile(join(directory, 'local'), 'utf8')).toBe('precious');
     expect((await readdir(directory)).filter((name) => name.includes('.vrfs-'))).toEqual([]);
+  });
+
+  it.each([['SIGINT', 130], ['SIGTERM', 143]] as const)('that are interrupted by %s leave nothing behind', async (signal, exitCode) => {
+    const listeners = process.listenerCount(signal);
+    const long = Buffer.alloc(5 << 20, 'A');
+    await vrfs(['put', '-', `${home}/f`], { servers: group.servers, stdin: long });
+    await writeFile(join(directory, 'local'), 'precious');
+    const pipe = new Readable({ read: () => undefined });
+    pipe.push(long);
+    // A second one has its usual effect.
+    const listenersAfter: number[] = [];
+    const interruptAt = (type: 'read' | 'write'): void => {
+      group.intercept = (_, m) => {
+        if (operationOf(m)?.type === type && listenersAfter.length === 0) {
+          process.emit(signal, signal);
+          listenersAfter.push(process.listenerCount(signal));
+        }
+        return undefined;
+      };
+    };
+    try {
+      interruptAt('write');
+      expect(await vrfs(['put', '-', `${home}/x`], { servers: group.servers, stdin: pipe })).toMatchObject({ exitCode, stderr: `vrfs: interrupted; '${home}/x' is as it was, or written whole\n` });
+      expect([listenersAfter.pop(), pipe.destroyed]).toEqual([listeners, true]);
+      interruptAt('read');
+      expect(await cli('get', `${home}/f`, 'local')).toMatchObject({ exitCode, stderr: `vrfs: interrupted; '${join(directory, 'local')}' is as it was\n` });
+    } finally {
+      group.intercept = () => undefined;
+    }
+    expect(process.listenerCount(signal)).toBe(listeners);
+    expect(await ok('ls', home)).toBe('f\n');
+    expect(await readFile(join(directory, 'local'), 'utf8')).toBe('precious');
+    expect((await readdir(directory)).filter((name) => name.includes('.vrfs-'))).toEqual([]);
+  });
+
+  it('that are interrupted without a majority say what stayed behind', async () => {
+    const pipe = new Readable({ read: () => undefined });
+    pipe.push(Buffer.alloc(5 << 20, 'A'));
+    let gone = false;
+    group.intercept = (_, m) => {
+      if (operationOf(m)?.type === 'write' && !gone) {
+        gone = true;
+        process.emit('SIGINT', 'SIGINT');
+      }
+      return gone && m.type === 'request' ? null : undefined;
+    };
+    try {
+      const result = await vrfs(['put', '--timeout', '200', '-', `${home}/x`], { servers: group.servers, stdin: pipe });
+      expect(result.exitCode).toBe(130);
+      expect(result.stderr).toMatch(new RegExp(`^vrfs: interrupted.*while '${home}/x' was written, and its temporary file '${home}/\\.vrfs-put-[0-9a-f]{16}' could not be removed`));
+    } finally {
+      group.intercept = () => undefined;
+    }
   });
 
   it('are compared and set from standard input', async () => {

@@ -285,6 +285,81 @@ describe('contents', () => {
   });
 });
 
+describe('a signal', () => {
+  const LONG = Buffer.alloc(5 << 20, 'L');
+  const REASON = new Error('enough');
+
+  /** A signal that is given when the first operation of that type arrives, which is then answered or lost. */
+  function givenAt(type: Operation['type'], lost = false): AbortSignal {
+    const stop = new AbortController();
+    group.intercept = (_, m) => {
+      if (operationOf(m)?.type !== type) return undefined;
+      stop.abort(REASON);
+      return lost ? null : undefined;
+    };
+    return stop.signal;
+  }
+
+  it('ends a write that waits for its source, and lets go of that', async () => {
+    await fs.writeFile(`${home}/f`, 'old');
+    const pipe = new Readable({ read: () => undefined });
+    pipe.push(LONG);
+    const stalled = async function* (): AsyncGenerator<Buffer> {
+      yield LONG;
+      await new Promise(() => undefined);
+    };
+    for (const source of [pipe, stalled()]) await expect(fs.writeFile(`${home}/f`, source, { signal: givenAt('write') })).rejects.toBe(REASON);
+    expect(pipe.destroyed).toBe(true);
+    expect(await fs.readdir(home)).toEqual(['f']);
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('old');
+  });
+
+  it.each(['getattr', 'create', 'write', 'setattr'] as const)('that is given at the %s of a long write leaves nothing behind', async (type) => {
+    let open = 0;
+    const source = async function* (): AsyncGenerator<Buffer> {
+      open++;
+      try {
+        for (let i = 0; i < 5; i++) yield await Promise.resolve(Buffer.alloc(1 << 20));
+      } finally {
+        open--;
+      }
+    };
+    for (const content of [LONG, source(), [LONG, LONG]]) await expect(fs.writeFile(`${home}/f`, content, { signal: givenAt(type) })).rejects.toBe(REASON);
+    expect(open).toBe(0);
+    expect(await fs.readdir(home)).toEqual([]);
+  });
+
+  it('that is given at the last step of a long write is too late', async () => {
+    await fs.writeFile(`${home}/f`, LONG, { signal: givenAt('rename') });
+    expect((await fs.stat(`${home}/f`)).size).toBe(LONG.length);
+    expect(await fs.readdir(home)).toEqual(['f']);
+  });
+
+  it('that was given before sends nothing, and is nothing where it is not given', async () => {
+    const operations: unknown[] = [];
+    group.intercept = (_, m) => {
+      operations.push(operationOf(m));
+      return undefined;
+    };
+    for (const content of ['short', LONG]) await expect(fs.writeFile(`${home}/f`, content, { signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(fs.readFile(`${home}/f`, { signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+    expect(operations.filter((o) => o !== undefined)).toEqual([]);
+    const { signal } = new AbortController();
+    await fs.writeFile(`${home}/f`, Readable.from([LONG]), { signal });
+    await fs.writeFile(`${home}/f`, 'end', { flag: 'a', signal });
+    expect(await fs.readFile(`${home}/f`, { encoding: 'utf8', signal })).toBe(`${LONG.toString()}end`);
+  });
+
+  it('ends the wait for an answer', async () => {
+    await fs.writeFile(`${home}/long`, LONG);
+    await expect(fs.writeFile(`${home}/f`, 'short', { signal: givenAt('putFile', true) })).rejects.toBe(REASON);
+    await expect(fs.appendFile(`${home}/long`, 'more', { signal: givenAt('write', true) })).rejects.toBe(REASON);
+    await expect(fs.readFile(`${home}/long`, { signal: givenAt('read', true) })).rejects.toBe(REASON);
+    const read = async (): Promise<void> => { for await (const chunk of fs.readStream(`${home}/long`, { signal: givenAt('read', true) })) void chunk; };
+    await expect(read()).rejects.toBe(REASON);
+  });
+});
+
 describe('a file that changes while it is read', () => {
   const MIB = 1 << 20;
   const A = Buffer.alloc(8 * MIB, 'A');

@@ -95,12 +95,29 @@ describe('exit codes', () => {
     [['members', 'list', 'all'], "list takes no arguments, and got 'all'"],
     [['members', 'remove', '3', '--timeout', '3000000000'], 'at most 2147483647 milliseconds'],
     [['checkpoint', 'take', '--keep', '604801'], 'at most 604800 seconds'],
-    [['checkpoint', 'frobnicate', '--json'], "vrfs checkpoint has no command 'frobnicate': there are list, take"],
+    [['checkpoint', 'frobnicate'], "vrfs checkpoint has no command 'frobnicate': there are list, take"],
   ])('2 for %j', async (args, message) => {
     const result = await vrfs(args, { servers: group.servers });
     expect(result.exitCode).toBe(2);
     expect(result.stderr).toContain(message);
     expect(result.stdout).toBe('');
+  });
+
+  it.each([
+    [['ls', '--json', '--bogus'], "unknown option '--bogus'"],
+    [['stat', '--json'], "missing required argument 'path'"],
+    [['du', '--json', '--timeout', 'soon', '/'], "option '--timeout <ms>' argument 'soon' is invalid. a positive integer is needed"],
+    [['checkpoint', 'frobnicate', '--json'], "vrfs checkpoint has no command 'frobnicate': there are list, take, diff, interval"],
+    [['frobnicate', '--json'], "unknown command 'frobnicate'"],
+  ])('2 for %j, as JSON and nothing else', async (args, message) => {
+    const { exitCode, stdout, stderr } = await vrfs(args, { servers: group.servers });
+    expect([exitCode, stdout]).toEqual([2, '']);
+    expect(JSON.parse(stderr)).toEqual({ error: { code: 'USAGE', message, remedy: '--help shows what there is', exitCode: 2 } });
+  });
+
+  it('0 for help, which is text with --json too', async () => {
+    expect(await vrfs(['ls', '--json', '--help'])).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('Usage: vrfs ls') as string, stderr: '' });
+    expect(await vrfs([])).toMatchObject({ exitCode: 2, stdout: '', stderr: expect.stringContaining('Usage: vrfs') as string });
   });
 
   it('3 when no replica can be reached', async () => {

@@ -43,7 +43,7 @@ export interface WriteContext {
 const PUT_SCHEMA = {
   operationId: 'put',
   summary: 'Make or replace a file, or make a directory, a link or a node',
-  description: `type=file (default): the body becomes the whole content, atomically; an existing file keeps its mode and owner. If-Match: "<version>" replaces only that version, If-None-Match: * only makes, and not through a symbolic link. Conditions with If-Match hold for bodies up to ${WRITE_MAX} bytes. type=symlink: the body is the target. type=hardlink: ?from= is the existing path.`,
+  description: `type=file (default): the body becomes the whole content as it comes (Content-Encoding is refused), atomically; an existing file keeps its mode and owner. If-Match: "<version>" replaces only that version, If-None-Match: * only makes, and not through a symbolic link. Conditions with If-Match hold for bodies up to ${WRITE_MAX} bytes. type=symlink: the body is the target. type=hardlink: ?from= is the existing path.`,
   tags: ['files'],
   querystring: query({
     type: { type: 'string', enum: PUT_TYPES },

@@ -191,6 +191,21 @@ describe('conditions', () => {
       expect(problemOf(await api.request('POST', '/v1/fs/c', { headers: { 'if-match': '*' } })).status).toBe(405);
     });
   });
+  test('a content that is encoded is not taken for what it encodes', async () => {
+    await put('c', 'as it was');
+    for (const coding of ['gzip', 'BR', 'identity, gzip', 'zstd']) {
+      const headers = { 'content-encoding': coding };
+      const refused = await put('c', 'X', headers);
+      expect(problemOf(refused)).toMatchObject({ status: 415, detail: `The request has the Content-Encoding '${coding}', and nothing is decoded here.`, remedy: 'Send the content itself, without Content-Encoding.' });
+      expect(refused.headers['accept-encoding']).toBe('identity');
+      expect(problemOf(await api.request('PATCH', '/v1/fs/c?offset=0', { headers, payload: 'X' })).status).toBe(415);
+      expect(problemOf(await api.request('PUT', '/v1/xattr/c?name=user.a', { headers, payload: 'X' })).status).toBe(415);
+      expect(problemOf(await api.request('POST', '/v1/rename', { headers, payload: '{"from":"c","to":"d"}' })).status).toBe(415);
+    }
+    expect((await api.request('GET', '/v1/fs/c')).body).toBe('as it was');
+    expect((await put('c', 'new', { 'content-encoding': 'Identity' })).statusCode).toBe(200);
+    expect((await api.request('GET', '/v1/fs/c', { headers: { 'content-encoding': 'gzip' } })).body).toBe('new');
+  });
   test('a part is not taken for the whole', async () => {
     await put('c', 'as it was');
     const headers = { 'content-range': 'bytes 0-0/9' };

@@ -14,9 +14,7 @@ import { eachPath } from './namespace.ts';
 export function contentCommands(program: Command, io: Io): void {
   const cat = program.command('cat').description('print files').argument('<path...>');
   readingOptions(cat).addHelpText('after', '\nExample:\n  vrfs cat /jobs/7/state').action(async (paths: string[], options: ConnectionOptions) => {
-    await withFileSystem(options, io, async (fs) => {
-      for (const path of paths) await inTheWordsOf('cat', path, () => copyOut(fs, path, io));
-    });
+    await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => inTheWordsOf('cat', path, () => copyOut(fs, path, io))));
   });
 
   putCommand(program, io);

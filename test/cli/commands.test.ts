@@ -76,6 +76,23 @@ describe('exit codes', () => {
     expect(await ok('ls', home)).toBe('');
   });
 
+  it('1 when one of several files cannot be printed, and the others are', async () => {
+    for (const name of ['a', 'b', 'c']) await vrfs(['put', '-', `${home}/${name}`], { servers: group.servers, stdin: name.repeat(name === 'b' ? 8 << 20 : 1) });
+    expect(await cli('cat', `${home}/a`, `${home}/absent`, home, `${home}/c`)).toMatchObject({
+      exitCode: 1, stdout: 'ac', stderr: `vrfs: ENOENT: no such file or directory, cat '${home}/absent'\nvrfs: EISDIR: illegal operation on a directory, cat '${home}'\n`,
+    });
+    group.intercept = (_, m) => {
+      if (operationOf(m)?.type === 'read') group.execute({ type: 'write', at: atPath(Buffer.from(`${home}/b`)), offset: 0, data: Buffer.from('B') });
+      return undefined;
+    };
+    try {
+      const { exitCode, stdout, stderr } = await cli('cat', `${home}/b`, `${home}/c`);
+      expect([exitCode, stdout.at(-1), stderr]).toEqual([1, 'c', `vrfs: EAGAIN: '${home}/b' changed while it was read; read it again\n`]);
+    } finally {
+      group.intercept = () => undefined;
+    }
+  });
+
   it.each([
     [['frobnicate'], 'unknown command'],
     [['ls', '--frobnicate'], 'unknown option'],

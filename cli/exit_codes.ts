@@ -15,6 +15,8 @@ export const ExitCode = {
   internal: 70,
   /** Ended by Ctrl-C. */
   interrupted: 130,
+  /** Ended by SIGTERM. */
+  terminated: 143,
 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 
@@ -26,4 +28,4 @@ export const EXIT_CODES_HELP = `Exit codes:
   4   the change was sent, its outcome is not known: look before you repeat it
   5   this machine or directory does not allow it; the message names the remedy
   70  a fault of vrfs
-  130 interrupted`;
+  130 interrupted (143 by SIGTERM)`;

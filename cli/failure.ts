@@ -42,9 +42,14 @@ export class Failed extends Error {
   override readonly name = 'Failed';
 }
 
-/** The user did not want to wait for an orderly end. */
+/** The user did not want to wait for an end, or for an orderly one. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
+  readonly exitCode: typeof ExitCode.interrupted | typeof ExitCode.terminated;
+  constructor(message: string, exitCode: Interrupted['exitCode'] = ExitCode.interrupted, options?: ErrorOptions) {
+    super(message, options);
+    this.exitCode = exitCode;
+  }
 }
 
 /** Nobody takes what the command has to say: a full disk behind `>`. */
@@ -84,21 +89,24 @@ export interface Failure {
   readonly message: string;
   /** What to do. */
   readonly remedy?: string;
-  /** It has been said already. */
-  readonly silent?: boolean;
+  /** It has been said already, or only as text. */
+  readonly said?: 'all' | 'text';
 }
+
+/** Of what commander finds wrong. */
+export const USAGE_REMEDY = '--help shows what there is';
 
 /** System errors of the local machine that have nothing to do with a fault of ours. */
 const LOCAL = new Set(['ENOENT', 'EACCES', 'EPERM', 'EISDIR', 'ENOTDIR', 'EEXIST', 'ENOSPC', 'EROFS', 'EMFILE', 'ENAMETOOLONG', 'ELOOP', 'EPIPE']);
 
 export function failureOf(error: unknown): Failure {
   if (error instanceof CommanderError) {
-    // Commander has printed what it has to say: help, the version, or what is wrong.
-    const ok = error.exitCode === 0;
-    return { exitCode: ok ? ExitCode.ok : ExitCode.usage, code: error.code, message: error.message, silent: true };
+    // Commander has printed what it has to say: help, the version, or (as text) what is wrong.
+    if (error.exitCode === 0) return { exitCode: ExitCode.ok, code: error.code, message: error.message, said: 'all' };
+    return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message.replace(/^error: /, ''), remedy: USAGE_REMEDY, said: error.code === 'commander.help' ? 'all' : 'text' };
   }
-  if (error instanceof Failed) return { exitCode: ExitCode.failed, code: 'FAILED', message: error.message, silent: true };
-  if (error instanceof Interrupted) return { exitCode: ExitCode.interrupted, code: 'INTERRUPTED', message: error.message };
+  if (error instanceof Failed) return { exitCode: ExitCode.failed, code: 'FAILED', message: error.message, said: 'all' };
+  if (error instanceof Interrupted) return { exitCode: error.exitCode, code: 'INTERRUPTED', message: error.message };
   if (error instanceof FsError || error instanceof Refused || error instanceof OutputError) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof VrfsError) return ofVrfsError(error);
   if (error instanceof ChangeRefused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };

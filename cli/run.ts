@@ -16,15 +16,15 @@ import { startCommand } from './commands/start.ts';
 import { statCommand } from './commands/stat.ts';
 import { tuneCommand } from './commands/tune.ts';
 import { EXIT_CODES_HELP, ExitCode } from './exit_codes.ts';
-import { failureOf, UsageError, type Failure } from './failure.ts';
+import { failureOf, USAGE_REMEDY, UsageError, type Failure } from './failure.ts';
 import { note, write, type Io } from './io.ts';
 
-/** `written`: the writes of help and version, which commander does not wait for. */
-export function buildProgram(io: Io, written: Promise<void>[] = []): Command {
+/** `written`: the writes of help and version, which commander does not wait for. `json`: what is wrong with the command line is left to `run`, which has commander's text otherwise. */
+export function buildProgram(io: Io, written: Promise<void>[] = [], json = false): Command {
   const program = new Command('vrfs')
     .description('A replicated file-system metadata service: a namespace on several replicas that one can mount.')
     .version(VERSION)
-    .showHelpAfterError('(--help shows what there is)')
+    .showHelpAfterError(json ? false : `(${USAGE_REMEDY})`)
     .addHelpText('after', `\n${EXIT_CODES_HELP}`);
   // Inherited by the commands, so before they are made: errors become exit codes in one place.
   program.exitOverride().configureOutput({
@@ -35,6 +35,7 @@ export function buildProgram(io: Io, written: Promise<void>[] = []): Command {
       written.push(done);
     },
     writeErr: (text) => { io.stderr.write(text); },
+    outputError: (text, write) => { if (!json) write(text); },
   });
   startCommand(program, io);
   tuneCommand(program, io);
@@ -55,10 +56,11 @@ export function buildProgram(io: Io, written: Promise<void>[] = []): Command {
 /** `args`: without the interpreter and the script. */
 export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
   const written: Promise<void>[] = [];
+  const json = args.includes('--json');
   try {
     refuseSpoiltText(args, io);
     try {
-      await buildProgram(io, written).parseAsync([...args], { from: 'user' });
+      await buildProgram(io, written, json).parseAsync([...args], { from: 'user' });
     } catch (error) {
       // Help and version end as an error of code 0; what nobody has read was not printed.
       if (failureOf(error).exitCode !== ExitCode.ok) throw error;
@@ -67,7 +69,7 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
     return ExitCode.ok;
   } catch (error) {
     const failure = failureOf(error);
-    if (failure.silent !== true) await note(io, args.includes('--json') ? failureJson(failure) : failureText(failure));
+    if (json ? failure.said !== 'all' : failure.said === undefined) await note(io, json ? failureJson(failure) : failureText(failure));
     return failure.exitCode;
   }
 }

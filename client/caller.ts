@@ -1,5 +1,6 @@
 /** On whose behalf operations are asked for, and through what. What `FileSystem` and its helpers stand on. */
 import { ROOT_INO, type At, type Call, type Credentials, type OperationType, type ReadOperation, type Result, type Results, type WriteOperation } from '../fsservice/operations.ts';
+import { unlessAborted } from './abort.ts';
 import { FsError } from './fs_error.ts';
 import type { QueryOptions } from './client.ts';
 
@@ -24,6 +25,16 @@ export class Caller {
     this.client = client;
     this.credentials = credentials;
     this.read = read;
+  }
+
+  /** The same, whose answers are awaited only until `signal` is given: its reason is thrown then. What was sent may be executed all the same. */
+  until(signal: AbortSignal | undefined): Caller {
+    if (signal === undefined) return this;
+    const { client } = this;
+    return new Caller({
+      submit: (call) => unlessAborted(signal, () => client.submit(call)),
+      query: (call, options) => unlessAborted(signal, () => client.query(call, options)),
+    }, this.credentials, this.read);
   }
 
   get operations(): CallerOperations {

@@ -2,6 +2,7 @@
 import { READ_MAX, type Attributes } from '../fsservice/operations.ts';
 import { defined } from '../lib/assert.ts';
 import { EMPTY } from '../lib/bytes.ts';
+import { chunksUntil } from './abort.ts';
 import { atPath, type Caller } from './caller.ts';
 import { FileChanged, InvalidCall, VrfsError } from './errors.ts';
 import { FsError, isFsError } from './fs_error.ts';
@@ -97,10 +98,11 @@ async function stillThere<T>(path: Buffer, answer: Promise<T>): Promise<T> {
 export interface WriteOptions {
   /** Of a new file, before the umask was taken off. */
   readonly mode: number;
-  /** 'exclusive': the file must not exist. */
+  /** Nothing may be there, not even a symbolic link. */
   readonly exclusive: boolean;
-  /** Compare-and-set: fail with EAGAIN unless the file is at this version (0: unless it is absent, else EEXIST). Only for up to 1 MiB. */
+  /** Compare-and-set: fail with EAGAIN unless the file is at this version (0: as `exclusive`). Only for up to 1 MiB. */
   readonly ifVersion: number | null;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Text is UTF-8. */
@@ -115,7 +117,7 @@ export function contentBytes(content: string | Uint8Array): Buffer {
  * as replace_file.ts says.
  */
 export async function writeWhole(caller: Caller, path: Buffer, content: Content, options: WriteOptions): Promise<void> {
-  const source = inSteps(content);
+  const source = inSteps(content, options.signal);
   try {
     await writeFrom(source, caller, path, options);
   } catch (error) {
@@ -130,7 +132,7 @@ async function writeFrom(source: AsyncGenerator<Buffer, void, void>, caller: Cal
   const data = first.done === true ? EMPTY : first.value;
   const second = first.done === true ? first : await source.next();
   if (second.done === true) {
-    await caller.submit({ type: 'putFile', at: atPath(path), mode: options.mode, data, ifVersion: options.exclusive ? 0 : options.ifVersion });
+    await caller.until(options.signal).submit({ type: 'putFile', at: atPath(path), mode: options.mode, data, ifVersion: options.exclusive ? 0 : options.ifVersion });
     return;
   }
   if (options.ifVersion !== null) throw new InvalidCall(`ifVersion is for contents of up to ${ATOMIC_BYTES} bytes: longer ones are not written in one operation`);
@@ -138,6 +140,7 @@ async function writeFrom(source: AsyncGenerator<Buffer, void, void>, caller: Cal
     path,
     mode: options.mode,
     exclusive: options.exclusive,
+    signal: options.signal,
     pieces: joined([data, second.value], source),
     refusal: (errno) => new FsError(errno, 'putFile', path),
     leftBehind: (temporary, reason, error) => toldOfBoth(path, temporary, reason, error),
@@ -158,16 +161,20 @@ async function* joined(head: readonly Buffer[], rest: AsyncGenerator<Buffer>): A
   yield* rest;
 }
 
-/** Any content as pieces of exactly 1 MiB, the last one shorter; none when it is empty. */
-async function* inSteps(content: Content): AsyncGenerator<Buffer, void, void> {
+/** Any content as pieces of exactly 1 MiB, the last one shorter; none when it is empty. Throws the reason of `signal`, also while it waits for the content. */
+async function* inSteps(content: Content, signal?: AbortSignal): AsyncGenerator<Buffer, void, void> {
   if (typeof content === 'string' || content instanceof Uint8Array) {
     const bytes = contentBytes(content);
-    for (let at = 0; at < bytes.length; at += STEP_BYTES) yield bytes.subarray(at, at + STEP_BYTES);
+    for (let at = 0; at < bytes.length; at += STEP_BYTES) {
+      signal?.throwIfAborted();
+      yield bytes.subarray(at, at + STEP_BYTES);
+    }
     return;
   }
   let gathered: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of content) {
+  for await (const chunk of signal !== undefined && Symbol.asyncIterator in content ? chunksUntil(signal, content) : content) {
+    signal?.throwIfAborted();
     gathered.push(chunk);
     length += chunk.length;
     if (length < STEP_BYTES) continue;

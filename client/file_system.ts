@@ -34,10 +34,23 @@ export interface FileSystemOptions {
 export interface WriteFileOptions {
   /** Of a new file, before the umask. Default 0o666. */
   readonly mode?: number;
-  /** 'w' (default) replaces, 'wx' fails when the file exists, 'a' appends. */
+  /** 'w' (default) replaces, 'wx' fails when something exists there, be it a symbolic link that leads nowhere, 'a' appends. */
   readonly flag?: 'w' | 'wx' | 'a';
-  /** Fail with EAGAIN unless the file is at this version (Stats.version); 0: fail with EEXIST unless it is absent. Up to 1 MiB, and with flag 'w' only. */
+  /** Fail with EAGAIN unless the file is at this version (Stats.version); 0: fail with EEXIST unless nothing is there, as with flag 'wx'. Up to 1 MiB, and with flag 'w' only. */
   readonly ifVersion?: number;
+  /**
+   * Ends the write with the signal's reason: the file stays as it is, and a temporary one is removed, for which the answers to what was sent are awaited. The
+   * source of the content is let go of, also while it has nothing to give. An operation that was sent may be executed all the same, so a file of up to 1 MiB
+   * may have been written although this rejects, and with flag 'a' a part appended. A signal that is given when the last step of more than 1 MiB is under way
+   * comes too late: then the file is written, and this resolves.
+   */
+  readonly signal?: AbortSignal;
+}
+
+export interface ReadFileOptions {
+  readonly encoding?: 'utf8';
+  /** Ends the read with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 export interface ReaddirOptions {
@@ -198,19 +211,20 @@ export class FileSystem {
   // --- contents --------------------------------------------------------------------------------------------------------
 
   /** One state of the file: when it changes meanwhile it is read anew, and after some attempts that is a FileChanged. */
-  readFile(path: PathLike, encoding: 'utf8'): Promise<string>;
-  readFile(path: PathLike): Promise<Buffer>;
-  async readFile(path: PathLike, encoding?: 'utf8'): Promise<string | Buffer> {
-    const bytes = await readWhole(this.#caller, pathBytes(path));
+  readFile(path: PathLike, options: 'utf8' | (ReadFileOptions & { readonly encoding: 'utf8' })): Promise<string>;
+  readFile(path: PathLike, options?: ReadFileOptions & { readonly encoding?: never }): Promise<Buffer>;
+  async readFile(path: PathLike, options: 'utf8' | ReadFileOptions = {}): Promise<string | Buffer> {
+    const { encoding, signal }: ReadFileOptions = options === 'utf8' ? { encoding: options } : options;
+    const bytes = await readWhole(this.#caller.until(signal), pathBytes(path));
     return encoding === 'utf8' ? bytes.toString('utf8') : bytes;
   }
 
   /**
    * The bytes from `start` up to, not including, `end`, in pieces of up to 1 MiB. A stream that ends in order gave one state of the file; it throws
-   * FileChanged when the file changes meanwhile, attributes included.
+   * FileChanged when the file changes meanwhile, attributes included, and the reason of `signal` when that is given.
    */
-  readStream(path: PathLike, options: { readonly start?: number; readonly end?: number } = {}): AsyncGenerator<Buffer, void, void> {
-    return readStream(this.#caller, pathBytes(path), options.start, options.end);
+  readStream(path: PathLike, options: { readonly start?: number; readonly end?: number; readonly signal?: AbortSignal } = {}): AsyncGenerator<Buffer, void, void> {
+    return readStream(this.#caller.until(options.signal), pathBytes(path), options.start, options.end);
   }
 
   /** At most 1 MiB from `offset`; shorter at the end of the file. */
@@ -232,6 +246,7 @@ export class FileSystem {
       mode: this.#newFileMode(options),
       exclusive: flag === 'wx',
       ifVersion: options.ifVersion ?? null,
+      signal: options.signal,
     });
   }
 
@@ -241,30 +256,32 @@ export class FileSystem {
   }
 
   /** Appends up to 1 MiB whole, and more in steps of 1 MiB, whoever else appends at the same time; the file is made when absent. */
-  async appendFile(path: PathLike, content: string | Uint8Array, options: { readonly mode?: number } = {}): Promise<void> {
+  async appendFile(path: PathLike, content: string | Uint8Array, options: { readonly mode?: number; readonly signal?: AbortSignal } = {}): Promise<void> {
     const data = contentBytes(content);
-    const ino = await this.#appendFirst(pathBytes(path), data.subarray(0, ATOMIC_BYTES), this.#newFileMode(options));
+    const caller = this.#caller.until(options.signal);
+    const ino = await this.#appendFirst(caller, pathBytes(path), data.subarray(0, ATOMIC_BYTES), this.#newFileMode(options));
     // All steps go to the file that the first one found.
     for (let at = ATOMIC_BYTES; at < data.length; at += ATOMIC_BYTES) {
-      await this.#caller.submit({ type: 'write', at: { dir: ino, path: EMPTY }, offset: 'end', data: data.subarray(at, at + ATOMIC_BYTES) });
+      await caller.submit({ type: 'write', at: { dir: ino, path: EMPTY }, offset: 'end', data: data.subarray(at, at + ATOMIC_BYTES) });
     }
   }
 
-  /** A file that is absent is made with `data` in it. */
-  async #appendFirst(path: Buffer, data: Buffer, mode: number): Promise<Ino> {
+  /** A file that is absent is made with `data` in it, but for one that a symbolic link leads to. */
+  async #appendFirst(caller: Caller, path: Buffer, data: Buffer, mode: number): Promise<Ino> {
     const at = atPath(path);
     for (;;) {
       try {
-        return (await this.#caller.submit({ type: 'write', at, offset: 'end', data })).attributes.ino;
+        return (await caller.submit({ type: 'write', at, offset: 'end', data })).attributes.ino;
       } catch (error) {
         if (!isFsError(error, 'ENOENT')) throw error;
       }
       try {
-        return (await this.#caller.submit({ type: 'putFile', at, mode, data, ifVersion: 0 })).attributes.ino;
+        return (await caller.submit({ type: 'putFile', at, mode, data, ifVersion: 0 })).attributes.ino;
       } catch (error) {
-        // Somebody made it in between.
         if (!isFsError(error, 'EEXIST')) throw error;
       }
+      // Somebody made it in between, or a symbolic link leads to where it is to be: empty first, what is there stays.
+      await caller.submit({ type: 'create', at, mode, exclusive: false, truncate: false });
     }
   }
 

@@ -23,8 +23,10 @@ export interface Replacement {
   readonly path: Buffer;
   /** Of a new file; an existing one keeps its own. */
   readonly mode: number;
-  /** Refused with EEXIST when there is a file, at the beginning or at the end. */
+  /** Refused with EEXIST when there is anything, a symbolic link too, at the beginning or at the end. */
   readonly exclusive: boolean;
+  /** Nothing is sent any more once it is given, but for what removes the temporary file. What is under way then is awaited: it could come behind that. */
+  readonly signal?: AbortSignal | undefined;
   /** The content, each piece at most READ_MAX bytes. */
   readonly pieces: AsyncIterable<Buffer>;
   /** What is thrown when a step is refused: it is about `path`, the steps are nobody's concern. */
@@ -39,7 +41,7 @@ export interface Replaced {
   readonly created: boolean;
 }
 
-/** Rejects with what `refusal` says, and as `operations` and `pieces` do; nothing has changed then, but for an answer that did not come. */
+/** Rejects with what `refusal` says, with the reason of `signal`, and as `operations` and `pieces` do; nothing has changed then, but for an answer that did not come. */
 export async function replaceFile(operations: CallerOperations, replacement: Replacement): Promise<Replaced> {
   return await new FileReplacement(operations, replacement).run();
 }
@@ -82,6 +84,7 @@ class FileReplacement {
       const found = await this.#operations.query({ type: 'getattr', at: atPath(target), follow: false });
       if (!found.ok && found.errno === Errno.ENOENT) return { target, existing: null };
       const { attributes } = this.#value(found);
+      if (this.#wanted.exclusive) throw this.#wanted.refusal(Errno.EEXIST);
       if (attributes.type !== 'symlink') return { target, existing: attributes };
       const link = (await this.#query({ type: 'readlink', at: atPath(target) })).target;
       target = link[0] === 0x2f ? link : joinPath(parentPath(target), link);
@@ -90,7 +93,6 @@ class FileReplacement {
   }
 
   async #checkReplaceable(target: Buffer, existing: Attributes): Promise<void> {
-    if (this.#wanted.exclusive) throw this.#wanted.refusal(Errno.EEXIST);
     if (existing.type === 'directory') throw this.#wanted.refusal(Errno.EISDIR);
     // A pipe, a socket or a device must not be replaced by a file.
     if (existing.type !== 'file') throw this.#wanted.refusal(Errno.EINVAL);
@@ -146,6 +148,7 @@ class FileReplacement {
   }
 
   async #submit<O extends WriteOperation>(operation: O): Promise<Results[O['type']]> {
+    this.#wanted.signal?.throwIfAborted();
     return this.#value(await this.#operations.submit(operation));
   }
 

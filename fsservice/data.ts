@@ -177,8 +177,9 @@ function cutOff(ctx: Context, inode: Inode, size: number): void {
 
 // --- whole files -----------------------------------------------------------------------------------------------------
 
+/** `ifVersion: 0` is O_EXCL: a symbolic link is something that exists, wherever it leads. Else who puts the link decides where a lock file is made. */
 export function putFile(ctx: Context, o: Of<'putFile'>): Outcome<Results['putFile']> {
-  const target = o.at.path.length === 0 ? resolve(ctx, o.at, true) : resolveForCreate(ctx, o.at, false);
+  const target = o.at.path.length === 0 ? resolve(ctx, o.at, true) : resolveForCreate(ctx, o.at, o.ifVersion === 0);
   if (typeof target === 'number') return target;
   if ('ino' in target) return replaceContents(ctx, target, o);
   if (o.ifVersion !== null && o.ifVersion !== 0) return Errno.ENOENT;

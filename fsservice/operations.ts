@@ -83,7 +83,7 @@ export type WriteOperation =
   | { readonly type: 'write'; readonly at: At; readonly offset: number | 'end'; readonly data: Buffer; readonly dropSetId?: true }
   /**
    * The whole content of a small file (up to 1 MiB) in one atomic step; created when absent unless `ifVersion` is given. `ifVersion`: fail with EAGAIN unless the inode's
-   * version is this (0: the file must not exist, else EEXIST) - a compare-and-set.
+   * version is this - a compare-and-set. 0: EEXIST unless the name is free, which it is not where a symbolic link is, as open(2) with O_EXCL; otherwise links are followed.
    */
   | { readonly type: 'putFile'; readonly at: At; readonly mode: number; readonly data: Buffer; readonly ifVersion: number | null }
   | { readonly type: 'setxattr'; readonly at: At; readonly follow: boolean; readonly name: Buffer; readonly value: Buffer; readonly mode: 'any' | 'create' | 'replace' }

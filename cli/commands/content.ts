@@ -7,15 +7,14 @@ import { write, type Io } from '../io.ts';
 import type { FileSystem } from '../../client/file_system.ts';
 import { isFsError, type FsError } from '../../client/fs_error.ts';
 import { inTheWordsOf, Refused } from '../failure.ts';
+import { interruptible } from '../interruptible.ts';
 import { replaceLocalFile } from '../local_file.ts';
 import { eachPath } from './namespace.ts';
 
 export function contentCommands(program: Command, io: Io): void {
   const cat = program.command('cat').description('print files').argument('<path...>');
   readingOptions(cat).addHelpText('after', '\nExample:\n  vrfs cat /jobs/7/state').action(async (paths: string[], options: ConnectionOptions) => {
-    await withFileSystem(options, io, async (fs) => {
-      for (const path of paths) await inTheWordsOf('cat', path, () => copyOut(fs, path, io));
-    });
+    await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => inTheWordsOf('cat', path, () => copyOut(fs, path, io))));
   });
 
   putCommand(program, io);
@@ -23,7 +22,7 @@ export function contentCommands(program: Command, io: Io): void {
   const get = program.command('get').description('copy a file from the namespace to a local file, or to standard output (-)').argument('<path>').argument('<local>', 'local file, or -');
   readingOptions(get).addHelpText('after', '\nExample:\n  vrfs get /etc/app.conf ./app.conf').action(async (path: string, local: string, options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
-      await inTheWordsOf('get', path, () => (local === '-' ? copyOut(fs, path, io) : replaceLocalFile(resolve(io.cwd, local), fs.readStream(path))));
+      await inTheWordsOf('get', path, () => (local === '-' ? copyOut(fs, path, io) : replaceLocalFile(resolve(io.cwd, local), (signal) => fs.readStream(path, signal === undefined ? {} : { signal }))));
     });
   });
 
@@ -52,22 +51,26 @@ function putCommand(program: Command, io: Io): void {
     .description('copy a local file, or standard input (-), into the namespace; atomic: readers see the old content or the new')
     .argument('<local>', 'local file, or -').argument('<path>')
     .option('-m, --mode <octal>', 'of a new file', octalMode)
-    .option('-x, --exclusive', 'fail when the file exists')
-    .addOption(new Option('--if-version <n>', 'only when the file is at this version (see stat); 0: when it is absent; up to 1 MiB').argParser(nonNegativeInteger).conflicts('exclusive'));
+    .option('-x, --exclusive', 'fail when something exists there, be it a symbolic link that leads nowhere')
+    .addOption(new Option('--if-version <n>', 'only when the file is at this version (see stat); 0: when nothing is there; up to 1 MiB').argParser(nonNegativeInteger).conflicts('exclusive'));
   connectionOptions(command).addHelpText('after', '\nExamples:\n  vrfs put ./app.conf /etc/app.conf\n  echo running | vrfs put --if-version 17 - /jobs/7/state');
   command.action(async (local: string, path: string, options: ConnectionOptions & { mode?: number; exclusive?: boolean; ifVersion?: number }) => {
     // Opened first: a local file that is not there is no reason to connect.
     const source = local === '-' ? io.stdin : (await open(resolve(io.cwd, local))).createReadStream({ highWaterMark: 1 << 20 });
     await withFileSystem(options, io, async (fs) => {
       try {
-        await fs.writeFile(path, buffers(source), {
+        await interruptible({ signals: ['SIGINT', 'SIGTERM'], message: `interrupted; '${path}' is as it was, or written whole`, again: 'kills' }, (signal) => fs.writeFile(path, buffers(source), {
           ...(options.mode === undefined ? {} : { mode: options.mode }),
           ...(options.ifVersion === undefined ? {} : { ifVersion: options.ifVersion }),
           flag: options.exclusive === true ? 'wx' : 'w',
-        });
+          signal,
+        }));
       } catch (error) {
         if (options.ifVersion !== undefined && isFsError(error, 'EAGAIN', 'EEXIST')) throw await otherVersion(fs, path, options.ifVersion, error);
         throw error;
+      } finally {
+        // One that waits for more keeps this process from ending.
+        source.destroy();
       }
     });
   });

@@ -1,6 +1,7 @@
 /** Names and trees: ls, mkdir, rm, rmdir, mv, ln, readlink, tree, du. */
 import { Option, type Command } from 'commander';
 import type { FileSystem } from '../../client/file_system.ts';
+import { FileChanged } from '../../client/errors.ts';
 import { isFsError } from '../../client/fs_error.ts';
 import { baseName, isRootPath, joinPath, pathBytes, printable } from '../../client/paths.ts';
 import type { Dirent, Stats } from '../../client/stats.ts';
@@ -104,7 +105,7 @@ async function remove(fs: FileSystem, path: string, options: { readonly recursiv
   }
 }
 
-/** Goes on after a refusal, as rm(1) does, and fails at the end. */
+/** Goes on after a refusal, as rm(1) and cat(1) do, and fails at the end. */
 export async function eachPath(paths: readonly string[], io: Io, act: (path: string) => Promise<void>): Promise<void> {
   let failures = 0;
   for (const path of paths) {
@@ -112,7 +113,7 @@ export async function eachPath(paths: readonly string[], io: Io, act: (path: str
       await act(path);
     } catch (error) {
       // With one path the error itself says all; and without an answer there is no going on.
-      if (paths.length === 1 || !(isFsError(error) || error instanceof Refused)) throw error;
+      if (paths.length === 1 || !(isFsError(error) || error instanceof Refused || error instanceof FileChanged)) throw error;
       failures++;
       await note(io, `vrfs: ${error.message}`);
     }

@@ -5,7 +5,8 @@
 import { access, constants, mkdir, readdir, statfs, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { defined } from '../../lib/assert.ts';
-import { EnvironmentError, Failed, Interrupted } from '../failure.ts';
+import { EnvironmentError, Failed } from '../failure.ts';
+import { interruptible, type Interruption } from '../interruptible.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { pointOf, type RunFigures } from './figures.ts';
 import { pageHtml } from './page.ts';
@@ -41,7 +42,7 @@ export async function tune(request: TuneRequest, io: Io, runOne: RunOne = run): 
   if (request.settings.durability === 'disk' && (await statfs(parent)).type === TMPFS) await note(io, `${parent} is in memory (tmpfs): what a disk costs is not measured there; give a directory on one: --data <directory>`);
   // Before minutes have gone by: whether it answers at all.
   const before = await request.target?.interval();
-  const report = await interruptible((signal) => sweep({ ...request, parent }, io, signal, runOne));
+  const report = await interruptible(INTERRUPTION, (signal) => sweep({ ...request, parent }, io, signal, runOne));
   // What was measured is said first, whatever becomes of the rest.
   if (!request.json) await print(io, `${tableText(report)}\n\n${recommendationText(report)}\n`);
   const files = await writeReport(report, out);
@@ -51,22 +52,11 @@ export async function tune(request: TuneRequest, io: Io, runOne: RunOne = run): 
   if (outcome !== null) await sayOutcome(outcome, request.json, io);
 }
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-
-/** Rejects with Interrupted when this process is told to end meanwhile, after `work` has put everything away. */
-async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const stop = new AbortController();
-  const onSignal = (): void => { stop.abort(new Interrupted('interrupted; the replicas have been ended, and no results were written')); };
-  for (const signal of SIGNALS) process.on(signal, onSignal);
-  try {
-    return await work(stop.signal);
-  } catch (error) {
-    // Whatever broke when everything was told to end, that is why.
-    throw stop.signal.aborted ? stop.signal.reason : error;
-  } finally {
-    for (const signal of SIGNALS) process.off(signal, onSignal);
-  }
-}
+const INTERRUPTION: Interruption = {
+  signals: ['SIGINT', 'SIGTERM', 'SIGHUP'],
+  message: 'interrupted; the replicas have been ended, and no results were written',
+  again: 'nothing',
+};
 
 async function sayOutcome(outcome: Outcome, json: boolean, io: Io): Promise<void> {
   const text = outcomeText(outcome);

@@ -1,6 +1,7 @@
 /**
  * A condition that cannot be kept must not be passed over: whoever sends one would rather have nothing changed. So every request that may change something
- * is refused when it has one, but for those whose handler keeps it (PUT of a file). A hook of all routes, so that none is forgotten.
+ * is refused when it has one, but for those whose handler keeps it (PUT of a file). So is one whose body is not the content itself. A hook of all routes, so
+ * that none is forgotten.
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance } from 'fastify';
@@ -20,6 +21,7 @@ export function guardChanges(app: FastifyInstance): void {
   app.addHook('onRequest', (request, _reply, done) => {
     if (!request.is404 && request.method !== 'GET' && request.method !== 'HEAD') {
       refusePart(request.headers);
+      refuseCoding(request.headers);
       if (request.routeOptions.config.keepsConditions !== true) refuseConditions(request.headers);
     }
     done();
@@ -42,4 +44,11 @@ export function refuseDate(headers: IncomingHttpHeaders): void {
 function refusePart(headers: IncomingHttpHeaders): void {
   if (headers['content-range'] === undefined) return;
   throw badRequest('The request has a Content-Range: a part cannot be sent so.', 'Write a part of a file with PATCH ?offset=, without Content-Range.');
+}
+
+/** What is stored is what was sent, and whoever reads it is told of no coding (RFC 9110, 8.4 and 15.5.16). */
+function refuseCoding(headers: IncomingHttpHeaders): void {
+  const codings = headers['content-encoding'] ?? '';
+  if (codings.split(',').every((coding) => ['', 'identity'].includes(coding.trim().toLowerCase()))) return;
+  throw problem(415, 'encoded-content', 'Content-Encoding not supported', `The request has the Content-Encoding '${codings.slice(0, 80)}', and nothing is decoded here.`, 'Send the content itself, without Content-Encoding.', { 'accept-encoding': 'identity' });
 }

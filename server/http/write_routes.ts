@@ -43,7 +43,7 @@ export interface WriteContext {
 const PUT_SCHEMA = {
   operationId: 'put',
   summary: 'Make or replace a file, or make a directory, a link or a node',
-  description: `type=file (default): the body becomes the whole content, atomically; an existing file keeps its mode and owner. If-Match: "<version>" replaces only that version, If-None-Match: * only makes. Conditions with If-Match hold for bodies up to ${WRITE_MAX} bytes. type=symlink: the body is the target. type=hardlink: ?from= is the existing path.`,
+  description: `type=file (default): the body becomes the whole content as it comes (Content-Encoding is refused), atomically; an existing file keeps its mode and owner. If-Match: "<version>" replaces only that version, If-None-Match: * only makes, and not through a symbolic link. Conditions with If-Match hold for bodies up to ${WRITE_MAX} bytes. type=symlink: the body is the target. type=hardlink: ?from= is the existing path.`,
   tags: ['files'],
   querystring: query({
     type: { type: 'string', enum: PUT_TYPES },
@@ -201,11 +201,18 @@ async function putSmall(gateway: Gateway, conditions: Preconditions, data: Buffe
     if (!now.ok && now.errno !== Errno.ENOENT) return now;
     const version = now.ok ? now.value.attributes.version : null;
     if (!allows(conditions, version)) return { ok: false, errno: Errno.EAGAIN };
+    // A symbolic link that leads nowhere: what is only to be made is not made through it, however often it is tried.
+    if (version === null && await isLink(gateway)) return { ok: false, errno: Errno.EEXIST };
     const result = await gateway.trySubmit({ type: 'putFile', at, mode, data, ifVersion: version ?? 0 });
     const overtaken = !result.ok && (result.errno === Errno.EAGAIN || (version === null && result.errno === Errno.EEXIST));
     if (!overtaken) return result;
   }
   throw keepsChanging();
+}
+
+async function isLink(gateway: Gateway): Promise<boolean> {
+  const found = await gateway.tryQuery({ type: 'getattr', at: gateway.at, follow: false });
+  return found.ok && found.value.attributes.type === 'symlink';
 }
 
 function keepsChanging(): ProblemError {

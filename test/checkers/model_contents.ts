@@ -113,7 +113,7 @@ export class ModelContents {
 
   putFile(o: Of<'putFile'>): Results['putFile'] {
     const fs = this.#fs;
-    const found = o.at.path.length === 0 ? { node: nodeOf(fs, fs.who, o.at, true) } : fs.openOrPlace(o.at, false);
+    const found = o.at.path.length === 0 ? { node: nodeOf(fs, fs.who, o.at, true) } : fs.openOrPlace(o.at, o.ifVersion === 0);
     const units = Math.ceil(o.data.length / 512);
     const hasRoom = (): boolean => o.data.length === 0 || fs.statistics().bytes + units * 512 <= fs.limits.maxBytes;
     if ('place' in found) {

@@ -1,6 +1,7 @@
 import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { buildProgram } from '../../cli/run.ts';
 import { processIo } from '../../cli/io.ts';
@@ -75,6 +76,23 @@ describe('exit codes', () => {
     expect(await ok('ls', home)).toBe('');
   });
 
+  it('1 when one of several files cannot be printed, and the others are', async () => {
+    for (const name of ['a', 'b', 'c']) await vrfs(['put', '-', `${home}/${name}`], { servers: group.servers, stdin: name.repeat(name === 'b' ? 8 << 20 : 1) });
+    expect(await cli('cat', `${home}/a`, `${home}/absent`, home, `${home}/c`)).toMatchObject({
+      exitCode: 1, stdout: 'ac', stderr: `vrfs: ENOENT: no such file or directory, cat '${home}/absent'\nvrfs: EISDIR: illegal operation on a directory, cat '${home}'\n`,
+    });
+    group.intercept = (_, m) => {
+      if (operationOf(m)?.type === 'read') group.execute({ type: 'write', at: atPath(Buffer.from(`${home}/b`)), offset: 0, data: Buffer.from('B') });
+      return undefined;
+    };
+    try {
+      const { exitCode, stdout, stderr } = await cli('cat', `${home}/b`, `${home}/c`);
+      expect([exitCode, stdout.at(-1), stderr]).toEqual([1, 'c', `vrfs: EAGAIN: '${home}/b' changed while it was read; read it again\n`]);
+    } finally {
+      group.intercept = () => undefined;
+    }
+  });
+
   it.each([
     [['frobnicate'], 'unknown command'],
     [['ls', '--frobnicate'], 'unknown option'],
@@ -94,12 +112,29 @@ describe('exit codes', () => {
     [['members', 'list', 'all'], "list takes no arguments, and got 'all'"],
     [['members', 'remove', '3', '--timeout', '3000000000'], 'at most 2147483647 milliseconds'],
     [['checkpoint', 'take', '--keep', '604801'], 'at most 604800 seconds'],
-    [['checkpoint', 'frobnicate', '--json'], "vrfs checkpoint has no command 'frobnicate': there are list, take"],
+    [['checkpoint', 'frobnicate'], "vrfs checkpoint has no command 'frobnicate': there are list, take"],
   ])('2 for %j', async (args, message) => {
     const result = await vrfs(args, { servers: group.servers });
     expect(result.exitCode).toBe(2);
     expect(result.stderr).toContain(message);
     expect(result.stdout).toBe('');
+  });
+
+  it.each([
+    [['ls', '--json', '--bogus'], "unknown option '--bogus'"],
+    [['stat', '--json'], "missing required argument 'path'"],
+    [['du', '--json', '--timeout', 'soon', '/'], "option '--timeout <ms>' argument 'soon' is invalid. a positive integer is needed"],
+    [['checkpoint', 'frobnicate', '--json'], "vrfs checkpoint has no command 'frobnicate': there are list, take, diff, interval"],
+    [['frobnicate', '--json'], "unknown command 'frobnicate'"],
+  ])('2 for %j, as JSON and nothing else', async (args, message) => {
+    const { exitCode, stdout, stderr } = await vrfs(args, { servers: group.servers });
+    expect([exitCode, stdout]).toEqual([2, '']);
+    expect(JSON.parse(stderr)).toEqual({ error: { code: 'USAGE', message, remedy: '--help shows what there is', exitCode: 2 } });
+  });
+
+  it('0 for help, which is text with --json too', async () => {
+    expect(await vrfs(['ls', '--json', '--help'])).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('Usage: vrfs ls') as string, stderr: '' });
+    expect(await vrfs([])).toMatchObject({ exitCode: 2, stdout: '', stderr: expect.stringContaining('Usage: vrfs') as string });
   });
 
   it('3 when no replica can be reached', async () => {
@@ -284,10 +319,65 @@ describe('contents', () => {
     expect((await readdir(directory)).filter((name) => name.includes('.vrfs-'))).toEqual([]);
   });
 
+  it.each([['SIGINT', 130], ['SIGTERM', 143]] as const)('that are interrupted by %s leave nothing behind', async (signal, exitCode) => {
+    const listeners = process.listenerCount(signal);
+    const long = Buffer.alloc(5 << 20, 'A');
+    await vrfs(['put', '-', `${home}/f`], { servers: group.servers, stdin: long });
+    await writeFile(join(directory, 'local'), 'precious');
+    const pipe = new Readable({ read: () => undefined });
+    pipe.push(long);
+    // A second one has its usual effect.
+    const listenersAfter: number[] = [];
+    const interruptAt = (type: 'read' | 'write'): void => {
+      group.intercept = (_, m) => {
+        if (operationOf(m)?.type === type && listenersAfter.length === 0) {
+          process.emit(signal, signal);
+          listenersAfter.push(process.listenerCount(signal));
+        }
+        return undefined;
+      };
+    };
+    try {
+      interruptAt('write');
+      expect(await vrfs(['put', '-', `${home}/x`], { servers: group.servers, stdin: pipe })).toMatchObject({ exitCode, stderr: `vrfs: interrupted; '${home}/x' is as it was, or written whole\n` });
+      expect([listenersAfter.pop(), pipe.destroyed]).toEqual([listeners, true]);
+      interruptAt('read');
+      expect(await cli('get', `${home}/f`, 'local')).toMatchObject({ exitCode, stderr: `vrfs: interrupted; '${join(directory, 'local')}' is as it was\n` });
+    } finally {
+      group.intercept = () => undefined;
+    }
+    expect(process.listenerCount(signal)).toBe(listeners);
+    expect(await ok('ls', home)).toBe('f\n');
+    expect(await readFile(join(directory, 'local'), 'utf8')).toBe('precious');
+    expect((await readdir(directory)).filter((name) => name.includes('.vrfs-'))).toEqual([]);
+  });
+
+  it('that are interrupted without a majority say what stayed behind', async () => {
+    const pipe = new Readable({ read: () => undefined });
+    pipe.push(Buffer.alloc(5 << 20, 'A'));
+    let gone = false;
+    group.intercept = (_, m) => {
+      if (operationOf(m)?.type === 'write' && !gone) {
+        gone = true;
+        process.emit('SIGINT', 'SIGINT');
+      }
+      return gone && m.type === 'request' ? null : undefined;
+    };
+    try {
+      const result = await vrfs(['put', '--timeout', '200', '-', `${home}/x`], { servers: group.servers, stdin: pipe });
+      expect(result.exitCode).toBe(130);
+      expect(result.stderr).toMatch(new RegExp(`^vrfs: interrupted.*while '${home}/x' was written, and its temporary file '${home}/\\.vrfs-put-[0-9a-f]{16}' could not be removed`));
+    } finally {
+      group.intercept = () => undefined;
+    }
+  });
+
   it('are compared and set from standard input', async () => {
     const put = (stdin: string, ...args: string[]): Promise<CliResult> => vrfs(['put', ...args, '-', `${home}/f`], { servers: group.servers, stdin });
     expect((await put('one', '--if-version', '0', '--mode', '600')).exitCode).toBe(0);
     expect((await put('two', '--exclusive')).stderr).toContain('EEXIST');
+    await ok('ln', '-s', 'nowhere', `${home}/l`);
+    for (const option of [['--exclusive'], ['--if-version', '0']]) expect(await vrfs(['put', ...option, '-', `${home}/l`], { servers: group.servers, stdin: 'x' })).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('EEXIST') as string });
     const [stat] = JSON.parse(await ok('stat', '--json', `${home}/f`)) as { version: number; mode: string }[];
     expect(stat?.mode).toBe('0600');
     expect((await put('two', '--if-version', String(stat?.version))).exitCode).toBe(0);

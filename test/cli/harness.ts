@@ -32,7 +32,8 @@ export interface CliResult {
 
 export interface CliOptions {
   readonly servers?: readonly string[];
-  readonly stdin?: string | Buffer;
+  /** A stream: as it is, to be fed by the test. */
+  readonly stdin?: string | Buffer | Readable;
   readonly cwd?: string;
   /** Where the arguments are not these bytes' text. */
   readonly commandLine?: Buffer;
@@ -44,7 +45,7 @@ export async function vrfs(args: readonly string[], options: CliOptions = {}): P
   const stdout = new Sink(options.stdoutFails);
   const stderr = new Sink();
   const io: Io = {
-    stdin: Readable.from(options.stdin === undefined ? [] : [options.stdin]),
+    stdin: options.stdin instanceof Readable ? options.stdin : Readable.from(options.stdin === undefined ? [] : [options.stdin]),
     stdout,
     stderr,
     env: options.servers === undefined ? {} : { VRFS_SERVERS: options.servers.join(',') },

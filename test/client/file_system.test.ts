@@ -223,6 +223,28 @@ describe('contents', () => {
     expect(await fs.exists(`${home}/new`)).toBe(false);
   });
 
+  it('are not made through a symbolic link when they must not exist, as by open(2) with O_EXCL', async () => {
+    await fs.symlink('nowhere', `${home}/l`);
+    await fs.writeFile(`${home}/source`, 'x');
+    for (const content of ['x', Buffer.alloc(2 << 20)]) {
+      expect(await failure(fs.writeFile(`${home}/l`, content, { flag: 'wx' }))).toMatchObject({ code: 'EEXIST', path: `${home}/l` });
+    }
+    expect(await codeOf(fs.writeFile(`${home}/l`, 'x', { ifVersion: 0 }))).toBe('EEXIST');
+    expect(await codeOf(fs.copyFile(`${home}/source`, `${home}/l`, { exclusive: true }))).toBe('EEXIST');
+    expect((await fs.readdir(home)).sort()).toEqual(['l', 'source']);
+    await fs.writeFile(`${home}/l`, Buffer.alloc(2 << 20));
+    expect((await fs.stat(`${home}/nowhere`)).size).toBe(2 << 20);
+  });
+
+  it('are not made by a long write that finds a link there at its end', async () => {
+    const source = async function* (): AsyncGenerator<Buffer> {
+      yield Buffer.alloc(2 << 20);
+      await fs.symlink('nowhere', `${home}/f`);
+    };
+    expect(await codeOf(fs.writeFile(`${home}/f`, source(), { flag: 'wx' }))).toBe('EEXIST');
+    expect(await fs.readdir(home)).toEqual(['f']);
+  });
+
   it('are not replaced for a flag of Node\'s that is not known', async () => {
     await fs.writeFile(`${home}/f`, 'old');
     for (const flag of ['a+', 'ax', 'r+', 'w+'] as unknown as 'a'[]) await expect(fs.writeFile(`${home}/f`, 'new', { flag })).rejects.toThrow(InvalidCall);
@@ -260,6 +282,81 @@ describe('contents', () => {
     await fs.write(`${home}/f`, 6, Buffer.from('there'));
     await fs.truncate(`${home}/f`, 9);
     expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('hello the');
+  });
+});
+
+describe('a signal', () => {
+  const LONG = Buffer.alloc(5 << 20, 'L');
+  const REASON = new Error('enough');
+
+  /** A signal that is given when the first operation of that type arrives, which is then answered or lost. */
+  function givenAt(type: Operation['type'], lost = false): AbortSignal {
+    const stop = new AbortController();
+    group.intercept = (_, m) => {
+      if (operationOf(m)?.type !== type) return undefined;
+      stop.abort(REASON);
+      return lost ? null : undefined;
+    };
+    return stop.signal;
+  }
+
+  it('ends a write that waits for its source, and lets go of that', async () => {
+    await fs.writeFile(`${home}/f`, 'old');
+    const pipe = new Readable({ read: () => undefined });
+    pipe.push(LONG);
+    const stalled = async function* (): AsyncGenerator<Buffer> {
+      yield LONG;
+      await new Promise(() => undefined);
+    };
+    for (const source of [pipe, stalled()]) await expect(fs.writeFile(`${home}/f`, source, { signal: givenAt('write') })).rejects.toBe(REASON);
+    expect(pipe.destroyed).toBe(true);
+    expect(await fs.readdir(home)).toEqual(['f']);
+    expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('old');
+  });
+
+  it.each(['getattr', 'create', 'write', 'setattr'] as const)('that is given at the %s of a long write leaves nothing behind', async (type) => {
+    let open = 0;
+    const source = async function* (): AsyncGenerator<Buffer> {
+      open++;
+      try {
+        for (let i = 0; i < 5; i++) yield await Promise.resolve(Buffer.alloc(1 << 20));
+      } finally {
+        open--;
+      }
+    };
+    for (const content of [LONG, source(), [LONG, LONG]]) await expect(fs.writeFile(`${home}/f`, content, { signal: givenAt(type) })).rejects.toBe(REASON);
+    expect(open).toBe(0);
+    expect(await fs.readdir(home)).toEqual([]);
+  });
+
+  it('that is given at the last step of a long write is too late', async () => {
+    await fs.writeFile(`${home}/f`, LONG, { signal: givenAt('rename') });
+    expect((await fs.stat(`${home}/f`)).size).toBe(LONG.length);
+    expect(await fs.readdir(home)).toEqual(['f']);
+  });
+
+  it('that was given before sends nothing, and is nothing where it is not given', async () => {
+    const operations: unknown[] = [];
+    group.intercept = (_, m) => {
+      operations.push(operationOf(m));
+      return undefined;
+    };
+    for (const content of ['short', LONG]) await expect(fs.writeFile(`${home}/f`, content, { signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(fs.readFile(`${home}/f`, { signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+    expect(operations.filter((o) => o !== undefined)).toEqual([]);
+    const { signal } = new AbortController();
+    await fs.writeFile(`${home}/f`, Readable.from([LONG]), { signal });
+    await fs.writeFile(`${home}/f`, 'end', { flag: 'a', signal });
+    expect(await fs.readFile(`${home}/f`, { encoding: 'utf8', signal })).toBe(`${LONG.toString()}end`);
+  });
+
+  it('ends the wait for an answer', async () => {
+    await fs.writeFile(`${home}/long`, LONG);
+    await expect(fs.writeFile(`${home}/f`, 'short', { signal: givenAt('putFile', true) })).rejects.toBe(REASON);
+    await expect(fs.appendFile(`${home}/long`, 'more', { signal: givenAt('write', true) })).rejects.toBe(REASON);
+    await expect(fs.readFile(`${home}/long`, { signal: givenAt('read', true) })).rejects.toBe(REASON);
+    const read = async (): Promise<void> => { for await (const chunk of fs.readStream(`${home}/long`, { signal: givenAt('read', true) })) void chunk; };
+    await expect(read()).rejects.toBe(REASON);
   });
 });
 

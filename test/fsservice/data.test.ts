@@ -185,6 +185,21 @@ describe('putFile', () => {
     w.check();
   });
 
+  it('makes nothing through a symbolic link when it is to make', () => {
+    w.symlink('nowhere', 'l');
+    w.symlink('l', 'second');
+    w.mkdir('d');
+    for (const path of ['l', 'second', 'd']) w.fails('EEXIST', put(path, 'x', 0));
+    w.fails('ENOENT', { type: 'getattr', at: at('nowhere'), follow: false });
+    // Links on the way are followed, and so is the last one where it need not make.
+    w.symlink('d', 'way');
+    w.ok(put('way/f', 'x', 0));
+    w.ok(put('l', 'through'));
+    expect([w.read('d/f').toString(), w.read('nowhere').toString()]).toEqual(['x', 'through']);
+    w.fails('EEXIST', put('l', 'x', 0));
+    w.check();
+  });
+
   it('up to 1 MiB, also over a larger file', () => {
     w.create('f');
     for (let i = 0; i < 3; i++) w.write('f', i << 20, Buffer.alloc(1 << 20, 'x'));

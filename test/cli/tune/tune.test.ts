@@ -116,11 +116,11 @@ describe('a sweep', () => {
     const before = process.listenerCount('SIGTERM');
     const failure = await failing(await request(), async (_, { signal }) => {
       const aborted = new Promise((resolve) => { signal.addEventListener('abort', resolve); });
-      process.emit('SIGTERM');
+      process.emit('SIGTERM', 'SIGTERM');
       await aborted;
       throw new Error('what broke because of it');
     });
-    expect(failure).toMatchObject({ exitCode: 130, message: 'interrupted; the replicas have been ended, and no results were written' });
+    expect(failure).toMatchObject({ exitCode: 143, message: 'interrupted; the replicas have been ended, and no results were written' });
     expect(process.listenerCount('SIGTERM')).toBe(before);
   });
 });

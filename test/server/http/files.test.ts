@@ -96,6 +96,14 @@ describe('conditions', () => {
     expect((await put('c', '1', { 'if-none-match': '*' })).statusCode).toBe(201);
     expect(problemOf(await put('c', '2', { 'if-none-match': '*' }))).toMatchObject({ status: 412, errno: 'EEXIST' });
   });
+  test('If-None-Match makes nothing through a symbolic link', async () => {
+    await api.request('PUT', '/v1/fs/l?type=symlink', { payload: 'nowhere' });
+    for (const content of ['1', Buffer.alloc(2 << 20)]) expect(problemOf(await put('l', content, { 'if-none-match': '*' }))).toMatchObject({ status: 412, errno: 'EEXIST' });
+    expect(problemOf(await put('l', '1', { 'if-none-match': '"999"' }))).toMatchObject({ status: 412, errno: 'EEXIST' });
+    expect(problemOf(await api.request('GET', '/v1/fs/nowhere')).status).toBe(404);
+    expect((await put('l', '1')).statusCode).toBe(201);
+    expect((await put('l', '2', { 'if-none-match': '"999"' })).statusCode).toBe(200);
+  });
   test('If-Match is a compare-and-set', async () => {
     const first = String((await put('c', '1')).headers.etag);
     const second = await put('c', '2', { 'if-match': first });
@@ -182,6 +190,21 @@ describe('conditions', () => {
       expect(problemOf(await api.request('PUT', '/v1/none', { headers: { 'if-match': '*' } })).status).toBe(404);
       expect(problemOf(await api.request('POST', '/v1/fs/c', { headers: { 'if-match': '*' } })).status).toBe(405);
     });
+  });
+  test('a content that is encoded is not taken for what it encodes', async () => {
+    await put('c', 'as it was');
+    for (const coding of ['gzip', 'BR', 'identity, gzip', 'zstd']) {
+      const headers = { 'content-encoding': coding };
+      const refused = await put('c', 'X', headers);
+      expect(problemOf(refused)).toMatchObject({ status: 415, detail: `The request has the Content-Encoding '${coding}', and nothing is decoded here.`, remedy: 'Send the content itself, without Content-Encoding.' });
+      expect(refused.headers['accept-encoding']).toBe('identity');
+      expect(problemOf(await api.request('PATCH', '/v1/fs/c?offset=0', { headers, payload: 'X' })).status).toBe(415);
+      expect(problemOf(await api.request('PUT', '/v1/xattr/c?name=user.a', { headers, payload: 'X' })).status).toBe(415);
+      expect(problemOf(await api.request('POST', '/v1/rename', { headers, payload: '{"from":"c","to":"d"}' })).status).toBe(415);
+    }
+    expect((await api.request('GET', '/v1/fs/c')).body).toBe('as it was');
+    expect((await put('c', 'new', { 'content-encoding': 'Identity' })).statusCode).toBe(200);
+    expect((await api.request('GET', '/v1/fs/c', { headers: { 'content-encoding': 'gzip' } })).body).toBe('new');
   });
   test('a part is not taken for the whole', async () => {
     await put('c', 'as it was');

@@ -1,25 +1,34 @@
 /**
- * Which tables a LevelDB database consists of: its manifest is a log of changes, and CURRENT names it.
+ * Which tables and logs a LevelDB database consists of: its manifest is a log of changes, and CURRENT names it.
  *
  *   log      blocks of 32 KiB, of records: crc32c u32 masked | length u16 | type u8 (1 whole, 2 first, 3 middle, 4 last) | data   little endian
- *   change   fields, each a tag and what belongs to it; 6: a table goes, 7: a table comes
+ *   change   fields, each a tag and what belongs to it; 2: the first log that counts, 9: one before it that does too,
+ *            6: a table goes, 7: a table comes
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32c, unmasked } from './crc32c.ts';
 import { VarintReader } from './varint_reader.ts';
 
-const BLOCK_BYTES = 32 << 10;
-const HEADER_BYTES = 7;
-const RecordType = { whole: 1, first: 2, last: 4 } as const;
+export const BLOCK_BYTES = 32 << 10;
+export const HEADER_BYTES = 7;
+export const RecordType = { whole: 1, first: 2, middle: 3, last: 4 } as const;
 
-/** Numbers of the tables; null when the manifest cannot be read, in which case LevelDB does not open the database either. */
-export async function liveTables(directory: string, names: readonly string[]): Promise<ReadonlySet<number> | null> {
+/** Numbers of files. */
+export interface LiveFiles {
+  readonly tables: ReadonlySet<number>;
+  /** What is in logs with a lower number is in tables, but for one. */
+  readonly firstLog: number;
+  readonly previousLog: number;
+}
+
+/** Null when the manifest cannot be read, in which case LevelDB does not open the database either. */
+export async function liveFiles(directory: string, names: readonly string[]): Promise<LiveFiles | null> {
   if (!names.includes('CURRENT')) return null;
   const manifest = (await readFile(join(directory, 'CURRENT'), 'latin1')).trimEnd();
   if (!names.includes(manifest)) return null;
   const records = recordsOf(await readFile(join(directory, manifest)));
-  const live = new Set<number>();
+  const live = { tables: new Set<number>(), firstLog: 0, previousLog: 0 };
   return records?.every((change) => apply(change, live)) === true ? live : null;
 }
 
@@ -46,7 +55,7 @@ export function recordsOf(log: Buffer): Buffer[] | null {
 }
 
 /** False: this is no change that this program knows. */
-function apply(change: Buffer, live: Set<number>): boolean {
+function apply(change: Buffer, live: { tables: Set<number>; firstLog: number; previousLog: number }): boolean {
   const r = new VarintReader(change, 0, change.length);
   const skipBytes = (): void => {
     const length = r.next() ?? 0;
@@ -55,18 +64,20 @@ function apply(change: Buffer, live: Set<number>): boolean {
   while (!r.done) {
     switch (r.next()) {
       case 1: skipBytes(); break; // comparator
-      case 2: case 3: case 4: case 9: r.next(); break; // numbers of logs, files, the last write
+      case 2: live.firstLog = r.next() ?? 0; break;
+      case 9: live.previousLog = r.next() ?? 0; break;
+      case 3: case 4: r.next(); break; // numbers of files, the last write
       case 5: // where the next compaction of a level begins
         r.next();
         skipBytes();
         break;
       case 6:
         r.next();
-        live.delete(r.next() ?? -1);
+        live.tables.delete(r.next() ?? -1);
         break;
       case 7:
         r.next();
-        live.add(r.next() ?? -1);
+        live.tables.add(r.next() ?? -1);
         r.next();
         skipBytes();
         skipBytes();

@@ -3,7 +3,10 @@ import { readdir } from 'node:fs/promises';
 import { Level } from 'level';
 import { ClassicLevel } from 'classic-level';
 import { onlyTheMoment } from '../lib/promises.ts';
+import { checkLogs, type LogDamage } from './level_logs.ts';
 import { checkAllTables, checkLiveTables, isolateDamage, type TableDamage } from './level_tables.ts';
+import { isMarkedSalvaged, markSalvaged } from './salvage_mark.ts';
+import { Slices } from './slices.ts';
 import { StoreDamageError } from './store_damage.ts';
 import { MOVE_AWAY, StoreOpenError, type KeyValueStore, type ReadOptions, type StoreSnapshot, type WriteBatch } from './key_value_store.ts';
 
@@ -27,6 +30,8 @@ const WALK_ENTRIES = 512;
 const WALK_BYTES = 256 << 10;
 
 const SYNC = { sync: true } as const;
+/** Of comparing a log with its checksums. */
+const SLICE_MS = 2;
 /** Tables are compacted away while they are being compared. */
 const TABLE_TRIES = 10;
 const SMALL: LevelOptions = { blockCacheBytes: 1 << 20, writeBufferBytes: 16 << 20 };
@@ -43,17 +48,31 @@ export class LevelStore implements KeyValueStore {
     this.#db = db;
   }
 
-  /** Rejects with StoreOpenError, also when a table of the database is damaged. */
+  /** Rejects with StoreOpenError, also when a table or a log of the database is damaged, or it was salvaged and its tree does not know yet. */
   static async open(directory: string, options: LevelOptions): Promise<LevelStore> {
     await refuseDamaged(directory);
+    const log = await checkLogs(directory, new Slices(SLICE_MS));
+    if (log !== null) throw new StoreOpenError('damaged', `${directory} is damaged (${described(log)}): ${MOVE_AWAY}`);
+    if (await isMarkedSalvaged(directory)) throw new StoreOpenError('damaged', `${directory} is damaged (a repair of it was interrupted): ${MOVE_AWAY}`);
+    return new LevelStore(directory, options, await openDatabase(directory, options));
+  }
+
+  /**
+   * A database without what is damaged in its logs, which LevelDB leaves out; or what was saved by `salvage`. It is marked as such, durably, until the caller takes the mark away
+   * (salvage_mark.ts). Rejects with StoreOpenError, also when a table is damaged.
+   */
+  static async openSalvaged(directory: string, options: LevelOptions): Promise<LevelStore> {
+    await refuseDamaged(directory);
+    await markSalvaged(directory);
     return new LevelStore(directory, options, await openDatabase(directory, options));
   }
 
   /**
    * What LevelDB can save of a database that it does not open any more: tables and logs as far as they can be read. Some of
-   * it may be older than what was lost, so nothing of it is relied on unless a tree says so. Rejects when it cannot.
+   * it may be older than what was lost, so nothing of it is relied on unless a tree says so: it is marked as `openSalvaged` does. Rejects when it cannot.
    */
   static async salvage(directory: string): Promise<void> {
+    await markSalvaged(directory);
     await isolateDamage(directory, await checkAllTables(directory));
     try {
       // Opening reads the log with its checksums and makes tables of it; LevelDB's repair would not look at them.
@@ -117,6 +136,8 @@ export class LevelStore implements KeyValueStore {
   }
   async reopen(): Promise<void> {
     await this.#db.close();
+    const log = await checkLogs(this.#directory, new Slices(SLICE_MS));
+    if (log !== null) throw new StoreDamageError('database', described(log));
     this.#db = await openDatabase(this.#directory, this.#options);
   }
   close(): Promise<void> {
@@ -246,6 +267,10 @@ async function refuseDamaged(directory: string): Promise<void> {
   if (first === undefined) return;
   const where = first.trailers === null ? 'cannot be read' : `has ${first.trailers.length} blocks with wrong checksums`;
   throw new StoreOpenError('damaged', `${directory} is damaged (the table ${first.name} ${where}${more.length > 0 ? `, and ${more.length} others are damaged too` : ''}): ${MOVE_AWAY}`);
+}
+
+function described({ name, at }: LogDamage): string {
+  return at === null ? `the log ${name} of the database cannot be read` : `the log ${name} of the database has a record that does not check at byte ${at}, and later ones behind it`;
 }
 
 /** LevelDB takes a directory without CURRENT for a new database, and removes the tables that it finds in it. */

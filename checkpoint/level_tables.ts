@@ -11,7 +11,7 @@ import { mkdir, open, readdir, readFile, rename } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { join } from 'node:path';
 import { crc32c, unmasked } from './crc32c.ts';
-import { liveTables } from './level_manifest.ts';
+import { liveFiles } from './level_manifest.ts';
 import { VarintReader, type Block } from './varint_reader.ts';
 
 const TABLE = /^\d+\.(?:ldb|sst)$/;
@@ -42,8 +42,8 @@ export async function checkLiveTables(directory: string): Promise<TableDamage[]>
 /** File names of the tables that the database consists of; null: nobody can say which they are. */
 export async function liveTableNames(directory: string): Promise<string[] | null> {
   const names = await namesIn(directory);
-  const live = await liveTables(directory, names);
-  return live === null ? null : names.filter((name) => TABLE.test(name) && live.has(Number.parseInt(name, 10))).sort();
+  const live = await liveFiles(directory, names);
+  return live === null ? null : names.filter((name) => TABLE.test(name) && live.tables.has(Number.parseInt(name, 10))).sort();
 }
 
 /** Of all tables that are there. Rejects when a file cannot be read for another reason than damage. */
@@ -67,7 +67,7 @@ async function checkTables(directory: string, names: readonly string[]): Promise
 }
 
 /** None of a directory that is not there yet. */
-async function namesIn(directory: string): Promise<string[]> {
+export async function namesIn(directory: string): Promise<string[]> {
   try {
     return await readdir(directory);
   } catch (error) {

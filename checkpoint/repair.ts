@@ -4,7 +4,8 @@
  * transfer that follows fetches the pages in which something is missing and no others.
  *
  * First of all the store is marked as being between two checkpoints, durably: whatever happens from then on, it is not
- * taken for a state again until a transfer has made it whole.
+ * taken for a state again until a transfer has made it whole. Where LevelDB has to save what it can before that can be
+ * written, a file says so until then (salvage_mark.ts).
  */
 import { EMPTY } from '../lib/bytes.ts';
 import { opNumber, type OpNumber } from '../lib/ids.ts';
@@ -16,6 +17,7 @@ import { LevelStore } from './level_store.ts';
 import { TreeDraft, putChange, type NodeSource, type Top } from './merkle_tree.ts';
 import type { Change } from './page.ts';
 import { Slices } from './slices.ts';
+import { unmarkSalvaged } from './salvage_mark.ts';
 import { StoreDamageError } from './store_damage.ts';
 import { META_KEY, RECORDS_END, RECORDS_START, encodeMeta, keyOfRecord, nodeKey } from './store_keys.ts';
 import { readMeta, writeMeta } from './store_meta.ts';
@@ -52,6 +54,7 @@ export async function repairRecords(directory: string): Promise<RepairReport> {
     const meta = await readMeta(store, directory, EMPTY);
     const base = meta.state.kind === 'checkpoint' ? meta.state.info.op : meta.state.base;
     await writeMeta(store, { top: meta.top, state: { kind: 'between', base } });
+    if (opened.salvaged) await unmarkSalvaged(directory);
     const slices = new Slices(SLICE_MS);
     const found = await new Inspection(store, slices).run(meta.top);
     const rebuilt = found.damagedNodes > 0 || found.databaseErrors > 0;
@@ -59,10 +62,11 @@ export async function repairRecords(directory: string): Promise<RepairReport> {
       // A compaction that meets the damage would make the database refuse all writes.
       await store.close();
       await LevelStore.salvage(directory);
-      store = await LevelStore.open(directory, LEVEL_OPTIONS);
+      store = await LevelStore.openSalvaged(directory, LEVEL_OPTIONS);
     }
     if (rebuilt) await rebuild(store, base, slices);
     else await remove(store, meta.top, base, found.damaged, slices);
+    if (found.databaseErrors > 0) await unmarkSalvaged(directory);
     const { nodes, records, damagedNodes, damaged, databaseErrors } = found;
     return { nodes, records, damagedNodes, damagedRecords: damaged.length, databaseErrors, rebuilt, milliseconds: Math.round(performance.now() - startedAt) };
   } finally {
@@ -74,14 +78,24 @@ async function openOrSalvage(directory: string): Promise<{ store: KeyValueStore;
   try {
     return { store: await LevelStore.open(directory, LEVEL_OPTIONS), salvaged: false };
   } catch (error) {
-    if (!(error instanceof StoreOpenError) || error.code !== 'damaged') throw error;
+    if (!isDamaged(error)) throw error;
+  }
+  try {
+    // Where nothing but a log is damaged, LevelDB leaves out what does not check, and the rest stays in its order.
+    return { store: await LevelStore.openSalvaged(directory, LEVEL_OPTIONS), salvaged: true };
+  } catch (error) {
+    if (!isDamaged(error)) throw error;
   }
   try {
     await LevelStore.salvage(directory);
   } catch (error) {
     throw new StoreOpenError('damaged', `${directory} cannot be repaired: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
-  return { store: await LevelStore.open(directory, LEVEL_OPTIONS), salvaged: true };
+  return { store: await LevelStore.openSalvaged(directory, LEVEL_OPTIONS), salvaged: true };
+}
+
+function isDamaged(error: unknown): boolean {
+  return error instanceof StoreOpenError && error.code === 'damaged';
 }
 
 /** Takes records out of a tree whose nodes are all good. */

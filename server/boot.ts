@@ -100,7 +100,11 @@ function stateOf(found: CheckpointInfo | null, data: DataDirectory, log: Log): C
     log.warn(`there are no records in ${data.records}: the whole state is fetched from the other replicas`);
     return null;
   }
-  const { checkpoint } = data.superblock;
+  const { checkpoint, configuration } = data.superblock;
+  // The superblock names a checkpoint when it is durable. A witness has none of its own.
+  if (found.op < checkpoint.op && memberOf(configuration, data.memberId)?.role !== 'witness') {
+    log.warn({ op: found.op, durable: checkpoint.op }, `the records are those of op ${found.op}, and there was a checkpoint of op ${checkpoint.op}: the disk has lost what was written last, or they are an older copy. What is missing comes from the journal, as far as that goes back, else from the other replicas`);
+  }
   if (found.op === 0 && checkpoint.op === 0 && found.root !== checkpoint.root) {
     throw new DataDirectoryError('notOurs', `${data.records} is of another data directory: put the right one back, or move this one away and start again; the replica then fetches its state from the others`);
   }

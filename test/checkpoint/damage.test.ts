@@ -1,6 +1,6 @@
 /** Damaged databases: nothing of them is served, and what is missing after a repair is fetched, and little else. */
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Level } from 'level';
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
@@ -13,8 +13,10 @@ import { HASH_BYTES, PAGE, innerHashOf, rootHash } from '../../checkpoint/hashes
 import { hashedInner, innerId } from '../../checkpoint/inner_node.ts';
 import { StoreOpenError } from '../../checkpoint/key_value_store.ts';
 import { PAGE_RECORDS } from '../../checkpoint/page.ts';
+import { LevelStore } from '../../checkpoint/level_store.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
 import { repairRecords } from '../../checkpoint/repair.ts';
+import { isMarkedSalvaged } from '../../checkpoint/salvage_mark.ts';
 import { StoreDamageError } from '../../checkpoint/store_damage.ts';
 import { META_KEY, decodeMeta, encodeMeta, nodeKey } from '../../checkpoint/store_keys.ts';
 import { unsealNode } from '../../checkpoint/stored_node.ts';
@@ -345,5 +347,97 @@ describe('a flipped bit in any file of the database', () => {
     expect(recordsChanged).toBeLessThan(pair.model.size / 4);
     expect(bytesReceived).toBeLessThan(stateBytes / 3);
     expect(await pair.read()).toBeNull();
+  });
+});
+
+describe('a flipped bit in the log of the database, which holds many checkpoints', () => {
+  const OPS = 12;
+  const LEVEL_OPTIONS = { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 };
+
+  /** A donor, and a copy of it that nobody has opened since. */
+  async function logged(): Promise<{ donor: RecordStore; model: MemoryTable; directory: string; path: string; log: Buffer }> {
+    const original = temporaryDirectory();
+    const written = await RecordStore.open({ directory: original });
+    const model = new MemoryTable();
+    for (let op = 1; op <= OPS; op++) {
+      for (let i = op; i < 2000; i += OPS) {
+        const value = Buffer.concat([u32(i), Buffer.alloc(40, op)]);
+        written.put(keyOf(i), value);
+        model.put(keyOf(i), value);
+      }
+      await written.take(opNumber(op), EXTRA);
+    }
+    await written.close();
+    const directory = temporaryDirectory();
+    cpSync(original, directory, { recursive: true });
+    const path = join(directory, defined(readdirSync(directory).find((name) => name.endsWith('.log')), 'log'));
+    return { donor: await openStore({ directory: original }), model, directory, path, log: readFileSync(path) };
+  }
+
+  async function mend({ donor, model, directory }: Awaited<ReturnType<typeof logged>>): Promise<{ recordsChanged: number; report: Awaited<ReturnType<typeof repairRecords>> }> {
+    const report = await repairRecords(directory);
+    expect(await isMarkedSalvaged(directory)).toBe(false);
+    const store = await RecordStore.open({ directory });
+    try {
+      expect(store.checkpoint, 'not taken for a state').toBeNull();
+      const { recordsChanged } = await store.fetch(defined(donor.checkpoint ?? undefined, 'checkpoint'), [connect('donor', donor)]);
+      expect(store.checkpoint).toEqual(donor.checkpoint);
+      expectSame(store, model);
+      return { recordsChanged, report };
+    } finally {
+      await store.close();
+    }
+  }
+
+  test('is known when it is opened, before anything is read, and what was lost is fetched', async () => {
+    for (const part of [0.1, 0.3, 0.5, 0.8]) {
+      const pair = await logged();
+      expect(pair.log.length).toBeGreaterThan(10 << 15);
+      writeFileSync(pair.path, flipped(pair.log, Math.floor(pair.log.length * part)));
+      const refused = { name: 'StoreOpenError', code: 'damaged', message: expect.stringMatching(/the log \d+\.log of the database has a record that does not check at byte \d+/) as string };
+      await expect(RecordStore.open({ directory: pair.directory })).rejects.toMatchObject(refused);
+      // It was not touched by that.
+      await expect(RecordStore.open({ directory: pair.directory })).rejects.toMatchObject(refused);
+      const { recordsChanged, report } = await mend(pair);
+      expect(report.damagedNodes + report.damagedRecords).toBeGreaterThan(0);
+      // Of the batch that was lost, and of what lay in the same block.
+      expect(recordsChanged).toBeLessThan(pair.model.size / 2);
+    }
+  });
+
+  test('in its last record costs the last checkpoint, as a torn one does, and is no damage', async () => {
+    const { directory, path, log } = await logged();
+    for (const bytes of [flipped(log, log.length - 100), log.subarray(0, log.length - 100), Buffer.concat([log.subarray(0, log.length - 3000), Buffer.alloc(5000)])]) {
+      const copy = temporaryDirectory();
+      cpSync(directory, copy, { recursive: true });
+      writeFileSync(join(copy, basename(path)), bytes);
+      const store = await RecordStore.open({ directory: copy });
+      expect(store.checkpoint?.op).toBe(OPS - 1);
+      expect(store.range(EMPTY, ALL_END, Infinity).length).toBeGreaterThan(1000);
+      await store.close();
+    }
+  });
+
+  test('is still known when the repair was interrupted after the database had been opened', async () => {
+    const pair = await logged();
+    writeFileSync(pair.path, flipped(pair.log, pair.log.length >> 1));
+    await (await LevelStore.openSalvaged(pair.directory, LEVEL_OPTIONS)).close();
+    await expect(RecordStore.open({ directory: pair.directory })).rejects.toMatchObject({ name: 'StoreOpenError', code: 'damaged', message: expect.stringContaining('a repair of it was interrupted') as string });
+    await mend(pair);
+    await (await RecordStore.open({ directory: pair.directory })).close();
+  });
+
+  test('is noticed when the database is opened again after a write that failed', async () => {
+    const directory = temporaryDirectory();
+    const store = await LevelStore.open(directory, LEVEL_OPTIONS);
+    for (let i = 0; i < 5; i++) {
+      const batch = store.batch();
+      batch.put(u32(i), Buffer.alloc(20_000, i));
+      await batch.write();
+    }
+    const path = join(directory, defined(readdirSync(directory).find((name) => name.endsWith('.log')), 'log'));
+    writeFileSync(path, flipped(readFileSync(path), 50_000));
+    await expect(store.reopen()).rejects.toMatchObject({ name: 'StoreDamageError', what: 'database' });
+    await store.close();
   });
 });

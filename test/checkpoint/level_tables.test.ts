@@ -7,7 +7,7 @@ import { defined } from '../../lib/assert.ts';
 import { Prng } from '../../lib/prng.ts';
 import { crc32c } from '../../checkpoint/crc32c.ts';
 import { checkAllTables, checkLiveTables, checkTable } from '../../checkpoint/level_tables.ts';
-import { liveTables } from '../../checkpoint/level_manifest.ts';
+import { liveFiles } from '../../checkpoint/level_manifest.ts';
 import { temporaryDirectory } from './store_support.ts';
 
 test('crc32c of what its specification gives (RFC 3720, B.4)', () => {
@@ -83,7 +83,7 @@ test('the tables of a database are those that its manifest names, after compacti
     await db.close();
     // Closed at rest, so there is none that is not finished.
     const there = readdirSync(directory).filter((name) => name.endsWith('.ldb')).map((name) => Number.parseInt(name, 10));
-    expect([...(await liveTables(directory, readdirSync(directory))) ?? []].sort((a, b) => a - b)).toEqual(there.sort((a, b) => a - b));
+    expect([...(await liveFiles(directory, readdirSync(directory)))?.tables ?? []].sort((a, b) => a - b)).toEqual(there.sort((a, b) => a - b));
   }
 });
 
@@ -92,14 +92,14 @@ test('a manifest with any byte changed says nothing, or what it said', async () 
   const names = readdirSync(directory);
   const path = join(directory, defined(names.find((name) => name.startsWith('MANIFEST')), 'manifest'));
   const whole = readFileSync(path);
-  const before = [...defined((await liveTables(directory, names)) ?? undefined, 'tables')];
+  const before = [...defined((await liveFiles(directory, names)) ?? undefined, 'tables').tables];
   for (let at = 0; at < whole.length; at++) {
     const damaged = Buffer.from(whole);
     damaged[at] = (damaged[at] ?? 0) ^ 0x20;
     writeFileSync(path, damaged);
-    const found = await liveTables(directory, names);
+    const found = await liveFiles(directory, names);
     // A record whose length is changed may seem to be cut off by the end of the file.
-    if (found !== null) expect(before).toEqual(expect.arrayContaining([...found]));
+    if (found !== null) expect(before).toEqual(expect.arrayContaining([...found.tables]));
   }
 });
 

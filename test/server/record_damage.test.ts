@@ -205,4 +205,62 @@ describe('records that are damaged on the disk of one replica', () => {
       expect(() => running.store.range(Buffer.alloc(0), Buffer.alloc(40, 0xff), Infinity)).not.toThrow();
     });
   }
+
+  it('a flipped bit in the log of its database, with a later checkpoint behind it: it is known at the start, before the replica takes part', async () => {
+    const { group, fs } = await filled();
+    await equalCheckpoints(group, fs);
+    const backup = group.replica(1).status().replica.primary === 1 ? 2 : 1;
+    await group.stopOne(backup);
+    const { path, bytes } = await logOf(group, backup);
+    // In the first checkpoint, which is a third of it.
+    const at = bytes.length >> 3;
+    bytes[at] = defined(bytes[at], 'byte') ^ 4;
+    await writeFile(path, bytes);
+    const running = await group.start(backup);
+    const { damages, lastDamage } = running.status().store;
+    expect(damages).toBe(1);
+    expect(lastDamage).toMatchObject({ remedy: 'repaired', movedTo: null, damage: expect.stringMatching(/the log \d+\.log of the database has a record that does not check/) as string });
+    await converged(group);
+    expect(running.eventCounts().get('recovering')).toBeGreaterThan(0);
+    expect(running.status().recovery.transfers).toBe(1);
+    await equalCheckpoints(group, fs);
+    await expectFiles(fs);
+    expect(() => running.store.range(Buffer.alloc(0), Buffer.alloc(40, 0xff), Infinity)).not.toThrow();
+    // It is whole now, also after another start.
+    await group.stopOne(backup);
+    expect((await group.start(backup)).status().store).toMatchObject({ damages: 0, lastDamage: null });
+    await converged(group);
+  });
+
+  it('the last record of the log of its database torn or flipped: it goes on from the checkpoint before, with its journal', async () => {
+    const { group, fs } = await filled();
+    await equalCheckpoints(group, fs);
+    const backup = group.replica(1).status().replica.primary === 1 ? 2 : 1;
+    const { op } = group.replica(backup).status().replica.checkpoint;
+    await group.stopOne(backup);
+    const { path, bytes } = await logOf(group, backup);
+    const at = bytes.length - 50;
+    bytes[at] = defined(bytes[at], 'byte') ^ 4;
+    await writeFile(path, bytes);
+    const running = await group.start(backup);
+    const { recovery, store } = running.status();
+    expect(recovery.bootCheckpointOp).toBeLessThan(op);
+    expect(store).toMatchObject({ damages: 0, lastDamage: null });
+    await converged(group);
+    expect(running.eventCounts().get('recovering')).toBeUndefined();
+    expect(running.status().recovery.transfers).toBe(0);
+    await equalCheckpoints(group, fs);
+    await expectFiles(fs);
+  });
 });
+
+/** The log of a replica's database in which nearly all is. */
+async function logOf(group: TestGroup, id: number): Promise<{ path: string; bytes: Buffer }> {
+  const records = join(group.data(id), 'records');
+  const logs = (await readdir(records)).filter((file) => file.endsWith('.log'));
+  expect(logs.length).toBe(1);
+  const path = join(records, defined(logs[0], 'log'));
+  const bytes = await readFile(path);
+  expect(bytes.length).toBeGreaterThan(200_000);
+  return { path, bytes };
+}

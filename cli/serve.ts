@@ -37,8 +37,9 @@ export async function serve(sources: ConfigSources, join?: Omit<JoinRequest, 'di
   const stop = (): void => { void running.stop(); };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
-  // A supervisor that was killed cannot say so; its channel does.
-  if (process.connected) process.on('disconnect', stop);
+  // A supervisor that was killed cannot say so; its channel does, and it may have broken while this replica was starting.
+  process.on('disconnect', stop);
+  if (process.send !== undefined && !process.connected) stop();
   await tell({ type: 'ready', address: running.address, httpAddress: running.httpAddress });
   await running.stopped;
   process.off('SIGINT', stop);

@@ -90,14 +90,23 @@ export class ClientLinks {
   /** Dropped when the connection has gone. */
   reply(id: ConnectionId, message: Message): void {
     const connection = this.#connections.get(id);
-    if (connection === undefined) return;
+    if (connection !== undefined) this.#queue(connection, encodeMessage(message));
+  }
+
+  #queue(connection: Connection, payload: Buffer): void {
     if (connection.outbox.length === 0) {
       if (this.#dirty.push(connection) === 1) this.#options.requestTurn();
     }
-    const payload = encodeMessage(message);
     connection.outbox.push(payload);
     connection.outboxBytes += payload.length;
     this.#turnBytes += payload.length;
+  }
+
+  /** Who the group is has changed. A client that was told when it connected may not have asked anybody but this replica since. */
+  welcomeAgain(): void {
+    if (this.#connections.size === 0) return;
+    const payload = encodeMessage(this.#options.welcome());
+    for (const connection of this.#connections.values()) this.#queue(connection, payload);
   }
 
   flush(): void {

@@ -299,6 +299,7 @@ export class ReplicaProcess implements RunningReplica {
         send: (to, message) => { peers.send(to, message); },
         broadcast: (to, message) => { peers.broadcast(to, message); },
         reply: (connection, message) => { clients.reply(connection, message); },
+        welcomeAgain: () => { clients.welcomeAgain(); },
       },
       journal,
       superblock: this.#remembering(superblock),

@@ -35,6 +35,8 @@ export interface Network {
   broadcast(to: readonly MemberId[], message: Message): void;
   /** To a client; dropped when the connection has gone. Replies of one turn of the loop go out together. */
   reply(connection: ConnectionId, message: Message): void;
+  /** To each client that is connected what it was told when it connected, as it is now: who the members are. */
+  welcomeAgain(): void;
 }
 
 /** A record of the journal. `append` extends the log; `install` replaces its tail in one step (row 6). */

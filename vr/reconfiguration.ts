@@ -209,6 +209,8 @@ export class Reconfiguration {
     this.#leaveEpoch();
     r.ports.network.setPeers(this.#everybody(beginning));
     r.ports.network.broadcast(this.#everybody(beginning).map((m) => m.id).filter((id) => id !== r.self), { type: 'startEpoch', ...beginning });
+    // Who is answered all the time asks nobody else: by and by all members that it knows would have left, and then the one that answered.
+    r.ports.network.welcomeAgain();
     if (isMember(beginning.configuration, r.self)) r.transition('transitioning');
     else this.#retire();
     this.advance();

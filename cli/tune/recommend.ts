@@ -58,17 +58,17 @@ export function recommend(points: readonly Point[], stated: Goals): Recommendati
   const judgements = points.filter((p) => p.interval.ops !== null).map((p) => judge(p, baseline, goals, name));
   const reason: string[] = [];
   if (none) reason.push('No goal was stated; taken for one: a loss of throughput under 5 %.');
-  const repeats = baseline.figures.throughput?.values.length ?? 0;
-  if (repeats < 2) reason.push('Each interval was run once, so nothing is known of how far runs of the same lie apart: take this as a hint, and repeat it (--repeats 3).');
+  const once = (baseline.figures.throughput?.values.length ?? 0) < 2;
+  if (once) reason.push('Each interval was run once, so nothing is known of how far runs of the same lie apart: take this as a hint, and repeat it (--repeats 3).');
   const firm = judgements.filter((j) => verdicts(j).every((v) => v === 'met'));
   const fair = judgements.filter((j) => verdicts(j).every((v) => v === 'met' || v === 'likely'));
   const candidates = firm.length > 0 ? firm : fair;
   const certain = firm.length > 0;
-  if (candidates.length === 0) return nothingMeets({ judgements, baseline, goals, name, reason });
+  if (candidates.length === 0) return nothingMeets({ judgements, baseline, goals, name, reason, once });
   const chosen = choose(candidates, goals);
   reason.push(`O = ${name(chosen.point)}: ${chosen.reasons.join('; ')}.`);
   reason.push(whyThisOne(chosen, candidates, goals, name));
-  if (!certain) reason.push('Not beyond doubt: the repeats lie so far apart that others of the same might say otherwise. More of them (--repeats), longer ones (--seconds), or a machine with nothing else to do would tell.');
+  if (!certain && !once) reason.push('Not beyond doubt: the repeats lie so far apart that others of the same might say otherwise. More of them (--repeats), longer ones (--seconds), or a machine with nothing else to do would tell.');
   reason.push(...alike(points, name), ...notWithout(baseline));
   return { chosen: chosen.point, closest: null, certain, baseline, judgements, reason };
 }
@@ -140,7 +140,7 @@ function whyThisOne(chosen: Judgement, candidates: readonly Judgement[], goals: 
   return `${also}; of those this is the fastest, or the shortest of those whose throughput cannot be told apart.`;
 }
 
-function nothingMeets({ judgements, baseline, goals, name, reason }: Pick<Recommendation, 'judgements' | 'baseline'> & { goals: Goals; name: (p: Point) => string; reason: string[] }): Recommendation {
+function nothingMeets({ judgements, baseline, goals, name, reason, once }: Pick<Recommendation, 'judgements' | 'baseline'> & { goals: Goals; name: (p: Point) => string; reason: string[]; once: boolean }): Recommendation {
   const closest = judgements.reduce<Judgement | null>((a, b) => (a === null || b.excess < a.excess ? b : a), null);
   const wanted = [
     ...(goals.lossUnder === undefined ? [] : [`a loss of throughput under ${percent(goals.lossUnder)}`]),
@@ -148,7 +148,7 @@ function nothingMeets({ judgements, baseline, goals, name, reason }: Pick<Recomm
   ];
   reason.push(`None of the intervals measured meets the goal: ${wanted.join(' and ')}.`);
   if (closest !== null) reason.push(`O = ${name(closest.point)} came closest: ${closest.reasons.join('; ')}.`);
-  if (judgements.some((j) => verdicts(j).every((v) => v !== 'missed'))) reason.push('The repeats lie so far apart that it may be met all the same: more of them (--repeats), or longer ones (--seconds), would tell.');
+  if (judgements.some((j) => verdicts(j).every((v) => v !== 'missed'))) reason.push(`${once ? 'It' : 'The repeats lie so far apart that it'} may be met all the same: more of them (--repeats), or longer ones (--seconds), would tell.`);
   else if (wanted.length === 2 && judgements.some((j) => j.loss !== 'missed') && judgements.some((j) => j.recovery !== 'missed')) reason.push('The two goals pull apart: those that recover fast enough are too slow, and the other way round. A value between two of those measured may do, or one of the goals has to give way.');
   return { chosen: null, closest: closest?.point ?? null, certain: false, baseline, judgements, reason };
 }

@@ -8,6 +8,7 @@ import { defined } from '../../lib/assert.ts';
 import { EnvironmentError, Failed } from '../failure.ts';
 import { interruptible, type Interruption } from '../interruptible.ts';
 import { note, print, printJson, type Io } from '../io.ts';
+import { onTheDiskOf } from '../local_disk.ts';
 import { pointOf, type RunFigures } from './figures.ts';
 import { pageHtml } from './page.ts';
 import { Progress } from './progress.ts';
@@ -43,12 +44,16 @@ export async function tune(request: TuneRequest, io: Io, runOne: RunOne = run): 
   // Before minutes have gone by: whether it answers at all.
   const before = await request.target?.interval();
   const report = await interruptible(INTERRUPTION, (signal) => sweep({ ...request, parent }, io, signal, runOne));
-  // What was measured is said first, whatever becomes of the rest.
+  // What was measured is said, whatever becomes of the rest: minutes have gone into it.
   if (!request.json) await print(io, `${tableText(report)}\n\n${recommendationText(report)}\n`);
-  const files = await writeReport(report, out);
-  if (!request.json) await print(io, files.map((file) => join(out, file)).join('\n'));
-  const outcome = request.target === null || before === undefined ? null : await setRecommended(report, before, request.target);
-  if (request.json) await printJson(io, { ...reportJson(report), ...(outcome === null ? {} : { outcome }) });
+  let outcome: Outcome | null = null;
+  try {
+    const files = await onTheDiskOf(out, () => writeReport(report, out));
+    if (!request.json) await print(io, files.map((file) => join(out, file)).join('\n'));
+    if (request.target !== null && before !== undefined) outcome = await setRecommended(report, before, request.target);
+  } finally {
+    if (request.json) await printJson(io, { ...reportJson(report), ...(outcome === null ? {} : { outcome }) });
+  }
   if (outcome !== null) await sayOutcome(outcome, request.json, io);
 }
 
@@ -127,9 +132,11 @@ async function sweep(request: TuneRequest, io: Io, signal: AbortSignal, runOne: 
   return reportOf(settings, parent, intervals.map((interval, i) => pointOf(interval, defined(runs[i], 'runs'))), new Date());
 }
 
-/** Names of the files, the page first. */
+/** Names of the files, the page first. The one by which the directory is known for one of results is written first: others alone would have it refused the next time. */
 async function writeReport(report: TuneReport, out: string): Promise<string[]> {
-  const files = new Map([['index.html', pageHtml(report)], [RESULT, `${JSON.stringify(reportJson(report), null, 2)}\n`], ...plotsOf(report)]);
-  for (const [name, text] of files) await writeFile(join(out, name), text);
-  return [...files.keys()];
+  await writeFile(join(out, RESULT), `${JSON.stringify(reportJson(report), null, 2)}\n`);
+  const shown = new Map([['index.html', pageHtml(report)], ...plotsOf(report)]);
+  for (const [name, text] of shown) await writeFile(join(out, name), text);
+  const [page = '', ...plots] = shown.keys();
+  return [page, RESULT, ...plots];
 }

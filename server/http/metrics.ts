@@ -164,7 +164,10 @@ export class HttpMetrics {
     const status = this.#running.status();
     for (const [f, metric] of this.#families) {
       metric.reset();
-      for (const [labels, value] of f.values(status, this.#running)) metric.inc({ ...labels }, value);
+      const values = f.values(status, this.#running);
+      for (const [labels, value] of values) metric.inc({ ...labels }, value);
+      // Without labels a metric begins at 0, which here would be a value that nobody has seen.
+      if (values.length === 0) metric.remove({});
     }
     for (const quantile of STALL_QUANTILES) {
       const nanoseconds = quantile === 1 ? this.#delays.max : this.#delays.percentile(quantile * 100);

@@ -189,6 +189,28 @@ describe('the members of a group', () => {
     console.log(`${load.made.length} files while the members changed; longest write ${Math.round(load.longestMs)} ms`);
   });
 
+  it('are known to a client that was quiet while all but the primary were replaced', async () => {
+    world = await World.start();
+    const { group } = world;
+    const client = await VrfsClient.connect({ servers: group.servers, requestTimeoutMs: 20_000 });
+    try {
+      const fs = new FileSystem(client);
+      await fs.mkdir('/before');
+      const primary = await group.primary();
+      for (const i of [0, 1, 2].filter((other) => other !== primary)) {
+        const node = await world.join(`in place of ${i}`);
+        await world.ok('members', 'replace', defined(group.servers[i], 'address'), node.address);
+      }
+      // Of those that it was started with nobody is left then.
+      expect(await group.primary()).toBe(primary);
+      await group.signal(primary, 'SIGKILL');
+      await fs.mkdir('/after');
+      expect((await fs.readdir('/')).sort()).toEqual(['after', 'before']);
+    } finally {
+      await client.close();
+    }
+  });
+
   it('come back after a power loss of all also when each of them has joined', async () => {
     world = await World.start();
     const { group } = world;

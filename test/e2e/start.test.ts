@@ -1,5 +1,5 @@
 /** `vrfs start` as a user meets it: real processes, a real mount, and what can go wrong. Needs a build, and /dev/fuse. */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -144,6 +144,18 @@ describe('vrfs start', () => {
     expect(readFileSync(join(directory, 'mnt', 'before'), 'utf8')).toBe('kept');
     expect(await third.stop()).toBe(0);
     expect(mounted()).toBe(false);
+  });
+
+  it('leaves no replica behind when it is killed while its replicas start', async () => {
+    const alone = join(directory, 'alone');
+    const addresses = [1, 2, 3].map((i) => `127.0.0.1:${port + 20 + i}/127.0.0.1:${port + 120 + i}`);
+    writeFileSync(join(directory, 'alone.json'), vrfs('new-cluster', ...addresses).stdout);
+    expect(vrfs('format', '--cluster', 'alone.json', '--member', '1', '--data', 'alone').status).toBe(0);
+    const replica = fork(MAIN, ['serve', '--data', alone], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+    const exited = once(replica, 'exit');
+    // What it sees of a supervisor that has gone, before it has loaded anything that could listen for it.
+    replica.disconnect();
+    expect(await exited).toEqual([0, null]);
   });
 
   it('says which port is in use, and goes on without a mount where there can be none', async () => {

@@ -330,6 +330,10 @@ describe('the links of clients', () => {
     any.socket.write(encodeFrame(encodeMessage({ type: 'hello', clusterId: Buffer.alloc(16) })));
     await until(() => any.messages.length === 1, 'Welcome');
     expect(edge.clients.size).toBe(2);
+    // When the members have changed, all of them without being asked.
+    edge.clients.welcomeAgain();
+    await until(() => c.messages.length === 2 && any.messages.length === 2, 'Welcome again');
+    expect([c.messages[1], any.messages[1]]).toEqual([c.messages[0], c.messages[0]]);
     c.socket.destroy();
     await until(() => edge.clients.size === 1, 'the connection is forgotten');
   });

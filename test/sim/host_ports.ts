@@ -42,6 +42,8 @@ export function makePorts(context: ProcessContext): Ports {
         const client = context.clientOf(connection);
         if (client !== undefined) world.replyTo(client, host, message);
       },
+      // Its clients know all addresses from the start.
+      welcomeAgain: () => undefined,
     },
     journal,
     superblock: {

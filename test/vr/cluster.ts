@@ -53,6 +53,8 @@ export class Cluster {
   readonly options: ReplicaOptions;
   readonly nodes: Node[];
   readonly replies: ClientReply[] = [];
+  /** Which epoch a replica told its clients of, without being asked. */
+  readonly welcomes: { readonly node: number; readonly epoch: number }[] = [];
   readonly random: Prng;
   now = 0;
   /** Microseconds; moves with `now`. */

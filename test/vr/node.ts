@@ -244,6 +244,7 @@ export class Node {
         send: (to, m) => { cluster.send(this, to, m); },
         broadcast: (to, m) => { for (const id of to) cluster.send(this, id, m); },
         reply: (connection, message) => { cluster.replies.push({ node: cluster.nodes.indexOf(this), connection, message }); },
+        welcomeAgain: () => { cluster.welcomes.push({ node: cluster.nodes.indexOf(this), epoch: this.replica.redirect().configuration.epoch }); },
       },
       journal,
       superblock,

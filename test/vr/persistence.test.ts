@@ -17,7 +17,7 @@ class Disk {
     const ports: Ports = {
       journal: { append: (record) => this.records.push(record), collect: unused },
       superblock: { write: (s) => this.superblocks.push(s) },
-      network: { setPeers: unused, send: unused, broadcast: unused, reply: unused },
+      network: { setPeers: unused, send: unused, broadcast: unused, reply: unused, welcomeAgain: unused },
       stateMachine: { execute: unused, sessionStarted: unused, sessionEnded: unused, query: unused, checkpointAsked: unused, housekeeping: unused },
       checkpoints: { table: { get: unused, put: unused, delete: unused, range: unused, find: unused, store: unused }, take: unused, fetch: unused },
       clock: { wall: unused, monotonic: unused }, random: { bytes: unused, uint32: unused }, events: { event: unused },

@@ -92,6 +92,8 @@ describe('a recommendation', () => {
     const r = recommend(points, { lossUnder: 0.05 });
     expect(r).toMatchObject({ chosen: { interval: { ops: 500 } }, certain: false });
     expect(r.reason.join('\n')).toContain('Each interval was run once');
+    // How far apart repeats lie is not known of one.
+    for (const lossUnder of [0.05, 0.0001]) expect(recommend(points, { lossUnder }).reason.join('\n')).not.toContain('repeats lie so far apart');
   });
 
   it('does not count a recovery that was not waited for to its end', () => {

@@ -1,5 +1,5 @@
 /** The sweep itself, over runs that the test makes up; the running group that is set is a real one. */
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -98,6 +98,23 @@ describe('a sweep', () => {
     expect(failure).toMatchObject({ exitCode: 5, message: expect.stringContaining('holds other files (index.html)') as string });
     expect(runs).toEqual([]);
     expect(await readFile(join(directory, 'thesis', 'index.html'), 'utf8')).toBe('years of work');
+  });
+
+  it('prints what was measured also where it cannot be written, and takes the directory for its own the next time', async () => {
+    for (const json of [false, true]) {
+      out.text = '';
+      const inTheWay = join(directory, 'report', 'index.html');
+      const failure = await failing(await request({ json }), async (interval, context) => {
+        await mkdir(inTheWay, { recursive: true });
+        return QUIET(interval, context);
+      });
+      expect(failure).toMatchObject({ message: expect.stringContaining(inTheWay) as string });
+      if (json) expect(JSON.parse(out.text)).toMatchObject({ format: 'vrfs-tune', recommendation: { chosen: { ops: 1000 } } });
+      else expect(out.text).toContain('\nRecommended: O = 1000\n');
+      await rmdir(inTheWay);
+    }
+    await tune(await request(), io, QUIET);
+    expect(out.text).toContain(join(directory, 'report', 'index.html'));
   });
 
   it('refuses directories that are none before anything is started', async () => {

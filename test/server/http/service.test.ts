@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BadAnswer, Behind, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../../client/errors.ts';
 import { digest, opNumber } from '../../../lib/ids.ts';
 import { CHECKPOINT_PATH, CLUSTER_ID_HEADER } from '../../../server/running_replica.ts';
@@ -64,6 +64,16 @@ describe('metrics', () => {
     expect(response.body).toMatch(/^vrfs_event_loop_stall_seconds\{quantile="0.999"\} \d/m);
     // A second scrape says the same, not the sum.
     expect((await api.request('GET', '/metrics')).body).toContain('\nvrfs_journal_groups_total 9\n');
+  });
+
+  test('what is not known yet is absent: a scrub that never ended has not ended in 1970', async () => {
+    const before = api.replica.status();
+    const status = { ...before, scrub: { ...before.scrub, lastCompleteAt: null }, recovery: { ...before.recovery, caughtUpMs: null, transfer: null } };
+    vi.spyOn(api.replica, 'status').mockReturnValueOnce(status);
+    const early = (await api.request('GET', '/metrics')).body;
+    expect(early).toContain('\nvrfs_scrub_passes_total 2\n');
+    expect(early).not.toMatch(/^vrfs_(scrub_last_complete_timestamp|caught_up|state_transfer_eta)_seconds/m);
+    expect((await api.request('GET', '/metrics')).body).toMatch(/^vrfs_caught_up_seconds 0.015$/m);
   });
 });
 

@@ -1,5 +1,5 @@
 /** Over a real socket: what injection cannot show. */
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { request } from 'undici';
@@ -200,6 +200,84 @@ describe('long files', () => {
   });
 });
 
+/** Of one kind, as the metrics have it. */
+async function held(of: 'reads' | 'bodies'): Promise<number> {
+  const text = await (await send('GET', '/metrics')).body.text();
+  return Number(new RegExp(`^vrfs_http_held_bytes\\{of="${of}"\\} (\\d+)`, 'm').exec(text)?.[1]);
+}
+/** Each round is an HTTP request, so the loop yields by itself. */
+async function eventually(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition()));
+}
+
+describe('readers that do not read', () => {
+  const LONG = 32 * MIB;
+  let sockets: Socket[];
+  /** Asks for the long file, and takes nothing of it. */
+  function reader(requests = 1): Socket {
+    const [host = '', port = ''] = http.address.split(':');
+    const socket = connect(Number(port), host, () => socket.write(`GET /v1/fs/long HTTP/1.1\r\nhost: ${http.address}\r\n\r\n`.repeat(requests)));
+    socket.pause();
+    sockets.push(socket);
+    return socket;
+  }
+  async function startWith(limits: Partial<HttpLimits>): Promise<void> {
+    await http.close();
+    await start(limits);
+    sockets = [];
+    client.do({ type: 'putFile', at: { dir: ROOT_INO, path: Buffer.from('long') }, mode: 0o644, data: Buffer.alloc(MIB, 1), ifVersion: null });
+    for (let i = 1; i < LONG / MIB; i++) client.do({ type: 'write', at: { dir: ROOT_INO, path: Buffer.from('long') }, offset: 'end', data: Buffer.alloc(MIB, i + 1) });
+    client.do({ type: 'putFile', at: { dir: ROOT_INO, path: Buffer.from('short') }, mode: 0o644, data: Buffer.from('short'), ifVersion: null });
+  }
+  afterEach(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  const long = async (): Promise<number> => {
+    const got = await send('GET', '/v1/fs/long', { headers: { range: `bytes=0-${MIB - 1}` } });
+    await got.body.dump();
+    return got.statusCode;
+  };
+
+  test('hold no more together than there is room for, and keep out nothing that is small; their room is free when they have gone', async () => {
+    await startWith({ readBytes: 3 * MIB, roomWaitMs: 1 });
+    for (let i = 0; i < 6; i++) reader(20);
+    // The kernel takes the first of it.
+    await eventually(async () => (await long()) === 503);
+    const refused = await send('GET', '/v1/fs/long');
+    expect(refused.headers['retry-after']).toBe('1');
+    expect(await problemIn(refused)).toMatchObject({ status: 503, detail: expect.stringContaining('3145728 bytes') as string });
+    for (const path of ['/v1/fs/short', '/v1/stat/long', '/v1/fs/', '/v1/health', '/v1/status', '/metrics']) {
+      const got = await send('GET', path);
+      await got.body.dump();
+      expect([path, got.statusCode]).toEqual([path, 200]);
+    }
+    expect(await held('reads')).toBe(3 * MIB);
+    for (const socket of sockets) socket.destroy();
+    await eventually(async () => (await long()) === 206);
+    await eventually(async () => (await held('reads')) === 0);
+  });
+
+  test('are cut off when others want to read', async () => {
+    await startWith({ readBytes: MIB, stallMs: 1 });
+    const still = reader();
+    const ended = new Promise((resolve) => still.once('close', resolve));
+    still.on('error', () => undefined);
+    const cutOff = (): boolean => log.lines.some(({ level, message }) => level === 'warn' && message.includes('stood still'));
+    // As long as the other one moves, which of the two stands still is a matter of a millisecond.
+    await eventually(async () => (await long().catch(() => 0)) === 206 && cutOff());
+    still.resume();
+    await ended;
+    await eventually(async () => (await held('reads')) === 0);
+  });
+
+  test('are waited for by nobody else: many share what one piece needs', async () => {
+    await startWith({ readBytes: MIB });
+    const got = await Promise.all(Array.from({ length: 5 }, async () => Buffer.from(await (await send('GET', '/v1/fs/long')).body.arrayBuffer())));
+    for (const bytes of got) expect([bytes.length, bytes[0], bytes.at(-1)]).toEqual([LONG, 1, 32]);
+    await eventually(async () => (await held('reads')) === 0);
+  });
+});
+
 describe("a user's tree that is removed", () => {
   const FILES = 40;
   const headers = { host: '127.0.0.1', 'x-vrfs-uid': '1000' };
@@ -308,6 +386,52 @@ describe('many at a time', () => {
     expect(new Set(puts)).toEqual(new Set([201]));
     const gets = await Promise.all(Array.from({ length: 200 }, async (_, i) => await (await send('GET', `/v1/fs/n${i}`)).body.text()));
     expect(gets).toEqual(Array.from({ length: 200 }, (_, i) => `content ${i}`));
+  });
+});
+
+describe('requests that do not wait for the answers before them', () => {
+  const get = (path: string, headers = ''): string => `GET ${path} HTTP/1.1\r\nhost: ${http.address}\r\n${headers}\r\n`;
+
+  test('are answered one after the other, in order', async () => {
+    let under = 0;
+    let most = 0;
+    client.before = async () => {
+      most = Math.max(most, ++under);
+      await new Promise((resolve) => { setImmediate(resolve); });
+      under--;
+    };
+    for (let i = 0; i < 50; i++) client.do({ type: 'putFile', at: { dir: ROOT_INO, path: Buffer.from(`n${i}`) }, mode: 0o644, data: Buffer.from(`<${i}>`), ifVersion: null });
+    const put = (i: number): string => `PUT /v1/fs/n${i} HTTP/1.1\r\nhost: ${http.address}\r\ncontent-length: 3\r\n\r\nnew`;
+    const answer = await raw(Array.from({ length: 50 }, (_, i) => put(i) + get(`/v1/fs/n${i}`)).join('') + get('/v1/health/live', 'connection: close\r\n'));
+    expect(answer.match(/HTTP\/1.1 \d+/g)).toEqual([...Array.from({ length: 50 }, () => ['HTTP/1.1 200', 'HTTP/1.1 200']).flat(), 'HTTP/1.1 200']);
+    expect(answer.match(/new(?=HTTP)/g)).toHaveLength(50);
+    expect(most).toBe(1);
+  });
+
+  test('are not gathered without bound: the connection ends', async () => {
+    client.before = async () => { await new Promise(() => undefined); };
+    expect(await raw(get('/v1/statfs').repeat(1000))).toBe('');
+    expect(client.calls).toHaveLength(1);
+  });
+
+  test('are forgotten when the connection breaks off', async () => {
+    let release: () => void = () => undefined;
+    const arrived = new Promise<void>((resolve) => {
+      client.before = async () => {
+        resolve();
+        await new Promise<void>((go) => (release = go));
+      };
+    });
+    const [host = '', port = ''] = http.address.split(':');
+    const socket = connect(Number(port), host, () => socket.write(get('/v1/statfs').repeat(5)));
+    await arrived;
+    socket.destroy();
+    // What has happened to a connection before another request was sent is known when that is answered.
+    for (let i = 0; i < 2; i++) await (await send('GET', '/v1/health/live')).body.dump();
+    client.before = null;
+    release();
+    await (await send('GET', '/v1/statfs')).body.dump();
+    expect(client.calls).toHaveLength(2);
   });
 });
 

@@ -151,7 +151,7 @@ export class HttpMetrics {
     });
     this.#requests = new Counter({ name: 'vrfs_http_requests_total', help: 'HTTP requests answered.', labelNames: ['method', 'route', 'status'], registers });
     this.#seconds = new Histogram({ name: 'vrfs_http_request_seconds', help: 'Time from the headers of a request to the end of its answer.', labelNames: ['method', 'route'], buckets: BUCKETS, registers });
-    this.#held = new Gauge({ name: 'vrfs_http_held_bytes', help: 'Bytes of files on their way out (reads) and in (bodies) that are held for HTTP connections.', labelNames: ['of'], registers });
+    this.#held = new Gauge({ name: 'vrfs_http_held_bytes', help: 'Memory held for HTTP connections: for files on their way out (reads), bodies on their way in (bodies), those of replicas that fetch the state (transfers).', labelNames: ['of'], registers });
   }
 
   get contentType(): string {

@@ -53,7 +53,7 @@ export interface HttpLimits {
   readonly connections: number;
   /** What pieces of files on their way out may hold of memory, of all connections together, bytes. */
   readonly readBytes: number;
-  /** The same of bodies on their way in. */
+  /** The same of bodies on their way in; once more of those of replicas. */
   readonly bodyBytes: number;
   /** How long a request waits for room among them before it is turned away, milliseconds. */
   readonly roomWaitMs: number;

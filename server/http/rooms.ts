@@ -29,6 +29,9 @@ export const NO_ROOM: Room = Object.freeze({ ours: () => undefined, theirs: () =
 /** Those of a replica, by what they are for. One kind cannot keep out another. */
 export interface AllRooms {
   readonly reads: Rooms;
+  readonly bodies: Rooms;
+  /** Bodies of replicas that fetch the state. */
+  readonly transfers: Rooms;
 }
 
 export interface RoomsOptions {

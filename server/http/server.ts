@@ -9,6 +9,7 @@ import { Administrator } from '../../client/administrator.ts';
 import { connectionShares, descriptorLimit } from '../descriptors.ts';
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
+import { boundBodies } from './body_rooms.ts';
 import { parseQuery } from './bytes_text.ts';
 import { checkpointRoutes } from './checkpoint_routes.ts';
 import { guardChanges } from './conditions.ts';
@@ -59,11 +60,12 @@ export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
   const { running, log } = options;
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
   const roomsOf = (bytes: number): Rooms => new Rooms({ bytes, stallMs: limits.stallMs, onCut: (remote) => { log.warn({ remote }, 'a connection that stood still was cut off, to make room in memory for others'); } });
-  const rooms: AllRooms = { reads: roomsOf(limits.readBytes) };
+  const rooms: AllRooms = { reads: roomsOf(limits.readBytes), bodies: roomsOf(limits.bodyBytes), transfers: roomsOf(limits.bodyBytes) };
   const metrics = new HttpMetrics(running, rooms);
   const app = application(limits, log);
   answerFailures(app, log);
   guardChanges(app);
+  boundBodies(app, rooms, limits.roomWaitMs);
   app.addHook('onResponse', (request, reply, done) => {
     metrics.observe(request.method, request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime);
     done();

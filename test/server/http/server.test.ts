@@ -278,6 +278,101 @@ describe('readers that do not read', () => {
   });
 });
 
+describe('bodies', () => {
+  let sockets: Socket[];
+  beforeEach(() => { sockets = []; });
+  afterEach(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  async function startWith(limits: Partial<HttpLimits>): Promise<void> {
+    await http.close();
+    await start(limits);
+  }
+  /** Begins to send, and stops. Resolves when room is held for it. */
+  async function halfSent(headers = `content-length: ${MIB}`): Promise<Socket> {
+    const before = await held('bodies');
+    const [host = '', port = ''] = http.address.split(':');
+    const socket = connect(Number(port), host, () => socket.write(`PUT /v1/fs/half HTTP/1.1\r\nhost: ${http.address}\r\n${headers}\r\n\r\n${headers.startsWith('content') ? '' : '4000\r\n'}${'x'.repeat(1000)}`));
+    socket.on('error', () => undefined);
+    sockets.push(socket);
+    await eventually(async () => (await held('bodies')) > before);
+    return socket;
+  }
+  const put = async (bytes: number) => await send('PUT', '/v1/fs/f', { body: Buffer.alloc(bytes) });
+  const status = async (bytes: number): Promise<number> => {
+    const response = await put(bytes);
+    await response.body.dump();
+    return response.statusCode;
+  };
+  const noneIsHeld = async (): Promise<void> => { await eventually(async () => (await held('bodies')) === 0); };
+
+  test.each([`content-length: ${MIB}`, `content-length: ${50 * MIB}`, 'transfer-encoding: chunked'])('hold no more together than there is room for, and keep out nothing that is small: %s', async (headers) => {
+    await startWith({ bodyBytes: 4 * MIB, roomWaitMs: 1 });
+    const still = [await halfSent(headers), await halfSent(headers)];
+    const refused = await put(MIB);
+    expect(refused.headers['retry-after']).toBe('1');
+    expect(await problemIn(refused)).toMatchObject({ status: 503, detail: expect.stringContaining('4194304 bytes') as string });
+    expect([await status(1000), (await send('GET', '/v1/fs/f')).statusCode, (await send('GET', '/v1/health')).statusCode]).toEqual([201, 200, 200]);
+    for (const socket of still) socket.destroy();
+    await eventually(async () => (await status(MIB)) === 200);
+    await noneIsHeld();
+  });
+
+  test('that do not go on are cut off when others want to send', async () => {
+    await startWith({ bodyBytes: 2 * MIB, stallMs: 1 });
+    const still = await halfSent();
+    const ended = new Promise((resolve) => still.once('close', resolve));
+    expect(await status(MIB)).toBe(201);
+    await ended;
+    await noneIsHeld();
+  });
+
+  test('give their room back, however the request ends', async () => {
+    await startWith({ fileBytes: 2 * MIB });
+    const big = Buffer.alloc(MIB);
+    const requests: [string, Options, number][] = [
+      ['/v1/fs/f', { body: big }, 201],
+      ['/v1/fs/f', { body: Buffer.alloc(2 * MIB) }, 200],
+      ['/v1/fs/f', { body: Buffer.alloc(2 * MIB + 1) }, 413],
+      ['/v1/fs/f', { body: Readable.from(Array.from({ length: 48 }, () => Buffer.alloc(64 << 10))) }, 413],
+      ['/v1/fs/none/f', { body: big }, 404],
+      ['/v1/fs/f?unknown', { body: big }, 400],
+      ['/v1/fs/f', { body: big, headers: { 'if-match': '"1000"' } }, 412],
+      ['/v1/fs/d?type=directory', { body: big }, 400],
+      ['/v1/none', { body: big }, 404],
+      ['/v1/xattr/f?name=user.x', { body: Buffer.alloc(60_000) }, 204],
+      ['/v1/xattr/f?name=user.x', { body: Buffer.alloc(70_000) }, 413],
+    ];
+    for (const [path, options, expected] of requests) {
+      const response = await send('PUT', path, options);
+      await response.body.dump();
+      expect([path, response.statusCode]).toEqual([path, expected]);
+      await noneIsHeld();
+    }
+    client.before = () => { throw new Error('broken'); };
+    expect(await status(MIB)).toBe(500);
+    await noneIsHeld();
+  });
+
+  test('are held until the group has answered, also when the sender goes away meanwhile', async () => {
+    let release: () => void = () => undefined;
+    const arrived = new Promise<void>((resolve) => {
+      client.before = async () => {
+        resolve();
+        await new Promise<void>((go) => (release = go));
+      };
+    });
+    const socket = await halfSent();
+    socket.write('x'.repeat(MIB - 1000));
+    await arrived;
+    socket.destroy();
+    // What has happened to a connection before another request was sent is known when that is answered.
+    for (let i = 0; i < 2; i++) expect(await held('bodies')).toBe(2 * MIB);
+    release();
+    await noneIsHeld();
+  });
+});
+
 describe("a user's tree that is removed", () => {
   const FILES = 40;
   const headers = { host: '127.0.0.1', 'x-vrfs-uid': '1000' };

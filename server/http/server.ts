@@ -13,6 +13,7 @@ import { boundBodies } from './body_rooms.ts';
 import { parseQuery } from './bytes_text.ts';
 import { checkpointRoutes } from './checkpoint_routes.ts';
 import { guardChanges } from './conditions.ts';
+import { decimalQueries } from './decimals.ts';
 import { answerError, answerMalformed, answerNotFound, routeTable } from './error_handler.ts';
 import { Gateway, routedUrl, type GatewayOf } from './gateway.ts';
 import { intervalRoutes } from './interval_routes.ts';
@@ -64,6 +65,7 @@ export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
   const metrics = new HttpMetrics(running, rooms);
   const app = application(limits, log);
   answerFailures(app, log);
+  decimalQueries(app);
   guardChanges(app);
   boundBodies(app, rooms, limits.roomWaitMs);
   app.addHook('onResponse', (request, reply, done) => {

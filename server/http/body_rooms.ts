@@ -24,6 +24,8 @@ export interface BodyRooms {
   readonly transfers: Rooms;
 }
 
+const EXPECTS = /(?:^|\W)100-continue(?:$|\W)/i;
+
 export function boundBodies(app: FastifyInstance, { bodies, transfers }: BodyRooms, roomWaitMs: number): void {
   app.decorateRequest('room', null);
   app.addHook('preParsing', (request, reply, payload, done) => {
@@ -32,10 +34,12 @@ export function boundBodies(app: FastifyInstance, { bodies, transfers }: BodyRoo
       done(null, payload);
       return;
     }
+    const expects = request.raw.httpVersion === '1.1' && EXPECTS.test(request.headers.expect ?? '');
     const rooms = request.routeOptions.config.ofReplicas === true ? transfers : bodies;
     rooms.take(bytes, reply.raw, roomWaitMs).then((room) => {
       request.room = room;
       room.theirs();
+      if (expects) reply.raw.writeContinue();
       done(null, payload);
     }, (error: unknown) => { done(error as Error, payload); });
   });

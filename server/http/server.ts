@@ -111,7 +111,10 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
 
 function server(handle: RequestListener, limits: HttpLimits): Server {
   // A path of 4096 bytes is 12288 characters when every byte is escaped.
-  const made = createServer({ maxHeaderSize: HEADERS_MAX }, oneAtATime(handle));
+  const inTurn = oneAtATime(handle);
+  const made = createServer({ maxHeaderSize: HEADERS_MAX }, inTurn);
+  // Node would tell every client to go on with its body before anything has looked at the request (body_rooms.ts does).
+  made.on('checkContinue', inTurn);
   made.keepAliveTimeout = KEEP_ALIVE_MS;
   made.requestTimeout = limits.requestMs;
   made.setTimeout(limits.idleMs);

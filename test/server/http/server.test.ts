@@ -451,6 +451,17 @@ describe('limits', () => {
     expect(put).toMatch(/^HTTP\/1.1 412 /);
     expect(await raw(`GET /v1/fs/secret HTTP/1.1\r\nhost: ${http.address}\r\n${filler}${filler}${filler}x-vrfs-uid: 1000\r\n\r\n`)).toMatch(/^HTTP\/1.1 431 /);
   });
+  test('a body that is announced and too long is refused before it is sent', async () => {
+    await http.close();
+    await start({ fileBytes: 2 * MIB });
+    const expecting = (method: string, path: string, bytes: number, headers = ''): string => `${method} ${path} HTTP/1.1\r\nhost: ${http.address}\r\nexpect: 100-continue\r\ncontent-length: ${bytes}\r\n${headers}\r\n`;
+    expect(await raw(expecting('PUT', '/v1/fs/a', 2 * MIB + 1))).toMatch(/^HTTP\/1.1 413 /);
+    expect(await raw(expecting('PUT', '/v1/xattr/a?name=user.x', (64 << 10) + 1))).toMatch(/^HTTP\/1.1 413 /);
+    expect(await raw(expecting('POST', '/v1/rename', (64 << 10) + 1, 'content-type: application/json\r\n'))).toMatch(/^HTTP\/1.1 413 /);
+    expect(await raw(expecting('PATCH', '/v1/fs/a?offset=0', 1, 'if-match: "5"\r\n'))).toMatch(/^HTTP\/1.1 501 /);
+    expect(await raw(`${expecting('PUT', '/v1/fs/a', 4, 'connection: close\r\n')}body`)).toMatch(/^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 201 /);
+    expect(await (await send('GET', '/v1/fs/a')).body.text()).toBe('body');
+  });
   test('not HTTP', async () => {
     const answer = await raw('\x16\x03\x01\x02\x00\x01\r\n\r\n');
     expect(answer).toMatch(/^HTTP\/1.1 400 /);

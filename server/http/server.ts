@@ -27,6 +27,7 @@ import { badRequest } from './problem.ts';
 import { proofRoutes } from './proof_routes.ts';
 import { readRoutes } from './read_routes.ts';
 import { Rooms, type AllRooms } from './rooms.ts';
+import { refuseTwoHosts } from './request_target.ts';
 import { checkpointRoute, serviceRoutes } from './service_routes.ts';
 import { writeRoutes } from './write_routes.ts';
 import { xattrRoutes } from './xattr_routes.ts';
@@ -65,6 +66,7 @@ export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
   const metrics = new HttpMetrics(running, rooms);
   const app = application(limits, log);
   answerFailures(app, log);
+  refuseTwoHosts(app);
   decimalQueries(app);
   guardChanges(app);
   boundBodies(app, rooms, limits.roomWaitMs);

@@ -462,6 +462,12 @@ describe('limits', () => {
     expect(await raw(`${expecting('PUT', '/v1/fs/a', 4, 'connection: close\r\n')}body`)).toMatch(/^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 201 /);
     expect(await (await send('GET', '/v1/fs/a')).body.text()).toBe('body');
   });
+  test('one host', async () => {
+    const hosts = (...names: string[]): string => `GET /v1/health HTTP/1.1\r\n${names.map((name) => `${name}: ${http.address}\r\n`).join('')}connection: close\r\n\r\n`;
+    expect(await raw(hosts('host'))).toMatch(/^HTTP\/1.1 200 /);
+    expect(await raw(hosts('host', 'Host'))).toMatch(/^HTTP\/1.1 400 [^]*more than one Host/);
+    expect(await raw(hosts())).toMatch(/^HTTP\/1.1 400 /);
+  });
   test('not HTTP', async () => {
     const answer = await raw('\x16\x03\x01\x02\x00\x01\r\n\r\n');
     expect(answer).toMatch(/^HTTP\/1.1 400 /);

@@ -90,7 +90,7 @@ export class FrameBatch {
  * is spread over several is gathered in a buffer of its own, of exactly its size, once.
  */
 export class FrameDecoder {
-  readonly #maxBytes: number;
+  #maxBytes: number;
   readonly #header = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
   #headerFilled = 0;
   /** The payload being gathered, and how much of it has come. */
@@ -99,6 +99,11 @@ export class FrameDecoder {
   #failure: string | null = null;
 
   constructor(maxBytes = MAX_FRAME_BYTES) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** From the next frame on: who it is that sends them may only show in the first. */
+  set maxBytes(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 

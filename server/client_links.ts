@@ -13,6 +13,8 @@ import type { FramedSocket } from './framed_socket.ts';
 
 /** Above this a connection is not read from until its client has taken what waits for it, bytes. */
 export const PAUSE_BYTES = 1 << 20;
+/** The longest message of a client: one operation, and what goes with it. */
+const MESSAGE_BYTES = MAX_BODY_BYTES + 1024;
 /** Above this it ends. */
 export const BACKLOG_BYTES = 512 << 20;
 /** Reads of one connection in one turn; the next ones wait until their answers have been written. A read is short, its answer up to 1 MiB. */
@@ -81,7 +83,7 @@ export class ClientLinks {
     }
     const connection: Connection = { id: this.#nextId++, framed, outbox: [], outboxBytes: 0, reads: 0, turn: 0, held: [] };
     this.#connections.set(connection.id, connection);
-    framed.handle((p) => this.#onPayload(connection, p));
+    framed.handle((p) => this.#onPayload(connection, p), MESSAGE_BYTES, (reason) => { this.#reject(connection, reason); });
     framed.socket.on('drain', () => { this.#onDrained(connection); });
     this.reply(connection.id, this.#options.welcome());
     return connection.id;
@@ -207,7 +209,6 @@ export class ClientLinks {
   }
 
   #onPayload(connection: Connection, payload: Buffer): string | null {
-    if (payload.length > MAX_BODY_BYTES + 1024) return this.#reject(connection, `a message of ${payload.length} bytes: an operation has at most ${MAX_BODY_BYTES}`);
     const decoded = decodeMessage(payload);
     if (!decoded.ok) return this.#reject(connection, `a message that cannot be read: ${decoded.reason}`);
     const m = decoded.value;

@@ -4,7 +4,7 @@
  * allocates anew for each read: they may be kept.
  */
 import type { Socket } from 'node:net';
-import { FrameDecoder } from '../lib/frame.ts';
+import { FrameDecoder, MAX_FRAME_BYTES } from '../lib/frame.ts';
 
 /** What the other side has to read what was written to it last, milliseconds. */
 const LINGER_MS = 2_000;
@@ -21,9 +21,11 @@ export interface FramedSocketEvents {
 
 export class FramedSocket {
   readonly socket: Socket;
-  readonly #decoder = new FrameDecoder();
+  readonly #decoder: FrameDecoder;
   readonly #events: FramedSocketEvents;
   #handler: PayloadHandler;
+  /** Tells the other side why the connection ends, where the stream cannot be followed any further. */
+  #onBroken: ((reason: string) => void) | null = null;
   #reason: string | null = null;
   #closed = false;
   receivedBytes = 0;
@@ -32,8 +34,10 @@ export class FramedSocket {
   lastReceived = performance.now();
   lastSent = performance.now();
 
-  constructor(socket: Socket, handler: PayloadHandler, events: FramedSocketEvents) {
+  /** `maxBytes`: of a payload. A longer one ends the connection when it is announced, before there is memory for it. */
+  constructor(socket: Socket, handler: PayloadHandler, events: FramedSocketEvents, maxBytes = MAX_FRAME_BYTES) {
     this.socket = socket;
+    this.#decoder = new FrameDecoder(maxBytes);
     this.#handler = handler;
     this.#events = events;
     socket.setNoDelay(true);
@@ -58,8 +62,11 @@ export class FramedSocket {
     return this.socket.writableLength;
   }
 
-  handle(handler: PayloadHandler): void {
+  /** From the next payload on. `onBroken`: instead of ending the connection without a word when a frame is damaged or too long. */
+  handle(handler: PayloadHandler, maxBytes = MAX_FRAME_BYTES, onBroken: ((reason: string) => void) | null = null): void {
     this.#handler = handler;
+    this.#decoder.maxBytes = maxBytes;
+    this.#onBroken = onBroken;
   }
 
   /** Whole frames, in order, in one `writev`. */
@@ -100,8 +107,13 @@ export class FramedSocket {
     this.receivedBytes += chunk.length;
     this.lastReceived = performance.now();
     const failure = this.#decoder.push(chunk, this.#onPayload);
-    if (failure !== null) this.destroy(failure);
+    if (failure !== null && this.#reason === null) this.#broken(failure);
     this.#events.onRead();
+  }
+
+  #broken(failure: string): void {
+    if (this.#onBroken === null) this.destroy(failure);
+    else this.#onBroken(failure);
   }
 
   readonly #onPayload = (payload: Buffer): void => {

@@ -11,6 +11,8 @@ import type { PeerLinks } from './peer_links.ts';
 
 /** A connection has to say what it is within this, milliseconds. */
 const FIRST_FRAME_MS = 10_000;
+/** The longest first frame, with room for hellos of later versions, which are to be told that they are refused. */
+const FIRST_FRAME_BYTES = 4096;
 
 export interface ListenerOptions {
   readonly peers: PeerLinks;
@@ -94,7 +96,7 @@ export class Listener {
         this.#strangers.delete(framed);
         closed(reason);
       },
-    });
+    }, FIRST_FRAME_BYTES);
     const { remote } = framed;
     this.#meet(framed);
     socket.setTimeout(FIRST_FRAME_MS, () => { framed.destroy(`it said nothing for ${FIRST_FRAME_MS / 1000} s`); });

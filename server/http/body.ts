@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import { EMPTY } from '../../lib/bytes.ts';
 import { READ_MAX } from '../../fsservice/operations.ts';
 import { badRequest, problem, type ProblemError } from './problem.ts';
+import { NO_ROOM, type Room } from './rooms.ts';
 
 /** The most that one operation writes, bytes. */
 export const WRITE_MAX = READ_MAX;
@@ -13,7 +14,7 @@ export const WRITE_MAX = READ_MAX;
 export type Body =
   | { readonly type: 'bytes'; readonly bytes: Buffer }
   /** More than WRITE_MAX. `rest` is paused. */
-  | { readonly type: 'stream'; readonly first: readonly Buffer[]; readonly rest: IncomingMessage };
+  | { readonly type: 'stream'; readonly first: readonly Buffer[]; readonly rest: IncomingMessage; readonly room: Room };
 
 export const NO_BODY: Body = Object.freeze({ type: 'bytes', bytes: EMPTY });
 
@@ -28,7 +29,7 @@ function cutOff(): ProblemError {
 }
 
 /** Calls back once, with a problem or the body. `limit`: bytes. `remedy`: for a longer one, where it is no file's content. */
-export function receiveBody(payload: IncomingMessage, limit: number, done: (error: Error | null, body?: Body) => void, remedy: string = IN_PARTS): void {
+export function receiveBody(payload: IncomingMessage, limit: number, room: Room | null, done: (error: Error | null, body?: Body) => void, remedy: string = IN_PARTS): void {
   if (Number(payload.headers['content-length'] ?? 0) > limit) {
     done(tooLarge(limit, remedy));
     return;
@@ -45,9 +46,10 @@ export function receiveBody(payload: IncomingMessage, limit: number, done: (erro
   const onData = (chunk: Buffer): void => {
     chunks.push(chunk);
     length += chunk.length;
+    room?.theirs();
     if (length <= WRITE_MAX) return;
     payload.pause();
-    finish(null, { type: 'stream', first: chunks, rest: payload });
+    finish(null, { type: 'stream', first: chunks, rest: payload, room: room ?? NO_ROOM });
   };
   const onEnd = (): void => {
     finish(null, { type: 'bytes', bytes: chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length) });
@@ -67,21 +69,26 @@ export async function* pieces(body: Body, limit: number): AsyncGenerator<Buffer>
     if (body.bytes.length > 0) yield body.bytes;
     return;
   }
+  const { room } = body;
   let held: Buffer[] = [];
   let length = 0;
   let total = 0;
   for await (const chunk of joined(body.first, body.rest)) {
+    room.theirs();
     held.push(chunk);
     length += chunk.length;
     total += chunk.length;
     if (total > limit) throw tooLarge(limit, IN_PARTS);
     while (length >= WRITE_MAX) {
       const all = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held, length);
+      room.ours();
       yield all.subarray(0, WRITE_MAX);
+      room.theirs();
       held = [all.subarray(WRITE_MAX)];
       length -= WRITE_MAX;
     }
   }
+  room.ours();
   if (!body.rest.complete) throw cutOff();
   if (length > 0) yield Buffer.concat(held, length);
 }

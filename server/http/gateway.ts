@@ -131,22 +131,5 @@ function named(at: At): string {
   return at.dir === ROOT_INO ? printable(at.path) : `inode ${at.dir}`;
 }
 
-/** How a promise ended, as a value: for one that is looked at later, whose rejection must not count as nobody's meanwhile. */
-export type Settled<T> = { readonly value: T } | { readonly error: unknown };
-
-export async function settled<T>(promise: Promise<T>): Promise<Settled<T>> {
-  try {
-    return { value: await promise };
-  } catch (error) {
-    return { error };
-  }
-}
-
-/** The value, or the rejection as it was. */
-export function unsettled<T>(s: Settled<T>): T {
-  if ('error' in s) throw s.error;
-  return s.value;
-}
-
 export type GatewayOf = (request: FastifyRequest) => Gateway;
 export type Reply = FastifyReply;

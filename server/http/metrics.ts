@@ -6,6 +6,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { viewNumber } from '../../lib/ids.ts';
 import type { RunningReplica, ServerStatus } from '../running_replica.ts';
+import type { AllRooms, Rooms } from './rooms.ts';
 
 const BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
@@ -131,9 +132,12 @@ export class HttpMetrics {
   readonly #families: readonly (readonly [Family, Gauge | Counter])[];
   readonly #requests: Counter;
   readonly #seconds: Histogram;
+  readonly #rooms: AllRooms;
+  readonly #held: Gauge;
 
-  constructor(running: RunningReplica) {
+  constructor(running: RunningReplica, rooms: AllRooms) {
     this.#running = running;
+    this.#rooms = rooms;
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
     this.#families = FAMILIES.map((f) => {
@@ -147,6 +151,7 @@ export class HttpMetrics {
     });
     this.#requests = new Counter({ name: 'vrfs_http_requests_total', help: 'HTTP requests answered.', labelNames: ['method', 'route', 'status'], registers });
     this.#seconds = new Histogram({ name: 'vrfs_http_request_seconds', help: 'Time from the headers of a request to the end of its answer.', labelNames: ['method', 'route'], buckets: BUCKETS, registers });
+    this.#held = new Gauge({ name: 'vrfs_http_held_bytes', help: 'Memory held for HTTP connections: for files on their way out (reads), bodies on their way in (bodies), those of replicas that fetch the state (transfers).', labelNames: ['of'], registers });
   }
 
   get contentType(): string {
@@ -174,6 +179,7 @@ export class HttpMetrics {
       this.#stalls.set({ quantile: String(quantile) }, Math.max(0, nanoseconds / 1e9 - MONITOR_MS / 1000));
     }
     this.#delays.reset();
+    for (const [of, rooms] of Object.entries(this.#rooms)) this.#held.set({ of }, (rooms as Rooms).held);
     return await this.#registry.metrics();
   }
 

@@ -51,6 +51,14 @@ export interface HttpLimits {
   /** A request must have arrived in full after so long, milliseconds. */
   readonly requestMs: number;
   readonly connections: number;
+  /** What pieces of files on their way out may hold of memory, of all connections together, bytes. */
+  readonly readBytes: number;
+  /** The same of bodies on their way in; once more of those of replicas. */
+  readonly bodyBytes: number;
+  /** How long a request waits for room among them before it is turned away, milliseconds. */
+  readonly roomWaitMs: number;
+  /** A connection that has neither taken nor sent anything for so long makes room for those that wait, milliseconds. */
+  readonly stallMs: number;
   /** How long `close` lets requests under way finish, milliseconds. */
   readonly closeMs: number;
 }
@@ -61,5 +69,9 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = Object.freeze({
   idleMs: 60_000,
   requestMs: 3_600_000,
   connections: 4096,
+  readBytes: 64 << 20,
+  bodyBytes: 64 << 20,
+  roomWaitMs: 10_000,
+  stallMs: 5_000,
   closeMs: 5000,
 });

@@ -3,22 +3,23 @@
  *
  * Attributes are read before the bytes, and the bytes by inode: so the bytes are never older than the ETag that they are sent
  * with, and a compare-and-set with that tag cannot overwrite a change that its sender has not seen. When a file turns out to have changed in
- * between in a way that shows, the read is repeated; a long one is checked again before its last piece leaves, so a body
+ * between in a way that shows, the read is repeated; a long one is checked again before its last piece leaves (long_read.ts), so a body
  * that arrived whole is one version of the file.
  */
-import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { EMPTY } from '../../lib/bytes.ts';
 import { Errno } from '../../fsservice/errno.ts';
 import { READDIR_MAX } from '../../fsservice/limits.ts';
 import { NAME_MAX, READ_MAX, type At, type Attributes } from '../../fsservice/operations.ts';
 import { etag, matches, preconditionsOf } from './etag.ts';
-import { settled, unsettled, type Gateway, type GatewayOf } from './gateway.ts';
+import type { Gateway, GatewayOf } from './gateway.ts';
 import { entryView, octal } from './json_views.ts';
+import { longRead, SLICE_BYTES } from './long_read.ts';
 import { CONSISTENCY, PAGE, query } from './openapi.ts';
 import type { HttpLog } from './ports.ts';
 import { badRequest, problem, type ProblemError } from './problem.ts';
 import { byteRange } from './range.ts';
+import { keeping, type Rooms } from './rooms.ts';
 
 const ATTEMPTS = 8;
 const PAGE_DEFAULT = 1000;
@@ -29,7 +30,17 @@ interface ListQuery {
   readonly attributes?: boolean;
 }
 
-export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf, log: HttpLog): void {
+export interface ReadContext {
+  readonly gatewayOf: GatewayOf;
+  /** Of pieces of files. */
+  readonly rooms: Rooms;
+  /** For how long a read waits for room, milliseconds. */
+  readonly roomWaitMs: number;
+  readonly log: HttpLog;
+}
+
+export function readRoutes(app: FastifyInstance, context: ReadContext): void {
+  const { gatewayOf } = context;
   app.get('/v1/fs', {
     schema: {
       operationId: 'read',
@@ -52,7 +63,7 @@ export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf, log: Http
         },
       },
     },
-  }, async (request, reply) => await read(gatewayOf(request), log, request, reply));
+  }, async (request, reply) => await read(gatewayOf(request), context, request, reply));
 
   app.head('/v1/fs', {
     schema: { operationId: 'head', summary: 'Size, type, ETag and times of a file or directory as headers', tags: ['files'], querystring: query({ ...CONSISTENCY }) },
@@ -60,7 +71,7 @@ export function readRoutes(app: FastifyInstance, gatewayOf: GatewayOf, log: Http
   }, async (request, reply) => await head(gatewayOf(request), request, reply));
 }
 
-async function read(gateway: Gateway, log: HttpLog, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function read(gateway: Gateway, { rooms, roomWaitMs, log }: ReadContext, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const { attributes } = await gateway.query({ type: 'getattr', at: gateway.at, follow: true });
     if (attributes.type === 'directory') return await list(gateway, attributes, request.query as ListQuery, reply);
@@ -72,14 +83,18 @@ async function read(gateway: Gateway, log: HttpLog, request: FastifyRequest, rep
       throw problem(416, 'range-not-satisfiable', 'Range not satisfiable', `The file has ${attributes.size} bytes; the range '${request.headers.range}' holds none of them.`, 'Ask for a range that begins within the file.', { 'content-range': `bytes */${attributes.size}` });
     }
     const part = range.type === 'part' ? range : whole;
-    const first = await firstPiece(gateway, attributes, part.offset, part.length);
-    if (first === null) continue;
+    const room = await rooms.take(Math.min(part.length, READ_MAX), reply.raw, roomWaitMs);
+    const first = await keeping(room, () => firstPiece(gateway, attributes, part.offset, part.length));
+    if (first === null) {
+      room.release();
+      continue;
+    }
     fileHeaders(reply, attributes);
     if (range.type === 'part') {
       reply.code(206).header('content-range', `bytes ${part.offset}-${part.offset + part.length - 1}/${attributes.size}`);
     }
-    if (first.length === part.length) return reply.send(first);
-    const bytes = Readable.from(bytesOf(gateway, attributes, part.offset, part.length, first));
+    if (part.length <= SLICE_BYTES) return reply.send(first);
+    const bytes = longRead({ gateway, attributes, rooms, response: reply.raw }, part, { bytes: first, room });
     // The status has gone out: all that is left is to end the connection, which fastify does, and to say why.
     bytes.on('error', (err) => { log.warn({ err, url: request.originalUrl }, 'a long read was broken off'); });
     return reply.header('content-length', part.length).send(bytes);
@@ -135,7 +150,7 @@ function fileHeaders(reply: FastifyReply, attributes: Attributes): void {
   reply.header('x-vrfs-type', attributes.type);
 }
 
-function byInode(attributes: Attributes): At {
+export function byInode(attributes: Attributes): At {
   return { dir: attributes.ino, path: EMPTY };
 }
 
@@ -157,29 +172,6 @@ async function mayRead(gateway: Gateway, attributes: Attributes): Promise<Buffer
   if (result.ok) return EMPTY;
   if (result.errno === Errno.ENOENT || result.errno === Errno.ESTALE) return null;
   throw gateway.refusal(result.errno, 'read');
-}
-
-/** The pieces of a long read. One is fetched while the one before it is sent. A failure ends the connection before its announced length. */
-async function* bytesOf(gateway: Gateway, attributes: Attributes, offset: number, length: number, first: Buffer): AsyncGenerator<Buffer> {
-  const end = offset + length;
-  let held = first;
-  for (let at = offset + first.length; at < end; ) {
-    const wanted = Math.min(READ_MAX, end - at);
-    const next = settled(gateway.tryQuery({ type: 'read', at: byInode(attributes), offset: at, length: wanted }));
-    yield held;
-    const result = unsettled(await next);
-    if (!result.ok) throw gateway.refusal(result.errno, 'read');
-    if (result.value.data.length !== wanted) throw changed();
-    held = result.value.data;
-    at += wanted;
-  }
-  const now = await gateway.query({ type: 'getattr', at: byInode(attributes), follow: true });
-  if (now.attributes.version !== attributes.version) throw changed();
-  yield held;
-}
-
-function changed(): ProblemError {
-  return problem(503, 'changing', 'The file changed', 'The file changed while it was read.', 'Read it again.', { 'retry-after': '1' });
 }
 
 async function head(gateway: Gateway, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {

@@ -3,25 +3,31 @@
  * reaches the primary whichever replica took it. docs/HTTP_API.md describes it; GET /openapi.json is the contract.
  */
 import { isUtf8 } from 'node:buffer';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { LogController, fastify, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { Administrator } from '../../client/administrator.ts';
 import { connectionShares, descriptorLimit } from '../descriptors.ts';
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
+import { boundBodies } from './body_rooms.ts';
 import { parseQuery } from './bytes_text.ts';
 import { checkpointRoutes } from './checkpoint_routes.ts';
 import { guardChanges } from './conditions.ts';
+import { decimalQueries } from './decimals.ts';
 import { answerError, answerMalformed, answerNotFound, routeTable } from './error_handler.ts';
 import { Gateway, routedUrl, type GatewayOf } from './gateway.ts';
 import { intervalRoutes } from './interval_routes.ts';
 import { maintenanceRoutes } from './maintenance_routes.ts';
 import { HttpMetrics } from './metrics.ts';
+import { oneAtATime } from './one_at_a_time.ts';
 import { opToken } from './op_token.ts';
 import { registerOpenApi } from './openapi.ts';
 import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog, type IntervalAdministrator } from './ports.ts';
 import { badRequest } from './problem.ts';
 import { proofRoutes } from './proof_routes.ts';
 import { readRoutes } from './read_routes.ts';
+import { Rooms, type AllRooms } from './rooms.ts';
+import { refuseTwoHosts } from './request_target.ts';
 import { checkpointRoute, serviceRoutes } from './service_routes.ts';
 import { writeRoutes } from './write_routes.ts';
 import { xattrRoutes } from './xattr_routes.ts';
@@ -48,15 +54,22 @@ export interface HttpServer {
 /** How long the group may take for what an administrator asks. */
 const ADMINISTRATOR_MS = 10_000;
 const HEADERS_MAX = 32 << 10;
+/** For how long a connection may be there between two requests, milliseconds. */
+const KEEP_ALIVE_MS = 72_000;
 
 /** The application without a port: `startHttp` listens with it, tests inject requests. */
 export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
   const { running, log } = options;
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
-  const metrics = new HttpMetrics(running);
+  const roomsOf = (bytes: number): Rooms => new Rooms({ bytes, stallMs: limits.stallMs, onCut: (remote) => { log.warn({ remote }, 'a connection that stood still was cut off, to make room in memory for others'); } });
+  const rooms: AllRooms = { reads: roomsOf(limits.readBytes), bodies: roomsOf(limits.bodyBytes), transfers: roomsOf(limits.bodyBytes) };
+  const metrics = new HttpMetrics(running, rooms);
   const app = application(limits, log);
   answerFailures(app, log);
+  refuseTwoHosts(app);
+  decimalQueries(app);
   guardChanges(app);
+  boundBodies(app, rooms, limits.roomWaitMs);
   app.addHook('onResponse', (request, reply, done) => {
     metrics.observe(request.method, request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime);
     done();
@@ -66,7 +79,7 @@ export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
     done();
   });
   await registerOpenApi(app, running.status().version);
-  fileRoutes(app, options, limits);
+  fileRoutes(app, options, limits, rooms);
   operatorRoutes(app, options, metrics);
   await app.ready();
   return app;
@@ -83,10 +96,7 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
     // Names like any other: JSON.parse makes plain fields of them, and each schema refuses fields that it does not know, by name.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
-    connectionTimeout: limits.idleMs,
-    requestTimeout: limits.requestMs,
-    // A path of 4096 bytes is 12288 characters when every byte is escaped.
-    http: { maxHeaderSize: HEADERS_MAX },
+    serverFactory: (handle) => server(handle, limits),
     rewriteUrl: (request) => routedUrl(request.url ?? '/'),
     routerOptions: { querystringParser: parseQuery },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: false, allErrors: false } },
@@ -96,12 +106,24 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
     },
   });
   exactJson(app);
-  app.server.maxConnections = Math.min(limits.connections, connectionShares(descriptorLimit()).http);
-  // The parser would pass over headers beyond a number without a word, credentials and conditions too. Their bytes are bounded above.
-  app.server.maxHeadersCount = 0;
   // The schemas of answers are documentation; JSON.stringify is quicker than checking against them.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   return app;
+}
+
+function server(handle: RequestListener, limits: HttpLimits): Server {
+  // A path of 4096 bytes is 12288 characters when every byte is escaped.
+  const inTurn = oneAtATime(handle);
+  const made = createServer({ maxHeaderSize: HEADERS_MAX }, inTurn);
+  // Node would tell every client to go on with its body before anything has looked at the request (body_rooms.ts does).
+  made.on('checkContinue', inTurn);
+  made.keepAliveTimeout = KEEP_ALIVE_MS;
+  made.requestTimeout = limits.requestMs;
+  made.setTimeout(limits.idleMs);
+  made.maxConnections = Math.min(limits.connections, connectionShares(descriptorLimit()).http);
+  // The parser would pass over headers beyond a number without a word, credentials and conditions too. Their bytes are bounded above.
+  made.maxHeadersCount = 0;
+  return made;
 }
 
 /** A name with other bytes than were sent would be another file's: what is not UTF-8 is refused, where the usual parser puts U+FFFD in its place. */
@@ -126,7 +148,7 @@ function answerFailures(app: FastifyInstance, log: HttpLog): void {
 type AppOptions = Omit<HttpOptions, 'host' | 'port'>;
 
 /** The files, as their users see them. */
-function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, limits: HttpLimits): void {
+function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, limits: HttpLimits, rooms: AllRooms): void {
   const gatewayOf = gatewaysOf(running, client);
   // Each group of routes has its own idea of a body, hence its own scope.
   const files = (routes: (scope: FastifyInstance) => void): void => {
@@ -139,7 +161,7 @@ function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, 
       done();
     });
   };
-  files((scope) => { readRoutes(scope, gatewayOf, log); });
+  files((scope) => { readRoutes(scope, { gatewayOf, rooms: rooms.reads, roomWaitMs: limits.roomWaitMs, log }); });
   files((scope) => { writeRoutes(scope, { gatewayOf, limits, log }); });
   files((scope) => { attributeRoutes(scope, gatewayOf); });
   files((scope) => { xattrRoutes(scope, gatewayOf); });

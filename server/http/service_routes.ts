@@ -53,10 +53,10 @@ export function serviceRoutes(app: FastifyInstance, running: RunningReplica, met
 export function checkpointRoute(app: FastifyInstance, running: RunningReplica, log: HttpLog): void {
   const clusterId = running.clusterId.toString('hex');
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: CHECKPOINT_BODY_MAX }, (_request, body, done) => {
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
     done(null, body);
   });
-  app.post(CHECKPOINT_PATH, { schema: { hide: true } }, async (request, reply) => {
+  app.post(CHECKPOINT_PATH, { schema: { hide: true }, bodyLimit: CHECKPOINT_BODY_MAX, config: { ofReplicas: true } }, async (request, reply) => {
     const theirs = request.headers[CLUSTER_ID_HEADER];
     if (theirs === undefined) {
       throw badRequest(`A checkpoint request without the header ${CLUSTER_ID_HEADER}.`, 'Only replicas of the group ask for checkpoints; they name the group with it.');

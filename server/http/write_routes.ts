@@ -78,13 +78,15 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   const { gatewayOf, limits } = context;
   // Contents are bytes, whatever type they claim.
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', (_request, payload, done) => {
-    receiveBody(payload, limits.fileBytes, done);
+  app.addContentTypeParser('*', (request, payload, done) => {
+    receiveBody(payload, limits.fileBytes, request.room, done);
   });
 
   app.put('/v1/fs', {
     schema: PUT_SCHEMA,
+    bodyLimit: limits.fileBytes,
     config: {
+      streamsBody: true,
       keepsConditions: true,
       doc: {
         bytesBody: 'The content of a file, or the target of a symbolic link.',
@@ -100,7 +102,8 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
 
   app.patch('/v1/fs', {
     schema: WRITE_SCHEMA,
-    config: { doc: { bytesBody: 'The bytes to write.', answers: { 200: { description: 'Written', json: ATTRIBUTES } } } },
+    bodyLimit: limits.fileBytes,
+    config: { streamsBody: true, doc: { bytesBody: 'The bytes to write.', answers: { 200: { description: 'Written', json: ATTRIBUTES } } } },
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
     const { offset } = request.query as { readonly offset: number | 'end' };

@@ -16,8 +16,8 @@ interface XattrQuery {
 
 export function xattrRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', (_request, payload, done) => {
-    receiveBody(payload, XATTR_SIZE_MAX, done, `Send a shorter value: an extended attribute has at most ${XATTR_SIZE_MAX} bytes, and longer content belongs into a file.`);
+  app.addContentTypeParser('*', (request, payload, done) => {
+    receiveBody(payload, XATTR_SIZE_MAX, request.room, done, `Send a shorter value: an extended attribute has at most ${XATTR_SIZE_MAX} bytes, and longer content belongs into a file.`);
   });
 
   app.get('/v1/xattr', {
@@ -41,6 +41,7 @@ export function xattrRoutes(app: FastifyInstance, gatewayOf: GatewayOf): void {
   });
 
   app.put('/v1/xattr', {
+    bodyLimit: XATTR_SIZE_MAX,
     schema: {
       operationId: 'setxattr',
       summary: 'Set an extended attribute to the body',

@@ -2,9 +2,10 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
 import { defined } from '../../lib/assert.ts';
-import { encodeFrame, FrameDecoder } from '../../lib/frame.ts';
+import { encodeFrame, FRAME_HEADER_BYTES, FrameDecoder, MAX_FRAME_BYTES } from '../../lib/frame.ts';
 import { epoch, memberId, opNumber, view, type MemberId } from '../../lib/ids.ts';
 import type { Configuration } from '../../vr/configuration.ts';
+import { MAX_BODY_BYTES } from '../../vr/entry.ts';
 import { decodeMessage, encodeMessage, encodeRequest } from '../../vr/message_codec.ts';
 import type { ClientRequest, Envelope, Message, ReplicaMessage } from '../../vr/messages.ts';
 import { ClientLinks, PAUSE_BYTES, TURN_BYTES } from '../../server/client_links.ts';
@@ -375,7 +376,6 @@ describe('the links of clients', () => {
       [Buffer.from([5, 1]), /cannot be read: truncated/],
       [encodeMessage(commit(1)), /commit is not a client's message/],
       [encodeMessage({ type: 'hello', clusterId: CLUSTER_ID }), /a second Hello/],
-      [encodeRequest(1, 0, 1, Buffer.alloc(2 << 20)), /a message of \d+ bytes: an operation has at most/],
     ];
     for (const [payload, reason] of later) {
       const c = await client(edge);
@@ -385,6 +385,33 @@ describe('the links of clients', () => {
       expect(edge.rejected.pop()).toMatch(reason);
     }
     expect(edge.requests).toEqual([]);
+  });
+
+  it('refuse a message that is longer than any of a client when it is announced, before it arrives', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    const announced = Buffer.alloc(FRAME_HEADER_BYTES);
+    announced.writeUInt32BE(MAX_FRAME_BYTES);
+    const c = await client(edge);
+    c.socket.write(announced);
+    await until(() => c.ended && c.messages.length === 2, 'a Reject and the end');
+    expect(c.messages[1]).toMatchObject({ type: 'reject', code: 'invalid', reason: expect.stringMatching(/a frame of 16777216 bytes: 1 to \d+ are allowed/) as string });
+    expect(edge.rejected).toHaveLength(1);
+
+    const stranger = await dial(edge.address);
+    announced.writeUInt32BE(1 << 20);
+    stranger.socket.write(announced);
+    await until(() => stranger.ended, 'the end');
+    expect(edge.refused).toEqual([expect.stringMatching(/a frame of 1048576 bytes/)]);
+  });
+
+  it('take the longest operation that there is', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    const c = await client(edge);
+    c.socket.write(request(1, MAX_BODY_BYTES));
+    await until(() => edge.requests.length === 1, 'the request');
+    expect(c.ended).toBe(false);
   });
 
   it('end a connection whose stream is damaged', async () => {

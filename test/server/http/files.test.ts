@@ -289,6 +289,22 @@ describe('PATCH', () => {
   });
 });
 
+describe('numbers in a query', () => {
+  test.each(['1e3', '0x10', '+5', '%205', '5%20', '-0', '5.0', ''])('are decimal digits: %s is none', async (text) => {
+    await put('a', 'content');
+    for (const [method, url] of [['PATCH', `/v1/fs/a?offset=${text}`], ['GET', `/v1/fs/?limit=${text}`], ['GET', `/v1/stat/a?consistency=bounded&maxStalenessMs=${text}`], ['PUT', `/v1/fs/b?type=block&rdev=${text}`]] as const) {
+      expect([url, problemOf(await api.request(method, url)).status]).toEqual([url, 400]);
+    }
+    expect((await api.request('GET', '/v1/fs/a')).body).toBe('content');
+  });
+  test('are taken as they are', async () => {
+    await put('a', 'content');
+    expect((await api.request('PATCH', '/v1/fs/a?offset=0003', { payload: 'TENT' })).statusCode).toBe(200);
+    expect((await api.request('PATCH', '/v1/fs/a?offset=end', { payload: '!' })).statusCode).toBe(200);
+    expect((await api.request('GET', '/v1/fs/a')).body).toBe('conTENT!');
+  });
+});
+
 describe('directories', () => {
   test('mkdir, with parents', async () => {
     expect((await api.request('PUT', '/v1/fs/d?type=directory&mode=0700')).json<JsonAttributes>()).toMatchObject({ type: 'directory', mode: '0700' });

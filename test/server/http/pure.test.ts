@@ -12,6 +12,7 @@ import { pathOfUrl, routedUrl } from '../../../server/http/gateway.ts';
 import { timeOf } from '../../../server/http/json_views.ts';
 import { parentOf } from '../../../server/http/parents.ts';
 import { ERRNO_PROBLEMS, errnoName, ProblemError } from '../../../server/http/problem.ts';
+import { NO_ROOM } from '../../../server/http/rooms.ts';
 import { byteRange } from '../../../server/http/range.ts';
 import { unavailable } from '../../../server/http/unavailable.ts';
 
@@ -221,7 +222,7 @@ describe('problems', () => {
 describe('a body whose sender goes away in the midst of it', () => {
   const problemOfPieces = async (rest: PassThrough): Promise<unknown> => {
     try {
-      for await (const piece of pieces({ type: 'stream', first: [Buffer.alloc(10)], rest: rest as unknown as IncomingMessage }, 1 << 20)) expect(piece.length).toBe(-1);
+      for await (const piece of pieces({ type: 'stream', first: [Buffer.alloc(10)], rest: rest as unknown as IncomingMessage, room: NO_ROOM }, 1 << 20)) expect(piece.length).toBe(-1);
     } catch (error) {
       return error;
     }

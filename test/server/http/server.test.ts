@@ -1,5 +1,5 @@
 /** Over a real socket: what injection cannot show. */
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { request } from 'undici';
@@ -200,6 +200,179 @@ describe('long files', () => {
   });
 });
 
+/** Of one kind, as the metrics have it. */
+async function held(of: 'reads' | 'bodies'): Promise<number> {
+  const text = await (await send('GET', '/metrics')).body.text();
+  return Number(new RegExp(`^vrfs_http_held_bytes\\{of="${of}"\\} (\\d+)`, 'm').exec(text)?.[1]);
+}
+/** Each round is an HTTP request, so the loop yields by itself. */
+async function eventually(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition()));
+}
+
+describe('readers that do not read', () => {
+  const LONG = 32 * MIB;
+  let sockets: Socket[];
+  /** Asks for the long file, and takes nothing of it. */
+  function reader(requests = 1): Socket {
+    const [host = '', port = ''] = http.address.split(':');
+    const socket = connect(Number(port), host, () => socket.write(`GET /v1/fs/long HTTP/1.1\r\nhost: ${http.address}\r\n\r\n`.repeat(requests)));
+    socket.pause();
+    sockets.push(socket);
+    return socket;
+  }
+  async function startWith(limits: Partial<HttpLimits>): Promise<void> {
+    await http.close();
+    await start(limits);
+    sockets = [];
+    client.do({ type: 'putFile', at: { dir: ROOT_INO, path: Buffer.from('long') }, mode: 0o644, data: Buffer.alloc(MIB, 1), ifVersion: null });
+    for (let i = 1; i < LONG / MIB; i++) client.do({ type: 'write', at: { dir: ROOT_INO, path: Buffer.from('long') }, offset: 'end', data: Buffer.alloc(MIB, i + 1) });
+    client.do({ type: 'putFile', at: { dir: ROOT_INO, path: Buffer.from('short') }, mode: 0o644, data: Buffer.from('short'), ifVersion: null });
+  }
+  afterEach(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  const long = async (): Promise<number> => {
+    const got = await send('GET', '/v1/fs/long', { headers: { range: `bytes=0-${MIB - 1}` } });
+    await got.body.dump();
+    return got.statusCode;
+  };
+
+  test('hold no more together than there is room for, and keep out nothing that is small; their room is free when they have gone', async () => {
+    await startWith({ readBytes: 3 * MIB, roomWaitMs: 1 });
+    for (let i = 0; i < 6; i++) reader(20);
+    // The kernel takes the first of it.
+    await eventually(async () => (await long()) === 503);
+    const refused = await send('GET', '/v1/fs/long');
+    expect(refused.headers['retry-after']).toBe('1');
+    expect(await problemIn(refused)).toMatchObject({ status: 503, detail: expect.stringContaining('3145728 bytes') as string });
+    for (const path of ['/v1/fs/short', '/v1/stat/long', '/v1/fs/', '/v1/health', '/v1/status', '/metrics']) {
+      const got = await send('GET', path);
+      await got.body.dump();
+      expect([path, got.statusCode]).toEqual([path, 200]);
+    }
+    expect(await held('reads')).toBe(3 * MIB);
+    for (const socket of sockets) socket.destroy();
+    await eventually(async () => (await long()) === 206);
+    await eventually(async () => (await held('reads')) === 0);
+  });
+
+  test('are cut off when others want to read', async () => {
+    await startWith({ readBytes: MIB, stallMs: 1 });
+    const still = reader();
+    const ended = new Promise((resolve) => still.once('close', resolve));
+    still.on('error', () => undefined);
+    const cutOff = (): boolean => log.lines.some(({ level, message }) => level === 'warn' && message.includes('stood still'));
+    // As long as the other one moves, which of the two stands still is a matter of a millisecond.
+    await eventually(async () => (await long().catch(() => 0)) === 206 && cutOff());
+    still.resume();
+    await ended;
+    await eventually(async () => (await held('reads')) === 0);
+  });
+
+  test('are waited for by nobody else: many share what one piece needs', async () => {
+    await startWith({ readBytes: MIB });
+    const got = await Promise.all(Array.from({ length: 5 }, async () => Buffer.from(await (await send('GET', '/v1/fs/long')).body.arrayBuffer())));
+    for (const bytes of got) expect([bytes.length, bytes[0], bytes.at(-1)]).toEqual([LONG, 1, 32]);
+    await eventually(async () => (await held('reads')) === 0);
+  });
+});
+
+describe('bodies', () => {
+  let sockets: Socket[];
+  beforeEach(() => { sockets = []; });
+  afterEach(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  async function startWith(limits: Partial<HttpLimits>): Promise<void> {
+    await http.close();
+    await start(limits);
+  }
+  /** Begins to send, and stops. Resolves when room is held for it. */
+  async function halfSent(headers = `content-length: ${MIB}`): Promise<Socket> {
+    const before = await held('bodies');
+    const [host = '', port = ''] = http.address.split(':');
+    const socket = connect(Number(port), host, () => socket.write(`PUT /v1/fs/half HTTP/1.1\r\nhost: ${http.address}\r\n${headers}\r\n\r\n${headers.startsWith('content') ? '' : '4000\r\n'}${'x'.repeat(1000)}`));
+    socket.on('error', () => undefined);
+    sockets.push(socket);
+    await eventually(async () => (await held('bodies')) > before);
+    return socket;
+  }
+  const put = async (bytes: number) => await send('PUT', '/v1/fs/f', { body: Buffer.alloc(bytes) });
+  const status = async (bytes: number): Promise<number> => {
+    const response = await put(bytes);
+    await response.body.dump();
+    return response.statusCode;
+  };
+  const noneIsHeld = async (): Promise<void> => { await eventually(async () => (await held('bodies')) === 0); };
+
+  test.each([`content-length: ${MIB}`, `content-length: ${50 * MIB}`, 'transfer-encoding: chunked'])('hold no more together than there is room for, and keep out nothing that is small: %s', async (headers) => {
+    await startWith({ bodyBytes: 4 * MIB, roomWaitMs: 1 });
+    const still = [await halfSent(headers), await halfSent(headers)];
+    const refused = await put(MIB);
+    expect(refused.headers['retry-after']).toBe('1');
+    expect(await problemIn(refused)).toMatchObject({ status: 503, detail: expect.stringContaining('4194304 bytes') as string });
+    expect([await status(1000), (await send('GET', '/v1/fs/f')).statusCode, (await send('GET', '/v1/health')).statusCode]).toEqual([201, 200, 200]);
+    for (const socket of still) socket.destroy();
+    await eventually(async () => (await status(MIB)) === 200);
+    await noneIsHeld();
+  });
+
+  test('that do not go on are cut off when others want to send', async () => {
+    await startWith({ bodyBytes: 2 * MIB, stallMs: 1 });
+    const still = await halfSent();
+    const ended = new Promise((resolve) => still.once('close', resolve));
+    expect(await status(MIB)).toBe(201);
+    await ended;
+    await noneIsHeld();
+  });
+
+  test('give their room back, however the request ends', async () => {
+    await startWith({ fileBytes: 2 * MIB });
+    const big = Buffer.alloc(MIB);
+    const requests: [string, Options, number][] = [
+      ['/v1/fs/f', { body: big }, 201],
+      ['/v1/fs/f', { body: Buffer.alloc(2 * MIB) }, 200],
+      ['/v1/fs/f', { body: Buffer.alloc(2 * MIB + 1) }, 413],
+      ['/v1/fs/f', { body: Readable.from(Array.from({ length: 48 }, () => Buffer.alloc(64 << 10))) }, 413],
+      ['/v1/fs/none/f', { body: big }, 404],
+      ['/v1/fs/f?unknown', { body: big }, 400],
+      ['/v1/fs/f', { body: big, headers: { 'if-match': '"1000"' } }, 412],
+      ['/v1/fs/d?type=directory', { body: big }, 400],
+      ['/v1/none', { body: big }, 404],
+      ['/v1/xattr/f?name=user.x', { body: Buffer.alloc(60_000) }, 204],
+      ['/v1/xattr/f?name=user.x', { body: Buffer.alloc(70_000) }, 413],
+    ];
+    for (const [path, options, expected] of requests) {
+      const response = await send('PUT', path, options);
+      await response.body.dump();
+      expect([path, response.statusCode]).toEqual([path, expected]);
+      await noneIsHeld();
+    }
+    client.before = () => { throw new Error('broken'); };
+    expect(await status(MIB)).toBe(500);
+    await noneIsHeld();
+  });
+
+  test('are held until the group has answered, also when the sender goes away meanwhile', async () => {
+    let release: () => void = () => undefined;
+    const arrived = new Promise<void>((resolve) => {
+      client.before = async () => {
+        resolve();
+        await new Promise<void>((go) => (release = go));
+      };
+    });
+    const socket = await halfSent();
+    socket.write('x'.repeat(MIB - 1000));
+    await arrived;
+    socket.destroy();
+    // What has happened to a connection before another request was sent is known when that is answered.
+    for (let i = 0; i < 2; i++) expect(await held('bodies')).toBe(2 * MIB);
+    release();
+    await noneIsHeld();
+  });
+});
+
 describe("a user's tree that is removed", () => {
   const FILES = 40;
   const headers = { host: '127.0.0.1', 'x-vrfs-uid': '1000' };
@@ -278,6 +451,23 @@ describe('limits', () => {
     expect(put).toMatch(/^HTTP\/1.1 412 /);
     expect(await raw(`GET /v1/fs/secret HTTP/1.1\r\nhost: ${http.address}\r\n${filler}${filler}${filler}x-vrfs-uid: 1000\r\n\r\n`)).toMatch(/^HTTP\/1.1 431 /);
   });
+  test('a body that is announced and too long is refused before it is sent', async () => {
+    await http.close();
+    await start({ fileBytes: 2 * MIB });
+    const expecting = (method: string, path: string, bytes: number, headers = ''): string => `${method} ${path} HTTP/1.1\r\nhost: ${http.address}\r\nexpect: 100-continue\r\ncontent-length: ${bytes}\r\n${headers}\r\n`;
+    expect(await raw(expecting('PUT', '/v1/fs/a', 2 * MIB + 1))).toMatch(/^HTTP\/1.1 413 /);
+    expect(await raw(expecting('PUT', '/v1/xattr/a?name=user.x', (64 << 10) + 1))).toMatch(/^HTTP\/1.1 413 /);
+    expect(await raw(expecting('POST', '/v1/rename', (64 << 10) + 1, 'content-type: application/json\r\n'))).toMatch(/^HTTP\/1.1 413 /);
+    expect(await raw(expecting('PATCH', '/v1/fs/a?offset=0', 1, 'if-match: "5"\r\n'))).toMatch(/^HTTP\/1.1 501 /);
+    expect(await raw(`${expecting('PUT', '/v1/fs/a', 4, 'connection: close\r\n')}body`)).toMatch(/^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 201 /);
+    expect(await (await send('GET', '/v1/fs/a')).body.text()).toBe('body');
+  });
+  test('one host', async () => {
+    const hosts = (...names: string[]): string => `GET /v1/health HTTP/1.1\r\n${names.map((name) => `${name}: ${http.address}\r\n`).join('')}connection: close\r\n\r\n`;
+    expect(await raw(hosts('host'))).toMatch(/^HTTP\/1.1 200 /);
+    expect(await raw(hosts('host', 'Host'))).toMatch(/^HTTP\/1.1 400 [^]*more than one Host/);
+    expect(await raw(hosts())).toMatch(/^HTTP\/1.1 400 /);
+  });
   test('not HTTP', async () => {
     const answer = await raw('\x16\x03\x01\x02\x00\x01\r\n\r\n');
     expect(answer).toMatch(/^HTTP\/1.1 400 /);
@@ -308,6 +498,52 @@ describe('many at a time', () => {
     expect(new Set(puts)).toEqual(new Set([201]));
     const gets = await Promise.all(Array.from({ length: 200 }, async (_, i) => await (await send('GET', `/v1/fs/n${i}`)).body.text()));
     expect(gets).toEqual(Array.from({ length: 200 }, (_, i) => `content ${i}`));
+  });
+});
+
+describe('requests that do not wait for the answers before them', () => {
+  const get = (path: string, headers = ''): string => `GET ${path} HTTP/1.1\r\nhost: ${http.address}\r\n${headers}\r\n`;
+
+  test('are answered one after the other, in order', async () => {
+    let under = 0;
+    let most = 0;
+    client.before = async () => {
+      most = Math.max(most, ++under);
+      await new Promise((resolve) => { setImmediate(resolve); });
+      under--;
+    };
+    for (let i = 0; i < 50; i++) client.do({ type: 'putFile', at: { dir: ROOT_INO, path: Buffer.from(`n${i}`) }, mode: 0o644, data: Buffer.from(`<${i}>`), ifVersion: null });
+    const put = (i: number): string => `PUT /v1/fs/n${i} HTTP/1.1\r\nhost: ${http.address}\r\ncontent-length: 3\r\n\r\nnew`;
+    const answer = await raw(Array.from({ length: 50 }, (_, i) => put(i) + get(`/v1/fs/n${i}`)).join('') + get('/v1/health/live', 'connection: close\r\n'));
+    expect(answer.match(/HTTP\/1.1 \d+/g)).toEqual([...Array.from({ length: 50 }, () => ['HTTP/1.1 200', 'HTTP/1.1 200']).flat(), 'HTTP/1.1 200']);
+    expect(answer.match(/new(?=HTTP)/g)).toHaveLength(50);
+    expect(most).toBe(1);
+  });
+
+  test('are not gathered without bound: the connection ends', async () => {
+    client.before = async () => { await new Promise(() => undefined); };
+    expect(await raw(get('/v1/statfs').repeat(1000))).toBe('');
+    expect(client.calls).toHaveLength(1);
+  });
+
+  test('are forgotten when the connection breaks off', async () => {
+    let release: () => void = () => undefined;
+    const arrived = new Promise<void>((resolve) => {
+      client.before = async () => {
+        resolve();
+        await new Promise<void>((go) => (release = go));
+      };
+    });
+    const [host = '', port = ''] = http.address.split(':');
+    const socket = connect(Number(port), host, () => socket.write(get('/v1/statfs').repeat(5)));
+    await arrived;
+    socket.destroy();
+    // What has happened to a connection before another request was sent is known when that is answered.
+    for (let i = 0; i < 2; i++) await (await send('GET', '/v1/health/live')).body.dump();
+    client.before = null;
+    release();
+    await (await send('GET', '/v1/statfs')).body.dump();
+    expect(client.calls).toHaveLength(2);
   });
 });
 

@@ -264,9 +264,12 @@ describe('consistency', () => {
     expect(problemOf(answer)).toMatchObject({ status: 409, type: 'urn:vrfs:problem:other-group' });
     expect(problemOf(answer).detail).toContain('1@ffeeddccbbaa9988 is of group ffeeddccbbaa9988..., and this replica belongs to group 00112233445566778899aabbccddeeff');
     expect(api.client.reads).toEqual([]);
-    for (const bad of ['1@', '@0011223344556677', '1@0011', '1@00112233445566zz']) {
+    for (const bad of ['1@', '@0011223344556677', '1@0011', '1@00112233445566zz', '281474976710656', '999999999999999', '1000000000000000']) {
       expect(problemOf(await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': bad } })).status).toBe(400);
     }
+    const largest = 2 ** 48 - 1;
+    expect((await api.request('GET', '/v1/stat/f?consistency=causal', { headers: { 'x-vrfs-op': `${largest}@0011223344556677` } })).statusCode).toBe(200);
+    expect(api.client.reads).toMatchObject([{ minOp: largest }]);
   });
 });
 

@@ -95,7 +95,7 @@ const CREDENTIAL_HEADERS = {
   properties: {
     'x-vrfs-uid': { type: 'integer', description: 'User id that the request acts as. Default 0 from loopback.' },
     'x-vrfs-gid': { type: 'integer', description: 'Group id. Default: the user id given.' },
-    'x-vrfs-groups': { type: 'string', description: 'Supplementary groups with commas, at most 64.' },
+    'x-vrfs-groups': { type: 'string', description: 'Supplementary groups with commas, at most 255.' },
   },
 };
 const PATH_PARAMETER = {

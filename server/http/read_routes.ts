@@ -150,7 +150,7 @@ function fileHeaders(reply: FastifyReply, attributes: Attributes): void {
   reply.header('x-vrfs-type', attributes.type);
 }
 
-export function byInode(attributes: Attributes): At {
+function byInode(attributes: Attributes): At {
   return { dir: attributes.ino, path: EMPTY };
 }
 

@@ -149,6 +149,11 @@ export class ClientLinks {
     return this.#turnBytes > TURN_BYTES;
   }
 
+  /** Whether a message that has just come has to wait. Those that wait already are handed on behind it in each turn: half of that is theirs. */
+  get #hasNoRoomForNew(): boolean {
+    return this.#turnBytes > (this.#holding.size > 0 ? TURN_BYTES / 2 : TURN_BYTES);
+  }
+
   /** Whether the connection may not ask for more in this turn. */
   #isFull(c: Connection): boolean {
     return c.framed.backlog + c.outboxBytes > PAUSE_BYTES || (c.turn === this.#turn && c.reads >= READS_PER_TURN);
@@ -220,7 +225,7 @@ export class ClientLinks {
       case 'reconfigure':
       case 'checkEpoch':
       case 'askInterval':
-        if (connection.held.length === 0 && !this.#turnIsFull && !this.#isFull(connection)) {
+        if (connection.held.length === 0 && !this.#hasNoRoomForNew && !this.#isFull(connection)) {
           this.#hand(connection, m);
           return null;
         }

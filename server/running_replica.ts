@@ -305,5 +305,7 @@ export type AttachHttp = (running: RunningReplica) => Promise<HttpHandle>;
 export const CHECKPOINT_PATH = '/internal/v1/checkpoint';
 /** 32 hex digits; a request of another group is refused with 409. */
 export const CLUSTER_ID_HEADER = 'x-vrfs-cluster-id';
-/** Bodies of the transfer are at most this long, either way. */
+/** Answers of the transfer are at most this long. */
 export const CHECKPOINT_BODY_MAX = 32 << 20;
+/** The longest question: for 4096 nodes, each named by the prefix of a key. */
+export const CHECKPOINT_REQUEST_MAX = 4 << 20;

@@ -22,7 +22,7 @@ interface Waiting {
 }
 
 const MAX_WAITING = 100_000;
-/** When so many bytes were answered at once, the others wait for the next turn: else a primary that thousands have waited for says nothing to its backups for too long. */
+/** When so many bytes were answered at once, the others wait for whatever comes next, a tick at the latest: else a primary that thousands have waited for says nothing to its backups for too long. */
 const ANSWERED_AT_ONCE = 2 << 20;
 
 export class Reads {

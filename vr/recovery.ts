@@ -50,7 +50,9 @@ export class Recovery {
     const r = this.#r;
     if (r.phase !== 'recovering' || r.handOver.fetching) return;
     if (r.now - r.catchUp.progressAt < r.options.viewChangeMs * 4) return;
-    if (this.#resend.due(r.now)) this.begin();
+    if (!this.#resend.due(r.now)) return;
+    this.#judge();
+    this.begin();
   }
 
   /**
@@ -69,23 +71,26 @@ export class Recovery {
     r.send(from, { type: 'recoveryResponse', view: r.view, nonce: m.nonce, state });
   }
 
-  /** Another one is recovering too: when too many are, nobody can answer (row 12), and the operator has to know. */
+  /** Another one is recovering too. */
   onRecoveryOfPeer(from: MemberId): void {
+    if (this.#r.reconfiguration.isElector(from)) this.#asked.set(from, this.#r.now);
+  }
+
+  /** Nobody has answered for a while: when too many recover, nobody can (row 12), and the operator has to know. */
+  #judge(): void {
     const r = this.#r;
-    if (!r.isElector || !r.reconfiguration.isElector(from)) return;
-    this.#asked.set(from, r.now);
     const before = this.#impossible;
-    this.#impossible = r.otherElectors.length - this.#askingNow() < r.quorum;
+    this.#impossible = r.isElector && r.otherElectors.length - this.#askingNow() < r.quorum;
     if (this.#impossible && !before) r.event('group-cannot-recover', { recovering: this.#askingNow() + 1, quorum: r.quorum, durability: r.configuration.durability });
   }
 
-  /** Too few are left who could answer, as it looked when another one asked last. */
+  /** Too few are left who could answer, as it looked when this one asked last. */
   get impossible(): boolean {
     const r = this.#r;
     return this.#impossible && r.phase === 'recovering' && !r.handOver.fetching;
   }
 
-  /** Who asks goes on asking until it has been answered. One that was has recovered, or fetches what it needs for that. */
+  /** Who asks goes on asking until it has been answered. One that answers itself has recovered; one that is silent fetches what it needs for that, or is down. */
   #askingNow(): number {
     const { now, otherElectors } = this.#r;
     return otherElectors.filter((id) => now - (this.#asked.get(id) ?? -Infinity) <= this.#resend.longest * 2).length;
@@ -93,6 +98,7 @@ export class Recovery {
 
   onRecoveryResponse(from: MemberId, m: RecoveryResponse): void {
     const r = this.#r;
+    this.#asked.delete(from);
     if (this.#nonce === null || !m.nonce.equals(this.#nonce) || r.handOver.fetching || r.catchUp.gathering !== null) return;
     if (!r.reconfiguration.isElector(from)) return;
     this.#responses.set(from, m);

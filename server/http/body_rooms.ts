@@ -12,7 +12,7 @@ declare module 'fastify' {
     room: Room | null;
   }
   interface FastifyContextConfig {
-    /** Files: no more than one operation's worth of the body is held at a time. */
+    /** Files: what is gathered at a time is one operation's worth. (As many as are being written at once are beside it: client/replace_file.ts.) */
     streamsBody?: boolean;
     /** Replicas ask: what clients send must not keep them out. */
     ofReplicas?: boolean;

@@ -29,7 +29,7 @@ function parseTags(header: string, name: string, weak: boolean): TagSet {
     const match = /^\s*(W\/)?"([^"]*)"\s*$/.exec(part);
     if (match === null) throw badRequest(`${name} is '${header.slice(0, 80)}', which is not a list of entity tags.`, `Send the ETag of an earlier answer with its quotes, as in ${name}: "1234", or *.`);
     // A tag that is no version of ours is well-formed, and matches nothing. (Version 0 would mean "no such file" to putFile.)
-    if ((match[1] === undefined || weak) && /^[1-9]\d{0,13}$/.test(match[2] ?? '')) versions.push(Number(match[2]));
+    if ((match[1] === undefined || weak) && /^[1-9]\d{0,14}$/.test(match[2] ?? '')) versions.push(Number(match[2]));
   }
   return { type: 'versions', versions };
 }

@@ -142,6 +142,7 @@ export class Rooms {
   /** As many as whoever waits needs, those first that have stood still the longest. */
   #cutStalled(): void {
     const since = performance.now() - this.#options.stallMs;
+    for (const room of this.#lent) room.look();
     const stalled = [...this.#lent].filter((room) => room.idleSince !== null && room.idleSince <= since).sort((a, b) => (a.idleSince ?? 0) - (b.idleSince ?? 0));
     for (const room of stalled) {
       if (this.#waiting.size === 0) return;
@@ -175,6 +176,8 @@ class Lent implements Room {
   #released = false;
   /** Since when the other side has not gone on; null: it is not its turn. */
   idleSince: number | null = null;
+  /** Of all that it has sent, when it was last looked at. */
+  #received = 0;
 
   /** The replica's turn is first. */
   constructor(response: ServerResponse, giveBack: () => void) {
@@ -195,7 +198,19 @@ class Lent implements Room {
 
   theirs(): void {
     this.idleSince = performance.now();
+    this.#received = this.#bytesRead;
     if (this.#closed) this.release();
+  }
+
+  /** Who has sent something since has not stood still: of a body that is gathered elsewhere nobody says so for each part. */
+  look(): void {
+    if (this.idleSince === null || this.#received === this.#bytesRead) return;
+    this.#received = this.#bytesRead;
+    this.idleSince = performance.now();
+  }
+
+  get #bytesRead(): number {
+    return this.#response.socket?.bytesRead ?? 0;
   }
 
   release(): void {

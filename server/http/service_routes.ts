@@ -1,6 +1,6 @@
 /** What is about the replica rather than about files: status, health, metrics, the OpenAPI document, the status page, bulk checkpoint transfer. */
 import type { FastifyInstance } from 'fastify';
-import { CHECKPOINT_BODY_MAX, CHECKPOINT_PATH, CLUSTER_ID_HEADER, type RunningReplica } from '../running_replica.ts';
+import { CHECKPOINT_PATH, CHECKPOINT_REQUEST_MAX, CLUSTER_ID_HEADER, type RunningReplica } from '../running_replica.ts';
 import { statusView } from './json_views.ts';
 import type { HttpMetrics } from './metrics.ts';
 import { query } from './openapi.ts';
@@ -56,7 +56,8 @@ export function checkpointRoute(app: FastifyInstance, running: RunningReplica, l
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
     done(null, body);
   });
-  app.post(CHECKPOINT_PATH, { schema: { hide: true }, bodyLimit: CHECKPOINT_BODY_MAX, config: { ofReplicas: true } }, async (request, reply) => {
+  // Before there is room for the body: who is no replica of the group shall not take that of those that are.
+  app.addHook('onRequest', (request, _reply, done) => {
     const theirs = request.headers[CLUSTER_ID_HEADER];
     if (theirs === undefined) {
       throw badRequest(`A checkpoint request without the header ${CLUSTER_ID_HEADER}.`, 'Only replicas of the group ask for checkpoints; they name the group with it.');
@@ -64,6 +65,9 @@ export function checkpointRoute(app: FastifyInstance, running: RunningReplica, l
     if (theirs !== clusterId) {
       throw problem(409, 'other-group', 'Another group', `This replica belongs to group ${clusterId}, the request is of group ${String(theirs).slice(0, 64)}.`, 'Check the addresses in the configuration of the replica that asks.');
     }
+    done();
+  });
+  app.post(CHECKPOINT_PATH, { schema: { hide: true }, bodyLimit: CHECKPOINT_REQUEST_MAX, config: { ofReplicas: true } }, async (request, reply) => {
     let answer: Buffer;
     try {
       answer = await running.serveCheckpoint(request.body instanceof Buffer ? request.body : Buffer.alloc(0));

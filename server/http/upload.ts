@@ -8,8 +8,6 @@ import type { Gateway } from './gateway.ts';
 import type { HttpLog } from './ports.ts';
 import { printable } from './bytes_text.ts';
 
-const ROOT = Buffer.from('/');
-
 export interface Upload {
   readonly body: Body;
   /** Of a new file; an existing one keeps its own. */
@@ -22,7 +20,7 @@ export interface Upload {
 
 export async function upload(gateway: Gateway, log: HttpLog, { body, mode, exclusive, limit }: Upload): Promise<{ readonly attributes: Attributes; readonly created: boolean }> {
   const { ino, created } = await replaceFile(gateway.operations, {
-    path: Buffer.concat([ROOT, gateway.path]),
+    path: gateway.path,
     mode,
     exclusive,
     pieces: pieces(body, limit),

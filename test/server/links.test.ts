@@ -448,6 +448,35 @@ describe('the links of clients', () => {
     await until(() => c.messages.length === total + 1, 'all replies');
   });
 
+  it('are answered also when they had to wait and others ask anew all the time', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    const read = (id: number): Buffer => encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) }));
+    const result = Buffer.alloc(1 << 20);
+    edge.onRequest = (connection, m) => {
+      if (m.type === 'read') edge.clients.reply(connection, { type: 'readReply', id: m.id, op: opNumber(1), result });
+    };
+    // Each asks again as soon as it has its answer, and so never has to wait for one of its own.
+    const eager: Dialled[] = [];
+    let done = false;
+    for (let i = 0; i < 8; i++) {
+      const c = await client(edge);
+      let seen = c.messages.length;
+      c.socket.on('data', () => {
+        for (; seen < c.messages.length; seen++) if (!done) c.socket.write(read(seen));
+      });
+      eager.push(c);
+    }
+    for (const c of eager) c.socket.write(read(0));
+    const patient = await client(edge);
+    const before = edge.requests.length;
+    patient.socket.write(Buffer.concat(Array.from({ length: 10 }, (_, id) => read(id))));
+    await until(() => patient.messages.length === 11, 'its answers');
+    done = true;
+    // While it had ten, the others had no more than a few times its share.
+    expect(edge.requests.length - before).toBeLessThan(10 * 8 * 4);
+  });
+
   it('are given no more answers in a turn than the replica has time for, each of them its share', async () => {
     const [a] = await edges(1);
     const edge = defined(a, 'a');

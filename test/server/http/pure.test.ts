@@ -143,6 +143,8 @@ describe('preconditions', () => {
   });
   test('weak tags match where nothing is guarded', () => {
     expect(preconditionsOf({ 'if-none-match': 'W/"3"' }, false).ifNoneMatch).toEqual({ type: 'versions', versions: [3] });
+    // The largest op-number.
+    expect(preconditionsOf({ 'if-match': '"281474976710655"' }, true).ifMatch).toEqual({ type: 'versions', versions: [281474976710655] });
   });
   test('not a tag', () => {
     expect(problemIn(() => of({ 'if-match': '7' })).detail).toContain('If-Match');

@@ -114,6 +114,13 @@ describe('long files', () => {
     expect((await other.body.json()) as JsonAttributes).toMatchObject({ uid: 5, mode: '0444' });
   });
 
+  test('go to the longest path too', async () => {
+    const path = `${Array.from({ length: 16 }, () => 'n'.repeat(255)).join('/')}`.replace('/', '//');
+    expect(path.length).toBe(4096);
+    const put = await send('PUT', `/v1/fs/${path}?parents=true`, { body: content });
+    expect([put.statusCode, ((await put.body.json()) as JsonAttributes).size]).toEqual([201, content.length]);
+  });
+
   test('keep owner and group for their owner, and are refused to whoever else may write', async () => {
     client.do({ type: 'mkdir', at: { dir: ROOT_INO, path: Buffer.from('d') }, mode: 0o777 });
     await (await send('PUT', '/v1/fs/d/f', { body: 'old' })).body.dump();

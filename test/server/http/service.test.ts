@@ -209,6 +209,12 @@ describe('the status page', () => {
 
 describe('checkpoint transfer', () => {
   const post = async (headers: Record<string, string>, payload = 'question') => await api.request('POST', CHECKPOINT_PATH, { headers, payload });
+  test('looks whose it is before there is room for the body, and takes none that is longer than a question', async () => {
+    const long = 'x'.repeat((4 << 20) + 1);
+    expect(problemOf(await post({}, long)).status).toBe(400);
+    expect(problemOf(await post({ [CLUSTER_ID_HEADER]: '0'.repeat(32) }, long)).status).toBe(409);
+    expect(problemOf(await post({ [CLUSTER_ID_HEADER]: CLUSTER_ID.toString('hex'), 'content-type': 'application/octet-stream' }, long)).status).toBe(413);
+  });
   test('hands the body to the store', async () => {
     const answer = await post({ [CLUSTER_ID_HEADER]: CLUSTER_ID.toString('hex'), 'content-type': 'application/octet-stream' });
     expect([answer.statusCode, answer.body, answer.headers['content-type']]).toEqual([200, 'answer to question', 'application/octet-stream']);

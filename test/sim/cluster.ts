@@ -211,6 +211,7 @@ export class Cluster {
       ended: (gone) => this.#end(gone),
       stateDamaged: (damaged) => this.#stateDamaged(damaged),
       replyTo: (process, from, message) => this.#reply(process, from, message),
+      welcome: (process, from) => this.#welcome(process, from),
     }, { superblock, checkpoints }, clock, random);
     superblock.onDurable = (before, now) => this.checkers.superblock(host, before, now);
     this.#hosts.push(host);
@@ -301,10 +302,13 @@ export class Cluster {
       host.fromClient(process, message);
       return;
     }
-    if (!host.running || host.paused) return;
+    if (host.running && !host.paused) this.#welcome(process, host);
+  }
+
+  #welcome(process: number, host: Host): void {
     const client = this.clients.find((c) => c.process === process);
     if (client === undefined) return;
-    const { view: at, configuration: members } = host.status;
+    const { view: at, configuration: members } = host.replica.redirect();
     this.network.send(host.index, [client.endpoint], process, { type: 'welcome', view: at, configuration: members, self: host.id, address: host.address, httpAddress: host.httpAddress, clusterId: Buffer.alloc(16, 7) });
   }
 }

@@ -69,6 +69,8 @@ export interface HostWorld {
   stateDamaged(host: Host): void;
   /** To a client's process; its number is the connection's far end. */
   replyTo(clientProcess: number, from: Host, message: Message): void;
+  /** Tells a client's process who the members are, as far as this host knows. */
+  welcome(clientProcess: number, from: Host): void;
 }
 
 interface Process {
@@ -202,6 +204,7 @@ export class Host {
     const ports = makePorts({
       host: this, world: this.#world, random: this.#random.fork(), journal, superblock, checkpoints,
       clientOf: (connection) => this.#process?.clients.get(connection),
+      clients: () => this.#process?.clients.values() ?? [],
       connect: (peers) => { this.#peers = peers; },
       superseded: () => !alive() && this.#process !== null,
     });

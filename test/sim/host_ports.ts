@@ -14,6 +14,8 @@ export interface ProcessContext {
   readonly checkpoints: CheckpointPort;
   /** The client's process behind a connection of this process. */
   clientOf(connection: number): number | undefined;
+  /** The clients' processes that are connected to this one. */
+  clients(): Iterable<number>;
   /** Opens connections with these, and closes the others. */
   connect(peers: ReadonlySet<MemberId>): void;
   /** Another process runs by now. */
@@ -42,8 +44,9 @@ export function makePorts(context: ProcessContext): Ports {
         const client = context.clientOf(connection);
         if (client !== undefined) world.replyTo(client, host, message);
       },
-      // Its clients know all addresses from the start.
-      welcomeAgain: () => undefined,
+      welcomeAgain: () => {
+        for (const client of context.clients()) world.welcome(client, host);
+      },
     },
     journal,
     superblock: {

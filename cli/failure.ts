@@ -7,6 +7,7 @@ import type { ErrnoName } from '../fsservice/errno.ts';
 import { ChangeRefused } from '../client/administrator.ts';
 import { AssertionError } from '../lib/assert.ts';
 import { MountError } from '../mount/binding.ts';
+import { JoinError } from '../server/join.ts';
 import { RevivalRefusedError } from '../server/revive.ts';
 import { ExitCode } from './exit_codes.ts';
 
@@ -110,7 +111,7 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof FsError || error instanceof Refused || error instanceof OutputError) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof VrfsError) return ofVrfsError(error);
   if (error instanceof ChangeRefused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
-  if (error instanceof NoAnswer) return { exitCode: ExitCode.unreachable, code: 'NotReachable', message: error.message };
+  if (error instanceof NoAnswer || error instanceof JoinError) return { exitCode: ExitCode.unreachable, code: 'NotReachable', message: error.message };
   if (error instanceof UsageError || error instanceof TypeError) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
   if (error instanceof EnvironmentError || error instanceof MountError || error instanceof RevivalRefusedError) {
     return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message, remedy: error.remedy };
@@ -123,7 +124,7 @@ export function failureOf(error: unknown): Failure {
 }
 
 /** Of the server and the checkpoints: their messages name the remedy. */
-const ENVIRONMENT_ERRORS = new Set(['DataDirectoryError', 'DirectoryLockedError', 'SuperblockDamagedError', 'ConfigError', 'JoinError', 'ListenError', 'StoreOpenError', 'ForeignJournalError']);
+const ENVIRONMENT_ERRORS = new Set(['DataDirectoryError', 'DirectoryLockedError', 'SuperblockDamagedError', 'ConfigError', 'ListenError', 'StoreOpenError', 'ForeignJournalError']);
 
 function ofVrfsError(error: VrfsError): Failure {
   switch (error.name) {

@@ -14,6 +14,7 @@ import { parseAddress } from '../../lib/address.ts';
 import { describeCluster, loadCluster, type Cluster } from '../../server/config.ts';
 import { DataDirectoryError, format, inspect, newClusterId, VERSION_NAME } from '../../server/data_directory.ts';
 import { GONE } from '../../server/lost_member.ts';
+import { syncDirectory } from '../../server/segment_files.ts';
 import { DirectoryLockedError, lockDirectory, lockHolder, LOCK_NAME, type ProcessLock } from '../../server/process_lock.ts';
 import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import { EnvironmentError } from '../failure.ts';
@@ -159,9 +160,15 @@ function portOf(address: string): number {
 }
 
 async function writeCluster(root: string, cluster: Cluster): Promise<void> {
-  const aside = join(root, `.${CLUSTER_NAME}`);
-  await writeFile(aside, describeCluster(cluster));
-  await rename(aside, join(root, CLUSTER_NAME));
+  await writeDurably(root, CLUSTER_NAME, describeCluster(cluster));
+}
+
+/** Whole or not at all, also when the power fails: by this file the next start knows the group. */
+async function writeDurably(root: string, name: string, text: string): Promise<void> {
+  const aside = join(root, `.${name}`);
+  await writeFile(aside, text, { flush: true });
+  await rename(aside, join(root, name));
+  await syncDirectory(root);
 }
 
 /** An interrupted one is taken up again: nothing was served yet, so what is missing was never there. */
@@ -172,7 +179,7 @@ async function formatMembers(group: Group): Promise<void> {
     if ((await names(directory)).length > 0) await checkMember(group, id);
     else await format({ directory, clusterId: cluster.clusterId, memberId: id, configuration: cluster.configuration });
   }
-  await writeFile(join(root, FORMATTED_NAME), 'All members of cluster.json have been formatted.\n');
+  await writeDurably(root, FORMATTED_NAME, 'All members of cluster.json have been formatted.\n');
 }
 
 async function checkMember(group: Group, id: number): Promise<number> {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseOwner } from '../../cli/commands/attributes.ts';
 import { EnvironmentError, failureOf } from '../../cli/failure.ts';
+import { JoinError } from '../../server/join.ts';
 import { modeText, shortTime, sizeText, table, timeText } from '../../cli/format.ts';
 import { changeMode } from '../../cli/mode.ts';
 import { openGroup } from '../../cli/start/group_directory.ts';
@@ -90,6 +91,8 @@ describe('texts', () => {
     const damaged = failureOf(new StoreOpenError('damaged', 'records is damaged'));
     expect(damaged).toEqual({ exitCode: 5, code: 'ENVIRONMENT', message: 'records is damaged' });
     expect(failureOf(new ForeignJournalError('segment 1'))).toEqual({ exitCode: 5, code: 'ENVIRONMENT', message: 'segment 1' });
+    // Nobody answers yet: another start may cure it, and a supervisor that makes none for 5 must make one.
+    expect(failureOf(new JoinError('nobody could be asked'))).toEqual({ exitCode: 3, code: 'NotReachable', message: 'nobody could be asked' });
   });
 });
 

@@ -3,6 +3,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { MAX_TIMEOUT_MS, VrfsClient } from '../client/client.ts';
 import { FileSystem } from '../client/file_system.ts';
 import { parseDestination } from '../lib/address.ts';
+import { parseSize, SIZE_EXAMPLES } from '../lib/size.ts';
 import type { Io } from './io.ts';
 import { UsageError } from './failure.ts';
 
@@ -36,6 +37,13 @@ export function jsonOption(command: Command): Command {
 export function positiveInteger(text: string): number {
   const n = Number(text);
   if (!Number.isSafeInteger(n) || n < 1) throw new InvalidArgumentError('a positive integer is needed');
+  return n;
+}
+
+/** 65536, 64K, 16M; in bytes. */
+export function positiveSize(text: string): number {
+  const n = parseSize(text);
+  if (n === undefined || n < 1) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
   return n;
 }
 

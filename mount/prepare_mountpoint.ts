@@ -1,7 +1,8 @@
 /** What has to be in order before a mount is tried; each thing that is not says what to do. */
-import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { makeDirectories } from '../lib/make_directories.ts';
 import { MountError } from './binding.ts';
 import type { MountLog } from './binding.ts';
 import { isRoot } from './mount_options.ts';
@@ -20,7 +21,7 @@ export async function prepareMountpoint(mountpoint: string, log: MountLog): Prom
   const target = resolveParent(mountpoint);
   await clearStaleMount(target, log);
   try {
-    mkdirSync(target, { recursive: true });
+    makeDirectories(target);
   } catch (error) {
     throw new MountError(`${target} cannot be made a directory: ${reason(error)}`, 'choose another mountpoint', { cause: error });
   }

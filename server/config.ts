@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { parseAddress, parseDestination } from '../lib/address.ts';
 import { epoch, memberId } from '../lib/ids.ts';
+import { parseSize, SIZE_EXAMPLES } from '../lib/size.ts';
 import { configuration, type Configuration } from '../vr/configuration.ts';
 import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions } from '../vr/replica_types.ts';
 import { DEFAULT_SEGMENT_BYTES } from './journal.ts';
@@ -16,6 +17,13 @@ export class ConfigError extends Error {
 }
 
 const integer = (low: number, high: number): z.ZodType<number> => z.coerce.number().int().min(low).max(high);
+/** Bytes, or bytes a second. */
+const size = (low: number, high: number): z.ZodType<number> => z.unknown().transform((given, ctx) => {
+  const bytes = typeof given === 'string' ? parseSize(given) : given;
+  if (typeof bytes === 'number') return bytes;
+  ctx.addIssue({ code: 'custom', message: `has to be a number of bytes, as ${SIZE_EXAMPLES}, not ${JSON.stringify(given)}` });
+  return z.NEVER;
+}).pipe(z.number().int().min(low).max(high));
 const addressBy = (parse: typeof parseAddress): z.ZodString => z.string().superRefine((text, ctx) => {
   const parsed = parse(text);
   if (!parsed.ok) ctx.addIssue({ code: 'custom', message: parsed.reason });
@@ -42,25 +50,25 @@ const Schema = z.strictObject({
   /** A file for the log; default: standard output. */
   logFile: z.string().min(1).optional(),
   /** Memory for records and nodes of the tree that were read or written of late, bytes. */
-  cacheBytes: integer(1 << 20, 2 ** 40).default(192 << 20),
+  cacheBytes: size(1 << 20, 2 ** 40).default(192 << 20),
   /** What this replica gives to all that fetch its state together, bytes a second; 0: as much as it can. */
-  transferRate: integer(0, 2 ** 40).default(64 << 20),
+  transferRate: size(0, 2 ** 40).default(64 << 20),
   /** What a checkpoint has to leave free on the disk, bytes, at most a tenth of it; below, it waits. */
-  reserveBytes: integer(0, 2 ** 40).default(128 << 20),
-  journalSegmentBytes: integer(4 * PAGE_BYTES, 1 << 30).refine((n) => n % PAGE_BYTES === 0, `a multiple of ${PAGE_BYTES}`).default(DEFAULT_SEGMENT_BYTES),
+  reserveBytes: size(0, 2 ** 40).default(128 << 20),
+  journalSegmentBytes: size(4 * PAGE_BYTES, 1 << 30).refine((n) => n % PAGE_BYTES === 0, `a multiple of ${PAGE_BYTES}`).default(DEFAULT_SEGMENT_BYTES),
   maxClientConnections: integer(1, 1_000_000).default(10_000),
   heartbeatMs: integer(5, 60_000).default(d.heartbeatMs),
   viewChangeMs: integer(50, 600_000).default(d.viewChangeMs),
   resendMs: integer(10, 60_000).default(d.resendMs),
   checkpointOps: integer(1, 10_000_000).default(d.checkpointOps),
-  checkpointBytes: integer(64 << 10, 2 ** 40).default(d.checkpointBytes),
+  checkpointBytes: size(64 << 10, 2 ** 40).default(d.checkpointBytes),
   pipeline: integer(1, 1024).default(d.pipeline),
   batchEntries: integer(1, 65_536).default(d.batchEntries),
-  batchBytes: integer(1024, 8 << 20).default(d.batchBytes),
+  batchBytes: size(1024, 8 << 20).default(d.batchBytes),
   maxLogEntries: integer(1000, 100_000_000).default(d.maxLogEntries),
-  maxLogBytes: integer(4 << 20, 2 ** 40).default(d.maxLogBytes),
+  maxLogBytes: size(4 << 20, 2 ** 40).default(d.maxLogBytes),
   retainEntries: integer(0, 100_000_000).default(d.retainEntries),
-  retainBytes: integer(0, 2 ** 40).default(d.retainBytes),
+  retainBytes: size(0, 2 ** 40).default(d.retainBytes),
   sessionSlots: integer(1, 65_535).default(d.sessionSlots),
   maxSessions: integer(1, 1_000_000).default(d.maxSessions),
   sessionTimeoutMs: integer(1000, 86_400_000).default(d.sessionTimeoutMs),
@@ -69,7 +77,7 @@ const Schema = z.strictObject({
   diskStallMs: integer(100, 3_600_000).default(d.diskStallMs),
   autoPromoteMs: integer(0, 604_800_000).default(d.autoPromoteMs),
   /** Reading the store again to look for damage: bytes a second, 0: never; and how long after one pass began the next may. */
-  scrubRate: integer(0, 2 ** 40).default(256 << 10),
+  scrubRate: size(0, 2 ** 40).default(256 << 10),
   scrubIntervalMs: integer(0, 2 ** 40).default(3_600_000),
 }).refine((c) => c.viewChangeMs >= 3 * c.heartbeatMs, { path: ['viewChangeMs'], message: 'at least three times heartbeatMs, or a late heart-beat deposes the primary' })
   .refine((c) => c.leaseMs * (1 + c.maxClockDrift) < c.viewChangeMs, { path: ['leaseMs'], message: 'with the drift of the clocks it has to be shorter than viewChangeMs, or the election of a new primary waits for the lease of the old one; 0 is without leases' })

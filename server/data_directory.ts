@@ -12,7 +12,7 @@
  * It is made whole by `format`, in one rename, and never by starting: an empty data directory is never taken for a fresh start.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { ZERO_DIGEST } from '../lib/hash.ts';
@@ -25,7 +25,7 @@ import { encodeExtra } from '../lib/checkpoint_extra.ts';
 import { formatJournal } from './journal.ts';
 import { GONE } from './lost_member.ts';
 import { lockDirectory, type ProcessLock } from './process_lock.ts';
-import { syncDirectory } from './segment_files.ts';
+import { makeDirectoriesDurably, syncDirectory } from './directories.ts';
 import { formatSuperblock, readSuperblock } from './superblock_file.ts';
 
 export const DATA_FORMAT = 'vrfs-data';
@@ -121,7 +121,7 @@ export async function format(options: FormatOptions): Promise<void> {
   }
   const making = layout(join(dirname(root), `.${basename(root)}.formatting`));
   await rm(making.root, { recursive: true, force: true });
-  await mkdir(making.root, { recursive: true, mode: 0o700 });
+  await makeDirectoriesDurably(making.root, 0o700);
   const checkpoint = await formatRecords(making.records);
   const identity = { clusterId: options.clusterId, memberId: options.memberId };
   if (options.configuration.durability === 'disk') {

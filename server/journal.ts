@@ -16,7 +16,8 @@ import { GroupBuilder } from './journal_group.ts';
 import { encodeSegmentHeader, PAGE_BYTES, pages, type JournalIdentity, type LogPosition } from './journal_format.ts';
 import { scanJournal, type ScanResult } from './journal_scan.ts';
 import type { JournalStatus } from './running_replica.ts';
-import { readSegments, SegmentFiles, syncDirectory } from './segment_files.ts';
+import { syncDirectory } from './directories.ts';
+import { readSegments, SegmentFiles } from './segment_files.ts';
 
 export const DEFAULT_SEGMENT_BYTES = 16 << 20;
 /** After so long without a record, milliseconds, a group without any says that the last one is durable. */

@@ -10,7 +10,7 @@ import { repairRecords, type RepairReport } from '../checkpoint/repair.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import type { Log } from './log.ts';
 import type { DamageReport } from './running_replica.ts';
-import { syncDirectory } from './segment_files.ts';
+import { syncDirectory } from './directories.ts';
 
 /** An error of opening or reading the records that this file has a remedy for. */
 export function isDamage(error: unknown): error is StoreOpenError | StoreDamageError {

@@ -14,7 +14,7 @@ import type { Superblock } from '../vr/superblock.ts';
 import { layout, REVIVING_NAME, VERSION_NAME, writeVersion, type Version } from './data_directory.ts';
 import { PINS_NAME } from './peer_pins.ts';
 import { LOCK_NAME } from './process_lock.ts';
-import { syncDirectory } from './segment_files.ts';
+import { syncDirectory } from './directories.ts';
 import { COPY_NAMES, formatSuperblock } from './superblock_file.ts';
 
 const PREPARING_NAME = `${REVIVING_NAME}.new`;

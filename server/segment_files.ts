@@ -3,9 +3,10 @@
  * group commit changes no metadata of the file (an fdatasync of a growing file takes about twice as long). One
  * segment is always prepared ahead; a collected segment becomes the next prepared one instead of being made anew.
  */
-import { constants, type PathLike } from 'node:fs';
+import { constants } from 'node:fs';
 import { open, readdir, readFile, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { syncDirectory } from './directories.ts';
 import { encodeSeal, SEAL_AT } from './journal_format.ts';
 import type { SegmentBytes } from './journal_scan.ts';
 
@@ -16,16 +17,6 @@ const FILL_BYTES = 1 << 20;
 
 export function segmentName(sequence: number): string {
   return `segment-${String(sequence).padStart(12, '0')}.journal`;
-}
-
-/** After a file was made, renamed or removed: its name is durable only when the directory is. */
-export async function syncDirectory(directory: PathLike): Promise<void> {
-  const handle = await open(directory, constants.O_RDONLY);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** All segments, ascending. Rejects with ENOENT when the directory is absent. */

@@ -14,7 +14,7 @@ import { crc32 } from '../lib/hash.ts';
 import type { SuperblockStore } from '../vr/ports.ts';
 import { decodeSuperblock, encodeSuperblock, type Superblock } from '../vr/superblock.ts';
 import { REPLACE } from './lost_member.ts';
-import { syncDirectory } from './segment_files.ts';
+import { syncDirectory } from './directories.ts';
 
 const MAGIC = 'VRFSSUPR';
 export const COPY_NAMES = ['superblock-a', 'superblock-b'] as const;

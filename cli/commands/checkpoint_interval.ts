@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { Administrator } from '../../client/administrator.ts';
 import type { Interval } from '../../vr/messages.ts';
-import { connectionOptions, jsonOption, positiveInteger, serversOf, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, positiveInteger, positiveSize, serversOf, type ConnectionOptions } from '../connected.ts';
 import { sizeText } from '../format.ts';
 import { print, printJson, type Io } from '../io.ts';
 
@@ -16,9 +16,9 @@ export function checkpointIntervalCommand(checkpoint: Command, io: Io): void {
   const command = checkpoint.command('interval')
     .description('how often checkpoints are taken; with --ops or --bytes: change it, for all replicas at once')
     .option('--ops <n>', 'a checkpoint every so many operations', positiveInteger)
-    .option('--bytes <n>', 'or after so many bytes of log', positiveInteger);
+    .option('--bytes <size>', 'or after so many bytes of log, as 16M', positiveSize);
   jsonOption(connectionOptions(command))
-    .addHelpText('after', '\nExamples:\n  vrfs checkpoint interval\n  vrfs checkpoint interval --ops 2000')
+    .addHelpText('after', '\nExamples:\n  vrfs checkpoint interval\n  vrfs checkpoint interval --ops 2000 --bytes 64M')
     .action(async ({ ops, bytes, ...options }: IntervalOptions) => {
       const administrator = new Administrator(serversOf(options, io), options.timeout);
       const now = ops === undefined && bytes === undefined

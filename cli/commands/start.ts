@@ -32,7 +32,7 @@ export function startCommand(program: Command, io: Io): void {
     .option('--http-port <port>', 'of the first HTTP API of a new group (default: 7201)', positiveInteger)
     .addOption(durabilityOption())
     .option('--checkpoint-ops <n>', 'a checkpoint every so many operations (default: 1000)', positiveInteger)
-    .option('--transfer-rate <bytes>', 'what each replica gives to all that fetch its state together, bytes a second; 0: no bound (default: 64 MiB)')
+    .option('--transfer-rate <size>', 'what each replica gives to all that fetch its state together, bytes a second, as 64M; 0: no bound (default: 64M)')
     .option('--log-level <level>', 'of the replicas\' logs (default: info)')
     .addHelpText('after', '\nExamples:\n  vrfs start\n  vrfs start --data /tmp/try --mount /tmp/try-mnt --port 7301 --http-port 7401 --durability memory');
   command.action(async (options: StartOptions) => {

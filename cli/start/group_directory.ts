@@ -7,14 +7,15 @@
  *   1/ 2/ 3/ ...     the data directories of the members (server/data_directory.ts), each with config.json and log/
  */
 import { createServer } from 'node:net';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { epoch, memberId } from '../../lib/ids.ts';
 import { parseAddress } from '../../lib/address.ts';
+import { makeDirectories } from '../../lib/make_directories.ts';
 import { describeCluster, loadCluster, type Cluster } from '../../server/config.ts';
 import { DataDirectoryError, format, inspect, newClusterId, VERSION_NAME } from '../../server/data_directory.ts';
 import { GONE } from '../../server/lost_member.ts';
-import { syncDirectory } from '../../server/segment_files.ts';
+import { makeDirectoriesDurably, syncDirectory } from '../../server/directories.ts';
 import { DirectoryLockedError, lockDirectory, lockHolder, LOCK_NAME, type ProcessLock } from '../../server/process_lock.ts';
 import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import { EnvironmentError } from '../failure.ts';
@@ -55,7 +56,7 @@ export function memberDirectory(root: string, id: number): string {
 export async function openGroup(request: GroupRequest): Promise<Group> {
   const root = resolve(request.data);
   await refuseForeign(root, await names(root));
-  await mkdir(root, { recursive: true });
+  await makeDirectoriesDurably(root);
   const lock = await lockGroup(root);
   try {
     return await openLocked(root, request, lock);
@@ -294,7 +295,7 @@ const MAX_LOG_BYTES = 16 << 20;
 /** The log of a member or of the mount; what an earlier start left is put aside once it is long. */
 export async function logFile(directory: string, name: string): Promise<string> {
   const folder = join(directory, 'log');
-  await mkdir(folder, { recursive: true });
+  makeDirectories(folder);
   const file = join(folder, name);
   try {
     if ((await stat(file)).size > MAX_LOG_BYTES) await rename(file, `${file}.old`);

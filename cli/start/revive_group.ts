@@ -4,7 +4,7 @@
  * Order of effects: all members become members of the revived group, one after the other; then cluster.json names it. Until then `vrfs start`
  * refuses, and the same command again finds those that are done by what they were revived from, and goes on with the others.
  */
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { MemberId } from '../../lib/ids.ts';
 import { describeCluster, loadCluster, type Cluster } from '../../server/config.ts';
@@ -13,7 +13,7 @@ import { holdingOf, refuseInUse, shortRoot, type HeldCheckpoint, type Holding } 
 import { LOCK_NAME, lockDirectory, type ProcessLock } from '../../server/process_lock.ts';
 import { become, refuseDisk, revivalFrom, type Revival } from '../../server/revive.ts';
 import { finishRevival, type BeforeStep } from '../../server/revival_files.ts';
-import { syncDirectory } from '../../server/segment_files.ts';
+import { makeDirectoriesDurably, syncDirectory } from '../../server/directories.ts';
 import { SuperblockDamagedError } from '../../server/superblock_file.ts';
 import { memberOf } from '../../vr/configuration.ts';
 import { EnvironmentError } from '../failure.ts';
@@ -174,7 +174,7 @@ function goingOn(root: string, clusterId: Buffer, holdings: readonly Holding[], 
 async function reviveMember(m: MemberFound, revival: Revival, before: BeforeStep, locks: ProcessLock[]): Promise<void> {
   if ((await names(m.directory)).length === 0) {
     before(`make ${m.directory}`);
-    await mkdir(m.directory, { recursive: true, mode: 0o700 });
+    await makeDirectoriesDurably(m.directory, 0o700);
     locks.push(await lockDirectory(m.directory));
   }
   await become(m.directory, m.id, revival, before);

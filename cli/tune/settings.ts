@@ -1,6 +1,7 @@
 /** What is to be measured: checked as a whole before anything is started. */
 import { totalmem } from 'node:os';
-import { loadConfig } from '../../server/config.ts';
+import { parseSize } from '../../lib/size.ts';
+import { loadConfig, type ServerConfig } from '../../server/config.ts';
 import { MAX_INTERVAL_BYTES, MAX_INTERVAL_OPS, refusal } from '../../vr/checkpoint_interval.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { DEFAULT_REPLICA_OPTIONS } from '../../vr/replica_types.ts';
@@ -55,7 +56,6 @@ const MIN_BYTES = 64 << 10;
 /** Without checkpoints the log grows until the load ends. So much of it all replicas together keep in memory before they take one all the same. */
 const MEMORY_SHARE = 1 / 8;
 const UNBOUNDED_OPS = 2_000_000;
-const UNITS: Readonly<Record<string, number>> = { '': 1, K: 1 << 10, M: 1 << 20, G: 1 << 30 };
 /** Of the configuration of a replica: what the sweep itself decides. */
 const OWN_KEYS = new Set(['data', 'memberId', 'clusterId', 'durability', 'listen', 'httpListen', 'http', 'logFile', 'logLevel', 'checkpointOps', 'checkpointBytes']);
 
@@ -84,7 +84,7 @@ export async function tuneSettings(flags: TuneFlags, memory = totalmem()): Promi
     intervals, load, inFlight: flags.inFlight, seconds: flags.seconds, repeats: flags.repeats, outage, files: wholeRounds(flags.files),
     replicas: flags.replicas, durability: flags.durability, config: flags.option, goals,
   });
-  checkRoom(settings);
+  await checkRoom(settings);
   return settings;
 }
 
@@ -113,8 +113,7 @@ function whole(option: string, text: string, least: number, most: number): numbe
 
 /** 65536, 64K, 16M, 1G */
 function size(option: string, text: string): number {
-  const match = /^(\d+)([KMG]?)i?B?$/i.exec(text);
-  const n = match === null ? NaN : Number(match[1]) * (UNITS[(match[2] ?? '').toUpperCase()] ?? NaN);
+  const n = parseSize(text) ?? NaN;
   if (!(n >= MIN_BYTES && n <= MAX_INTERVAL_BYTES)) throw new UsageError(`${option}: '${text}' is not a size from ${sizeText(MIN_BYTES)} to ${sizeText(MAX_INTERVAL_BYTES)}, as 16M`);
   return n;
 }
@@ -147,14 +146,19 @@ function atMost(option: string, n: number, most: number): void {
 async function checkConfig(config: Readonly<Record<string, string>>): Promise<void> {
   const own = Object.keys(config).find((key) => OWN_KEYS.has(key));
   if (own !== undefined) throw new UsageError(`-o ${own}: that is decided by the sweep (--ops, --bytes, --durability) and the group that it makes`);
-  await loadConfig({ flags: { ...config, data: 'checked-only' } });
+  await replicaConfig(config);
+}
+
+/** As a replica reads it. Rejects with ConfigError. */
+async function replicaConfig(config: Readonly<Record<string, unknown>>): Promise<ServerConfig> {
+  return await loadConfig({ flags: { ...config, data: 'checked-only' } });
 }
 
 /** A log that is too short for an interval would stand still in the middle of a run, and be measured. */
-function checkRoom(settings: TuneSettings): void {
+async function checkRoom(settings: TuneSettings): Promise<void> {
   for (const interval of settings.intervals) {
-    const { checkpointOps, checkpointBytes, maxLogEntries, maxLogBytes } = configOf(settings, interval);
-    const reason = refusal({ ops: Number(checkpointOps), bytes: Number(checkpointBytes) }, { maxLogEntries: Number(maxLogEntries), maxLogBytes: Number(maxLogBytes) });
+    const { checkpointOps, checkpointBytes, maxLogEntries, maxLogBytes } = await replicaConfig(configOf(settings, interval));
+    const reason = refusal({ ops: checkpointOps, bytes: checkpointBytes }, { maxLogEntries, maxLogBytes });
     if (reason !== null) throw new UsageError(`${reason}; or leave -o maxLogEntries and -o maxLogBytes away, then there is room for each interval`);
   }
 }

@@ -2,9 +2,10 @@
  * The sweep: each interval once, then each again, and so on, so that what changes on the machine meanwhile (its temperature, its neighbours) does
  * not favour one of them. Ends by itself, or by SIGINT or SIGTERM, and leaves no process and no directory of its own behind either way.
  */
-import { access, constants, mkdir, readdir, statfs, writeFile } from 'node:fs/promises';
+import { access, constants, mkdtemp, readdir, rmdir, statfs, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { defined } from '../../lib/assert.ts';
+import { makeDirectories } from '../../lib/make_directories.ts';
 import { EnvironmentError, Failed } from '../failure.ts';
 import { interruptible, type Interruption } from '../interruptible.ts';
 import { note, print, printJson, type Io } from '../io.ts';
@@ -77,10 +78,11 @@ async function checkDirectories(out: string, parent: string): Promise<void> {
   if (found !== null && found.length > 0 && !found.includes(RESULT)) throw new EnvironmentError(`${out} holds other files (${found.slice(0, 3).join(', ')})`, 'give a new or an empty directory: --out <directory>');
   if ((await names(parent, 'the groups', '--data')) === null) throw new EnvironmentError(`${parent} is not there`, 'give a directory on the disk that is to be measured: --data <directory>');
   await cannotBe(out, 'the results', '--out', async () => {
-    await mkdir(out, { recursive: true });
+    makeDirectories(out);
     await access(out, constants.W_OK);
   });
-  await cannotBe(parent, 'the groups', '--data', async () => { await access(parent, constants.W_OK); });
+  // As the groups are made: /proc, for one, may be written to by what access(2) says, and takes no directory.
+  await cannotBe(parent, 'the groups', '--data', async () => { await rmdir(await mkdtemp(join(parent, 'vrfs-tune-'))); });
 }
 
 async function cannotBe<T>(directory: string, of: string, option: string, act: () => Promise<T>): Promise<T> {

@@ -69,7 +69,7 @@ const FAMILIES: readonly Family[] = [
   gauge('store_overlay_records', 'Records changed since the last durable checkpoint.', (s) => s.store.overlayRecords),
   gauge('store_overlay_bytes', 'Bytes of the records changed since the last durable checkpoint.', (s) => s.store.overlayBytes),
   counter('checkpoints_total', 'Checkpoints taken since the boot.', (s) => s.store.takes),
-  gauge('checkpoint_last_seconds', 'How long the newest checkpoint took.', (s) => s.store.lastTakeMs / 1000),
+  family('gauge', 'checkpoint_last_seconds', 'How long the newest checkpoint took; absent until one was taken since the boot.', (s) => (s.store.takes === 0 ? [] : [[{}, s.store.lastTakeMs / 1000]])),
   gauge('checkpoint_interval_ops', 'A checkpoint is taken every so many operations.', (s) => s.replica.checkpointInterval.ops),
   gauge('checkpoint_interval_bytes', 'A checkpoint is taken after so many bytes of log.', (s) => s.replica.checkpointInterval.bytes),
   counter('checkpoint_seconds_total', 'Time in which a checkpoint was being written.', (s) => s.checkpointCost.total.wallMs / 1000),

@@ -112,6 +112,8 @@ describe('exit codes', () => {
     [['members', 'list', 'all'], "list takes no arguments, and got 'all'"],
     [['members', 'remove', '3', '--timeout', '3000000000'], 'at most 2147483647 milliseconds'],
     [['checkpoint', 'take', '--keep', '604801'], 'at most 604800 seconds'],
+    [['checkpoint', 'interval', '--bytes', '1X'], 'a number of bytes is needed, as 65536, 64K, 16M or 1G'],
+    [['checkpoint', 'interval', '--bytes', '0'], 'a number of bytes is needed'],
     [['checkpoint', 'frobnicate'], "vrfs checkpoint has no command 'frobnicate': there are list, take"],
   ])('2 for %j', async (args, message) => {
     const result = await vrfs(args, { servers: group.servers });

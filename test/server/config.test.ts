@@ -45,6 +45,18 @@ describe('the configuration', () => {
     await expect(load({ checkpointOps: 0, pipeline: 0 })).rejects.toThrow(/checkpointOps.*pipeline/);
   });
 
+  it('takes sizes in the units that people write, wherever they come from', async () => {
+    const path = await file({ data: 'd', cacheBytes: '64MiB', reserveBytes: 4096 });
+    const config = await loadConfig({ file: path, environment: { VRFS_CHECKPOINT_BYTES: '16M', VRFS_SCRUB_RATE: '0' }, flags: { transferRate: '1g', journalSegmentBytes: '65536' } });
+    expect(config).toMatchObject({ cacheBytes: 64 << 20, reserveBytes: 4096, checkpointBytes: 16 << 20, scrubRate: 0, transferRate: 2 ** 30, journalSegmentBytes: 65_536 });
+    const load = (flags: Record<string, unknown>): Promise<unknown> => loadConfig({ flags: { data: 'd', ...flags } });
+    await expect(load({ transferRate: '10 parsecs' })).rejects.toThrow(/transferRate \(from the command line\): has to be a number of bytes, as 65536, 64K, 16M or 1G, not "10 parsecs"/);
+    await expect(load({ cacheBytes: null })).rejects.toThrow(/cacheBytes .*: has to be a number of bytes, .*, not null/);
+    await expect(load({ cacheBytes: '1K' })).rejects.toThrow(/cacheBytes .*: has to be 1048576 at least, not "1K"/);
+    await expect(load({ cacheBytes: 2e6 + 0.5 })).rejects.toThrow(/cacheBytes .*: has to be a whole number, not 2000000.5/);
+    await expect(load({ checkpointBytes: '' })).rejects.toThrow(/checkpointBytes .*: has to be a number of bytes/);
+  });
+
   it('names a file that cannot be read or is not JSON', async () => {
     await expect(loadConfig({ file: '/nowhere/config.json' })).rejects.toThrow(/configuration file \/nowhere\/config.json cannot be read: ENOENT/);
     await expect(loadConfig({ file: await file('{"data": ') })).rejects.toThrow(/is not JSON/);

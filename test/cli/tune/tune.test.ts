@@ -121,6 +121,8 @@ describe('a sweep', () => {
     await writeFile(join(directory, 'file'), '');
     expect(await failing(await request({ out: 'file' }), QUIET)).toMatchObject({ exitCode: 5, remedy: 'give another one: --out <directory>' });
     expect(await failing(await request({ parent: 'absent' }), QUIET)).toMatchObject({ exitCode: 5, message: `${join(directory, 'absent')} is not there` });
+    expect(await failing(await request({ out: '/proc/vrfs-tune' }), QUIET)).toMatchObject({ exitCode: 5, message: expect.stringMatching(/^\/proc\/vrfs-tune cannot be the directory of the results: ENOENT/) as string, remedy: 'give another one: --out <directory>' });
+    expect(await failing(await request({ parent: '/proc' }), QUIET)).toMatchObject({ exitCode: 5, message: expect.stringMatching(/^\/proc cannot be the directory of the groups: ENOENT/) as string, remedy: 'give another one: --data <directory>' });
   });
 
   it('ends with the error of a run, and writes no results', async () => {

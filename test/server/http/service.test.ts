@@ -68,12 +68,13 @@ describe('metrics', () => {
 
   test('what is not known yet is absent: a scrub that never ended has not ended in 1970', async () => {
     const before = api.replica.status();
-    const status = { ...before, scrub: { ...before.scrub, lastCompleteAt: null }, recovery: { ...before.recovery, caughtUpMs: null, transfer: null } };
+    const status = { ...before, store: { ...before.store, takes: 0, lastTakeMs: 0 }, scrub: { ...before.scrub, lastCompleteAt: null }, recovery: { ...before.recovery, caughtUpMs: null, transfer: null } };
     vi.spyOn(api.replica, 'status').mockReturnValueOnce(status);
     const early = (await api.request('GET', '/metrics')).body;
     expect(early).toContain('\nvrfs_scrub_passes_total 2\n');
-    expect(early).not.toMatch(/^vrfs_(scrub_last_complete_timestamp|caught_up|state_transfer_eta)_seconds/m);
+    expect(early).not.toMatch(/^vrfs_(scrub_last_complete_timestamp|checkpoint_last|caught_up|state_transfer_eta)_seconds/m);
     expect((await api.request('GET', '/metrics')).body).toMatch(/^vrfs_caught_up_seconds 0.015$/m);
+    expect((await api.request('GET', '/metrics')).body).toMatch(/^vrfs_checkpoint_last_seconds \d/m);
   });
 });
 

@@ -10,7 +10,8 @@ import { writev } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { mkdir } from 'node:fs/promises';
 import { assert, defined } from '../lib/assert.ts';
-import type { Digest, OpNumber } from '../lib/ids.ts';
+import type { Digest, OpNumber, View } from '../lib/ids.ts';
+import type { Entry } from '../vr/entry.ts';
 import type { Journal, JournalRecord } from '../vr/ports.ts';
 import { GroupBuilder } from './journal_group.ts';
 import { encodeSegmentHeader, PAGE_BYTES, pages, type JournalIdentity, type LogPosition } from './journal_format.ts';
@@ -24,6 +25,8 @@ export const DEFAULT_SEGMENT_BYTES = 16 << 20;
 const IDLE_MS = 20;
 /** A group is closed when it has this many bytes; a longer record makes a longer group. */
 const GROUP_BYTES = 4 << 20;
+/** Of one record of a journal that is made with a log in it. */
+const FORMAT_ENTRIES = 256;
 
 /** `fs.writev`, or a substitute that fails or delays. */
 export type WriteVector = (
@@ -64,6 +67,20 @@ export async function formatJournal(directory: string, identity: JournalIdentity
   const files = new SegmentFiles(directory, segmentBytes);
   const handle = await files.activate(1, encodeSegmentHeader({ ...identity, ...genesis, sequence: 1, firstGroup: 1 }));
   await handle.close();
+}
+
+/** A log in a new journal, durably: `entries` behind its base, in a view whose log is as it was. */
+export async function formatJournalWith(directory: string, identity: JournalIdentity, log: { readonly base: OpNumber; readonly baseHash: Digest; readonly logView: View; readonly entries: readonly Entry[] }, segmentBytes = DEFAULT_SEGMENT_BYTES): Promise<void> {
+  await formatJournal(directory, identity, { certain: true, logView: log.logView, headOp: log.base, headHash: log.baseHash }, segmentBytes);
+  let failure: Error | null = null;
+  const { journal } = await DiskJournal.open({
+    directory, ...identity, checkpoint: { op: log.base, entryHash: log.baseHash }, segmentBytes,
+    onDurable: () => undefined, fatal: (error) => { failure = error; },
+  });
+  for (let from = 0; from < log.entries.length; from += FORMAT_ENTRIES) journal.append({ type: 'append', entries: log.entries.slice(from, from + FORMAT_ENTRIES) });
+  await journal.close();
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set by the callback
+  if (failure !== null) throw failure;
 }
 
 export class DiskJournal implements Journal {

@@ -2,10 +2,10 @@
  * How a data directory becomes one of a revived group, so that a crash at any moment leaves either what was there before or a directory that
  * is refused until the same command has been run again.
  *
- *   reviving.new/   is filled: VERSION, both superblocks, perhaps records/. Nothing else is touched; a crash leaves the directory as it was
+ *   reviving.new/   is filled: VERSION, both superblocks, perhaps records/ or journal/. Nothing else is touched; a crash leaves the directory as it was
  *   reviving/       its new name, once all of it is durable: from this rename on the revival is decided, and the directory refused
  *                   (data_directory.ts) until each file of it has been moved to its place. Every move may be repeated
- *   reviving.done/  its name when nothing is left to move: it goes, with the records that were replaced
+ *   reviving.done/  its name when nothing is left to move: it goes, with what was replaced
  */
 import { constants } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
@@ -19,17 +19,20 @@ import { COPY_NAMES, formatSuperblock } from './superblock_file.ts';
 
 const PREPARING_NAME = `${REVIVING_NAME}.new`;
 const DONE_NAME = `${REVIVING_NAME}.done`;
-const RECORDS_NAME = 'records';
-const REPLACED_NAME = 'replaced';
+/** Folders that may be replaced. */
+const FOLDERS = ['records', 'journal'] as const;
+const replacedName = (folder: string): string => `replaced-${folder}`;
 
 /** Called before each step that changes the disk. For tests, which crash there. */
 export type BeforeStep = (step: string) => void;
 
 export interface NewContents {
   readonly version: Version;
-  readonly superblock: Superblock;
-  /** Makes the records in a directory that is not there yet, durably. Null: the present ones stay. */
+  /** Asked for when the folders have been made. */
+  readonly superblock: () => Superblock;
+  /** Make the records, or the journal, in a directory that is not there yet, durably. Null: the present ones stay. */
   readonly records: ((directory: string) => Promise<void>) | null;
+  readonly journal: ((directory: string) => Promise<void>) | null;
 }
 
 /** Makes the directory what `contents` says. The caller holds its lock. */
@@ -39,12 +42,14 @@ export async function replaceContents(directory: string, contents: NewContents, 
   await removeLeftovers(root);
   before('prepare');
   await mkdir(preparing, { mode: 0o700 });
-  if (contents.records !== null) {
-    before('make records');
-    await contents.records(join(preparing, RECORDS_NAME));
+  for (const folder of FOLDERS) {
+    const make = contents[folder];
+    if (make === null) continue;
+    before(`make ${folder}`);
+    await make(join(preparing, folder));
   }
   before('make superblock');
-  await formatSuperblock(preparing, contents.superblock);
+  await formatSuperblock(preparing, contents.superblock());
   before('make VERSION');
   await writeVersion(preparing, contents.version);
   before('decide');
@@ -62,13 +67,14 @@ export async function finishRevival(directory: string, before: BeforeStep): Prom
   }
   const reviving = join(root, REVIVING_NAME);
   const waiting = await readdir(reviving);
-  if (waiting.includes(RECORDS_NAME)) {
-    if ((await readdir(root)).includes(RECORDS_NAME)) {
-      before('put the old records aside');
-      await rename(join(root, RECORDS_NAME), join(reviving, REPLACED_NAME));
+  for (const folder of FOLDERS) {
+    if (!waiting.includes(folder)) continue;
+    if ((await readdir(root)).includes(folder)) {
+      before(`put the old ${folder} aside`);
+      await rename(join(root, folder), join(reviving, replacedName(folder)));
     }
-    before('place the records');
-    await rename(join(reviving, RECORDS_NAME), join(root, RECORDS_NAME));
+    before(`place the ${folder}`);
+    await rename(join(reviving, folder), join(root, folder));
   }
   // Whom the old member had met, with which directories: those have become others too.
   before('forget the peers');

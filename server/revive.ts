@@ -161,12 +161,14 @@ export async function become(directory: string, id: MemberId, revival: Revival, 
   const superblock = revivedSuperblock({ clusterId, memberId: id, instance: randomBytes(16) }, checkpoint.id, checkpoint.at);
   await replaceContents(root, {
     version: { format: DATA_FORMAT, version: DATA_VERSION, clusterId: clusterId.toString('hex'), memberId: id, revivedFrom: lineage },
-    superblock,
+    superblock: () => superblock,
     records: layout(source).root === root || isWitness ? null : (to) => copyVerified(source, to, checkpoint),
+    journal: null,
   }, before);
 }
 
-async function copyVerified(source: string, to: string, { id }: HeldCheckpoint): Promise<void> {
+/** @throws RevivalRefusedError when the copy is not that checkpoint */
+export async function copyVerified(source: string, to: string, { id }: HeldCheckpoint): Promise<void> {
   await copyRecords(layout(source).records, to);
   const copied = await examineRecords(to, []);
   if (copied.kind !== 'whole' || copied.checkpoint.op !== id.op || copied.checkpoint.root !== id.root) {

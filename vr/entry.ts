@@ -27,6 +27,9 @@ export type EntryKind =
 
 const KINDS: readonly EntryKind[] = ['request', 'register', 'expire', 'housekeeping', 'noop', 'reconfiguration', 'checkpointInterval'];
 
+/** The session of entries that are of no client's. */
+export const GROUP: SessionId = sessionId(0);
+
 export const ENTRY_HEADER_BYTES = 4 + 1 + 4 + 4 + 6 + 8 + 6 + 2 + 4;
 /** The longest operation that a client may send, in bytes: a 1 MiB write and its names. */
 export const MAX_BODY_BYTES = (1 << 20) + (64 << 10);

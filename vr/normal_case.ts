@@ -4,9 +4,9 @@
  * acknowledge what is durable, and execute what the primary says is committed.
  */
 import { defined } from '../lib/assert.ts';
-import { opNumber, sessionId, view, type MemberId, type OpNumber, type SessionId } from '../lib/ids.ts';
+import { opNumber, view, type MemberId, type OpNumber, type SessionId } from '../lib/ids.ts';
 import { encodeExpireBody, encodeRegisterBody, type Slot } from './client_table.ts';
-import { makeEntry, MAX_BODY_BYTES, type Entry, type EntryKind } from './entry.ts';
+import { GROUP, makeEntry, MAX_BODY_BYTES, type Entry, type EntryKind } from './entry.ts';
 import { HeldBack, RETRY_MS, type Held } from './held_back.ts';
 import { SESSION_NAME_BYTES, type ClientRequest, type Commit, type EndSession, type Prepare, type PrepareOk, type Register, type RejectCode, type Request } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
@@ -25,7 +25,6 @@ interface Gathered {
 const MAX_GATHERED = 100_000;
 const MAX_GATHERED_BYTES = 64 << 20;
 const EXPIRY_SCAN_MS = 1000;
-const GROUP: SessionId = sessionId(0);
 
 export class NormalCase {
   readonly #r: Replica;

@@ -17,7 +17,7 @@ import { decodeBeginning } from './configuration_record.ts';
 import { encodeCheckpointId, type CheckpointId, type EpochStart, type Superblock } from './superblock.ts';
 
 const DOMAIN = 'vrfs revived group 1';
-const CLUSTER_ID_BYTES = 16;
+export const CLUSTER_ID_BYTES = 16;
 
 /** Whose group it was at a checkpoint. */
 export interface MembersAt {

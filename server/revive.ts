@@ -51,7 +51,7 @@ export function revivalFrom(origin: Buffer, held: HeldCheckpoint, source: string
 /** @throws RevivalRefusedError */
 export function refuseDisk(directory: string, { durability }: Configuration, start: string): void {
   if (durability === 'memory') return;
-  throw new RevivalRefusedError(`the group of ${directory} runs with durability disk: what it acknowledged is in the journals of its members, and nothing has to be given up`, `start a majority of its members: ${start}`);
+  throw new RevivalRefusedError(`the group of ${directory} runs with durability disk: what it acknowledged is in the journals of its members, and nothing has to be given up`, `start a majority of its members: ${start}. Only if the disks of a majority are lost for good, with one that is left: vrfs revive --data <its directory> --alone`);
 }
 
 /**

@@ -1,12 +1,17 @@
-/** `vrfs revive`: a memory-mode group that has lost its log goes on from a checkpoint. Without --accept-loss it only says what that would mean. */
+/**
+ * `vrfs revive`: a memory-mode group that has lost its log goes on from a checkpoint; or one member goes on alone (--alone), whose majority is lost for good. Without
+ * --accept-loss it only says what that would mean.
+ */
 import { basename, dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { inspect } from '../../server/data_directory.ts';
 import { proposeRevival, revive, type Plan } from '../../server/revive.ts';
+import { goOnAlone, proposeSurvivor } from '../../server/survivor.ts';
 import { EnvironmentError, Failed, UsageError } from '../failure.ts';
 import { print, type Io } from '../io.ts';
 import { onTheDiskOf } from '../local_disk.ts';
 import { checkpointText, holdingText, lineageText, lossText } from '../revival_text.ts';
+import { survivorProposal, survivorText } from '../survivor_text.ts';
 import { CLUSTER_NAME, FORMATTED_NAME, memberDirectory, names } from '../start/group_directory.ts';
 import { proposeGroupRevival, reviveGroup, type GroupPlan } from '../start/revive_group.ts';
 
@@ -14,25 +19,29 @@ interface ReviveOptions {
   readonly data?: string;
   readonly group?: string;
   readonly from?: string;
+  readonly alone?: boolean;
   readonly acceptLoss?: boolean;
 }
 
 export function reviveCommand(program: Command, io: Io): void {
-  program.command('revive').description('a group with --durability memory whose replicas have all stopped: go on from its newest checkpoint. Says what is lost; does it with --accept-loss only')
+  program.command('revive').description('a group that cannot come back: with --durability memory, when its replicas have all stopped, go on from its newest checkpoint; with --alone, when the disks of a majority are lost, go on with one member. Says what is lost; does it with --accept-loss only')
     .option('--data <directory>', 'the data directory of one member')
     .option('--from <directory>', 'with --data: take the checkpoint of this data directory, as a copy of another member\'s (default: its own)')
     .option('--group <directory>', 'or all members at once, of a group that "vrfs start" runs')
-    .option('--accept-loss', 'everything that was acknowledged after the checkpoint is given up')
-    .addHelpText('after', '\nExamples:\n  vrfs revive --group ./data                   what is left of the group, and what would be lost\n  vrfs revive --group ./data --accept-loss     then: vrfs start --data ./data\n  vrfs revive --data /var/lib/vrfs             on each machine; then with the newest one\'s directory, copied to the others:\n  vrfs revive --data /var/lib/vrfs --from /tmp/newest --accept-loss')
-    .action(async ({ data, group: ofStart, from, acceptLoss }: ReviveOptions) => {
+    .option('--alone', 'with --data: the other members will never come back; go on with this one, with all that it holds, as the only member of a new group')
+    .option('--accept-loss', 'what it does not hold is given up')
+    .addHelpText('after', '\nExamples:\n  vrfs revive --group ./data                   what is left of the group, and what would be lost\n  vrfs revive --group ./data --accept-loss     then: vrfs start --data ./data\n  vrfs revive --data /var/lib/vrfs             on each machine; then with the newest one\'s directory, copied to the others:\n  vrfs revive --data /var/lib/vrfs --from /tmp/newest --accept-loss\n  vrfs revive --data /var/lib/vrfs --alone     the others are lost for good: what this member holds')
+    .action(async ({ data, group: ofStart, from, alone, acceptLoss }: ReviveOptions) => {
       if ((data === undefined) === (ofStart === undefined)) throw new UsageError('give --data <directory> for one member, or --group <directory> for a group that "vrfs start" runs');
+      if (alone === true && (data === undefined || from !== undefined)) throw new UsageError('--alone goes with --data <directory>, and goes on from what that holds');
       if (ofStart !== undefined) {
         if (from !== undefined) throw new UsageError('--from goes with --data: --group takes the newest checkpoint of its members');
         const root = resolve(io.cwd, ofStart);
         await onTheDiskOf(root, () => wholeGroup(root, acceptLoss === true, io));
       } else if (data !== undefined) {
         const directory = resolve(io.cwd, data);
-        await onTheDiskOf(directory, () => oneMember(directory, from === undefined ? null : resolve(io.cwd, from), acceptLoss === true, io));
+        if (alone === true) await onTheDiskOf(directory, () => survivor(directory, acceptLoss === true, io));
+        else await onTheDiskOf(directory, () => oneMember(directory, from === undefined ? null : resolve(io.cwd, from), acceptLoss === true, io));
       }
     });
 }
@@ -53,12 +62,26 @@ async function oneMember(directory: string, from: string | null, accepted: boole
   }
 }
 
+async function survivor(directory: string, accepted: boolean, io: Io): Promise<void> {
+  await refusePartOfGroup(directory, 'move it elsewhere first, for it is to be a group of its own, which vrfs serve runs');
+  const plan = accepted ? await goOnAlone(directory) : await proposeSurvivor(directory);
+  if (plan === 'finished') {
+    const { clusterId, memberId } = await inspect(directory);
+    await print(io, `finished what was interrupted: ${directory} is member ${memberId} of group ${clusterId.toString('hex')}\nStart it: vrfs serve --data ${directory}`);
+  } else if (accepted) {
+    await print(io, survivorText(plan));
+  } else {
+    await print(io, survivorProposal(plan));
+    throw new Failed('nothing was changed: the loss was not accepted');
+  }
+}
+
 /** Its cluster.json has to follow, and so have the other members. */
-async function refusePartOfGroup(directory: string): Promise<void> {
+async function refusePartOfGroup(directory: string, remedy = `revive all its members together: vrfs revive --group ${dirname(directory)}`): Promise<void> {
   const root = dirname(directory);
   const beside = await names(root);
   if (!beside.includes(CLUSTER_NAME) || !beside.includes(FORMATTED_NAME) || !/^\d+$/.test(basename(directory))) return;
-  throw new EnvironmentError(`${directory} is a member of the group that 'vrfs start' runs in ${root}`, `revive all its members together: vrfs revive --group ${root}`);
+  throw new EnvironmentError(`${directory} is a member of the group that 'vrfs start' runs in ${root}`, remedy);
 }
 
 function reached({ own, revival }: Plan): string {

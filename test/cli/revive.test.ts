@@ -175,6 +175,23 @@ describe('the age of a checkpoint', () => {
   });
 });
 
+describe('vrfs revive --alone', () => {
+  it('says what the member holds, what is lost and what comes next, and does it', async () => {
+    await rm(join(root, 'cluster.json'));
+    const said = await revive('--data', '2', '--alone');
+    expect(said).toMatchObject({ exitCode: 1, stderr: '' });
+    expect(said.stdout).toContain(`${join(root, '2')} is the data directory of member 2 of group ${group.clusterId.toString('hex')}, durability memory\n  its newest checkpoint: op ${ops[1] ?? 0}, root `);
+    expect(said.stdout).toContain(`The other members are ${group.configuration.members.filter((m) => m.id !== 2).map((m) => `${m.id} (${m.address})`).join(', ')}.`);
+    expect(said.stdout).toContain(`  vrfs revive --data ${join(root, '2')} --alone --accept-loss\n  vrfs serve --data ${join(root, '2')}\n`);
+    expect(await clusterIdOf(2)).toBe(group.clusterId.toString('hex'));
+    const done = await revive('--data', '2', '--alone', '--accept-loss');
+    expect(done).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(done.stdout).toContain(`goes on alone from op ${ops[1] ?? 0}: member 2, the only one of group ${await clusterIdOf(2)}`);
+    const again = await revive('--data', '2', '--alone', '--accept-loss');
+    expect(again).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('is the only member of its group already') as string });
+  });
+});
+
 describe('vrfs revive --data', () => {
   it('says what one member holds and what would be lost, and revives it', async () => {
     // On a machine of its own.
@@ -203,7 +220,9 @@ describe('vrfs revive --data', () => {
     expect(part).toMatchObject({ exitCode: 5 });
     expect(part.stderr).toContain(`revive all its members together: vrfs revive --group ${root}`);
     expect(await clusterIdOf(1)).toBe(group.clusterId.toString('hex'));
-    for (const args of [[], ['--data', '1', '--group', '.'], ['--group', '.', '--from', '1']]) expect((await revive(...args)).exitCode).toBe(2);
+    const alone = await revive('--data', '1', '--alone', '--accept-loss');
+    expect(alone).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('move it elsewhere first') as string });
+    for (const args of [[], ['--data', '1', '--group', '.'], ['--group', '.', '--from', '1'], ['--group', '.', '--alone'], ['--data', '1', '--from', '2', '--alone']]) expect((await revive(...args)).exitCode).toBe(2);
     await mkdir(join(root, 'empty'));
     const empty = await revive('--data', 'empty', '--accept-loss');
     expect(empty).toMatchObject({ exitCode: 5 });

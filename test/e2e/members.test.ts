@@ -14,6 +14,15 @@ import { CLI, ProcessGroup, until } from '../support/process_group.ts';
 const run = promisify(execFile);
 const BOUND_MS = 60_000;
 
+async function runToEnd(args: readonly string[]): Promise<{ status: number; stdout: string; stderr: string }> {
+  try {
+    return { status: 0, ...await run(process.execPath, [CLI, ...args]) };
+  } catch (error) {
+    const failed = error as { code: number; stdout: string; stderr: string };
+    return { status: failed.code, stdout: failed.stdout, stderr: failed.stderr };
+  }
+}
+
 interface Node { readonly child: ChildProcess; readonly address: string; readonly http: string; readonly data: string; output: string }
 
 class World {
@@ -65,13 +74,13 @@ class World {
   }
 
   async vrfs(args: readonly string[], servers = this.group.servers): Promise<{ code: number; text: string }> {
-    try {
-      const { stdout, stderr } = await run(process.execPath, [CLI, ...args, '--server', servers.join(','), '--timeout', '60000']);
-      return { code: 0, text: stdout + stderr };
-    } catch (error) {
-      const failed = error as { code: number; stdout: string; stderr: string };
-      return { code: failed.code, text: failed.stdout + failed.stderr };
-    }
+    const { status, stdout, stderr } = await runToEnd([...args, '--server', servers.join(','), '--timeout', '60000']);
+    return { code: status, text: stdout + stderr };
+  }
+
+  async revive(...args: string[]): Promise<{ code: number; text: string }> {
+    const { status, stdout, stderr } = await runToEnd(['revive', ...args]);
+    return { code: status, text: stdout + stderr };
   }
 
   async ok(...args: string[]): Promise<string> {
@@ -187,6 +196,47 @@ describe('the members of a group', () => {
     expect(load.failures).toEqual([]);
     expect(found).toEqual([...load.made].sort());
     console.log(`${load.made.length} files while the members changed; longest write ${Math.round(load.longestMs)} ms`);
+  });
+
+  it('are one that is left, and two new ones, when the machines of the others are lost', async () => {
+    world = await World.start();
+    const { group } = world;
+    const load = await Load.begin(group.servers);
+    await load.more();
+    const made = await load.end();
+    // One has all that was acknowledged when the others are lost for good.
+    const survivor = (await group.primary() + 1) % 3;
+    const executed = async (): Promise<number> => (await group.status(survivor))?.executed ?? 0;
+    const newest = Math.max(...await Promise.all([0, 1, 2].map(async (i) => (await group.status(i))?.op ?? 0)));
+    await until('the survivor has all', BOUND_MS, async () => ((await executed()) >= newest ? true : undefined));
+    await Promise.all([0, 1, 2].map((i) => group.signal(i, 'SIGKILL')));
+    for (const i of [0, 1, 2]) if (i !== survivor) rmSync(group.data(i), { recursive: true });
+
+    const data = group.data(survivor);
+    const looked = await world.revive('--data', data, '--alone');
+    expect(looked).toMatchObject({ code: 1, text: expect.stringContaining(`  vrfs revive --data ${data} --alone --accept-loss`) as string });
+    expect(looked.text).toContain('durability disk');
+    const refused = await world.revive('--data', data, '--accept-loss');
+    expect(refused).toMatchObject({ code: 5, text: expect.stringContaining('--alone') as string });
+    expect(await world.revive('--data', data, '--alone', '--accept-loss')).toMatchObject({ code: 0, text: expect.stringContaining('goes on alone from op') as string });
+    group.start(survivor);
+    const address = defined(group.servers[survivor], 'address');
+    const servers = [address];
+    await until('it serves', BOUND_MS, async () => ((await world?.vrfs(['ls', '/'], servers))?.code === 0 ? true : undefined));
+
+    const nodes = [await world.join('second', servers), await world.join('third', servers)];
+    const added = await world.vrfs(['members', 'add', ...nodes.map((n) => n.address)], servers);
+    expect(added.code, added.text).toBe(0);
+    // Any of the three may go now.
+    await group.signal(survivor, 'SIGKILL');
+    const client = await VrfsClient.connect({ servers: nodes.map((n) => n.address), requestTimeoutMs: BOUND_MS });
+    try {
+      const fs = new FileSystem(client);
+      expect((await fs.readdir('/load')).map((name) => `/load/${String(name)}`).sort()).toEqual(made);
+      await fs.mkdir('/after');
+    } finally {
+      await client.close();
+    }
   });
 
   it('are known to a client that was quiet while all but the primary were replaced', async () => {

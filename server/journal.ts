@@ -167,10 +167,10 @@ export class DiskJournal implements Journal {
   }
 
   collect(op: OpNumber): void {
-    // A segment goes when the next one begins behind nothing that is still needed.
-    let gone = 0;
-    for (let next = this.#segments[gone + 1]; next?.start?.certain === true && next.start.headOp <= op; next = this.#segments[gone + 1]) gone++;
-    if (gone === 0) return;
+    // A header that is certain says all of the log before its segment: when nothing of that is needed any more, all segments
+    // before it go, whatever they are. The last such one counts: in between there may be some that are damaged or not certain.
+    const gone = this.#segments.findLastIndex(({ start }) => start?.certain === true && start.headOp <= op);
+    if (gone <= 0) return;
     const retired = this.#segments.slice(0, gone);
     this.#segments = this.#segments.slice(gone);
     this.#collecting = this.#collecting.then(() => this.#retire(retired)).catch(this.#fail);

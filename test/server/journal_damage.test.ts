@@ -9,7 +9,7 @@ import { Prng } from '../../lib/prng.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { JournalRecord } from '../../vr/ports.ts';
 import { DiskJournal, formatJournal, type BootJournal } from '../../server/journal.ts';
-import { PAGE_BYTES, readGroup } from '../../server/journal_format.ts';
+import { PAGE_BYTES, readGroup, shownKey } from '../../server/journal_format.ts';
 import { intactFrom, scanJournal, type ScanResult, type SegmentBytes } from '../../server/journal_scan.ts';
 import { readSegments, SegmentFiles, segmentName } from '../../server/segment_files.ts';
 import { chain, GENESIS, IDENTITY, ORIGIN, temporaryDirectory, until } from './support.ts';
@@ -166,7 +166,8 @@ describe('damage to the last group', () => {
     const lastGroup = (image: Image): readonly [segment: number, at: number] => {
       let found: readonly [number, number] = [0, 0];
       for (const [s, { bytes, sequence }] of image.segments.entries()) {
-        for (let at = PAGE_BYTES; at < bytes.length; at += PAGE_BYTES) if ((readGroup(bytes, at, sequence)?.records ?? 0) > 0) found = [s, at];
+        const key = shownKey(bytes, sequence);
+        for (let at = PAGE_BYTES; key !== null && at < bytes.length; at += PAGE_BYTES) if ((readGroup(bytes, at, key)?.records ?? 0) > 0) found = [s, at];
       }
       return found;
     };

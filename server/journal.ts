@@ -14,7 +14,7 @@ import type { Digest, OpNumber, View } from '../lib/ids.ts';
 import type { Entry } from '../vr/entry.ts';
 import type { Journal, JournalRecord } from '../vr/ports.ts';
 import { GroupBuilder } from './journal_group.ts';
-import { encodeSegmentHeader, PAGE_BYTES, pages, type JournalIdentity, type LogPosition } from './journal_format.ts';
+import { encodeSegmentHeader, newSegmentKey, PAGE_BYTES, pages, type JournalIdentity, type LogPosition, type SegmentKey } from './journal_format.ts';
 import { scanJournal, type ScanResult } from './journal_scan.ts';
 import type { JournalStatus } from './running_replica.ts';
 import { syncDirectory } from './directories.ts';
@@ -65,7 +65,7 @@ export interface BootJournal {
 export async function formatJournal(directory: string, identity: JournalIdentity, genesis: LogPosition, segmentBytes = DEFAULT_SEGMENT_BYTES): Promise<void> {
   await mkdir(directory);
   const files = new SegmentFiles(directory, segmentBytes);
-  const handle = await files.activate(1, encodeSegmentHeader({ ...identity, ...genesis, sequence: 1, firstGroup: 1 }));
+  const handle = await files.activate(1, encodeSegmentHeader({ ...identity, ...genesis, ...newSegmentKey(1), firstGroup: 1 }));
   await handle.close();
 }
 
@@ -91,6 +91,8 @@ export class DiskJournal implements Journal {
   readonly #builder = new GroupBuilder();
   #segments: Segment[];
   #handle: FileHandle | null = null;
+  /** Of the current segment. */
+  #key: SegmentKey | null = null;
   /** Where the next group goes in the current segment. */
   #offset = PAGE_BYTES;
   #lastGroup: number;
@@ -167,10 +169,10 @@ export class DiskJournal implements Journal {
   }
 
   collect(op: OpNumber): void {
-    // A segment goes when the next one begins behind nothing that is still needed.
-    let gone = 0;
-    for (let next = this.#segments[gone + 1]; next?.start?.certain === true && next.start.headOp <= op; next = this.#segments[gone + 1]) gone++;
-    if (gone === 0) return;
+    // A header that is certain says all of the log before its segment: when nothing of that is needed any more, all segments
+    // before it go, whatever they are. The last such one counts: in between there may be some that are damaged or not certain.
+    const gone = this.#segments.findLastIndex(({ start }) => start?.certain === true && start.headOp <= op);
+    if (gone <= 0) return;
     const retired = this.#segments.slice(0, gone);
     this.#segments = this.#segments.slice(gone);
     this.#collecting = this.#collecting.then(() => this.#retire(retired)).catch(this.#fail);
@@ -268,17 +270,18 @@ export class DiskJournal implements Journal {
 
   async #openSegment(sequence: number, start: LogPosition): Promise<void> {
     const { clusterId, memberId } = this.#options;
-    const header = encodeSegmentHeader({ clusterId, memberId, sequence, firstGroup: this.#lastGroup + 1, ...start });
+    const key = newSegmentKey(sequence);
+    const header = encodeSegmentHeader({ clusterId, memberId, ...key, firstGroup: this.#lastGroup + 1, ...start });
     this.#handle = await this.#files.activate(sequence, header);
+    this.#key = key;
     this.#offset = PAGE_BYTES;
     this.#segments.push({ sequence, start });
   }
 
   /** `unmarked`: somebody is told that what is in it is durable. */
   #write(ticket: number, unmarked = true): void {
-    const sequence = defined(this.#segments[this.#segments.length - 1], 'current segment').sequence;
     const group = this.#lastGroup + 1;
-    const chunks = this.#builder.finish(group, this.#lastGroup, sequence);
+    const chunks = this.#finishGroup();
     const length = pages(this.#builder.length);
     const started = performance.now();
     this.#writeAll(chunks, this.#offset, length, () => {
@@ -293,6 +296,11 @@ export class DiskJournal implements Journal {
       this.#unmarked = unmarked;
       this.#finished(ticket);
     });
+  }
+
+  /** The bytes of the next group; one is ever under way, so all before it are durable. */
+  #finishGroup(): Buffer[] {
+    return this.#builder.finish(this.#lastGroup + 1, this.#lastGroup, defined(this.#key ?? undefined, 'key of the current segment'));
   }
 
   #writeAll(chunks: readonly Buffer[], at: number, length: number, done: () => void): void {
@@ -328,8 +336,7 @@ export class DiskJournal implements Journal {
     this.#builder.addClosed();
     if (!this.#fits()) await this.#rotate(before);
     await new Promise<void>((resolve, reject) => {
-      const sequence = defined(this.#segments[this.#segments.length - 1], 'current segment').sequence;
-      const chunks = this.#builder.finish(this.#lastGroup + 1, this.#lastGroup, sequence);
+      const chunks = this.#finishGroup();
       const { fd } = defined(this.#handle ?? undefined, 'open segment');
       this.#writev(fd, chunks, this.#offset, (error) => { if (error === null) resolve(); else reject(error); });
     });

@@ -7,7 +7,7 @@ import { assert, defined } from '../lib/assert.ts';
 import { viewEpoch, viewNumber } from '../lib/ids.ts';
 import type { Entry } from '../vr/entry.ts';
 import type { JournalRecord } from '../vr/ports.ts';
-import { GROUP_HEADER_BYTES, PAGE_BYTES, pages, putGroupHeader, RecordKind, sealGroup } from './journal_format.ts';
+import { GROUP_HEADER_BYTES, PAGE_BYTES, pages, putGroupHeader, RecordKind, sealGroup, type SegmentKey } from './journal_format.ts';
 
 const BLOCK_BYTES = 256 << 10;
 /** Runs of bytes from this length on are not copied. */
@@ -73,11 +73,11 @@ export class GroupBuilder {
   }
 
   /** The finished group, padded to whole pages. */
-  finish(number: number, watermark: number, sequence: number): Buffer[] {
+  finish(number: number, watermark: number, key: SegmentKey): Buffer[] {
     this.#close();
     const first = defined(this.#chunks[0], 'a group has a header');
     const payloadLength = this.#length - GROUP_HEADER_BYTES;
-    putGroupHeader(first, 0, { number, watermark, sequence, records: this.#records, payloadLength });
+    putGroupHeader(first, 0, { ...key, number, watermark, records: this.#records, payloadLength });
     sealGroup(this.#chunks);
     const padding = pages(this.#length) - this.#length;
     if (padding > 0) this.#chunks.push(ZEROS.subarray(0, padding));

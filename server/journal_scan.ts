@@ -8,8 +8,8 @@
 import { opNumber, type Digest, type OpNumber, type View } from '../lib/ids.ts';
 import type { Entry } from '../vr/entry.ts';
 import {
-  decodeSegmentHeader, GROUP_HEADER_BYTES, isSealed, PAGE_BYTES, peekGroup, readGroup, readRecords,
-  type Group, type JournalIdentity, type LogPosition, type SegmentHeader, type StoredRecord,
+  decodeSegmentHeader, isSealed, PAGE_BYTES, peekGroup, readGroup, readRecords, shownKey,
+  type Group, type JournalIdentity, type LogPosition, type SegmentHeader, type SegmentKey, type StoredRecord,
 } from './journal_format.ts';
 
 export interface SegmentBytes {
@@ -24,6 +24,10 @@ export interface ScannedSegment {
   readonly groups: readonly Group[];
   /** A later group than the one that should follow lies behind the end of `groups`. */
   readonly validBehind: boolean;
+  /** The highest number that a group header shows behind the end of `groups`; -1: there is none. */
+  readonly highestBehind: number;
+  /** Length of the group behind the end of `groups`, as far as its header says; 0: none shows there. */
+  readonly lengthBehind: number;
   /** Why nothing of the segment may be used: it is another group's, member's or version's. */
   readonly foreignHeader: string | null;
 }
@@ -54,34 +58,38 @@ export class ForeignJournalError extends Error {
 
 export function scanSegment(segment: SegmentBytes, identity: JournalIdentity, expectedFirst: number | null): ScannedSegment {
   const { bytes, sequence } = segment;
+  const nothing = { sequence, header: null, groups: [], validBehind: false, highestBehind: -1, lengthBehind: 0, foreignHeader: null };
   const decoded = decodeSegmentHeader(bytes, identity);
-  if (!decoded.ok && decoded.kind === 'foreign') {
-    return { sequence, header: null, groups: [], validBehind: false, foreignHeader: decoded.reason };
-  }
+  if (!decoded.ok && decoded.kind === 'foreign') return { ...nothing, foreignHeader: decoded.reason };
   const header = decoded.ok && decoded.value.sequence === sequence ? decoded.value : null;
+  const key = header ?? shownKey(bytes, sequence);
+  if (key === null) return nothing;
   const groups: Group[] = [];
   let at = PAGE_BYTES;
   let expected = header?.firstGroup ?? expectedFirst;
   for (;;) {
-    const group = readGroup(bytes, at, sequence);
+    const group = readGroup(bytes, at, key);
     if (group === null || (expected !== null && group.number !== expected)) break;
     groups.push(group);
     at = group.end;
     expected = group.number + 1;
   }
-  const validBehind = readGroup(bytes, at, sequence) !== null || highestBehind(bytes, at, sequence) > (expected ?? 0);
-  return { sequence, header, groups, validBehind, foreignHeader: null };
+  const highest = highestBehind(bytes, at, key);
+  return {
+    ...nothing, header, groups, highestBehind: highest,
+    validBehind: readGroup(bytes, at, key) !== null || highest > (expected ?? 0),
+    lengthBehind: at + PAGE_BYTES > bytes.length ? 0 : peekGroup(bytes, at, key)?.length ?? 0,
+  };
 }
 
 /**
  * The highest number that the header of a group of this segment shows behind `at`, or -1. The header is enough: only one
  * group is ever under way, so a later one was begun when everything before it was durable.
  */
-function highestBehind(bytes: Buffer, at: number, sequence: number): number {
+function highestBehind(bytes: Buffer, at: number, key: SegmentKey): number {
   let highest = -1;
   for (let page = at; page + PAGE_BYTES <= bytes.length; page += PAGE_BYTES) {
-    const shown = peekGroup(bytes, page, sequence);
-    if (shown !== null && shown > highest) highest = shown;
+    highest = Math.max(highest, peekGroup(bytes, page, key)?.number ?? -1);
   }
   return highest;
 }
@@ -198,6 +206,7 @@ export function scanJournal(
   const log = new LogBuilder({ logView: 0 as View, base: checkpoint.op, baseHash: checkpoint.entryHash });
   const starts: { sequence: number; start: LogPosition | null }[] = [];
   let lastGroup = 0;
+  let shownBehind = -1;
   let tail: ScanResult['tail'] = null;
   let tornBytes = 0;
   let closed = false;
@@ -219,26 +228,16 @@ export function scanJournal(
     lastGroup = Math.max(lastGroup, last?.number ?? (s.header?.firstGroup ?? 1) - 1);
     if (last !== undefined) tail = { sequence: s.sequence, group: last };
     if (s.validBehind) log.spoil(`group ${lastGroup + 1} in segment ${s.sequence} is damaged, and valid ones lie behind it`);
-    else if (i === segments.length - 1) tornBytes = tornLength(segment.bytes, last?.end ?? PAGE_BYTES, s.sequence);
+    else if (i === segments.length - 1) tornBytes = s.lengthBehind;
+    shownBehind = s.highestBehind;
   }
   const newest = segments[segments.length - 1];
   if (newest !== undefined && isSealed(newest.bytes, newest.sequence)) log.spoil(`segment ${newest.sequence + 1}, in which the log goes on, is missing`);
   return {
     ...log.position(), base: log.base, baseHash: log.baseHash, entries: log.entries,
-    closed, lastGroup: highestNumber(segments, lastGroup), tail, tornBytes, damage: log.damage, segments: starts,
+    // Numbers are never used twice, also not those of groups behind damage.
+    closed, lastGroup: Math.max(lastGroup, shownBehind), tail, tornBytes, damage: log.damage, segments: starts,
   };
-}
-
-/** Only to tell of it: what the header of the group behind the last whole one says of its length. */
-function tornLength(bytes: Buffer, end: number, sequence: number): number {
-  if (end + PAGE_BYTES > bytes.length || peekGroup(bytes, end, sequence) === null) return 0;
-  return GROUP_HEADER_BYTES + bytes.readUInt32BE(end + 8);
-}
-
-/** Numbers are never used twice, also not those of groups behind damage. */
-function highestNumber(segments: readonly SegmentBytes[], lastGroup: number): number {
-  const last = segments[segments.length - 1];
-  return last === undefined ? lastGroup : Math.max(lastGroup, highestBehind(last.bytes, PAGE_BYTES, last.sequence));
 }
 
 /** The hash of the log at `op`, if it holds it. */

@@ -9,7 +9,7 @@ import { Prng } from '../../lib/prng.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { JournalRecord } from '../../vr/ports.ts';
 import { DiskJournal, formatJournal, MemoryJournal, type BootJournal, type WriteVector } from '../../server/journal.ts';
-import { PAGE_BYTES } from '../../server/journal_format.ts';
+import { GROUP_HEADER_BYTES, PAGE_BYTES } from '../../server/journal_format.ts';
 import { ForeignJournalError, intactFrom, scanJournal, type ScanResult, type SegmentBytes } from '../../server/journal_scan.ts';
 import { readSegments, segmentName } from '../../server/segment_files.ts';
 import { chain, CLUSTER_ID, GENESIS, IDENTITY, ORIGIN, temporaryDirectory, until } from './support.ts';
@@ -332,7 +332,7 @@ async function written(): Promise<{ segments: SegmentBytes[]; entries: Entry[]; 
   const segments = await readSegments(h.directory);
   const lastStart = 4 * PAGE_BYTES;
   const payload = entries.slice(9).reduce((sum, e) => sum + e.bytes.length, 0);
-  return { segments, entries, lastStart, lastLength: 36 + 43 + payload };
+  return { segments, entries, lastStart, lastLength: GROUP_HEADER_BYTES + 43 + payload };
 }
 
 /** The segments with the last one's bytes changed by `change`. */
@@ -373,7 +373,7 @@ describe('a crash', () => {
   it('that shortened the file gives the log before the cut', async () => {
     const { segments, entries, lastStart, lastLength } = await written();
     const last = defined(segments[segments.length - 1], 'segment');
-    const groupLength = 36 + 43 + entries.slice(6, 9).reduce((sum, e) => sum + e.bytes.length, 0);
+    const groupLength = GROUP_HEADER_BYTES + 43 + entries.slice(6, 9).reduce((sum, e) => sum + e.bytes.length, 0);
     for (let length = lastStart - PAGE_BYTES; length < lastStart + 3 * PAGE_BYTES; length += 61) {
       const found = scan([...segments.slice(0, -1), { sequence: last.sequence, bytes: last.bytes.subarray(0, length) }]);
       const lost = length < lastStart - PAGE_BYTES + groupLength ? 6 : length < lastStart + lastLength ? 9 : 40;

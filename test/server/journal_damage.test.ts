@@ -1,17 +1,17 @@
 /** Whatever happens to the files of a journal: what is read is the log as it was, or the replica knows that it is not. */
-import { readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { ZERO_DIGEST } from '../../lib/hash.ts';
 import { opNumber, view, type Digest, type OpNumber } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
 import type { Entry } from '../../vr/entry.ts';
 import type { JournalRecord } from '../../vr/ports.ts';
-import { DiskJournal, formatJournal } from '../../server/journal.ts';
-import { PAGE_BYTES, readGroup } from '../../server/journal_format.ts';
+import { DiskJournal, formatJournal, type BootJournal } from '../../server/journal.ts';
+import { PAGE_BYTES, readGroup, shownKey } from '../../server/journal_format.ts';
 import { intactFrom, scanJournal, type ScanResult, type SegmentBytes } from '../../server/journal_scan.ts';
-import { readSegments, segmentName } from '../../server/segment_files.ts';
+import { readSegments, SegmentFiles, segmentName } from '../../server/segment_files.ts';
 import { chain, GENESIS, IDENTITY, ORIGIN, temporaryDirectory, until } from './support.ts';
 
 const SEGMENT_BYTES = 4 * PAGE_BYTES;
@@ -166,7 +166,8 @@ describe('damage to the last group', () => {
     const lastGroup = (image: Image): readonly [segment: number, at: number] => {
       let found: readonly [number, number] = [0, 0];
       for (const [s, { bytes, sequence }] of image.segments.entries()) {
-        for (let at = PAGE_BYTES; at < bytes.length; at += PAGE_BYTES) if ((readGroup(bytes, at, sequence)?.records ?? 0) > 0) found = [s, at];
+        const key = shownKey(bytes, sequence);
+        for (let at = PAGE_BYTES; key !== null && at < bytes.length; at += PAGE_BYTES) if ((readGroup(bytes, at, key)?.records ?? 0) > 0) found = [s, at];
       }
       return found;
     };
@@ -207,5 +208,81 @@ describe('a journal that is opened', () => {
       expect(again.scan).toMatchObject({ certain: true, logView: 9, base: 0, headOp: entries.length });
       await again.journal.close();
     }
+  });
+});
+
+/** Harms the files of a closed journal. */
+type Harm = (directory: string, segments: readonly SegmentBytes[]) => Promise<void>;
+
+async function overwrite(directory: string, { sequence }: SegmentBytes, at: number): Promise<void> {
+  await new SegmentFiles(directory, SEGMENT_BYTES).rewrite(sequence, at, Buffer.from('damage'));
+}
+
+/** Opens it, and closes it at the end of the test if that has not been done. */
+async function openUntilEnd(directory: string, onDurable: (ticket: number) => void): Promise<BootJournal> {
+  const boot = await DiskJournal.open({
+    ...IDENTITY, directory, checkpoint: ORIGIN, segmentBytes: SEGMENT_BYTES, idleMs: 1 << 30, onDurable, fatal: (error) => { throw error; },
+  });
+  onTestFinished(() => boot.journal.close());
+  return boot;
+}
+
+describe('collection after damage', () => {
+  it.each<[what: string, harm: Harm]>([
+    ['a group in the midst of the newest segment', (directory, segments) => overwrite(directory, defined(segments.at(-1), 'newest'), PAGE_BYTES + 8)],
+    ['the header of a segment in the middle', (directory, segments) => overwrite(directory, defined(segments[2], 'third'), 20)],
+    ['the header of the newest segment', (directory, segments) => overwrite(directory, defined(segments.at(-1), 'newest'), 20)],
+    ['the newest segment, which is gone', (directory, segments) => rm(join(directory, segmentName(defined(segments.at(-1), 'newest').sequence)))],
+    ['all of it, an empty directory in its place', async (directory) => {
+      await rm(directory, { recursive: true });
+      await mkdir(directory);
+    }],
+  ])('takes the old segments once the log is certain again: %s', async (_, harm) => {
+    const { directory, entries } = await write(5);
+    let durable = 0;
+    const open = (): Promise<BootJournal> => openUntilEnd(directory, (ticket) => { durable = ticket; });
+    await harm(directory, await readSegments(directory));
+    // Stopped once before it has recovered: two segments begin where nothing is certain.
+    const first = await open();
+    expect(first.scan.damage).not.toEqual([]);
+    await first.journal.close();
+    const found = await open();
+    const append = async (record: JournalRecord): Promise<void> => {
+      const ticket = found.journal.append(record);
+      await until(() => durable >= ticket, 'durable');
+    };
+    await append({ type: 'install', logView: view(9), base: opNumber(0), baseHash: ZERO_DIGEST, entries: [...entries] });
+    const more = chain(entries.length, defined(entries.at(-1), 'entry').hash, 100, 9, 700);
+    const before = found.journal.status().segments;
+    for (let i = 0; i < more.length; i += 5) await append({ type: 'append', entries: more.slice(i, i + 5) });
+    expect(found.journal.status().segments).toBeGreaterThan(before + 5);
+    const head = entries.length + more.length;
+    const base = defined(more.at(-11), 'entry');
+    found.journal.collect(base.op);
+    expect(found.journal.status().segments).toBeLessThan(6);
+    await found.journal.close();
+    expect((await readSegments(directory)).length).toBeLessThan(6);
+    const again = await open();
+    expect(again.scan).toMatchObject({ certain: true, damage: [], logView: 9, headOp: head });
+    expect(intactFrom(again.scan, { op: base.op, entryHash: base.hash })).toBe(true);
+    await again.journal.close();
+  });
+
+  it('takes them also when the log has become certain in a process before', async () => {
+    const { directory, entries } = await write(5);
+    const open = (): Promise<BootJournal> => openUntilEnd(directory, () => undefined);
+    await overwrite(directory, defined((await readSegments(directory)).at(-1), 'newest'), PAGE_BYTES + 8);
+    const { journal, scan: spoiled } = await open();
+    expect(spoiled.certain).toBe(false);
+    journal.append({ type: 'install', logView: view(9), base: opNumber(0), baseHash: ZERO_DIGEST, entries: [...entries] });
+    await journal.close();
+    const later = await open();
+    expect(later.scan.certain).toBe(true);
+    // Nothing that is not certain goes: the log may be needed from op 5 on, and only the newest segment says where it stands.
+    later.journal.collect(opNumber(5));
+    expect(later.journal.status().segments).toBeGreaterThan(3);
+    later.journal.collect(opNumber(entries.length));
+    expect(later.journal.status().segments).toBe(1);
+    await later.journal.close();
   });
 });

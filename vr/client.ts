@@ -136,7 +136,7 @@ export class ClientSession<Token> {
         return this.#onMoved();
       case 'redirect':
         if (this.#route.learn(message.view, message.configuration)) this.#onMoved();
-        return;
+        return this.#reads.redirected(from, now);
       case 'reject': return this.#onReject(from, message);
       case 'newEpoch':
       case 'interval':
@@ -389,6 +389,7 @@ export class ClientSession<Token> {
   #onReadRejected(from: string, p: Pending<Token>, m: Reject): void {
     if (m.code === 'behind') {
       p.turnedAway = true;
+      this.#reads.setAside(from, this.#now);
       // Who is taken for the primary may be a node that waits at the address of a member that is gone, and says this for ever.
       if (from === this.#route.primary) p.askOthers = true;
     }
@@ -452,7 +453,10 @@ export class ClientSession<Token> {
       if (p.postponed) p.postponed = false;
       else {
         if (oldest === null || p.expires < oldest.expires) oldest = p;
-        if (p.sentTo !== '') p.overdue++;
+        if (p.sentTo !== '') {
+          p.overdue++;
+          if (p.consistency !== null) this.#reads.setAside(p.sentTo, now);
+        }
         p.putOff = null;
         if (p.consistency === null) this.#putOff = null;
       }

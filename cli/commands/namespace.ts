@@ -98,7 +98,7 @@ function removeCommands(program: Command, io: Io): void {
 
 async function remove(fs: FileSystem, path: string, options: { readonly recursive?: boolean; readonly force?: boolean }): Promise<void> {
   try {
-    await fs.rm(path, options);
+    await fs.rm(path, { recursive: options.recursive === true, force: options.force === true });
   } catch (error) {
     if (options.recursive !== true && isFsError(error, 'EISDIR')) throw new Refused('EISDIR', `'${path}' is a directory: vrfs rm -r removes it with all that is in it, vrfs rmdir when it is empty`, { cause: error });
     throw error;

@@ -73,11 +73,14 @@ class GroupRun {
       await this.#stopAsked;
       await print(this.#io, '\nstopping: unmounting, then the replicas (Ctrl-C again kills them)');
     } finally {
-      await this.#stop();
-      await this.#group.lock.release();
-      process.off('SIGINT', onSignal);
-      process.off('SIGTERM', onSignal);
-      process.off('SIGHUP', onSignal);
+      try {
+        await this.#stop();
+      } finally {
+        await this.#group.lock.release();
+        process.off('SIGINT', onSignal);
+        process.off('SIGTERM', onSignal);
+        process.off('SIGHUP', onSignal);
+      }
     }
     await print(this.#io, this.#farewell());
   }
@@ -103,9 +106,11 @@ class GroupRun {
       const config = await writeMemberConfig(this.#group, id, this.#request.settings);
       this.#replicas.push(new SupervisedReplica({ id, main: this.#request.main, config, log }, (line) => { this.#report(line); }));
     }
-    const outcomes = await Promise.allSettled(this.#replicas.map((r) => r.start()));
-    for (const outcome of outcomes) {
-      if (outcome.status === 'fulfilled' || this.#stopRequests > 0) continue;
+    // One that does not come up must not keep the others from being stopped.
+    const outcomes = await Promise.race([Promise.allSettled(this.#replicas.map((r) => r.start())), this.#stopAsked]);
+    if (this.#stopRequests > 0) return;
+    for (const outcome of outcomes ?? []) {
+      if (outcome.status === 'fulfilled') continue;
       const reason: unknown = outcome.reason;
       const message = reason instanceof Error ? reason.message : String(reason);
       const logs = `see the logs: ${this.#replicas.map((r) => r.program.log).join(' ')}`;

@@ -104,9 +104,7 @@ export class SupervisedReplica {
       child = this.#fork();
     } catch (error) {
       // As when its directory has gone: that is this replica's trouble, and the others go on.
-      const how = `replica ${id} cannot be started: ${error instanceof Error ? error.message : String(error)}`;
-      if (refused === null) this.#restart(how, 0);
-      else refused(new ReplicaRefusedError(how, null, undefined));
+      this.#notStarted(error, refused);
       return;
     }
     this.#child = child;
@@ -115,12 +113,22 @@ export class SupervisedReplica {
       if (message.type === 'ready') ready();
       else failure = message;
     });
-    child.on('error', (error) => { failure = { message: error.message }; });
     this.#exited = new Promise((resolve) => {
+      child.on('error', (error) => {
+        failure = { message: error.message };
+        // Of a process that was never made, as when node itself has gone, there is no exit.
+        if (child.pid !== undefined) return;
+        this.#child = null;
+        resolve();
+        this.#notStarted(error, refused);
+      });
       child.once('exit', (code, signal) => {
         this.#child = null;
         resolve();
-        if (this.#stopping) return;
+        if (this.#stopping) {
+          refused?.(this.#stopped());
+          return;
+        }
         const how = `replica ${id} (pid ${child.pid ?? '?'}) ${failure === null ? `ended unexpectedly (${signal ?? `exit code ${code ?? '?'}`})` : `cannot run: ${failure.message}`}`;
         const remedy = failure?.remedy;
         if (failure?.final === true && refused === null) this.#giveUp(how, remedy);
@@ -128,6 +136,16 @@ export class SupervisedReplica {
         refused?.(new ReplicaRefusedError(how, code, remedy));
       });
     });
+  }
+
+  #notStarted(error: unknown, refused: ((error: ReplicaRefusedError) => void) | null): void {
+    const how = `replica ${this.program.id} cannot be started: ${error instanceof Error ? error.message : String(error)}`;
+    if (refused !== null) refused(this.#stopping ? this.#stopped() : new ReplicaRefusedError(how, null, undefined));
+    else if (!this.#stopping) this.#restart(how, 0);
+  }
+
+  #stopped(): ReplicaRefusedError {
+    return new ReplicaRefusedError(`replica ${this.program.id} was stopped before it served`, null, undefined);
   }
 
   #fork(): ChildProcess {

@@ -68,6 +68,36 @@ describe('a supervised replica', () => {
     ]);
   });
 
+  it('whose process cannot be made is an error the first time, and is tried again later', async () => {
+    const node = process.execPath;
+    await program(SERVES);
+    try {
+      process.execPath = join(directory, 'no-node');
+      await expect(replica.start()).rejects.toThrow(/replica 3 cannot be started: spawn .*no-node ENOENT/);
+      await replica.stop();
+      process.execPath = node;
+      replica = new SupervisedReplica(replica.program, (line) => { reports.push(line); });
+      await replica.start();
+      process.execPath = join(directory, 'no-node');
+      process.kill(replica.pid ?? 0, 'SIGKILL');
+      await says('replica 3 cannot be started: spawn');
+    } finally {
+      process.execPath = node;
+    }
+    await says('replica 3 runs again');
+  });
+
+  it('that is killed or stopped while it starts has not started', async () => {
+    await program('setInterval(() => {}, 1000);');
+    const starting = replica.start();
+    replica.kill();
+    await expect(starting).rejects.toThrow('replica 3 was stopped before it served');
+    replica = new SupervisedReplica(replica.program, (line) => { reports.push(line); });
+    const again = replica.start();
+    await Promise.all([replica.stop(), expect(again).rejects.toThrow('replica 3 was stopped before it served')]);
+    expect(reports).toEqual([]);
+  });
+
   it('is not told by the environment what only its own file may say', () => {
     expect(replicaEnvironment({ PATH: '/bin', VRFS_DATA: 'd', VRFS_LISTEN: 'a:1', VRFS_HTTP_LISTEN: 'a:2', VRFS_MEMBER_ID: '2', VRFS_CLUSTER_ID: '', VRFS_DURABILITY: '', VRFS_LOG_FILE: 'l', VRFS_VIEW_CHANGE_MS: '900' }))
       .toEqual({ PATH: '/bin', VRFS_VIEW_CHANGE_MS: '900' });

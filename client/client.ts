@@ -63,7 +63,7 @@ const CONSISTENCIES: ReadonlySet<Consistency> = new Set(['linearizable', 'causal
 /** An op-number is below. */
 const OP_NUMBERS = 2 ** 48;
 const TICK_MS = 20;
-/** So many ticks without anything outstanding, and the timer rests. */
+/** So many ticks without anything that is waited for, and the timer rests. */
 const IDLE_TICKS = 50;
 const RANDOM_BYTES = 4096;
 
@@ -89,14 +89,14 @@ export class VrfsClient {
       await client.close();
       throw error;
     }
-    if (options.holdsOpens === true) client.#session.register();
+    if (options.holdsOpens === true) client.#register();
     return client;
   }
 
   /** The same without waiting: operations wait for a replica themselves, up to their time-out. */
   static open(options: ConnectOptions): VrfsClient {
     const client = new VrfsClient(options);
-    if (options.holdsOpens === true) client.#session.register();
+    if (options.holdsOpens === true) client.#register();
     return client;
   }
 
@@ -231,12 +231,18 @@ export class VrfsClient {
     });
   }
 
+  /** Who holds files open needs a session before it asks for anything. */
+  #register(): void {
+    if (this.#timer === undefined) this.#startTimer();
+    this.#session.register();
+  }
+
   #startTimer(): void {
     if (this.#closed) return;
     this.#idleTicks = 0;
     this.#timer = setInterval(() => {
       this.#session.tick(performance.now());
-      this.#idleTicks = this.#session.outstanding === 0 ? this.#idleTicks + 1 : 0;
+      this.#idleTicks = this.#session.waits ? 0 : this.#idleTicks + 1;
       if (this.#idleTicks < IDLE_TICKS) return;
       clearInterval(this.#timer);
       this.#timer = undefined;

@@ -90,6 +90,11 @@ export class ClientSession<Token> {
     return this.#slots.busy + this.#waiting.length + this.#reads.outstanding;
   }
 
+  /** Something has to be done when time goes by: `tick` has to be called. */
+  get waits(): boolean {
+    return this.outstanding > 0 || this.#session.kind === 'registering';
+  }
+
   /** Begins a session now; else the first request does. */
   register(): void {
     if (this.#session.kind === 'none' && !this.#closed) this.#beginRegistration();
@@ -160,7 +165,7 @@ export class ClientSession<Token> {
     this.#deadline(soon);
   }
 
-  /** Call it every 10 to 50 milliseconds while anything is outstanding. Cheap when nothing is due. */
+  /** Call it every 10 to 50 milliseconds while anything is waited for (`waits`). Cheap when nothing is due. */
   tick(now: number): void {
     this.#now = now;
     if (now < this.#nextDeadline || this.#closed) return;

@@ -355,4 +355,16 @@ describe('open files', () => {
     const gone = await client.query({ credentials, operation: { type: 'statfs' } });
     expect(gone).toMatchObject({ ok: true, value: { orphans: 0 } });
   });
+
+  it.each(['connect', 'open'] as const)('are told also when the first registrations were lost or put off, and nothing else is asked for (%s)', async (how) => {
+    let registers = 0;
+    group.intercept = (_, message) => {
+      if (message.type !== 'register' || ++registers > 4) return undefined;
+      if (registers < 3) return null;
+      return { type: 'reject', code: 'busy', reason: 'not now', retryAfterMs: 20, session: sessionId(0), slot: 0, seq: 0, id: 0 };
+    };
+    clients.push(await VrfsClient[how]({ servers: group.servers, holdsOpens: true }));
+    await until(() => group.keepAlives.length === 1);
+    expect(registers).toBeGreaterThan(4);
+  });
 });

@@ -18,9 +18,12 @@ export interface ConnectionOptions {
   readonly maxStaleness?: number;
 }
 
+export function serverOption(command: Command): Command {
+  return command.option('--server <list>', `replicas as host:port,host:port (default: $VRFS_SERVERS, else ${DEFAULT_SERVERS})`);
+}
+
 export function connectionOptions(command: Command): Command {
-  return command
-    .option('--server <list>', `replicas as host:port,host:port (default: $VRFS_SERVERS, else ${DEFAULT_SERVERS})`)
+  return serverOption(command)
     .option('--timeout <ms>', 'how long to wait for the group, milliseconds', timeoutMilliseconds, 10_000);
 }
 
@@ -44,6 +47,13 @@ export function positiveInteger(text: string): number {
 export function positiveSize(text: string): number {
   const n = parseSize(text);
   if (n === undefined || n < 1) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
+  return n;
+}
+
+/** The same, or 0. */
+export function nonNegativeSize(text: string): number {
+  const n = parseSize(text);
+  if (n === undefined) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
   return n;
 }
 

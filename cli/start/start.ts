@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VrfsClient } from '../../client/client.ts';
 import { VrfsError } from '../../client/errors.ts';
+import type { ConfigKey } from '../../server/config.ts';
 import { ROOT_INO } from '../../fsservice/operations.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { MountError } from '../../mount/binding.ts';
@@ -24,7 +25,7 @@ export interface StartRequest extends GroupRequest {
   readonly mountAsked: boolean;
   readonly mount: boolean;
   /** More keys of the replicas' configuration (server/config.ts). */
-  readonly settings: Readonly<Record<string, unknown>>;
+  readonly settings: Readonly<Partial<Record<ConfigKey, unknown>>>;
   /** The compiled main of the command line, for the replicas' processes. */
   readonly main: string;
 }
@@ -101,10 +102,11 @@ class GroupRun {
   async #startReplicas(): Promise<void> {
     const { root, members } = this.#group;
     if (this.#group.created) await print(this.#io, `made a new group of ${members.length} replicas in ${root}`);
+    const said = Object.keys(this.#request.settings) as ConfigKey[];
     for (const { id } of members) {
       const log = await logFile(memberDirectory(root, id), 'replica.log');
       const config = await writeMemberConfig(this.#group, id, this.#request.settings);
-      this.#replicas.push(new SupervisedReplica({ id, main: this.#request.main, config, log }, (line) => { this.#report(line); }));
+      this.#replicas.push(new SupervisedReplica({ id, main: this.#request.main, config, log, said }, (line) => { this.#report(line); }));
     }
     // One that does not come up must not keep the others from being stopped.
     const outcomes = await Promise.race([Promise.allSettled(this.#replicas.map((r) => r.start())), this.#stopAsked]);

@@ -7,7 +7,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { REPLICA_NODE_ARGUMENTS } from '../compiled_main.ts';
-import { environmentName } from '../../server/config.ts';
+import { environmentName, type ConfigKey } from '../../server/config.ts';
 import type { FromReplica } from '../serve.ts';
 
 /** A replica that has said why it does not run. */
@@ -29,6 +29,8 @@ export interface ReplicaProgram {
   readonly main: string;
   readonly config: string;
   readonly log: string;
+  /** Keys that the command line has said: they are in its file, and the environment must not overrule them. */
+  readonly said: readonly ConfigKey[];
 }
 
 const FIRST_PAUSE_MS = 500;
@@ -40,9 +42,9 @@ const STOP_MS = 15_000;
 /** Keys that tell replicas apart are in each one's file, and the environment, which goes before it, is the same for all. */
 const OWN_KEYS = ['data', 'memberId', 'clusterId', 'durability', 'listen', 'httpListen', 'logFile'] as const;
 
-/** The environment of a replica: without the keys that only its own file may say. */
-export function replicaEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const own = new Set<string>(OWN_KEYS.map(environmentName));
+/** The environment of a replica: without the keys that only its own file may say, and those that the command line has `said`. */
+export function replicaEnvironment(environment: NodeJS.ProcessEnv, said: readonly ConfigKey[]): NodeJS.ProcessEnv {
+  const own = new Set<string>([...OWN_KEYS, ...said].map(environmentName));
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !own.has(name)));
 }
 
@@ -149,11 +151,11 @@ export class SupervisedReplica {
   }
 
   #fork(): ChildProcess {
-    const { main, config, log } = this.program;
+    const { main, config, log, said } = this.program;
     const fd = openSync(log, 'a');
     try {
       return fork(main, ['serve', '--config', config], {
-        detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [...REPLICA_NODE_ARGUMENTS], env: replicaEnvironment(process.env),
+        detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [...REPLICA_NODE_ARGUMENTS], env: replicaEnvironment(process.env, said),
       });
     } finally {
       closeSync(fd);

@@ -96,7 +96,8 @@ export async function withClient<T>(options: ConnectionOptions, io: Io, use: (cl
   }
 }
 
-export function withFileSystem<T>(options: ConnectionOptions, io: Io, use: (fs: FileSystem) => Promise<T>): Promise<T> {
+/** New files and directories have the umask of this process taken off their mode, unless `umask` says otherwise. */
+export function withFileSystem<T>(options: ConnectionOptions, io: Io, use: (fs: FileSystem) => Promise<T>, umask = process.umask()): Promise<T> {
   const { maxStaleness } = options;
-  return withClient(options, io, (client) => use(new FileSystem(client, maxStaleness === undefined ? {} : { read: { consistency: 'bounded', maxStalenessMs: maxStaleness } })));
+  return withClient(options, io, (client) => use(new FileSystem(client, { umask, ...(maxStaleness === undefined ? {} : { read: { consistency: 'bounded', maxStalenessMs: maxStaleness } }) })));
 }

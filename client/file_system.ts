@@ -16,7 +16,7 @@ import type { Ino } from '../lib/ids.ts';
 import { atPath, Caller, type OperationClient } from './caller.ts';
 import type { QueryOptions } from './client.ts';
 import { ATOMIC_BYTES, contentBytes, readStream, readWhole, writeWhole, type Content } from './file_content.ts';
-import { InvalidCall } from './errors.ts';
+import { InvalidCall, WrongArgument } from './errors.ts';
 import { FsError, isFsError } from './fs_error.ts';
 import { checkOptions, encodingOf, isExclusiveCopy, withEncoding } from './node_options.ts';
 import { isRootPath, parentPath, pathBytes, type PathLike } from './paths.ts';
@@ -413,7 +413,7 @@ function owner(uid: number, gid: number): SetAttributes {
 }
 
 function xattrName(name: string): Buffer {
-  if (!name.includes('.')) throw new TypeError(`the name of an extended attribute has a namespace: '${XATTR_PREFIX}${name}'?`);
+  if (!name.includes('.')) throw new WrongArgument(`the name of an extended attribute has a namespace: '${XATTR_PREFIX}${name}'?`);
   return Buffer.from(name, 'utf8');
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseOwner } from '../../cli/commands/attributes.ts';
 import { EnvironmentError, failureOf } from '../../cli/failure.ts';
+import { WrongArgument } from '../../client/errors.ts';
 import { JoinError } from '../../server/join.ts';
 import { modeText, shortTime, sizeText, table, timeText } from '../../cli/format.ts';
 import { changeMode } from '../../cli/mode.ts';
@@ -85,6 +86,16 @@ describe('texts', () => {
     expect(failureOf(new Error('oops'))).toMatchObject({ exitCode: 70, code: 'INTERNAL' });
     expect(failureOf(new RangeError('Maximum call stack size exceeded'))).toMatchObject({ exitCode: 70, code: 'INTERNAL' });
     expect(failureOf('odd')).toMatchObject({ exitCode: 70 });
+  });
+
+  it('of a fault are those of a TypeError too, unless it is the user\'s', () => {
+    expect(failureOf(new TypeError("Cannot read properties of undefined (reading 'x')"))).toMatchObject({ exitCode: 70, code: 'INTERNAL', message: expect.stringMatching(/a fault of vrfs: TypeError: .*\n +at /) as string });
+    expect(failureOf(new WrongArgument('a path has no NUL byte'))).toEqual({ exitCode: 2, code: 'USAGE', message: 'a path has no NUL byte' });
+  });
+
+  it.each(['EIO', 'EDQUOT', 'ENXIO', 'EFBIG', 'EBUSY', 'ETXTBSY', 'EINVAL', 'ENOENT'])('of this machine\'s system calls are no faults: %s', (code) => {
+    expect(failureOf(Object.assign(new Error(`${code}: not so, read`), { code, syscall: 'read', errno: -5 }))).toEqual({ exitCode: 1, code, message: `${code}: not so, read` });
+    expect(failureOf(Object.assign(new Error('ours'), { code: 'ERR_OURS' }))).toMatchObject({ exitCode: 70 });
   });
 
   it('of a directory that cannot be used do not', () => {

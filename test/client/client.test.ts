@@ -3,6 +3,7 @@ import { VrfsClient, type ConnectOptions } from '../../client/client.ts';
 import { Behind, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../client/errors.ts';
 import { decodeCall, encodeCall } from '../../fsservice/operation_codec.ts';
 import { ROOT_INO, type Call, type Credentials, type WriteOperation } from '../../fsservice/operations.ts';
+import { verifiedStat } from '../../client/verified_stat.ts';
 import { ino, memberId, sessionId, view } from '../../lib/ids.ts';
 import type { Message, Request } from '../../vr/messages.ts';
 import { FakeGroup, until } from './fake_group.ts';
@@ -311,6 +312,21 @@ describe('a client that gets no answer', () => {
     const client = await connect({ servers: [`127.0.0.1:${port}`, ...group.servers] });
     expect((await client.submit(mkdir('/a'))).ok).toBe(true);
     await new Promise<void>((resolve) => { web.close(() => { resolve(); }); });
+  });
+
+  it.each(['5000', NaN, -1, null])('refuses a time-out of %j', (ms) => {
+    const wrong = ms as number;
+    const open = (more: object): VrfsClient => VrfsClient.open({ servers: group.servers, ...more });
+    for (const name of ['requestTimeoutMs', 'connectTimeoutMs']) expect(() => open({ [name]: wrong })).toThrow(`${name} is ${typeof wrong === 'string' ? "'5000'" : String(wrong)}: it is a number of milliseconds`);
+  });
+
+  it.each(['5000', NaN])('refuses a time-out of a verified stat of %j', async (timeoutMs) => {
+    await expect(verifiedStat(group.configuration, '/', { credentials, timeoutMs: timeoutMs as number })).rejects.toThrow(/timeoutMs is .*: it is a number of milliseconds/);
+  });
+
+  it.each(['5', NaN, -1])('refuses to wait %j ms for a state', async (behindMs) => {
+    const client = await connect();
+    await expect(client.query({ credentials, operation: { type: 'statfs' } }, { behindMs: behindMs as number })).rejects.toThrow(/behindMs is .*: it is a number of milliseconds from 0 on/);
   });
 
   it('refuses servers that are no addresses', async () => {

@@ -27,8 +27,16 @@ export function connectionOptions(command: Command): Command {
     .option('--timeout <ms>', 'how long to wait for the group, milliseconds', timeoutMilliseconds, 10_000);
 }
 
+const READING = new WeakSet<Command>();
+
+/** It may end in the midst of what it does. */
+export function onlyReads(command: Command): boolean {
+  return READING.has(command);
+}
+
 /** The same for commands that only read. */
 export function readingOptions(command: Command): Command {
+  READING.add(command);
   return connectionOptions(command)
     .option('--max-staleness <ms>', 'let any replica answer whose state is at most so old, milliseconds (default: nothing older than the newest state)', nonNegativeInteger);
 }

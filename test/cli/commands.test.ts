@@ -184,6 +184,12 @@ describe('exit codes', () => {
   });
 });
 
+describe('a command says whether it only reads, and may end when nobody reads its output any more', () => {
+  it.each([[['ls', '/'], true], [['cat', '/f'], true], [['xattr', 'list', '/'], true], [['mkdir', '/onlyreads'], false], [['members', 'replace', 'nothing', 'nothing'], false]])('%j: %s', async (args, expected) => {
+    expect((await vrfs(args, { servers: group.servers })).onlyReads).toBe(expected);
+  });
+});
+
 describe('an output that takes nothing more', () => {
   it.each([
     [['ls', '/']], [['ls', '--json', '/']], [['cat', '/f']], [['get', '/f', '-']], [['--help']], [['ls', '--help']], [['--version']],

@@ -184,14 +184,25 @@ export function replicaOptions(c: ServerConfig): ReplicaOptions {
   });
 }
 
+/** What the replicas and the HTTP API would both have to listen on. */
+export function inBothRoles(members: readonly { readonly address: string; readonly httpAddress: string }[]): string | undefined {
+  const addresses = new Set(members.map((m) => m.address));
+  return members.map((m) => m.httpAddress).find((a) => addresses.has(a));
+}
+
+/** Of a group. */
+export const MAX_MEMBERS = 255;
+
 const ClusterSchema = z.strictObject({
   clusterId: hex,
   durability: z.enum(['disk', 'memory']).default('disk'),
-  members: z.array(z.strictObject({ id: integer(1, 0xffff_ffff), role: z.enum(['voter', 'witness', 'observer']).default('voter'), address: destination, httpAddress: destination })).min(1).max(255),
+  members: z.array(z.strictObject({ id: integer(1, 0xffff_ffff), role: z.enum(['voter', 'witness', 'observer']).default('voter'), address: destination, httpAddress: destination })).min(1).max(MAX_MEMBERS),
 }).superRefine((c, ctx) => {
   for (const key of ['id', 'address', 'httpAddress'] as const) {
     if (new Set(c.members.map((m) => m[key])).size < c.members.length) ctx.addIssue({ code: 'custom', path: ['members'], message: `two members have the same ${key}` });
   }
+  const both = inBothRoles(c.members);
+  if (both !== undefined) ctx.addIssue({ code: 'custom', path: ['members'], message: `${both} is to be an address and an httpAddress` });
 });
 
 /** A group as it is formatted: the same file for all its members. */

@@ -223,6 +223,23 @@ describe('the directory of a group', () => {
     expect((await vrfs(['new-cluster', 'here'])).exitCode).toBe(2);
     expect((await vrfs(['new-cluster', 'a:1/a:2', 'a:1/a:3'])).stderr).toContain('the same address');
   });
+
+  it.each([
+    [['a:1/b:0'], 'is not an address to connect to: its port is 0'],
+    [['a:7101/a:7101'], 'a:7101 is to be an address and an httpAddress'],
+    [['a:7101/a:7201', 'b:1/a:7101'], 'a:7101 is to be an address and an httpAddress'],
+    [Array.from({ length: 256 }, (_, i) => `h${i}:1/h${i}:2`), '256 members: a group has 255 at most'],
+  ])('is not described with addresses that no member can have: %j', async (members, message) => {
+    expect(await vrfs(['new-cluster', ...members])).toMatchObject({ exitCode: 2, stdout: '', stderr: expect.stringContaining(message) as string });
+  });
+
+  it.each([[['a:0', 'a:2'], 'its port is 0'], [['a:1', 'a:0'], 'its port is 0'], [['a:1', 'a:1'], '--address and --http-address are both a:1']])('takes no node that could never be made a member: %j', async ([address = '', http = ''], message) => {
+    expect(await vrfs(['serve', '--data', join(data, 'x'), '--join', '127.0.0.1:1', '--address', address, '--http-address', http])).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(message) as string });
+  });
+
+  it('has no more members than a group can have', async () => {
+    expect((await refused({ replicas: 300 })).message).toBe('300 replicas: a group has 255 at most');
+  });
 });
 
 describe('the role that vrfs status shows', () => {

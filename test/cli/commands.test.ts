@@ -190,6 +190,13 @@ describe('a command says whether it only reads, and may end when nobody reads it
   });
 });
 
+describe('vrfs stat', () => {
+  it.each([[[], 'File: /'], [['--json'], '"path": "/"']])('shows those that are there when one is missing %j', async (json, expected) => {
+    const result = await cli('stat', ...json, '/nothing', '/');
+    expect(result).toMatchObject({ exitCode: 1, stdout: expect.stringContaining(expected) as string, stderr: expect.stringContaining("ENOENT: no such file or directory, getattr '/nothing'") as string });
+  });
+});
+
 describe('an output that takes nothing more', () => {
   it.each([
     [['ls', '/']], [['ls', '--json', '/']], [['cat', '/f']], [['get', '/f', '-']], [['--help']], [['ls', '--help']], [['--version']],

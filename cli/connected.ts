@@ -18,14 +18,25 @@ export interface ConnectionOptions {
   readonly maxStaleness?: number;
 }
 
+export function serverOption(command: Command): Command {
+  return command.option('--server <list>', `replicas as host:port,host:port (default: $VRFS_SERVERS, else ${DEFAULT_SERVERS})`);
+}
+
 export function connectionOptions(command: Command): Command {
-  return command
-    .option('--server <list>', `replicas as host:port,host:port (default: $VRFS_SERVERS, else ${DEFAULT_SERVERS})`)
+  return serverOption(command)
     .option('--timeout <ms>', 'how long to wait for the group, milliseconds', timeoutMilliseconds, 10_000);
+}
+
+const READING = new WeakSet<Command>();
+
+/** It may end in the midst of what it does. */
+export function onlyReads(command: Command): boolean {
+  return READING.has(command);
 }
 
 /** The same for commands that only read. */
 export function readingOptions(command: Command): Command {
+  READING.add(command);
   return connectionOptions(command)
     .option('--max-staleness <ms>', 'let any replica answer whose state is at most so old, milliseconds (default: nothing older than the newest state)', nonNegativeInteger);
 }
@@ -44,6 +55,13 @@ export function positiveInteger(text: string): number {
 export function positiveSize(text: string): number {
   const n = parseSize(text);
   if (n === undefined || n < 1) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
+  return n;
+}
+
+/** The same, or 0. */
+export function nonNegativeSize(text: string): number {
+  const n = parseSize(text);
+  if (n === undefined) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
   return n;
 }
 
@@ -86,7 +104,8 @@ export async function withClient<T>(options: ConnectionOptions, io: Io, use: (cl
   }
 }
 
-export function withFileSystem<T>(options: ConnectionOptions, io: Io, use: (fs: FileSystem) => Promise<T>): Promise<T> {
+/** New files and directories have the umask of this process taken off their mode, unless `umask` says otherwise. */
+export function withFileSystem<T>(options: ConnectionOptions, io: Io, use: (fs: FileSystem) => Promise<T>, umask = process.umask()): Promise<T> {
   const { maxStaleness } = options;
-  return withClient(options, io, (client) => use(new FileSystem(client, maxStaleness === undefined ? {} : { read: { consistency: 'bounded', maxStalenessMs: maxStaleness } })));
+  return withClient(options, io, (client) => use(new FileSystem(client, { umask, ...(maxStaleness === undefined ? {} : { read: { consistency: 'bounded', maxStalenessMs: maxStaleness } }) })));
 }

@@ -1,7 +1,7 @@
 /** From whatever a command threw to a message and an exit code. */
 import { CommanderError } from 'commander';
 import { errnoText, FsError } from '../client/fs_error.ts';
-import { NotVerified, VrfsError } from '../client/errors.ts';
+import { NotVerified, VrfsError, WrongArgument } from '../client/errors.ts';
 import { NoAnswer } from '../client/line.ts';
 import type { ErrnoName } from '../fsservice/errno.ts';
 import { ChangeRefused } from '../client/administrator.ts';
@@ -97,9 +97,6 @@ export interface Failure {
 /** Of what commander finds wrong. */
 export const USAGE_REMEDY = '--help shows what there is';
 
-/** System errors of the local machine that have nothing to do with a fault of ours. */
-const LOCAL = new Set(['ENOENT', 'EACCES', 'EPERM', 'EISDIR', 'ENOTDIR', 'EEXIST', 'ENOSPC', 'EROFS', 'EMFILE', 'ENAMETOOLONG', 'ELOOP', 'EPIPE']);
-
 export function failureOf(error: unknown): Failure {
   if (error instanceof CommanderError) {
     // Commander has printed what it has to say: help, the version, or (as text) what is wrong.
@@ -112,14 +109,15 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof VrfsError) return ofVrfsError(error);
   if (error instanceof ChangeRefused) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   if (error instanceof NoAnswer || error instanceof JoinError) return { exitCode: ExitCode.unreachable, code: 'NotReachable', message: error.message };
-  if (error instanceof UsageError || error instanceof TypeError) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
+  if (error instanceof UsageError || error instanceof WrongArgument) return { exitCode: ExitCode.usage, code: 'USAGE', message: error.message };
   if (error instanceof EnvironmentError || error instanceof MountError || error instanceof RevivalRefusedError) {
     return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message, remedy: error.remedy };
   }
   if (error instanceof PassingError) return { exitCode: ExitCode.failed, code: error.code, message: error.message, remedy: error.remedy };
   if (error instanceof AssertionError || !(error instanceof Error)) return internal(error);
   if (ENVIRONMENT_ERRORS.has(error.name)) return { exitCode: ExitCode.environment, code: 'ENVIRONMENT', message: error.message };
-  if ('code' in error && typeof error.code === 'string' && LOCAL.has(error.code)) return { exitCode: ExitCode.failed, code: error.code, message: error.message };
+  // What a system call of this machine says, be it a broken disk or a full quota, is no fault of ours.
+  if ('syscall' in error && 'code' in error && typeof error.code === 'string') return { exitCode: ExitCode.failed, code: error.code, message: error.message };
   return internal(error);
 }
 

@@ -11,6 +11,8 @@ export interface Io {
   readonly cwd: string;
   /** The command line as bytes, of which Node gives its arguments as text only. Null where they cannot be had. */
   readonly commandLine: Buffer | null;
+  /** The command that begins changes nothing: when nobody reads what it prints any more, it may end at once. */
+  readonly onlyReads?: () => void;
 }
 
 export function processIo(): Io {
@@ -25,22 +27,20 @@ function ownCommandLine(): Buffer | null {
   }
 }
 
+/** The reader has seen enough, as `head`; what is written to it later on fails as the second. */
+const NOBODY_READS: ReadonlySet<string | undefined> = new Set(['EPIPE', 'ERR_STREAM_DESTROYED']);
+
 /**
- * Writes and waits for room, so that a slow reader of a long output does not fill the memory. Rejects with OutputError; a reader that has
- * seen enough (EPIPE) is no failure of the output, and is left as it is (main.ts).
+ * Writes and waits for room, so that a slow reader of a long output does not fill the memory. Rejects with OutputError. A reader that has
+ * seen enough is no failure: what is under way goes on to its end unheard, and what only reads ends (main.ts).
  */
 export async function write(stream: Writable, data: string | Buffer): Promise<void> {
-  try {
-    await new Promise<void>((resolve, reject) => {
-      stream.write(data, (error) => {
-        if (error === null || error === undefined) resolve();
-        else reject(error);
-      });
+  await new Promise<void>((resolve, reject) => {
+    stream.write(data, (error: NodeJS.ErrnoException | null | undefined) => {
+      if (error === null || error === undefined || NOBODY_READS.has(error.code)) resolve();
+      else reject(new OutputError(error));
     });
-  } catch (error) {
-    if (error instanceof Error && !('code' in error && error.code === 'EPIPE')) throw new OutputError(error);
-    throw error;
-  }
+  });
 }
 
 export function print(io: Io, line: string): Promise<void> {

@@ -1,14 +1,16 @@
 /** Files of this machine, as what `get` writes. */
 import { randomBytes } from 'node:crypto';
 import { createWriteStream, type Stats } from 'node:fs';
-import { realpath, rename, rm, stat } from 'node:fs/promises';
+import { chmod, chown, lstat, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { Refused } from './failure.ts';
 import { interruptible } from './interruptible.ts';
 
 /**
  * Makes `content` the content of the local file `path`, when all of it has arrived: until then, and when it breaks off, what is
- * there stays; Ctrl-C and SIGTERM break it off. Links are followed, the mode is kept. Devices and pipes are written to as they are, and
+ * there stays; Ctrl-C and SIGTERM break it off. Links are followed (one that leads nowhere is refused, as by cp), the mode is kept, and
+ * the owner where root replaces a file. Devices and pipes are written to as they are, and
  * a signal ends the process then: there is nothing to clear up. Rejects with the error of `content` or of the local file system.
  */
 export async function replaceLocalFile(path: string, content: (signal?: AbortSignal) => AsyncIterable<Buffer>): Promise<void> {
@@ -17,18 +19,36 @@ export async function replaceLocalFile(path: string, content: (signal?: AbortSig
     await pipeline(content(), createWriteStream(path));
     return;
   }
+  if (existing === null && await isLink(path)) throw new Refused('EEXIST', `'${path}' is a symbolic link that leads nowhere: make what it leads to, or remove it`);
   const target = existing === null ? path : await realpath(path);
   const beside = join(dirname(target), `.${basename(target)}.vrfs-${randomBytes(6).toString('hex')}`);
-  const mode = existing === null ? {} : { mode: existing.mode & 0o7777 };
+  // Nobody else's before it has the mode of the one that it replaces, which open(2) would take the umask off.
+  const mode = existing === null ? 0o666 : 0o600;
   await interruptible({ signals: ['SIGINT', 'SIGTERM'], message: `interrupted; '${path}' is as it was`, again: 'kills' }, async (signal) => {
     try {
-      await pipeline(content(signal), createWriteStream(beside, { flags: 'wx', ...mode }), { signal });
+      await pipeline(content(signal), createWriteStream(beside, { flags: 'wx', mode }), { signal });
+      if (existing !== null) await takeOver(beside, existing);
       await rename(beside, target);
     } catch (error) {
       await rm(beside, { force: true });
       throw error;
     }
   });
+}
+
+async function takeOver(path: string, { uid, gid, mode }: Stats): Promise<void> {
+  // Before the mode: a new owner clears the set-id bits.
+  if (process.geteuid?.() === 0) await chown(path, uid, gid);
+  await chmod(path, mode & 0o7777);
+}
+
+async function isLink(path: string): Promise<boolean> {
+  try {
+    return (await lstat(path)).isSymbolicLink();
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    throw error;
+  }
 }
 
 async function statOrNull(path: string): Promise<Stats | null> {

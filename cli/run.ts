@@ -15,6 +15,7 @@ import { scrubCommand } from './commands/scrub.ts';
 import { startCommand } from './commands/start.ts';
 import { statCommand } from './commands/stat.ts';
 import { tuneCommand } from './commands/tune.ts';
+import { onlyReads } from './connected.ts';
 import { EXIT_CODES_HELP, ExitCode } from './exit_codes.ts';
 import { failureOf, USAGE_REMEDY, UsageError, type Failure } from './failure.ts';
 import { note, write, type Io } from './io.ts';
@@ -37,6 +38,7 @@ export function buildProgram(io: Io, written: Promise<void>[] = [], json = false
     writeErr: (text) => { io.stderr.write(text); },
     outputError: (text, write) => { if (!json) write(text); },
   });
+  program.hook('preAction', (_, command) => { if (onlyReads(command)) io.onlyReads?.(); });
   startCommand(program, io);
   tuneCommand(program, io);
   replicaCommands(program, io);

@@ -10,6 +10,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
+import { inspect } from 'node:util';
 import { encodeCall, decodeResult } from '../fsservice/operation_codec.ts';
 import type { Call, OperationType, ReadOperation, Result, WriteOperation } from '../fsservice/operations.ts';
 import { parseDestination } from '../lib/address.ts';
@@ -19,7 +20,7 @@ import type { Configuration } from '../vr/configuration.ts';
 import { SESSION_HOLDS_OPENS, SESSION_NAME_BYTES, type ReplicaToClient } from '../vr/messages.ts';
 import type { Completion } from './completion.ts';
 import { Connection } from './connection.ts';
-import { BadAnswer, errorOf, InvalidCall, NotReachable, type VrfsError } from './errors.ts';
+import { BadAnswer, errorOf, InvalidCall, NotReachable, WrongArgument, type VrfsError } from './errors.ts';
 import { GroupPin } from './group_pin.ts';
 import { KeepAlive } from './keep_alive.ts';
 import { OpenFiles } from './open_files.ts';
@@ -63,7 +64,7 @@ const CONSISTENCIES: ReadonlySet<Consistency> = new Set(['linearizable', 'causal
 /** An op-number is below. */
 const OP_NUMBERS = 2 ** 48;
 const TICK_MS = 20;
-/** So many ticks without anything outstanding, and the timer rests. */
+/** So many ticks without anything that is waited for, and the timer rests. */
 const IDLE_TICKS = 50;
 const RANDOM_BYTES = 4096;
 
@@ -89,14 +90,14 @@ export class VrfsClient {
       await client.close();
       throw error;
     }
-    if (options.holdsOpens === true) client.#session.register();
+    if (options.holdsOpens === true) client.#register();
     return client;
   }
 
   /** The same without waiting: operations wait for a replica themselves, up to their time-out. */
   static open(options: ConnectOptions): VrfsClient {
     const client = new VrfsClient(options);
-    if (options.holdsOpens === true) client.#session.register();
+    if (options.holdsOpens === true) client.#register();
     return client;
   }
 
@@ -231,12 +232,18 @@ export class VrfsClient {
     });
   }
 
+  /** Who holds files open needs a session before it asks for anything. */
+  #register(): void {
+    if (this.#timer === undefined) this.#startTimer();
+    this.#session.register();
+  }
+
   #startTimer(): void {
     if (this.#closed) return;
     this.#idleTicks = 0;
     this.#timer = setInterval(() => {
       this.#session.tick(performance.now());
-      this.#idleTicks = this.#session.outstanding === 0 ? this.#idleTicks + 1 : 0;
+      this.#idleTicks = this.#session.waits ? 0 : this.#idleTicks + 1;
       if (this.#idleTicks < IDLE_TICKS) return;
       clearInterval(this.#timer);
       this.#timer = undefined;
@@ -302,9 +309,10 @@ function encoded(call: Call): Buffer {
 }
 
 /** What is wrong with the options of a read, or null: what a message cannot carry would be thrown out of the timer that sends it again. */
-function wrongOptions({ consistency = 'linearizable', maxStalenessMs, minOp = 0 }: QueryOptions): string | null {
+function wrongOptions({ consistency = 'linearizable', maxStalenessMs, minOp = 0, behindMs = Infinity }: QueryOptions): string | null {
   if (!CONSISTENCIES.has(consistency)) return `consistency '${consistency}' is not known: there are ${[...CONSISTENCIES].join(', ')}`;
   if (!(Number.isInteger(minOp) && minOp >= 0 && minOp < OP_NUMBERS)) return `minOp is ${minOp}: it is an op-number, a whole number from 0 on and below 2^48`;
+  if (!(typeof behindMs === 'number' && behindMs >= 0)) return `behindMs is ${inspect(behindMs)}: it is a number of milliseconds from 0 on`;
   return wrongStaleness(consistency, maxStalenessMs);
 }
 
@@ -316,21 +324,23 @@ function wrongStaleness(consistency: Consistency, maxStalenessMs: number | undef
 }
 
 function checkOptions(options: ConnectOptions): void {
-  if (options.servers.length === 0) throw new TypeError('servers: at least one host:port is needed');
+  if (options.servers.length === 0) throw new WrongArgument('servers: at least one host:port is needed');
   for (const s of options.servers) {
     const parsed = parseDestination(s);
-    if (!parsed.ok) throw new TypeError(`servers: ${parsed.reason}`);
+    if (!parsed.ok) throw new WrongArgument(`servers: ${parsed.reason}`);
   }
-  if (options.clusterId !== undefined && options.clusterId.length !== 16) throw new TypeError('clusterId: 16 bytes');
+  if (options.clusterId !== undefined && options.clusterId.length !== 16) throw new WrongArgument('clusterId: 16 bytes');
   // Only a registration, of the first change, would find out.
-  if (options.name !== undefined && Buffer.byteLength(options.name) > SESSION_NAME_BYTES) throw new TypeError(`name: at most ${SESSION_NAME_BYTES} bytes`);
+  if (options.name !== undefined && Buffer.byteLength(options.name) > SESSION_NAME_BYTES) throw new WrongArgument(`name: at most ${SESSION_NAME_BYTES} bytes`);
   checkTimeout('requestTimeoutMs', options.requestTimeoutMs);
   checkTimeout('connectTimeoutMs', options.connectTimeoutMs);
 }
 
-function checkTimeout(name: string, ms: number | undefined): void {
-  if (ms === undefined || (ms >= 0 && ms <= MAX_TIMEOUT_MS)) return;
-  throw new RangeError(`${name} is ${ms}: it is a number of milliseconds from 0 to ${MAX_TIMEOUT_MS}`);
+/** @throws RangeError */
+export function checkTimeout(name: string, ms: number | undefined): void {
+  // From JavaScript a text may come, which would be appended to the time.
+  if (ms === undefined || (typeof ms === 'number' && ms >= 0 && ms <= MAX_TIMEOUT_MS)) return;
+  throw new RangeError(`${name} is ${inspect(ms)}: it is a number of milliseconds from 0 to ${MAX_TIMEOUT_MS}`);
 }
 
 export type { Completion, Consistency };

@@ -5,6 +5,11 @@
 import type { ClientFailure, PutOff } from '../vr/client_types.ts';
 import type { Durability } from '../vr/configuration.ts';
 
+/** What was passed is none of what the call takes: no path, no name of an attribute, no address. Nothing was sent. */
+export class WrongArgument extends TypeError {
+  override readonly name = 'WrongArgument';
+}
+
 export abstract class VrfsError extends Error {
   /** False is a promise: the operation was not executed and will not be; repeating it is safe. */
   abstract readonly mayHaveHappened: boolean;

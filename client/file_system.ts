@@ -7,7 +7,7 @@
  *   await fs.writeFile('/jobs/7/state', 'running');
  *
  * Refusals are thrown as FsError (code 'ENOENT', ...); where there is no answer, as a VrfsError (errors.ts), which
- * says whether the change may have happened. Paths: '/a/b' or 'a/b', both from the root; strings are UTF-8.
+ * says whether the change may have happened. What Node's calls have and these do not is refused as InvalidCall (node_options.ts). Paths: '/a/b' or 'a/b', both from the root; strings are UTF-8.
  */
 import type { Attributes, Credentials, DirectoryEntry, FileSystemStatistics, FileType, SetAttributes } from '../fsservice/operations.ts';
 import { GROUPS_MAX } from '../fsservice/limits.ts';
@@ -16,8 +16,9 @@ import type { Ino } from '../lib/ids.ts';
 import { atPath, Caller, type OperationClient } from './caller.ts';
 import type { QueryOptions } from './client.ts';
 import { ATOMIC_BYTES, contentBytes, readStream, readWhole, writeWhole, type Content } from './file_content.ts';
-import { InvalidCall } from './errors.ts';
+import { InvalidCall, WrongArgument } from './errors.ts';
 import { FsError, isFsError } from './fs_error.ts';
+import { checkOptions, encodingOf, isExclusiveCopy, withEncoding } from './node_options.ts';
 import { isRootPath, parentPath, pathBytes, type PathLike } from './paths.ts';
 import { removeTree } from './remove_tree.ts';
 import { Dirent, Stats, timestamp } from './stats.ts';
@@ -32,6 +33,8 @@ export interface FileSystemOptions {
 }
 
 export interface WriteFileOptions {
+  /** Of a content that is text, any of Node's. Default 'utf8'. */
+  readonly encoding?: BufferEncoding | null;
   /** Of a new file, before the umask. Default 0o666. */
   readonly mode?: number;
   /** 'w' (default) replaces, 'wx' fails when something exists there, be it a symbolic link that leads nowhere, 'a' appends. */
@@ -48,19 +51,26 @@ export interface WriteFileOptions {
 }
 
 export interface ReadFileOptions {
-  readonly encoding?: 'utf8';
+  /** Any of Node's: the content as text. Null (default): as bytes. */
+  readonly encoding?: BufferEncoding | null;
   /** Ends the read with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
 export interface ReaddirOptions {
   readonly withFileTypes?: boolean;
+  /** Of the names; an entry with its type has their bytes too. */
+  readonly encoding?: 'utf8' | 'utf-8';
 }
+
+export type AppendFileOptions = Pick<WriteFileOptions, 'encoding' | 'mode' | 'signal'>;
+type NoOptions = Readonly<Record<string, never>>;
 
 /** access(2): 4 read, 2 write, 1 execute, 0 existence. */
 const F_OK = 0;
 const READDIR_PAGE = 1024;
 const WRITE_FLAGS: ReadonlySet<string> = new Set(['w', 'wx', 'a']);
+const RENAME_FLAGS: ReadonlySet<string> = new Set(['none', 'noreplace', 'exchange']);
 const XATTR_PREFIX = 'user.';
 
 export class FileSystem {
@@ -69,16 +79,18 @@ export class FileSystem {
 
   constructor(client: OperationClient, options: FileSystemOptions = {}) {
     this.#caller = new Caller(client, options.credentials ?? processCredentials(), options.read ?? {});
-    this.#umask = options.umask ?? 0o022;
+    this.#umask = modeBits(options.umask ?? 0o022);
   }
 
   // --- what is there -------------------------------------------------------------------------------------------------
 
-  async stat(path: PathLike): Promise<Stats> {
+  async stat(path: PathLike, options: NoOptions = {}): Promise<Stats> {
+    checkOptions('stat', options, []);
     return new Stats((await this.#caller.query({ type: 'getattr', at: atPath(pathBytes(path)), follow: true })).attributes);
   }
 
-  async lstat(path: PathLike): Promise<Stats> {
+  async lstat(path: PathLike, options: NoOptions = {}): Promise<Stats> {
+    checkOptions('lstat', options, []);
     return new Stats((await this.#caller.query({ type: 'getattr', at: atPath(pathBytes(path)), follow: false })).attributes);
   }
 
@@ -104,11 +116,14 @@ export class FileSystem {
   // --- directories -----------------------------------------------------------------------------------------------------
 
   readdir(path: PathLike, options: ReaddirOptions & { readonly withFileTypes: true }): Promise<Dirent[]>;
-  readdir(path: PathLike, options?: ReaddirOptions): Promise<string[]>;
-  async readdir(path: PathLike, options: ReaddirOptions = {}): Promise<string[] | Dirent[]> {
+  readdir(path: PathLike, options?: ReaddirOptions | 'utf8' | 'utf-8' | null): Promise<string[]>;
+  async readdir(path: PathLike, options: ReaddirOptions | BufferEncoding | null = null): Promise<string[] | Dirent[]> {
+    const wanted = withEncoding<ReaddirOptions>(options);
+    checkOptions('readdir', wanted, ['withFileTypes', 'encoding']);
+    if (!/^utf-?8$/i.test(wanted.encoding ?? 'utf8')) throw new InvalidCall(`readdir gives names as UTF-8, not '${wanted.encoding}': withFileTypes, and nameBytes of each entry, gives their bytes`);
     const entries: Dirent[] = [];
     for await (const entry of this.opendir(path)) entries.push(entry);
-    return options.withFileTypes === true ? entries : entries.map((e) => e.name);
+    return wanted.withFileTypes === true ? entries : entries.map((e) => e.name);
   }
 
   /**
@@ -116,6 +131,7 @@ export class FileSystem {
    * Stats, at no further round trip.
    */
   async *opendir(path: PathLike, options: { readonly attributes?: boolean } = {}): AsyncGenerator<Dirent, void, void> {
+    checkOptions('opendir', options, ['attributes']);
     let at = atPath(pathBytes(path));
     let after: Buffer = EMPTY;
     for (;;) {
@@ -129,11 +145,13 @@ export class FileSystem {
     }
   }
 
-  /** With `recursive`: the missing directories above too, and no error when it exists. Resolves to the first path made. */
-  async mkdir(path: PathLike, options: { readonly recursive?: boolean; readonly mode?: number } = {}): Promise<string | undefined> {
+  /** With `recursive`: the missing directories above too, and no error when it exists. Resolves to the first path made. A number is the mode. */
+  async mkdir(path: PathLike, options: number | { readonly recursive?: boolean; readonly mode?: number } = {}): Promise<string | undefined> {
+    const wanted = typeof options === 'number' ? { mode: options } : options;
+    checkOptions('mkdir', wanted, ['recursive', 'mode']);
     const bytes = pathBytes(path);
-    const mode = modeBits(options.mode ?? 0o777) & ~this.#umask;
-    if (options.recursive === true) return (await this.#makeDirectories(bytes, mode))?.toString();
+    const mode = modeBits(wanted.mode ?? 0o777) & ~this.#umask;
+    if (wanted.recursive === true) return (await this.#makeDirectories(bytes, mode))?.toString();
     await this.#caller.submit({ type: 'mkdir', at: atPath(bytes), mode });
     return undefined;
   }
@@ -151,7 +169,8 @@ export class FileSystem {
     return (await this.#makeDirectories(path, mode)) === undefined ? first : first ?? path;
   }
 
-  async rmdir(path: PathLike): Promise<void> {
+  async rmdir(path: PathLike, options: NoOptions = {}): Promise<void> {
+    checkOptions('rmdir', options, []);
     await this.#caller.submit({ type: 'rmdir', at: atPath(pathBytes(path)) });
   }
 
@@ -160,6 +179,7 @@ export class FileSystem {
    * remove. `force`: no error when there is nothing.
    */
   async rm(path: PathLike, options: { readonly recursive?: boolean; readonly force?: boolean } = {}): Promise<void> {
+    checkOptions('rm', options, ['recursive', 'force']);
     try {
       if (options.recursive === true) await this.#removeTree(pathBytes(path));
       else await this.#caller.submit({ type: 'unlink', at: atPath(pathBytes(path)) });
@@ -185,11 +205,14 @@ export class FileSystem {
 
   /** 'noreplace': EEXIST instead of replacing. 'exchange': both exist and change places. */
   async rename(from: PathLike, to: PathLike, options: { readonly flags?: 'none' | 'noreplace' | 'exchange' } = {}): Promise<void> {
+    checkOptions('rename', options, ['flags']);
+    if (!RENAME_FLAGS.has(options.flags ?? 'none')) throw new InvalidCall(`rename has no flags '${options.flags}': there are ${[...RENAME_FLAGS].join(', ')}`);
     await this.#caller.submit({ type: 'rename', from: atPath(pathBytes(from)), to: atPath(pathBytes(to)), flags: options.flags ?? 'none' });
   }
 
   /** As link(2): a symbolic link at `existing` is itself linked, unless `follow`. */
   async link(existing: PathLike, path: PathLike, options: { readonly follow?: boolean } = {}): Promise<void> {
+    checkOptions('link', options, ['follow']);
     await this.#caller.submit({ type: 'link', from: atPath(pathBytes(existing)), to: atPath(pathBytes(path)), follow: options.follow ?? false });
   }
 
@@ -197,11 +220,14 @@ export class FileSystem {
     await this.#caller.submit({ type: 'symlink', at: atPath(pathBytes(path)), target: pathBytes(target) });
   }
 
-  readlink(path: PathLike, options: { readonly encoding: 'buffer' }): Promise<Buffer>;
-  readlink(path: PathLike, options?: { readonly encoding?: 'utf8' }): Promise<string>;
-  async readlink(path: PathLike, options: { readonly encoding?: 'utf8' | 'buffer' } = {}): Promise<string | Buffer> {
+  readlink(path: PathLike, options: 'buffer' | { readonly encoding: 'buffer' }): Promise<Buffer>;
+  readlink(path: PathLike, options?: BufferEncoding | { readonly encoding?: BufferEncoding | null } | null): Promise<string>;
+  async readlink(path: PathLike, options: BufferEncoding | 'buffer' | { readonly encoding?: BufferEncoding | 'buffer' | null } | null = null): Promise<string | Buffer> {
+    const wanted = withEncoding(options);
+    checkOptions('readlink', wanted, ['encoding']);
+    const encoding = encodingOf(wanted.encoding ?? 'utf8');
     const { target } = await this.#caller.query({ type: 'readlink', at: atPath(pathBytes(path)) });
-    return options.encoding === 'buffer' ? target : target.toString('utf8');
+    return encoding === null ? target : target.toString(encoding);
   }
 
   async mknod(path: PathLike, fileType: FileType, options: { readonly mode?: number; readonly rdev?: number } = {}): Promise<void> {
@@ -211,12 +237,14 @@ export class FileSystem {
   // --- contents --------------------------------------------------------------------------------------------------------
 
   /** One state of the file: when it changes meanwhile it is read anew, and after some attempts that is a FileChanged. */
-  readFile(path: PathLike, options: 'utf8' | (ReadFileOptions & { readonly encoding: 'utf8' })): Promise<string>;
-  readFile(path: PathLike, options?: ReadFileOptions & { readonly encoding?: never }): Promise<Buffer>;
-  async readFile(path: PathLike, options: 'utf8' | ReadFileOptions = {}): Promise<string | Buffer> {
-    const { encoding, signal }: ReadFileOptions = options === 'utf8' ? { encoding: options } : options;
-    const bytes = await readWhole(this.#caller.until(signal), pathBytes(path));
-    return encoding === 'utf8' ? bytes.toString('utf8') : bytes;
+  readFile(path: PathLike, options: BufferEncoding | (ReadFileOptions & { readonly encoding: BufferEncoding })): Promise<string>;
+  readFile(path: PathLike, options?: (ReadFileOptions & { readonly encoding?: null }) | null): Promise<Buffer>;
+  async readFile(path: PathLike, options: BufferEncoding | ReadFileOptions | null = null): Promise<string | Buffer> {
+    const wanted = withEncoding<ReadFileOptions>(options);
+    checkOptions('readFile', wanted, ['encoding', 'signal']);
+    const encoding = encodingOf(wanted.encoding);
+    const bytes = await readWhole(this.#caller.until(wanted.signal), pathBytes(path));
+    return encoding === null ? bytes : bytes.toString(encoding);
   }
 
   /**
@@ -233,20 +261,23 @@ export class FileSystem {
   }
 
   /** Atomic, whatever the length: readers see the old content or the new. A file above 1 MiB is another inode afterwards, with the mode, the owner and the extended attributes that it had. */
-  async writeFile(path: PathLike, content: Content, options: WriteFileOptions = {}): Promise<void> {
-    const { flag = 'w' } = options;
+  async writeFile(path: PathLike, content: Content, options: WriteFileOptions | BufferEncoding | null = null): Promise<void> {
+    const wanted = withEncoding<WriteFileOptions>(options);
+    checkOptions('writeFile', wanted, ['encoding', 'mode', 'flag', 'ifVersion', 'signal']);
+    const { encoding, flag = 'w', ifVersion, ...rest } = wanted;
     // From JavaScript any of Node's may come: what cannot be kept must not replace the file.
     if (!WRITE_FLAGS.has(flag)) throw new InvalidCall(`flag '${flag}' is not known here: there are 'w', 'wx' and 'a'`);
-    if (options.ifVersion !== undefined && flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${flag}'`);
+    if (ifVersion !== undefined && flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${flag}'`);
+    const encoded = typeof content === 'string' ? textBytes(content, encoding) : content;
     if (flag === 'a') {
-      if (typeof content !== 'string' && !(content instanceof Uint8Array)) throw new TypeError("flag 'a' takes a string or bytes");
-      return this.appendFile(path, content, options);
+      if (!(encoded instanceof Uint8Array)) throw new InvalidCall("flag 'a' takes a string or bytes");
+      return this.appendFile(path, encoded, rest);
     }
-    await writeWhole(this.#caller, pathBytes(path), content, {
-      mode: this.#newFileMode(options),
+    await writeWhole(this.#caller, pathBytes(path), encoded, {
+      mode: this.#newFileMode(rest),
       exclusive: flag === 'wx',
-      ifVersion: options.ifVersion ?? null,
-      signal: options.signal,
+      ifVersion: ifVersion ?? null,
+      signal: rest.signal,
     });
   }
 
@@ -256,10 +287,12 @@ export class FileSystem {
   }
 
   /** Appends up to 1 MiB whole, and more in steps of 1 MiB, whoever else appends at the same time; the file is made when absent. */
-  async appendFile(path: PathLike, content: string | Uint8Array, options: { readonly mode?: number; readonly signal?: AbortSignal } = {}): Promise<void> {
-    const data = contentBytes(content);
-    const caller = this.#caller.until(options.signal);
-    const ino = await this.#appendFirst(caller, pathBytes(path), data.subarray(0, ATOMIC_BYTES), this.#newFileMode(options));
+  async appendFile(path: PathLike, content: string | Uint8Array, options: AppendFileOptions | BufferEncoding | null = null): Promise<void> {
+    const wanted = withEncoding<AppendFileOptions>(options);
+    checkOptions('appendFile', wanted, ['encoding', 'mode', 'signal']);
+    const data = typeof content === 'string' ? textBytes(content, wanted.encoding) : contentBytes(content);
+    const caller = this.#caller.until(wanted.signal);
+    const ino = await this.#appendFirst(caller, pathBytes(path), data.subarray(0, ATOMIC_BYTES), this.#newFileMode(wanted));
     // All steps go to the file that the first one found.
     for (let at = ATOMIC_BYTES; at < data.length; at += ATOMIC_BYTES) {
       await caller.submit({ type: 'write', at: { dir: ino, path: EMPTY }, offset: 'end', data: data.subarray(at, at + ATOMIC_BYTES) });
@@ -289,10 +322,11 @@ export class FileSystem {
     await this.#setattr(path, true, { size });
   }
 
-  /** Within the namespace; `exclusive` as COPYFILE_EXCL. A new file has the source's mode, whatever the umask, and the caller as its owner. */
-  async copyFile(from: PathLike, to: PathLike, options: { readonly exclusive?: boolean } = {}): Promise<void> {
+  /** Within the namespace; `exclusive` is Node's COPYFILE_EXCL, which is taken too. A new file has the source's mode, whatever the umask, and the caller as its owner. */
+  async copyFile(from: PathLike, to: PathLike, options: number | { readonly exclusive?: boolean } = {}): Promise<void> {
+    const exclusive = isExclusiveCopy(options);
     const { attributes } = await this.stat(from);
-    await writeWhole(this.#caller, pathBytes(to), this.readStream(from), { mode: attributes.mode & 0o777, exclusive: options.exclusive === true, ifVersion: null });
+    await writeWhole(this.#caller, pathBytes(to), this.readStream(from), { mode: attributes.mode & 0o777, exclusive, ifVersion: null });
   }
 
   /** Sets the times of whatever is there to now; makes an empty file when nothing is. */
@@ -366,6 +400,10 @@ function modeBits(mode: number): number {
   return mode & 0o7777;
 }
 
+function textBytes(text: string, encoding: unknown): Buffer {
+  return Buffer.from(text, encodingOf(encoding) ?? 'utf8');
+}
+
 function direntOf(e: DirectoryEntry): Dirent {
   return new Dirent(e.name, e.ino, e.type, e.attributes);
 }
@@ -375,7 +413,7 @@ function owner(uid: number, gid: number): SetAttributes {
 }
 
 function xattrName(name: string): Buffer {
-  if (!name.includes('.')) throw new TypeError(`the name of an extended attribute has a namespace: '${XATTR_PREFIX}${name}'?`);
+  if (!name.includes('.')) throw new WrongArgument(`the name of an extended attribute has a namespace: '${XATTR_PREFIX}${name}'?`);
   return Buffer.from(name, 'utf8');
 }
 

@@ -1,7 +1,7 @@
 /** What programs outside this repository use. */
 export { MAX_TIMEOUT_MS, VrfsClient, type Completion, type ConnectOptions, type Consistency, type QueryOptions } from './client.ts';
-export { BadAnswer, Behind, Busy, CheckpointUnavailable, Closed, FileChanged, InvalidCall, NotReachable, NotVerified, OutcomeUnknown, TimedOut, VrfsError } from './errors.ts';
-export { FileSystem, processCredentials, type FileSystemOptions, type ReaddirOptions, type WriteFileOptions } from './file_system.ts';
+export { BadAnswer, Behind, Busy, CheckpointUnavailable, Closed, FileChanged, InvalidCall, NotReachable, NotVerified, OutcomeUnknown, TimedOut, VrfsError, WrongArgument } from './errors.ts';
+export { FileSystem, processCredentials, type AppendFileOptions, type FileSystemOptions, type ReadFileOptions, type ReaddirOptions, type WriteFileOptions } from './file_system.ts';
 export type { Content } from './file_content.ts';
 export { FsError, isFsError } from './fs_error.ts';
 export { verifiedStat, type VerifiedStat, type VerifyOptions } from './verified_stat.ts';

@@ -1,5 +1,6 @@
 /** Paths as a user gives them, as the bytes that an operation has. Paths start at the root of the namespace, with or without a '/'. */
 import { isUtf8 } from 'node:buffer';
+import { WrongArgument } from './errors.ts';
 
 /** Strings are UTF-8. A name that is not UTF-8 has to be given as a Buffer. */
 export type PathLike = string | Buffer;
@@ -7,11 +8,11 @@ export type PathLike = string | Buffer;
 const SLASH = 0x2f;
 const DOT = Buffer.from('.');
 
-/** @throws TypeError when the path is empty or has a NUL: no file can have that name */
+/** @throws WrongArgument when the path is empty or has a NUL: no file can have that name */
 export function pathBytes(path: PathLike): Buffer {
   const bytes = typeof path === 'string' ? Buffer.from(path, 'utf8') : path;
-  if (bytes.length === 0) throw new TypeError("an empty path names nothing; the root directory is '/'");
-  if (bytes.includes(0)) throw new TypeError('a path has no NUL byte');
+  if (bytes.length === 0) throw new WrongArgument("an empty path names nothing; the root directory is '/'");
+  if (bytes.includes(0)) throw new WrongArgument('a path has no NUL byte');
   return bytes;
 }
 

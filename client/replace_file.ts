@@ -11,6 +11,7 @@ import { SYMLINK_DEPTH_MAX, type At, type Attributes, type ReadOperation, type R
 import { EMPTY } from '../lib/bytes.ts';
 import type { Ino } from '../lib/ids.ts';
 import { atPath, type CallerOperations } from './caller.ts';
+import { VrfsError } from './errors.ts';
 import { joinPath, parentPath } from './paths.ts';
 
 /** Each at most as long as one operation can carry: enough at once to hide a round trip, few enough to bound memory. */
@@ -60,8 +61,7 @@ class FileReplacement {
     const { target, existing } = await this.#resolve();
     if (existing !== null) await this.#checkReplaceable(target, existing);
     const temporary = joinPath(parentPath(target), Buffer.from(`.vrfs-put-${randomBytes(8).toString('hex')}`));
-    // Nobody else's while it is half written, whatever the file itself allows.
-    const { attributes } = await this.#submit({ type: 'create', at: atPath(temporary), mode: 0o600, exclusive: true, truncate: false });
+    const attributes = await this.#create(temporary);
     const at = { dir: attributes.ino, path: EMPTY };
     try {
       // Before the content: who may not give it to the owner is told so before all of it was sent.
@@ -75,6 +75,16 @@ class FileReplacement {
       throw await this.#discarded(temporary, error);
     }
     return { ino: attributes.ino, created: existing === null };
+  }
+
+  /** Nobody else's while it is half written, whatever the file itself allows. */
+  async #create(temporary: Buffer): Promise<Attributes> {
+    try {
+      return (await this.#submit({ type: 'create', at: atPath(temporary), mode: 0o600, exclusive: true, truncate: false })).attributes;
+    } catch (error) {
+      if (error instanceof VrfsError && error.mayHaveHappened) throw await this.#discarded(temporary, error, 'may come');
+      throw error;
+    }
   }
 
   /** Where a rename has to go so that a symbolic link at the path stays, and what is there now. */
@@ -135,12 +145,12 @@ class FileReplacement {
     }
   }
 
-  /** What is to be thrown when the write failed with `error`. */
-  async #discarded(temporary: Buffer, error: unknown): Promise<unknown> {
+  /** What is to be thrown when the write failed with `error`. A temporary file whose making was not answered may be made after this has found none. */
+  async #discarded(temporary: Buffer, error: unknown, made: 'made' | 'may come' = 'made'): Promise<unknown> {
     try {
       const removed = await this.#operations.submit({ type: 'unlink', at: atPath(temporary) });
       // It has the target's name already, or somebody has cleared it up.
-      if (!removed.ok && removed.errno !== Errno.ENOENT) throw this.#wanted.refusal(removed.errno);
+      if (!removed.ok && (removed.errno !== Errno.ENOENT || made === 'may come')) throw this.#wanted.refusal(removed.errno);
     } catch (reason) {
       return this.#wanted.leftBehind(temporary, reason, error);
     }

@@ -8,6 +8,7 @@ import { digest, opNumber, type Digest, type OpNumber } from '../lib/ids.ts';
 import { namesOfPath } from '../fsservice/proven_path.ts';
 import type { Credentials } from '../fsservice/operations.ts';
 import { quorum, type Configuration, type Member } from '../vr/configuration.ts';
+import { checkTimeout } from './client.ts';
 import { InvalidCall, NotVerified } from './errors.ts';
 import { verifyPathProof, type PathProof, type TrustedRoot } from './path_proof.ts';
 import { pathBytes, printable, type PathLike } from './paths.ts';
@@ -49,6 +50,8 @@ const PAUSE_MS = 200;
 /** Follows no symbolic links. Rejects with NotVerified when no quorum agrees in time or a proof is refused, and with InvalidCall for a path with '..'. */
 export async function verifiedStat(configuration: Configuration, path: PathLike, options: VerifyOptions): Promise<VerifiedStat> {
   const names = namesOfPath(pathBytes(path));
+  // Of a time that never comes there would be no end.
+  checkTimeout('timeoutMs', options.timeoutMs);
   if (names === null) throw new InvalidCall(`a proof is of a path without '..': ${printable(pathBytes(path))}`);
   return new Verification(configuration, names, options).run();
 }

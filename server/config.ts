@@ -16,6 +16,8 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
 const integer = (low: number, high: number): z.ZodType<number> => z.coerce.number().int().min(low).max(high);
 /** Bytes, or bytes a second. */
 const size = (low: number, high: number): z.ZodType<number> => z.unknown().transform((given, ctx) => {
@@ -46,7 +48,7 @@ const Schema = z.strictObject({
   /** The HTTP API; default: this member's httpAddress. */
   httpListen: address.optional(),
   http: flag.default(true),
-  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+  logLevel: z.enum(LOG_LEVELS).default('info'),
   /** A file for the log; default: standard output. */
   logFile: z.string().min(1).optional(),
   /** Memory for records and nodes of the tree that were read or written of late, bytes. */
@@ -98,7 +100,9 @@ export interface ConfigSources {
 const KEYS = Object.keys(Schema.shape) as (keyof typeof Schema.shape)[];
 
 /** `checkpointOps` as VRFS_CHECKPOINT_OPS. */
-export function environmentName(key: keyof typeof Schema.shape): string {
+export type ConfigKey = keyof typeof Schema.shape;
+
+export function environmentName(key: ConfigKey): string {
   return `VRFS_${key.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()}`;
 }
 
@@ -180,14 +184,25 @@ export function replicaOptions(c: ServerConfig): ReplicaOptions {
   });
 }
 
+/** What the replicas and the HTTP API would both have to listen on. */
+export function inBothRoles(members: readonly { readonly address: string; readonly httpAddress: string }[]): string | undefined {
+  const addresses = new Set(members.map((m) => m.address));
+  return members.map((m) => m.httpAddress).find((a) => addresses.has(a));
+}
+
+/** Of a group. */
+export const MAX_MEMBERS = 255;
+
 const ClusterSchema = z.strictObject({
   clusterId: hex,
   durability: z.enum(['disk', 'memory']).default('disk'),
-  members: z.array(z.strictObject({ id: integer(1, 0xffff_ffff), role: z.enum(['voter', 'witness', 'observer']).default('voter'), address: destination, httpAddress: destination })).min(1).max(255),
+  members: z.array(z.strictObject({ id: integer(1, 0xffff_ffff), role: z.enum(['voter', 'witness', 'observer']).default('voter'), address: destination, httpAddress: destination })).min(1).max(MAX_MEMBERS),
 }).superRefine((c, ctx) => {
   for (const key of ['id', 'address', 'httpAddress'] as const) {
     if (new Set(c.members.map((m) => m[key])).size < c.members.length) ctx.addIssue({ code: 'custom', path: ['members'], message: `two members have the same ${key}` });
   }
+  const both = inBothRoles(c.members);
+  if (both !== undefined) ctx.addIssue({ code: 'custom', path: ['members'], message: `${both} is to be an address and an httpAddress` });
 });
 
 /** A group as it is formatted: the same file for all its members. */

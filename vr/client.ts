@@ -90,6 +90,11 @@ export class ClientSession<Token> {
     return this.#slots.busy + this.#waiting.length + this.#reads.outstanding;
   }
 
+  /** Something has to be done when time goes by: `tick` has to be called. */
+  get waits(): boolean {
+    return this.outstanding > 0 || this.#session.kind === 'registering';
+  }
+
   /** Begins a session now; else the first request does. */
   register(): void {
     if (this.#session.kind === 'none' && !this.#closed) this.#beginRegistration();
@@ -136,7 +141,7 @@ export class ClientSession<Token> {
         return this.#onMoved();
       case 'redirect':
         if (this.#route.learn(message.view, message.configuration)) this.#onMoved();
-        return;
+        return this.#reads.redirected(from, now);
       case 'reject': return this.#onReject(from, message);
       case 'newEpoch':
       case 'interval':
@@ -160,7 +165,7 @@ export class ClientSession<Token> {
     this.#deadline(soon);
   }
 
-  /** Call it every 10 to 50 milliseconds while anything is outstanding. Cheap when nothing is due. */
+  /** Call it every 10 to 50 milliseconds while anything is waited for (`waits`). Cheap when nothing is due. */
   tick(now: number): void {
     this.#now = now;
     if (now < this.#nextDeadline || this.#closed) return;
@@ -389,6 +394,7 @@ export class ClientSession<Token> {
   #onReadRejected(from: string, p: Pending<Token>, m: Reject): void {
     if (m.code === 'behind') {
       p.turnedAway = true;
+      this.#reads.setAside(from, this.#now);
       // Who is taken for the primary may be a node that waits at the address of a member that is gone, and says this for ever.
       if (from === this.#route.primary) p.askOthers = true;
     }
@@ -452,7 +458,10 @@ export class ClientSession<Token> {
       if (p.postponed) p.postponed = false;
       else {
         if (oldest === null || p.expires < oldest.expires) oldest = p;
-        if (p.sentTo !== '') p.overdue++;
+        if (p.sentTo !== '') {
+          p.overdue++;
+          if (p.consistency !== null) this.#reads.setAside(p.sentTo, now);
+        }
         p.putOff = null;
         if (p.consistency === null) this.#putOff = null;
       }

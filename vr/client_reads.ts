@@ -5,6 +5,9 @@ import type { ClientPace } from './client_pace.ts';
 import type { ClientRoute } from './client_route.ts';
 import type { ClientPorts, Pending } from './client_types.ts';
 
+/** Who had no answer for a read is not asked for so long, milliseconds. */
+const ASIDE_MS = 5000;
+
 export class ClientReads<Token> {
   readonly #ports: ClientPorts<Token>;
   readonly #route: ClientRoute;
@@ -17,6 +20,10 @@ export class ClientReads<Token> {
   #lastId = 0;
   /** Who answers this client's causal reads. */
   #reader = '';
+  /** The primary stands in for those set aside: until then. */
+  #chooseAgainAt = Infinity;
+  /** By address, until when it is not asked. */
+  readonly #aside = new Map<string, number>();
 
   constructor(ports: ClientPorts<Token>, route: ClientRoute, pace: ClientPace, most: number, deadline: (at: number) => void) {
     this.#ports = ports;
@@ -63,9 +70,21 @@ export class ClientReads<Token> {
     if (from === this.#reader) this.#reader = '';
   }
 
+  /** It was behind, or let a read wait: it may do so for every read from now on. */
+  setAside(from: string, now: number): void {
+    this.#aside.set(from, now + ASIDE_MS);
+    if (from === this.#reader) this.#reader = '';
+  }
+
+  /** A witness, or who is no member any more, sends its reads elsewhere: to the primary, which has an answer for certain. */
+  redirected(from: string, now: number): void {
+    if (from === this.#route.primary || this.#route.readers.includes(from)) return;
+    for (const p of this.#underWay.values()) if (p.sentTo === from && p.consistency !== 'linearizable') this.transmit(p, now);
+  }
+
   transmit(p: Pending<Token>, now: number): void {
     // A causal read spares the primary, until the one asked turns out to be behind, silent or away.
-    const elsewhere = p.consistency !== 'linearizable' && p.sends === 0 && !p.turnedAway && this.sendTo(this.#readerAddress(), p, now);
+    const elsewhere = p.consistency !== 'linearizable' && p.sends === 0 && !p.turnedAway && this.sendTo(this.#readerAddress(now), p, now);
     if (!elsewhere) this.sendTo(this.#route.primary, p, now);
     p.due = now + this.#pace.backOff(p.overdue);
     this.#deadline(p.due);
@@ -88,9 +107,16 @@ export class ClientReads<Token> {
     this.transmit(p, now);
   }
 
-  #readerAddress(): string {
-    const { peers } = this.#route;
-    if (!peers.includes(this.#reader)) this.#reader = defined(peers[this.#ports.uint32() % peers.length], 'peer');
+  #readerAddress(now: number): string {
+    if (now >= this.#chooseAgainAt || !this.#route.readers.includes(this.#reader)) this.#choose(now);
     return this.#reader;
+  }
+
+  #choose(now: number): void {
+    for (const [address, until] of this.#aside) if (until <= now) this.#aside.delete(address);
+    const { primary, readers } = this.#route;
+    const left = readers.filter((r) => !this.#aside.has(r));
+    this.#reader = left.length === 0 ? primary : defined(left[this.#ports.uint32() % left.length], 'reader');
+    this.#chooseAgainAt = this.#reader === primary ? Math.min(...this.#aside.values()) : Infinity;
   }
 }

@@ -14,10 +14,12 @@ export class ClientRoute {
   #view: View = view(0);
   #primary: string;
   #peers: readonly string[];
+  #readers: readonly string[];
 
   constructor(seeds: readonly string[]) {
     this.#seeds = seeds;
     this.#peers = seeds;
+    this.#readers = seeds;
     this.#primary = defined(seeds[0], 'a client knows at least one address');
   }
 
@@ -34,6 +36,11 @@ export class ClientRoute {
   /** Everyone who may know more: the members, and the addresses that the client was started with. */
   get peers(): readonly string[] {
     return this.#peers;
+  }
+
+  /** Who answers a read that need not be the primary's: a witness has no state, and an address that the client was started with may be no member's. */
+  get readers(): readonly string[] {
+    return this.#readers;
   }
 
   /** A replica introduced itself. True when the primary is now another. */
@@ -106,5 +113,6 @@ export class ClientRoute {
     const c = this.#configuration;
     if (c === null) return;
     this.#peers = [...new Set([...c.members.map((m) => this.#address(m.id, c)), ...this.#seeds])];
+    this.#readers = c.members.filter((m) => m.role !== 'witness').map((m) => this.#address(m.id, c));
   }
 }

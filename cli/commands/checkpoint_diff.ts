@@ -18,7 +18,7 @@ interface DiffOptions extends ConnectionOptions {
 }
 
 export function checkpointDiffCommand(checkpoint: Command, io: Io): void {
-  const diff = checkpoint.command('diff').description('which paths differ between two checkpoints; reads the parts of their Merkle trees that differ, and nothing else')
+  const diff = checkpoint.command('diff').description('which paths differ between two checkpoints; reads the parts of their Merkle trees that differ, and all directory entries where files were changed in place (--no-search: not those)')
     .argument('<older>', 'op-number of a checkpoint that a replica holds (vrfs checkpoint list), or "newest"; with <replica>: in front of it, the one at this replica')
     .argument('<newer>', 'the same')
     .option('--no-search', 'do not look through all directory entries for the names of files that were changed in place: they are shown by their inode number');

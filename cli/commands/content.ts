@@ -1,6 +1,7 @@
 /** Contents: cat, put, get, touch, truncate. */
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import type { Readable } from 'node:stream';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { connectionOptions, nonNegativeInteger, readingOptions, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { write, type Io } from '../io.ts';
@@ -50,17 +51,17 @@ function putCommand(program: Command, io: Io): void {
   const command = program.command('put')
     .description('copy a local file, or standard input (-), into the namespace; atomic: readers see the old content or the new')
     .argument('<local>', 'local file, or -').argument('<path>')
-    .option('-m, --mode <octal>', 'of a new file', octalMode)
+    .option('-m, --mode <octal>', 'of a new file, whatever the umask is (default: as cp: that of the local file, or 666, without the umask)', octalMode)
     .option('-x, --exclusive', 'fail when something exists there, be it a symbolic link that leads nowhere')
     .addOption(new Option('--if-version <n>', 'only when the file is at this version (see stat); 0: when nothing is there; up to 1 MiB').argParser(nonNegativeInteger).conflicts('exclusive'));
   connectionOptions(command).addHelpText('after', '\nExamples:\n  vrfs put ./app.conf /etc/app.conf\n  echo running | vrfs put --if-version 17 - /jobs/7/state');
   command.action(async (local: string, path: string, options: ConnectionOptions & { mode?: number; exclusive?: boolean; ifVersion?: number }) => {
     // Opened first: a local file that is not there is no reason to connect.
-    const source = local === '-' ? io.stdin : (await open(resolve(io.cwd, local))).createReadStream({ highWaterMark: 1 << 20 });
+    const { source, mode } = await sourceOf(local, io);
     await withFileSystem(options, io, async (fs) => {
       try {
         await interruptible({ signals: ['SIGINT', 'SIGTERM'], message: `interrupted; '${path}' is as it was, or written whole`, again: 'kills' }, (signal) => fs.writeFile(path, buffers(source), {
-          ...(options.mode === undefined ? {} : { mode: options.mode }),
+          mode: options.mode ?? mode & ~process.umask(),
           ...(options.ifVersion === undefined ? {} : { ifVersion: options.ifVersion }),
           flag: options.exclusive === true ? 'wx' : 'w',
           signal,
@@ -72,8 +73,16 @@ function putCommand(program: Command, io: Io): void {
         // One that waits for more keeps this process from ending.
         source.destroy();
       }
-    });
+    }, 0);
   });
+}
+
+/** And the mode that a copy of it has, as of cp(1), before the umask. */
+async function sourceOf(local: string, io: Io): Promise<{ readonly source: Readable; readonly mode: number }> {
+  if (local === '-') return { source: io.stdin, mode: 0o666 };
+  const file = await open(resolve(io.cwd, local));
+  const stats = await file.stat();
+  return { source: file.createReadStream({ highWaterMark: 1 << 20 }), mode: stats.isFile() ? stats.mode & 0o777 : 0o666 };
 }
 
 /** As of now: the version that it had when it was compared may be another. */

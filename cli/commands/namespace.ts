@@ -3,13 +3,16 @@ import { Option, type Command } from 'commander';
 import type { FileSystem } from '../../client/file_system.ts';
 import { FileChanged } from '../../client/errors.ts';
 import { isFsError } from '../../client/fs_error.ts';
-import { baseName, isRootPath, joinPath, pathBytes, printable } from '../../client/paths.ts';
+import { baseName, isRootPath, joinPath, parentPath, pathBytes, printable } from '../../client/paths.ts';
 import type { Dirent, Stats } from '../../client/stats.ts';
 import { connectionOptions, jsonOption, nonNegativeInteger, readingOptions, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { Failed, Refused, UsageError } from '../failure.ts';
 import { jsonName, jsonStats, longLine, sizeText } from '../format.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { changeMode } from '../mode.ts';
+
+const SET_ID = 0o6000;
+const OWNER_WRITES = 0o300;
 
 export function namespaceCommands(program: Command, io: Io): void {
   lsCommand(program, io);
@@ -71,16 +74,32 @@ async function targetOf(fs: FileSystem, directory: string, name: Buffer): Promis
 
 function mkdirCommand(program: Command, io: Io): void {
   const command = program.command('mkdir').description('make directories').argument('<path...>')
-    .option('-p, --parents', 'the missing ones above too; no error when it exists').option('-m, --mode <mode>', 'as in chmod, on 0777 without the umask 022');
+    .option('-p, --parents', 'the missing ones above too; no error when it exists').option('-m, --mode <mode>', 'octal, or as in chmod on 0777; whatever the umask is');
   connectionOptions(command).addHelpText('after', '\nExample:\n  vrfs mkdir -p /jobs/7/output').action(async (paths: string[], options: ConnectionOptions & { parents?: boolean; mode?: string }) => {
-    const mode = options.mode === undefined ? undefined : changeMode(options.mode, 0o777, true);
-    await withFileSystem(options, io, async (fs) => {
-      for (const path of paths) {
-        const made = await fs.mkdir(path, { recursive: options.parents === true });
-        if (mode !== undefined && (options.parents !== true || made !== undefined)) await fs.chmod(path, mode);
-      }
-    });
+    const plain = 0o777 & ~process.umask();
+    const mode = options.mode === undefined ? plain : changeMode(options.mode, 0o777, true);
+    const make = options.parents === true ? makeWithParents : makeDirectory;
+    await withFileSystem(options, io, (fs) => eachPath(paths, io, (path) => make(fs, path, mode, plain)), 0);
   });
+}
+
+async function makeDirectory(fs: FileSystem, path: string, mode: number): Promise<void> {
+  await fs.mkdir(path, { mode });
+  // Which are not a directory's from the beginning, as with mkdir(2).
+  if ((mode & SET_ID) !== 0) await fs.chmod(path, mode);
+}
+
+/** Those above as mkdir(1) makes them: not with `mode`, and so that what is to be in them can be made. */
+async function makeWithParents(fs: FileSystem, path: string, mode: number, plain: number): Promise<void> {
+  const parent = parentPath(pathBytes(path));
+  try {
+    await makeDirectory(fs, path, mode);
+  } catch (error) {
+    if (isFsError(error, 'EEXIST') && (await fs.stat(path)).isDirectory()) return;
+    if (!isFsError(error, 'ENOENT') || isRootPath(parent)) throw error;
+    await fs.mkdir(parent, { recursive: true, mode: plain | OWNER_WRITES });
+    await makeWithParents(fs, path, mode, plain);
+  }
 }
 
 function removeCommands(program: Command, io: Io): void {
@@ -98,7 +117,7 @@ function removeCommands(program: Command, io: Io): void {
 
 async function remove(fs: FileSystem, path: string, options: { readonly recursive?: boolean; readonly force?: boolean }): Promise<void> {
   try {
-    await fs.rm(path, options);
+    await fs.rm(path, { recursive: options.recursive === true, force: options.force === true });
   } catch (error) {
     if (options.recursive !== true && isFsError(error, 'EISDIR')) throw new Refused('EISDIR', `'${path}' is a directory: vrfs rm -r removes it with all that is in it, vrfs rmdir when it is empty`, { cause: error });
     throw error;

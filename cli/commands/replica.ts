@@ -1,9 +1,9 @@
 /** A replica and a group from the operator's side: new-cluster, format, serve. */
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { epoch, memberId } from '../../lib/ids.ts';
-import { describeCluster, loadCluster } from '../../server/config.ts';
+import { describeCluster, inBothRoles, loadCluster, MAX_MEMBERS } from '../../server/config.ts';
 import { format, newClusterId } from '../../server/data_directory.ts';
-import { parseAddress } from '../../lib/address.ts';
+import { parseDestination } from '../../lib/address.ts';
 import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import { positiveInteger } from '../connected.ts';
 import { UsageError } from '../failure.ts';
@@ -21,6 +21,9 @@ export function replicaCommands(program: Command, io: Io): void {
       for (const key of ['address', 'httpAddress'] as const) {
         if (new Set(all.map((m) => m[key])).size < all.length) throw new UsageError(`two members have the same ${key}`);
       }
+      const both = inBothRoles(all);
+      if (both !== undefined) throw new UsageError(`${both} is to be an address and an httpAddress: both are listened on, so give two ports`);
+      if (all.length > MAX_MEMBERS) throw new UsageError(`${all.length} members: a group has ${MAX_MEMBERS} at most`);
       await write(io.stdout, describeCluster({ clusterId: newClusterId(), configuration: configuration(epoch(0), all, options.durability) }));
     });
 
@@ -42,8 +45,12 @@ export function durabilityOption(): Option {
 
 function parseMember(text: string, index: number): Member {
   const [address = '', httpAddress = '', ...more] = text.split('/');
-  const wrong = [address, httpAddress].map((a) => parseAddress(a)).find((a) => !a.ok);
-  if (more.length > 0 || wrong !== undefined) throw new UsageError(`'${text}' is not address/httpAddress, as 10.0.0.1:7101/10.0.0.1:7201`);
+  const form = `'${text}' is not address/httpAddress, as 10.0.0.1:7101/10.0.0.1:7201`;
+  if (more.length > 0) throw new UsageError(form);
+  for (const a of [address, httpAddress]) {
+    const parsed = parseDestination(a);
+    if (!parsed.ok) throw new UsageError(`${form}: ${parsed.reason}`);
+  }
   return { id: memberId(index + 1), role: 'voter', address, httpAddress };
 }
 
@@ -78,9 +85,10 @@ function joinOf(join: string | undefined, address: string | undefined, httpAddre
   if (address === undefined || httpAddress === undefined) throw new UsageError('--join needs --address and --http-address: host:port under which the members and their clients will find this node');
   const servers = join.split(',').map((s) => s.trim()).filter((s) => s !== '');
   for (const text of [...servers, address, httpAddress]) {
-    const parsed = parseAddress(text);
+    const parsed = parseDestination(text);
     if (!parsed.ok) throw new UsageError(parsed.reason);
   }
+  if (address === httpAddress) throw new UsageError(`--address and --http-address are both ${address}: both are listened on, so give two ports`);
   if (servers.length === 0) throw new UsageError('--join is empty: give host:port of a member');
   return { servers, addresses: { address, httpAddress } };
 }

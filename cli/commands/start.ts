@@ -1,8 +1,9 @@
 /** The command line of `vrfs start`. */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
+import { LOG_LEVELS } from '../../server/config.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { compiledMain } from '../compiled_main.ts';
-import { positiveInteger } from '../connected.ts';
+import { nonNegativeSize, positiveInteger } from '../connected.ts';
 import type { Io } from '../io.ts';
 import { start } from '../start/start.ts';
 import { durabilityOption } from './replica.ts';
@@ -16,7 +17,7 @@ interface StartOptions {
   readonly httpPort?: number;
   readonly durability?: Durability;
   readonly checkpointOps?: number;
-  readonly transferRate?: string;
+  readonly transferRate?: number;
   readonly logLevel?: string;
 }
 
@@ -32,8 +33,8 @@ export function startCommand(program: Command, io: Io): void {
     .option('--http-port <port>', 'of the first HTTP API of a new group (default: 7201)', positiveInteger)
     .addOption(durabilityOption())
     .option('--checkpoint-ops <n>', 'a checkpoint every so many operations (default: 1000)', positiveInteger)
-    .option('--transfer-rate <size>', 'what each replica gives to all that fetch its state together, bytes a second, as 64M; 0: no bound (default: 64M)')
-    .option('--log-level <level>', 'of the replicas\' logs (default: info)')
+    .option('--transfer-rate <size>', 'what each replica gives to all that fetch its state together, bytes a second, as 64M; 0: no bound (default: 64M)', nonNegativeSize)
+    .addOption(new Option('--log-level <level>', 'of the replicas\' logs (default: info)').choices(LOG_LEVELS))
     .addHelpText('after', '\nExamples:\n  vrfs start\n  vrfs start --data /tmp/try --mount /tmp/try-mnt --port 7301 --http-port 7401 --durability memory');
   command.action(async (options: StartOptions) => {
     const settings = {

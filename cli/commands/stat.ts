@@ -11,6 +11,7 @@ import { jsonOption, readingOptions, withClient, withFileSystem, type Connection
 import { Failed, UsageError } from '../failure.ts';
 import { jsonName, jsonStats, modeText, octal, timeText } from '../format.ts';
 import { note, print, printJson, type Io } from '../io.ts';
+import { eachPath } from './namespace.ts';
 
 interface StatOptions extends ConnectionOptions {
   readonly dereference?: boolean;
@@ -28,9 +29,16 @@ export function statCommand(program: Command, io: Io): void {
       return;
     }
     await withFileSystem(options, io, async (fs) => {
-      const all = await Promise.all(paths.map(async (path) => ({ path, stats: options.dereference === true ? await fs.stat(path) : await fs.lstat(path) })));
-      if (options.json === true) await printJson(io, all.map(({ path, stats }) => ({ path, ...jsonStats(stats) })));
-      else for (const { path, stats } of all) await print(io, statText(path, stats));
+      const found: object[] = [];
+      try {
+        await eachPath(paths, io, async (path) => {
+          const stats = options.dereference === true ? await fs.stat(path) : await fs.lstat(path);
+          if (options.json === true) found.push({ path, ...jsonStats(stats) });
+          else await print(io, statText(path, stats));
+        });
+      } finally {
+        if (options.json === true && found.length > 0) await printJson(io, found);
+      }
     });
   });
 }

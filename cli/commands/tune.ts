@@ -33,7 +33,11 @@ export function tuneCommand(program: Command, io: Io): void {
     .action(async (flags: TuneFlags & ConnectionOptions & { readonly data: string; readonly out: string; readonly set?: boolean }) => {
       if (flags.server !== undefined && flags.set !== true) throw new UsageError('--server is the group that --set changes; what is measured is always a group made for it on this machine');
       const settings = await tuneSettings(flags);
-      const target = flags.set === true ? new Administrator(serversOf(flags, io), flags.timeout) : null;
+      const target = flags.set === true ? targets(serversOf(flags, io), flags.timeout) : null;
       await tune({ settings, target, out: flags.out, parent: flags.data, json: flags.json === true, main: compiledMain() }, io);
     });
+}
+
+function targets(servers: readonly string[], timeoutMs: number): () => Administrator {
+  return () => new Administrator(servers, timeoutMs);
 }

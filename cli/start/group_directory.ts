@@ -12,7 +12,7 @@ import { join, resolve } from 'node:path';
 import { epoch, memberId } from '../../lib/ids.ts';
 import { parseAddress } from '../../lib/address.ts';
 import { makeDirectories } from '../../lib/make_directories.ts';
-import { describeCluster, loadCluster, type Cluster } from '../../server/config.ts';
+import { describeCluster, loadCluster, MAX_MEMBERS, type Cluster } from '../../server/config.ts';
 import { DataDirectoryError, format, inspect, newClusterId, VERSION_NAME } from '../../server/data_directory.ts';
 import { GONE } from '../../server/lost_member.ts';
 import { makeDirectoriesDurably, syncDirectory } from '../../server/directories.ts';
@@ -134,6 +134,7 @@ function newCluster(request: GroupRequest): Cluster {
   const replicas = request.replicas ?? DEFAULTS.replicas;
   const port = request.port ?? DEFAULTS.port;
   const httpPort = request.httpPort ?? DEFAULTS.httpPort;
+  if (replicas > MAX_MEMBERS) throw new EnvironmentError(`${replicas} replicas: a group has ${MAX_MEMBERS} at most`, 'give fewer: --replicas');
   if (port + replicas > 65_536 || httpPort + replicas > 65_536) throw new EnvironmentError(`${replicas} ports from ${Math.max(port, httpPort)} on: there are none above 65535`, 'give lower ones: --port, --http-port');
   if (Math.abs(port - httpPort) < replicas) throw new EnvironmentError(`the ports ${port}.. of the replicas and ${httpPort}.. of their HTTP APIs overlap`, 'give others: --port, --http-port');
   const members = Array.from({ length: replicas }, (_, i) => ({ id: memberId(i + 1), role: 'voter' as const, address: `${HOST}:${port + i}`, httpAddress: `${HOST}:${httpPort + i}` }));

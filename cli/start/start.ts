@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VrfsClient } from '../../client/client.ts';
 import { VrfsError } from '../../client/errors.ts';
+import type { ConfigKey } from '../../server/config.ts';
 import { ROOT_INO } from '../../fsservice/operations.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { MountError } from '../../mount/binding.ts';
@@ -24,7 +25,7 @@ export interface StartRequest extends GroupRequest {
   readonly mountAsked: boolean;
   readonly mount: boolean;
   /** More keys of the replicas' configuration (server/config.ts). */
-  readonly settings: Readonly<Record<string, unknown>>;
+  readonly settings: Readonly<Partial<Record<ConfigKey, unknown>>>;
   /** The compiled main of the command line, for the replicas' processes. */
   readonly main: string;
 }
@@ -73,11 +74,14 @@ class GroupRun {
       await this.#stopAsked;
       await print(this.#io, '\nstopping: unmounting, then the replicas (Ctrl-C again kills them)');
     } finally {
-      await this.#stop();
-      await this.#group.lock.release();
-      process.off('SIGINT', onSignal);
-      process.off('SIGTERM', onSignal);
-      process.off('SIGHUP', onSignal);
+      try {
+        await this.#stop();
+      } finally {
+        await this.#group.lock.release();
+        process.off('SIGINT', onSignal);
+        process.off('SIGTERM', onSignal);
+        process.off('SIGHUP', onSignal);
+      }
     }
     await print(this.#io, this.#farewell());
   }
@@ -97,15 +101,18 @@ class GroupRun {
 
   async #startReplicas(): Promise<void> {
     const { root, members } = this.#group;
-    if (this.#group.created) await print(this.#io, `made a new group of ${members.length} replicas in ${root}`);
+    if (this.#group.created) await print(this.#io, `made a new group of ${members.length} replicas in ${root}${outlived(members.length)}`);
+    const said = Object.keys(this.#request.settings) as ConfigKey[];
     for (const { id } of members) {
       const log = await logFile(memberDirectory(root, id), 'replica.log');
       const config = await writeMemberConfig(this.#group, id, this.#request.settings);
-      this.#replicas.push(new SupervisedReplica({ id, main: this.#request.main, config, log }, (line) => { this.#report(line); }));
+      this.#replicas.push(new SupervisedReplica({ id, main: this.#request.main, config, log, said }, (line) => { this.#report(line); }));
     }
-    const outcomes = await Promise.allSettled(this.#replicas.map((r) => r.start()));
-    for (const outcome of outcomes) {
-      if (outcome.status === 'fulfilled' || this.#stopRequests > 0) continue;
+    // One that does not come up must not keep the others from being stopped.
+    const outcomes = await Promise.race([Promise.allSettled(this.#replicas.map((r) => r.start())), this.#stopAsked]);
+    if (this.#stopRequests > 0) return;
+    for (const outcome of outcomes ?? []) {
+      if (outcome.status === 'fulfilled') continue;
       const reason: unknown = outcome.reason;
       const message = reason instanceof Error ? reason.message : String(reason);
       const logs = `see the logs: ${this.#replicas.map((r) => r.program.log).join(' ')}`;
@@ -248,4 +255,11 @@ class GroupRun {
     ];
     await print(this.#io, lines.join('\n'));
   }
+}
+
+/** Of how many failures a group of so many says that it goes on, where that is not as one may expect. */
+function outlived(replicas: number): string {
+  const failures = Math.floor((replicas - 1) / 2);
+  if (failures > 0 && replicas % 2 === 1) return '';
+  return failures === 0 ? '; it stops when any of them does (with 3 replicas it goes on without one)' : `; it goes on without ${failures} of them, as one of ${replicas - 1} does`;
 }

@@ -7,7 +7,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { REPLICA_NODE_ARGUMENTS } from '../compiled_main.ts';
-import { environmentName } from '../../server/config.ts';
+import { environmentName, type ConfigKey } from '../../server/config.ts';
 import type { FromReplica } from '../serve.ts';
 
 /** A replica that has said why it does not run. */
@@ -29,6 +29,8 @@ export interface ReplicaProgram {
   readonly main: string;
   readonly config: string;
   readonly log: string;
+  /** Keys that the command line has said: they are in its file, and the environment must not overrule them. */
+  readonly said: readonly ConfigKey[];
 }
 
 const FIRST_PAUSE_MS = 500;
@@ -40,9 +42,9 @@ const STOP_MS = 15_000;
 /** Keys that tell replicas apart are in each one's file, and the environment, which goes before it, is the same for all. */
 const OWN_KEYS = ['data', 'memberId', 'clusterId', 'durability', 'listen', 'httpListen', 'logFile'] as const;
 
-/** The environment of a replica: without the keys that only its own file may say. */
-export function replicaEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const own = new Set<string>(OWN_KEYS.map(environmentName));
+/** The environment of a replica: without the keys that only its own file may say, and those that the command line has `said`. */
+export function replicaEnvironment(environment: NodeJS.ProcessEnv, said: readonly ConfigKey[]): NodeJS.ProcessEnv {
+  const own = new Set<string>([...OWN_KEYS, ...said].map(environmentName));
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !own.has(name)));
 }
 
@@ -104,9 +106,7 @@ export class SupervisedReplica {
       child = this.#fork();
     } catch (error) {
       // As when its directory has gone: that is this replica's trouble, and the others go on.
-      const how = `replica ${id} cannot be started: ${error instanceof Error ? error.message : String(error)}`;
-      if (refused === null) this.#restart(how, 0);
-      else refused(new ReplicaRefusedError(how, null, undefined));
+      this.#notStarted(error, refused);
       return;
     }
     this.#child = child;
@@ -115,12 +115,22 @@ export class SupervisedReplica {
       if (message.type === 'ready') ready();
       else failure = message;
     });
-    child.on('error', (error) => { failure = { message: error.message }; });
     this.#exited = new Promise((resolve) => {
+      child.on('error', (error) => {
+        failure = { message: error.message };
+        // Of a process that was never made, as when node itself has gone, there is no exit.
+        if (child.pid !== undefined) return;
+        this.#child = null;
+        resolve();
+        this.#notStarted(error, refused);
+      });
       child.once('exit', (code, signal) => {
         this.#child = null;
         resolve();
-        if (this.#stopping) return;
+        if (this.#stopping) {
+          refused?.(this.#stopped());
+          return;
+        }
         const how = `replica ${id} (pid ${child.pid ?? '?'}) ${failure === null ? `ended unexpectedly (${signal ?? `exit code ${code ?? '?'}`})` : `cannot run: ${failure.message}`}`;
         const remedy = failure?.remedy;
         if (failure?.final === true && refused === null) this.#giveUp(how, remedy);
@@ -130,12 +140,22 @@ export class SupervisedReplica {
     });
   }
 
+  #notStarted(error: unknown, refused: ((error: ReplicaRefusedError) => void) | null): void {
+    const how = `replica ${this.program.id} cannot be started: ${error instanceof Error ? error.message : String(error)}`;
+    if (refused !== null) refused(this.#stopping ? this.#stopped() : new ReplicaRefusedError(how, null, undefined));
+    else if (!this.#stopping) this.#restart(how, 0);
+  }
+
+  #stopped(): ReplicaRefusedError {
+    return new ReplicaRefusedError(`replica ${this.program.id} was stopped before it served`, null, undefined);
+  }
+
   #fork(): ChildProcess {
-    const { main, config, log } = this.program;
+    const { main, config, log, said } = this.program;
     const fd = openSync(log, 'a');
     try {
       return fork(main, ['serve', '--config', config], {
-        detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [...REPLICA_NODE_ARGUMENTS], env: replicaEnvironment(process.env),
+        detached: true, stdio: ['ignore', fd, fd, 'ipc'], execArgv: [...REPLICA_NODE_ARGUMENTS], env: replicaEnvironment(process.env, said),
       });
     } finally {
       closeSync(fd);

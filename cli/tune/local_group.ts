@@ -194,7 +194,7 @@ export class LocalGroup {
 
 /** Only what is measured decides how the replicas are configured: VRFS_* of this environment would be the same for all runs, and wins over their files. */
 function ownEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(replicaEnvironment(process.env)).filter(([name]) => !name.startsWith('VRFS_')));
+  return Object.fromEntries(Object.entries(replicaEnvironment(process.env, [])).filter(([name]) => !name.startsWith('VRFS_')));
 }
 
 async function within<T>(promise: Promise<T>, ms: number, what: string, signal: AbortSignal): Promise<T> {

@@ -26,8 +26,8 @@ export interface TuneRequest {
   readonly parent: string;
   readonly json: boolean;
   readonly main: string;
-  /** The running group that is to have what is recommended; null: it is only said. */
-  readonly target: Target | null;
+  /** The running group that is to have what is recommended, anew for each question: its time-out is not one for the measuring. Null: it is only said. */
+  readonly target: (() => Target) | null;
 }
 
 /** One run; replaced in tests. */
@@ -43,7 +43,7 @@ export async function tune(request: TuneRequest, io: Io, runOne: RunOne = run): 
   await checkDirectories(out, parent);
   if (request.settings.durability === 'disk' && (await statfs(parent)).type === TMPFS) await note(io, `${parent} is in memory (tmpfs): what a disk costs is not measured there; give a directory on one: --data <directory>`);
   // Before minutes have gone by: whether it answers at all.
-  const before = await request.target?.interval();
+  const before = await request.target?.().interval();
   const report = await interruptible(INTERRUPTION, (signal) => sweep({ ...request, parent }, io, signal, runOne));
   // What was measured is said, whatever becomes of the rest: minutes have gone into it.
   if (!request.json) await print(io, `${tableText(report)}\n\n${recommendationText(report)}\n`);
@@ -51,7 +51,7 @@ export async function tune(request: TuneRequest, io: Io, runOne: RunOne = run): 
   try {
     const files = await onTheDiskOf(out, () => writeReport(report, out));
     if (!request.json) await print(io, files.map((file) => join(out, file)).join('\n'));
-    if (request.target !== null && before !== undefined) outcome = await setRecommended(report, before, request.target);
+    if (request.target !== null && before !== undefined) outcome = await setRecommended(report, before, request.target());
   } finally {
     if (request.json) await printJson(io, { ...reportJson(report), ...(outcome === null ? {} : { outcome }) });
   }

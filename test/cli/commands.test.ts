@@ -184,6 +184,19 @@ describe('exit codes', () => {
   });
 });
 
+describe('a command says whether it only reads, and may end when nobody reads its output any more', () => {
+  it.each([[['ls', '/'], true], [['cat', '/f'], true], [['xattr', 'list', '/'], true], [['mkdir', '/onlyreads'], false], [['members', 'replace', 'nothing', 'nothing'], false]])('%j: %s', async (args, expected) => {
+    expect((await vrfs(args, { servers: group.servers })).onlyReads).toBe(expected);
+  });
+});
+
+describe('vrfs stat', () => {
+  it.each([[[], 'File: /'], [['--json'], '"path": "/"']])('shows those that are there when one is missing %j', async (json, expected) => {
+    const result = await cli('stat', ...json, '/nothing', '/');
+    expect(result).toMatchObject({ exitCode: 1, stdout: expect.stringContaining(expected) as string, stderr: expect.stringContaining("ENOENT: no such file or directory, getattr '/nothing'") as string });
+  });
+});
+
 describe('an output that takes nothing more', () => {
   it.each([
     [['ls', '/']], [['ls', '--json', '/']], [['cat', '/f']], [['get', '/f', '-']], [['--help']], [['ls', '--help']], [['--version']],

@@ -28,6 +28,8 @@ export interface CliResult {
   readonly stdout: string;
   readonly stdoutBytes: Buffer;
   readonly stderr: string;
+  /** It said that it changes nothing. */
+  readonly onlyReads: boolean;
 }
 
 export interface CliOptions {
@@ -39,19 +41,23 @@ export interface CliOptions {
   readonly commandLine?: Buffer;
   /** What every write to the standard output fails with. */
   readonly stdoutFails?: Error;
+  /** The same of the standard error. */
+  readonly stderrFails?: Error;
 }
 
 export async function vrfs(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
+  let onlyReads = false;
   const stdout = new Sink(options.stdoutFails);
-  const stderr = new Sink();
+  const stderr = new Sink(options.stderrFails);
   const io: Io = {
     stdin: options.stdin instanceof Readable ? options.stdin : Readable.from(options.stdin === undefined ? [] : [options.stdin]),
     stdout,
     stderr,
     env: options.servers === undefined ? {} : { VRFS_SERVERS: options.servers.join(',') },
     cwd: options.cwd ?? process.cwd(),
+    onlyReads: () => { onlyReads = true; },
     commandLine: options.commandLine ?? Buffer.from(args.join('\0')),
   };
   const exitCode = await run(args, io);
-  return { exitCode, stdout: stdout.bytes.toString(), stdoutBytes: stdout.bytes, stderr: stderr.bytes.toString() };
+  return { exitCode, onlyReads, stdout: stdout.bytes.toString(), stdoutBytes: stdout.bytes, stderr: stderr.bytes.toString() };
 }

@@ -146,6 +146,16 @@ describe('vrfs members remove', () => {
 });
 
 describe('vrfs members replace', () => {
+  it.each(['EPIPE', 'ERR_STREAM_DESTROYED'])('goes through all its steps when nobody reads what it says any more (%s)', async (code) => {
+    const at = await joining();
+    const gone = Object.assign(new Error(`${code}: write`), { code });
+    for (const json of [[], ['--json']]) {
+      const result = await vrfs(['members', 'replace', '1', at, '--timeout', '8000', ...json], { servers: own.group.servers, stdoutFails: gone, stderrFails: gone });
+      expect(result).toMatchObject({ exitCode: 0, onlyReads: false });
+      expect(own.members.map((m) => m.id).sort((a, b) => a - b)).toEqual([2, 3, JOINER]);
+    }
+  });
+
   it('puts a node in the place of another', async () => {
     const at = await joining();
     await stopMember1();

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseOwner } from '../../cli/commands/attributes.ts';
 import { EnvironmentError, failureOf } from '../../cli/failure.ts';
+import { WrongArgument } from '../../client/errors.ts';
 import { JoinError } from '../../server/join.ts';
 import { modeText, shortTime, sizeText, table, timeText } from '../../cli/format.ts';
 import { changeMode } from '../../cli/mode.ts';
@@ -85,6 +86,16 @@ describe('texts', () => {
     expect(failureOf(new Error('oops'))).toMatchObject({ exitCode: 70, code: 'INTERNAL' });
     expect(failureOf(new RangeError('Maximum call stack size exceeded'))).toMatchObject({ exitCode: 70, code: 'INTERNAL' });
     expect(failureOf('odd')).toMatchObject({ exitCode: 70 });
+  });
+
+  it('of a fault are those of a TypeError too, unless it is the user\'s', () => {
+    expect(failureOf(new TypeError("Cannot read properties of undefined (reading 'x')"))).toMatchObject({ exitCode: 70, code: 'INTERNAL', message: expect.stringMatching(/a fault of vrfs: TypeError: .*\n +at /) as string });
+    expect(failureOf(new WrongArgument('a path has no NUL byte'))).toEqual({ exitCode: 2, code: 'USAGE', message: 'a path has no NUL byte' });
+  });
+
+  it.each(['EIO', 'EDQUOT', 'ENXIO', 'EFBIG', 'EBUSY', 'ETXTBSY', 'EINVAL', 'ENOENT'])('of this machine\'s system calls are no faults: %s', (code) => {
+    expect(failureOf(Object.assign(new Error(`${code}: not so, read`), { code, syscall: 'read', errno: -5 }))).toEqual({ exitCode: 1, code, message: `${code}: not so, read` });
+    expect(failureOf(Object.assign(new Error('ours'), { code: 'ERR_OURS' }))).toMatchObject({ exitCode: 70 });
   });
 
   it('of a directory that cannot be used do not', () => {
@@ -211,6 +222,23 @@ describe('the directory of a group', () => {
     expect(again).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('is not empty') as string });
     expect((await vrfs(['new-cluster', 'here'])).exitCode).toBe(2);
     expect((await vrfs(['new-cluster', 'a:1/a:2', 'a:1/a:3'])).stderr).toContain('the same address');
+  });
+
+  it.each([
+    [['a:1/b:0'], 'is not an address to connect to: its port is 0'],
+    [['a:7101/a:7101'], 'a:7101 is to be an address and an httpAddress'],
+    [['a:7101/a:7201', 'b:1/a:7101'], 'a:7101 is to be an address and an httpAddress'],
+    [Array.from({ length: 256 }, (_, i) => `h${i}:1/h${i}:2`), '256 members: a group has 255 at most'],
+  ])('is not described with addresses that no member can have: %j', async (members, message) => {
+    expect(await vrfs(['new-cluster', ...members])).toMatchObject({ exitCode: 2, stdout: '', stderr: expect.stringContaining(message) as string });
+  });
+
+  it.each([[['a:0', 'a:2'], 'its port is 0'], [['a:1', 'a:0'], 'its port is 0'], [['a:1', 'a:1'], '--address and --http-address are both a:1']])('takes no node that could never be made a member: %j', async ([address = '', http = ''], message) => {
+    expect(await vrfs(['serve', '--data', join(data, 'x'), '--join', '127.0.0.1:1', '--address', address, '--http-address', http])).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(message) as string });
+  });
+
+  it('has no more members than a group can have', async () => {
+    expect((await refused({ replicas: 300 })).message).toBe('300 replicas: a group has 255 at most');
   });
 });
 

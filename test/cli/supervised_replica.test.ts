@@ -1,5 +1,5 @@
 /** The supervision of a replica's process, with small programs in its place. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -19,7 +19,7 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'vrfs-supervised-'));
   await mkdir(join(directory, 'log'));
   reports = [];
-  replica = new SupervisedReplica({ id: 3, main: join(directory, 'main.mjs'), config: 'config.json', log: join(directory, 'log', 'replica.log') }, (line) => { reports.push(line); });
+  replica = new SupervisedReplica({ id: 3, main: join(directory, 'main.mjs'), config: 'config.json', log: join(directory, 'log', 'replica.log'), said: [] }, (line) => { reports.push(line); });
 });
 afterEach(async () => {
   vi.useRealTimers();
@@ -68,8 +68,53 @@ describe('a supervised replica', () => {
     ]);
   });
 
+  it('whose process cannot be made is an error the first time, and is tried again later', async () => {
+    const node = process.execPath;
+    await program(SERVES);
+    try {
+      process.execPath = join(directory, 'no-node');
+      await expect(replica.start()).rejects.toThrow(/replica 3 cannot be started: spawn .*no-node ENOENT/);
+      await replica.stop();
+      process.execPath = node;
+      replica = new SupervisedReplica(replica.program, (line) => { reports.push(line); });
+      await replica.start();
+      process.execPath = join(directory, 'no-node');
+      process.kill(replica.pid ?? 0, 'SIGKILL');
+      await says('replica 3 cannot be started: spawn');
+    } finally {
+      process.execPath = node;
+    }
+    await says('replica 3 runs again');
+  });
+
+  it('that is killed or stopped while it starts has not started', async () => {
+    await program('setInterval(() => {}, 1000);');
+    const starting = replica.start();
+    replica.kill();
+    await expect(starting).rejects.toThrow('replica 3 was stopped before it served');
+    replica = new SupervisedReplica(replica.program, (line) => { reports.push(line); });
+    const again = replica.start();
+    await Promise.all([replica.stop(), expect(again).rejects.toThrow('replica 3 was stopped before it served')]);
+    expect(reports).toEqual([]);
+  });
+
   it('is not told by the environment what only its own file may say', () => {
-    expect(replicaEnvironment({ PATH: '/bin', VRFS_DATA: 'd', VRFS_LISTEN: 'a:1', VRFS_HTTP_LISTEN: 'a:2', VRFS_MEMBER_ID: '2', VRFS_CLUSTER_ID: '', VRFS_DURABILITY: '', VRFS_LOG_FILE: 'l', VRFS_VIEW_CHANGE_MS: '900' }))
+    expect(replicaEnvironment({ PATH: '/bin', VRFS_DATA: 'd', VRFS_LISTEN: 'a:1', VRFS_HTTP_LISTEN: 'a:2', VRFS_MEMBER_ID: '2', VRFS_CLUSTER_ID: '', VRFS_DURABILITY: '', VRFS_LOG_FILE: 'l', VRFS_VIEW_CHANGE_MS: '900' }, []))
       .toEqual({ PATH: '/bin', VRFS_VIEW_CHANGE_MS: '900' });
+  });
+
+  it('is not told by the environment what the command line of the group has said otherwise', async () => {
+    process.env['VRFS_CHECKPOINT_OPS'] = '77';
+    try {
+      await program(`import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(join(directory, 'environment'))}, JSON.stringify(process.env)); ${SERVES}`);
+      for (const [said, expected] of [[[], '77'], [['checkpointOps'], undefined]] as const) {
+        replica = new SupervisedReplica({ ...replica.program, said }, (line) => { reports.push(line); });
+        await replica.start();
+        expect((JSON.parse(await readFile(join(directory, 'environment'), 'utf8')) as NodeJS.ProcessEnv)['VRFS_CHECKPOINT_OPS']).toBe(expected);
+        await replica.stop();
+      }
+    } finally {
+      delete process.env['VRFS_CHECKPOINT_OPS'];
+    }
   });
 });

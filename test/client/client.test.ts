@@ -3,6 +3,7 @@ import { VrfsClient, type ConnectOptions } from '../../client/client.ts';
 import { Behind, Busy, Closed, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../client/errors.ts';
 import { decodeCall, encodeCall } from '../../fsservice/operation_codec.ts';
 import { ROOT_INO, type Call, type Credentials, type WriteOperation } from '../../fsservice/operations.ts';
+import { verifiedStat } from '../../client/verified_stat.ts';
 import { ino, memberId, sessionId, view } from '../../lib/ids.ts';
 import type { Message, Request } from '../../vr/messages.ts';
 import { FakeGroup, until } from './fake_group.ts';
@@ -313,6 +314,21 @@ describe('a client that gets no answer', () => {
     await new Promise<void>((resolve) => { web.close(() => { resolve(); }); });
   });
 
+  it.each(['5000', NaN, -1, null])('refuses a time-out of %j', (ms) => {
+    const wrong = ms as number;
+    const open = (more: object): VrfsClient => VrfsClient.open({ servers: group.servers, ...more });
+    for (const name of ['requestTimeoutMs', 'connectTimeoutMs']) expect(() => open({ [name]: wrong })).toThrow(`${name} is ${typeof wrong === 'string' ? "'5000'" : String(wrong)}: it is a number of milliseconds`);
+  });
+
+  it.each(['5000', NaN])('refuses a time-out of a verified stat of %j', async (timeoutMs) => {
+    await expect(verifiedStat(group.configuration, '/', { credentials, timeoutMs: timeoutMs as number })).rejects.toThrow(/timeoutMs is .*: it is a number of milliseconds/);
+  });
+
+  it.each(['5', NaN, -1])('refuses to wait %j ms for a state', async (behindMs) => {
+    const client = await connect();
+    await expect(client.query({ credentials, operation: { type: 'statfs' } }, { behindMs: behindMs as number })).rejects.toThrow(/behindMs is .*: it is a number of milliseconds from 0 on/);
+  });
+
   it('refuses servers that are no addresses', async () => {
     await expect(VrfsClient.connect({ servers: [] })).rejects.toThrow('at least one');
     await expect(VrfsClient.connect({ servers: ['localhost'] })).rejects.toThrow('"localhost" is not an address: write host:port');
@@ -354,5 +370,17 @@ describe('open files', () => {
     await until(() => client.outstanding === 0);
     const gone = await client.query({ credentials, operation: { type: 'statfs' } });
     expect(gone).toMatchObject({ ok: true, value: { orphans: 0 } });
+  });
+
+  it.each(['connect', 'open'] as const)('are told also when the first registrations were lost or put off, and nothing else is asked for (%s)', async (how) => {
+    let registers = 0;
+    group.intercept = (_, message) => {
+      if (message.type !== 'register' || ++registers > 4) return undefined;
+      if (registers < 3) return null;
+      return { type: 'reject', code: 'busy', reason: 'not now', retryAfterMs: 20, session: sessionId(0), slot: 0, seq: 0, id: 0 };
+    };
+    clients.push(await VrfsClient[how]({ servers: group.servers, holdsOpens: true }));
+    await until(() => group.keepAlives.length === 1);
+    expect(registers).toBeGreaterThan(4);
   });
 });

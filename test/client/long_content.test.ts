@@ -1,6 +1,7 @@
 /** Contents that are read and written in steps: signals, changes meanwhile, writes above 1 MiB. */
 import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import type { OperationClient } from '../../client/caller.ts';
 import { FileSystem } from '../../client/file_system.ts';
 import { VrfsClient } from '../../client/client.ts';
 import { FileChanged, OutcomeUnknown } from '../../client/errors.ts';
@@ -284,7 +285,7 @@ describe('a write above 1 MiB', () => {
       throw new DOMException('the source broke', 'AbortError');
     };
     try {
-      for (const lost of ['write', 'rename'] as const) {
+      for (const lost of ['create', 'write', 'rename'] as const) {
         let gone = false;
         group.intercept = (_, m) => {
           gone ||= operationOf(m)?.type === lost;
@@ -301,6 +302,25 @@ describe('a write above 1 MiB', () => {
     } finally {
       group.intercept = () => undefined;
       await hasty.close();
+    }
+  });
+
+  it('removes its temporary file when the answer to its making was lost, and says so where none was found', async () => {
+    for (const found of [true, false]) {
+      const sent: string[] = [];
+      const lossy: OperationClient = {
+        query: (call) => client.query(call),
+        submit: async (call) => {
+          sent.push(call.operation.type);
+          if (call.operation.type !== 'create') return await client.submit(call);
+          if (found) await client.submit(call);
+          throw new OutcomeUnknown('sent, and no answer');
+        },
+      };
+      const error: unknown = await new FileSystem(lossy, { credentials: { uid: 0, gid: 0, groups: [] } }).writeFile(`${home}/f`, LONG).then(() => null, (e: unknown) => e);
+      expect(error).toMatchObject({ name: 'OutcomeUnknown', message: found ? 'sent, and no answer' : expect.stringContaining('.vrfs-put-') as string });
+      expect(sent).toEqual(['create', 'unlink']);
+      expect(await fs.readdir(home)).toEqual([]);
     }
   });
 

@@ -397,6 +397,82 @@ describe('reads', () => {
     expect(behind % 8).toBe(0);
   });
 
+  /** How long each of some causal reads takes, one after the other, whoever the client draws first. */
+  function durations(seed: number, servers: readonly string[], prepare: (h: ClientHarness) => void): number[] {
+    const h = new ClientHarness(seed, { servers });
+    prepare(h);
+    h.welcome('a:1');
+    return names(20, 'r').map((n) => {
+      const began = h.now;
+      h.read(n, 'causal');
+      h.runUntil(() => h.result(n) !== undefined, 2000);
+      return h.now - began;
+    });
+  }
+  const SEEDS = Array.from({ length: 12 }, (_, i) => i + 1);
+  const SERVERS = ['a:1', 'b:1', 'c:1'];
+
+  it('are not asked of a witness, nor of an address that is no member\'s', () => {
+    const withWitness = configuration(epoch(0), GROUP.members.map((m) => (m.address === 'c:1' ? { ...m, role: 'witness' as const } : m)), 'disk');
+    for (const seed of SEEDS) {
+      const took = durations(seed, [...SERVERS, 'alias:1'], (h) => {
+        h.configuration = withWitness;
+        h.intercept = (to, m) => (m.type === 'read' && (to === 'c:1' || to === 'alias:1') ? h.redirect() : undefined);
+      });
+      expect(Math.max(...took)).toBeLessThan(10);
+    }
+  });
+
+  it('go to the primary at once when the one asked has become a witness', () => {
+    for (const seed of SEEDS) {
+      const took = durations(seed, SERVERS, (h) => {
+        const now = configuration(epoch(1), GROUP.members.map((m) => (m.address === 'c:1' ? { ...m, role: 'witness' as const } : m)), 'disk');
+        h.intercept = (to, m) => {
+          if (m.type !== 'read' || to !== 'c:1') return undefined;
+          h.configuration = now;
+          return h.redirect();
+        };
+      });
+      expect(Math.max(...took)).toBeLessThan(20);
+    }
+  });
+
+  it.each(['behind', 'silent'])('are not asked again of one that is %s for ever', (how) => {
+    let slow = 0;
+    for (const seed of SEEDS) {
+      const took = durations(seed, SERVERS, (h) => {
+        h.intercept = (to, m) => {
+          if (m.type !== 'read' || to !== 'c:1') return undefined;
+          return how === 'silent' ? null : { type: 'reject', code: 'behind', reason: 'behind', retryAfterMs: 50, session: sessionId(0), slot: 0, seq: 0, id: m.id };
+        };
+      });
+      const waited = took.filter((ms) => ms >= 50).length;
+      expect(waited).toBeLessThanOrEqual(1);
+      slow += waited;
+    }
+    expect(slow).toBeGreaterThan(0);
+  });
+
+  it('come back to the others when those had been set aside for a while', () => {
+    const h = new ClientHarness(1);
+    h.welcome('a:1');
+    h.intercept = (to, m) => (m.type === 'read' && to !== 'a:1' ? { type: 'reject', code: 'behind', reason: 'behind', retryAfterMs: 5, session: sessionId(0), slot: 0, seq: 0, id: m.id } : undefined);
+    for (const n of names(4, 'r')) {
+      h.read(n, 'causal');
+      h.runUntil(() => h.result(n) !== undefined, 500);
+    }
+    expect(h.result('r3')).toBe('a:1@0');
+    h.intercept = () => undefined;
+    const answeredBy = new Set<string | undefined>();
+    for (const n of names(20, 's')) {
+      h.run(1000);
+      h.read(n, 'causal');
+      h.runUntil(() => h.result(n) !== undefined, 500);
+      answeredBy.add(h.result(n));
+    }
+    expect([...answeredBy]).not.toEqual(['a:1@0']);
+  });
+
   it('are repeated until answered, and bounded in number', () => {
     const h = new ClientHarness(3, { maxReads: 4 });
     h.loss = 0.5;

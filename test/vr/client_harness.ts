@@ -29,6 +29,7 @@ export class ClientHarness {
   now = 0;
   op = 0;
   view = 0;
+  configuration = GROUP;
   slots = 4;
   timeoutMs = 60_000;
   loss = 0;
@@ -60,7 +61,7 @@ export class ClientHarness {
   }
 
   get primary(): string {
-    return primaryOf(GROUP, view(this.view)).address;
+    return primaryOf(this.configuration, view(this.view)).address;
   }
 
   submit(name: string): void {
@@ -101,8 +102,8 @@ export class ClientHarness {
     this.client.disconnected(address, this.now);
   }
   welcome(address: string): void {
-    const self = GROUP.members.find((m) => m.address === address)?.id ?? memberId(1);
-    this.client.receive(address, { type: 'welcome', view: view(this.view), configuration: GROUP, self, address: 'h:0', httpAddress: 'h:1', clusterId: Buffer.alloc(16) }, this.now);
+    const self = this.configuration.members.find((m) => m.address === address)?.id ?? memberId(1);
+    this.client.receive(address, { type: 'welcome', view: view(this.view), configuration: this.configuration, self, address: 'h:0', httpAddress: 'h:1', clusterId: Buffer.alloc(16) }, this.now);
   }
   expireSessions(): void {
     this.sessions.clear();
@@ -143,7 +144,7 @@ export class ClientHarness {
       if (m.minOp > this.op) return { type: 'reject', code: 'behind', reason: 'behind', retryAfterMs: 5, session: sessionId(0), slot: 0, seq: 0, id: m.id };
       return { type: 'readReply', id: m.id, op: opNumber(this.op), result: Buffer.from(`${to}@${this.op}`) };
     }
-    if (to !== this.primary) return { type: 'redirect', view: view(this.view), configuration: GROUP };
+    if (to !== this.primary) return this.redirect();
     switch (m.type) {
       case 'read': return { type: 'readReply', id: m.id, op: opNumber(this.op), result: Buffer.from(`read ${m.body.toString()}@${this.op}`) };
       case 'register': {
@@ -176,6 +177,10 @@ export class ClientHarness {
     };
     session.set(m.slot, { seq: m.seq, reply });
     return reply;
+  }
+
+  redirect(): ReplicaToClient {
+    return { type: 'redirect', view: view(this.view), configuration: this.configuration };
   }
 
   reject(code: RejectCode, m: Extract<ClientToReplica, { type: 'request' }>, retryAfterMs = 0): ReplicaToClient {

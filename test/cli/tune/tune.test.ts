@@ -145,11 +145,11 @@ describe('a sweep', () => {
 });
 
 describe('vrfs tune --set', () => {
-  async function group(): Promise<{ target: Administrator; present: () => Promise<unknown> }> {
+  async function group(): Promise<{ target: (timeoutMs?: number) => Administrator; present: () => Promise<unknown> }> {
     const made = await TestGroup.make({ flags: { checkpointOps: 700 } });
     await made.startAll();
-    const target = new Administrator(made.configuration.members.map((m) => m.address), 10_000);
-    return { target, present: async () => await target.interval() };
+    const target = (timeoutMs = 10_000): Administrator => new Administrator(made.configuration.members.map((m) => m.address), timeoutMs);
+    return { target, present: async () => await target().interval() };
   }
 
   it('sets what leaves no doubt on the running group', async () => {
@@ -164,6 +164,21 @@ describe('vrfs tune --set', () => {
     expect(JSON.parse(out.text)).toHaveProperty('outcome.now.ops', 500);
   });
 
+  it('has the whole of --timeout for each question, however long was measured in between', async () => {
+    const { target, present } = await group();
+    const made: Administrator[] = [];
+    const next = (): Administrator => {
+      made.push(target(made.length === 0 ? 1000 : 10_000));
+      return made.at(-1) as Administrator;
+    };
+    await tune(await request({ target: next }), io, async (interval, context) => {
+      const untilTimeIsOver = async (): Promise<void> => { for (;;) await made[0]?.pause('its time is over'); };
+      await expect(untilTimeIsOver()).rejects.toThrow('its time is over');
+      return QUIET(interval, context);
+    });
+    expect(await present()).toMatchObject({ ops: 1000 });
+  });
+
   it('sets nothing that is in doubt, nothing where no interval meets the goals, and fails then, with the results written', async () => {
     const { target, present } = await group();
     expect(await failing(await request({ target }, { repeats: 1 }), QUIET)).toMatchObject({ exitCode: 1 });
@@ -176,7 +191,7 @@ describe('vrfs tune --set', () => {
 
   it('asks the group before it measures for minutes', async () => {
     const runs: unknown[] = [];
-    const failure = await failing(await request({ target: new Administrator(['127.0.0.1:1'], 300) }), (interval, context) => { runs.push(interval); return QUIET(interval, context); });
+    const failure = await failing(await request({ target: () => new Administrator(['127.0.0.1:1'], 300) }), (interval, context) => { runs.push(interval); return QUIET(interval, context); });
     expect(failure).toMatchObject({ exitCode: 3 });
     expect(runs).toEqual([]);
   });

@@ -244,6 +244,8 @@ export class Reconfiguration {
       return;
     }
     if (r.handOver.fetching) return;
+    // What has come reaches beyond the start, all of it committed, and is being executed.
+    if (r.execution.ready && r.commit > next.start.op) return;
     if (r.execution.ready && r.log.hashAt(next.start.op) === next.start.entryHash) {
       this.#commitOwn(next);
       return;

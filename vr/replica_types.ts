@@ -40,6 +40,8 @@ export interface ReplicaOptions {
   /** Most entries, and about most bytes, of one Prepare. Defaults 4096, 1 MiB. */
   readonly batchEntries: number;
   readonly batchBytes: number;
+  /** Entries executed in one turn of the loop, so that a long log does not hold it. Default 1024. */
+  readonly entriesPerTurn: number;
   /** What the log may hold, and run ahead of the newest durable checkpoint, before clients get 'busy'. Defaults 100_000, 256 MiB. */
   readonly maxLogEntries: number;
   readonly maxLogBytes: number;
@@ -74,6 +76,7 @@ export const DEFAULT_REPLICA_OPTIONS: ReplicaOptions = Object.freeze({
   pipeline: 4,
   batchEntries: 4096,
   batchBytes: 1 << 20,
+  entriesPerTurn: 1024,
   maxLogEntries: 100_000,
   maxLogBytes: 256 << 20,
   claimBytes: CLAIM_BODY_BYTES,

@@ -3,7 +3,7 @@ import type { Digest, Epoch, MemberId, OpNumber, View } from '../lib/ids.ts';
 import type { CheckpointInterval } from './checkpoint_interval.ts';
 import type { Configuration, Role } from './configuration.ts';
 import type { Entry } from './entry.ts';
-import { CLAIM_BODY_BYTES } from './log_claim.ts';
+import { CLAIM_BODY_BYTES, CLAIM_HEADERS } from './log_claim.ts';
 import type { CheckpointId, Superblock } from './superblock.ts';
 
 /** What was found on disk, before anything has been sent. */
@@ -45,6 +45,8 @@ export interface ReplicaOptions {
   /** What the log may hold, and run ahead of the newest durable checkpoint, before clients get 'busy'. Defaults 100_000, 256 MiB. */
   readonly maxLogEntries: number;
   readonly maxLogBytes: number;
+  /** Entries that a DoViewChange or StartView names, at most: the last of those that are not known to be committed. Default 200_000. */
+  readonly claimHeaders: number;
   /** Bodies that travel with a DoViewChange or StartView; the rest is asked for by hash (row 4). Default 256 KiB. */
   readonly claimBytes: number;
   /** Log kept behind the newest checkpoint for peers that are a little behind: so many entries, but no more bytes than this. Defaults 20_000, 32 MiB. */
@@ -79,6 +81,7 @@ export const DEFAULT_REPLICA_OPTIONS: ReplicaOptions = Object.freeze({
   entriesPerTurn: 1024,
   maxLogEntries: 100_000,
   maxLogBytes: 256 << 20,
+  claimHeaders: CLAIM_HEADERS,
   claimBytes: CLAIM_BODY_BYTES,
   retainEntries: 20_000,
   retainBytes: 32 << 20,

@@ -76,8 +76,9 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
     ...withPromotion(drawReplicaOptions(random), fixed ? FIXED_MEMBERS : drawMembers(random, replicas), random),
     intervalChangesMs: random.chance(0.4) ? random.pick([150, 600, 2500]) : null,
   };
-  // With few, what has come is executed in many turns, and everything else may happen between them. Drawn last: what else a seed is like does not depend on it.
-  return { ...drawn, replica: { ...drawn.replica, entriesPerTurn: random.pick([3, DEFAULT_REPLICA_OPTIONS.entriesPerTurn, DEFAULT_REPLICA_OPTIONS.entriesPerTurn]) } };
+  // Limits that logs here are too short for otherwise. Drawn last: what else a seed is like does not depend on it.
+  const { entriesPerTurn, claimHeaders } = DEFAULT_REPLICA_OPTIONS;
+  return { ...drawn, replica: { ...drawn.replica, entriesPerTurn: random.pick([3, entriesPerTurn, entriesPerTurn]), claimHeaders: random.pick([1, 5, claimHeaders, claimHeaders]) } };
 }
 
 /** Null in most seeds. From a stream of its own: what else a seed is like does not depend on it. */

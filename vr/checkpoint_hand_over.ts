@@ -5,10 +5,11 @@
 import { assert } from '../lib/assert.ts';
 import { opNumber, viewEpoch, type MemberId, type OpNumber } from '../lib/ids.ts';
 import { CheckpointNotices, NOTICE_MS } from './checkpoint_notices.ts';
-import { primaryOf, tolerated, voters } from './configuration.ts';
+import { electors, memberOf, primaryOf, voters } from './configuration.ts';
 import type { Entry } from './entry.ts';
 import type { CheckpointNotice } from './messages.ts';
 import type { Replica } from './replica.ts';
+import type { Status } from './replica_types.ts';
 import type { CheckpointId } from './superblock.ts';
 import { Backoff } from './timeouts.ts';
 
@@ -17,6 +18,8 @@ const CONFIRM_MS = NOTICE_MS + 500;
 const WARN_AGAIN_MS = 300_000;
 /** How long the log up to a checkpoint is asked for in vain, in units of the interval of re-sends. */
 const VAIN_RESENDS = 10;
+/** In which a voter may be given the log instead of a state. */
+const FILLED_IN: readonly Status[] = ['normal', 'view-change', 'transitioning'];
 
 export class CheckpointHandOver {
   readonly #r: Replica;
@@ -151,7 +154,8 @@ export class CheckpointHandOver {
     }
     if (this.#isNeeded()) {
       this.#filling = { since: r.now, collected: 0 };
-      this.#fill(target);
+      // Whoever holds a newer one answers with it. The next tick goes on, when it is known who does.
+      if (r.phase !== 'transitioning') this.#tell();
     } else {
       this.#transfer(target);
     }
@@ -170,15 +174,17 @@ export class CheckpointHandOver {
   }
 
   /**
-   * Whether the state here is one of the last: with witnesses there may be no more than f voters beside this one. While a transfer lasts
-   * there is no state here, and after f failures there would be none anywhere. Then the log is asked for first, which a witness keeps from
-   * the oldest state on (row 21); one that does not have it counts because f+1 others hold more than is here.
+   * Whether the state here may be one of the last: while a transfer lasts there is none here, and with witnesses among the electors fewer
+   * voters may be up to date than f failures take away. It is not when f+1 others are known to hold more than is here: of all that give
+   * theirs up at once these are not behind the one that has most, so they have theirs. Otherwise the log is asked for first, which a witness keeps
+   * from the oldest state on (row 21); one that does not have it counts because f+1 others hold more than is here.
    */
   #isNeeded(): boolean {
-    const { configuration, execution, phase, self } = this.#r;
-    if (!execution.ready || (phase !== 'normal' && phase !== 'view-change')) return false;
-    const holders = voters(configuration);
-    return holders.some((m) => m.id === self) && holders.length - 1 <= tolerated(configuration);
+    const { configuration, execution, phase, reconfiguration, self } = this.#r;
+    if (!execution.ready || reconfiguration.untrusted || !FILLED_IN.includes(phase)) return false;
+    const both = [configuration, reconfiguration.newest];
+    if (!both.some((c) => memberOf(c, self)?.role === 'voter') || both.every((c) => voters(c).length === electors(c).length)) return false;
+    return (reconfiguration.heldByVoters?.op ?? 0) <= execution.executed;
   }
 
   #fill({ op, view, entryHash: hash }: CheckpointId): void {
@@ -195,7 +201,7 @@ export class CheckpointHandOver {
       this.#onWhole(target.op);
       return;
     }
-    if ((r.phase !== 'normal' && r.phase !== 'view-change') || r.isPrimary || target.op <= r.executed) {
+    if (!FILLED_IN.includes(r.phase) || r.isPrimary || target.op <= r.executed) {
       // Another way has led on from there.
       this.#target = null;
       this.#filling = null;
@@ -207,11 +213,12 @@ export class CheckpointHandOver {
     // It may have been elected meanwhile, and repair the log of its view.
     if (collected > filling.collected || !r.catchUp.mayFill) filling.since = r.now;
     filling.collected = collected;
-    if (r.now - filling.since <= r.options.resendMs * VAIN_RESENDS) {
+    const isNeeded = collected > 0 || this.#isNeeded();
+    if (isNeeded && r.now - filling.since <= r.options.resendMs * VAIN_RESENDS) {
       this.#fill(target);
       return;
     }
-    r.event('log-not-given', { op: target.op });
+    if (isNeeded) r.event('log-not-given', { op: target.op });
     this.#filling = null;
     r.catchUp.cancel();
     this.#transfer(target);

@@ -123,7 +123,7 @@ export class CheckpointIntervals {
     const r = this.#r;
     if (!r.isPrimary) r.ports.network.reply(connection, r.redirect());
     else if (!r.normal.serving || r.normal.closing) r.normal.hold(connection, m);
-    else if (m.change === null || m.change.after !== this.#present.since) r.reads.whenConfirmed(connection, m, () => { this.#answer(connection, m.nonce); });
+    else if (m.change === null || m.change.after !== this.#present.since) r.reads.whenConfirmed(connection, m, this.#answerTo(connection, m.nonce));
     else this.#propose(connection, m.nonce, m.change);
   }
 
@@ -143,6 +143,12 @@ export class CheckpointIntervals {
 
   #refuse(connection: ConnectionId, nonce: Buffer, code: RefusedCode, reason: string): void {
     this.#r.ports.network.reply(connection, { type: 'refused', nonce, code, reason });
+  }
+
+  /** See Reconfiguration. */
+  #answerTo(connection: ConnectionId, asked: Buffer): () => void {
+    const nonce = Buffer.from(asked);
+    return () => { this.#answer(connection, nonce); };
   }
 
   #answer(connection: ConnectionId, nonce: Buffer): void {

@@ -359,7 +359,9 @@ export class ClientSession<Token> {
       case 'invalid':
         // The slot is given up: a late copy of this answer must not meet another request under the same number.
         this.#slots.giveUp(p);
-        this.#fail(p, { code: 'invalid', mayHaveHappened: false, reason: m.reason });
+        // Another copy may have come to a replica that is configured otherwise, and was not refused there.
+        if (p.sends > 1) this.#fail(p, { code: 'outcomeUnknown', mayHaveHappened: true, reason: `sent again it was refused (${m.reason}); what was sent before may or may not have been carried out` });
+        else this.#fail(p, { code: 'invalid', mayHaveHappened: false, reason: m.reason });
         return this.#endSessionWithoutSlots();
     }
   }

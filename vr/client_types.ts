@@ -24,7 +24,7 @@ export interface ReadBounds {
 
 /** Why an operation has no result. `mayHaveHappened` false is a promise: it was not and will not be executed. */
 export type ClientFailure =
-  /** The session ended between sending and answer. */
+  /** The session ended between sending and answer, or one copy of several was refused. */
   | { readonly code: 'outcomeUnknown'; readonly mayHaveHappened: true; readonly reason: string }
   /** `putOff`: what was heard to the end in place of an answer; null: nothing. */
   | { readonly code: 'timedOut'; readonly mayHaveHappened: boolean; readonly reason: string; readonly putOff: PutOff | null }

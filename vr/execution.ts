@@ -10,9 +10,6 @@ import type { Entry } from './entry.ts';
 import type { Replica } from './replica.ts';
 import type { CheckpointId } from './superblock.ts';
 
-/** Entries executed in one turn of the loop; the rest follows in the next. */
-const ENTRIES_PER_TURN = 1024;
-
 export class Execution {
   readonly #r: Replica;
   executed: OpNumber;
@@ -52,9 +49,10 @@ export class Execution {
     this.#r.intervals.load();
   }
 
+  /** Some of what is committed; the rest follows in the next turns of the loop. */
   run(): void {
     const r = this.#r;
-    for (let n = 0; n < ENTRIES_PER_TURN && this.ready && this.executed < r.commit; n++) {
+    for (let n = 0; n < r.options.entriesPerTurn && this.ready && this.executed < r.commit; n++) {
       const entry = defined(r.log.at(this.executed + 1), () => `committed op ${this.executed + 1}`);
       // A witness keeps no state.
       this.#asked = false;

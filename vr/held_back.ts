@@ -5,6 +5,7 @@
  */
 import { unreachable } from '../lib/assert.ts';
 import { sessionId } from '../lib/ids.ts';
+import { encodedMembersBytes } from './configuration.ts';
 import type { ClientRequest, ReplicaToClient } from './messages.ts';
 import type { ConnectionId } from './ports.ts';
 
@@ -50,9 +51,18 @@ export class HeldBack {
   }
 }
 
-/** Of what has a body; the rest is small, and the number bounds it. */
+/** Of whatever may be long in it; the rest is small, and the number bounds it. */
 export function bodyBytes(message: ClientRequest): number {
-  return message.type === 'request' || message.type === 'read' ? message.body.length : 0;
+  switch (message.type) {
+    case 'request':
+    case 'read': return message.body.length;
+    case 'register': return Buffer.byteLength(message.name);
+    case 'reconfigure': return encodedMembersBytes(message.members);
+    case 'checkEpoch':
+    case 'askInterval':
+    case 'endSession': return 0;
+    default: return unreachable(message);
+  }
 }
 
 /** "Come again, because": null for a message that nobody waits for an answer to. */

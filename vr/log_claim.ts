@@ -1,7 +1,8 @@
 /**
  * What a replica says of its log in DoViewChange and StartView, and how a receiver makes that log its own.
  *
- * The claim names every entry above a committed op by its chain hash. Whoever receives it keeps what it already has
+ * The claim names every entry above a committed op by its chain hash, or the last of them where they are more than a message may
+ * name: the hash before the first stands for all that came before it, which is asked for as what was collected is. Whoever receives it keeps what it already has
  * (equal hash means equal log up to there), takes the bodies that came along, and asks others for the rest by hash,
  * so that nothing is lost because a body did not fit into a message (PROTOCOL row 4).
  */
@@ -14,14 +15,18 @@ import type { LogClaim } from './messages.ts';
 /** Bodies that travel with a claim, in bytes; the rest is asked for. */
 export const CLAIM_BODY_BYTES = 256 << 10;
 
-/** @param bodyBytes so many bytes of bodies go with it: the last ones */
-export function makeClaim(log: Log, base: OpNumber, bodyBytes = CLAIM_BODY_BYTES): LogClaim {
+/** Entries that a claim names: 40 bytes each, half a frame together. */
+export const CLAIM_HEADERS = 200_000;
+
+/** @param most so many entries are named, and so many bytes of bodies go with it: the last ones */
+export function makeClaim(log: Log, committed: OpNumber, most = { headers: CLAIM_HEADERS, bodyBytes: CLAIM_BODY_BYTES }): LogClaim {
+  const base = opNumber(Math.max(committed, log.head - most.headers));
   const headers: Header[] = [];
   for (let op = base + 1; op <= log.head; op++) {
     const e = defined(log.at(op), () => `op ${op} of a claim`);
     headers.push({ op: e.op, view: e.view, hash: e.hash });
   }
-  return { base, baseHash: defined(log.hashAt(base), 'base of a claim'), headers, entries: log.suffix(base, bodyBytes) };
+  return { base, baseHash: defined(log.hashAt(base), 'base of a claim'), headers, entries: log.suffix(base, most.bodyBytes) };
 }
 
 export function claimHead(claim: LogClaim): OpNumber {

@@ -112,9 +112,9 @@ export type ReplicaToClient = Welcome | Registered | Reply | ReadReply | Redirec
 
 // --- replicas ------------------------------------------------------------------------------------------------------
 
-/** What a log holds above a committed op: headers of the whole window, and as many bodies as fit (the last ones). */
+/** What a log holds above a committed op: headers of the whole window, or as many as fit, and as many bodies as fit (the last ones). */
 export interface LogClaim {
-  /** Committed at the sender; the headers start behind it. */
+  /** Committed at the sender, unless more entries follow it than are named; the headers start behind it. */
   readonly base: OpNumber;
   readonly baseHash: Digest;
   /** Of ops base+1 .. n, without gaps. */

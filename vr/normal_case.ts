@@ -132,12 +132,16 @@ export class NormalCase {
 
   // --- primary: clients ----------------------------------------------------------------------------------------------
 
+  /** Before it is held back anywhere: whoever means harm sends long ones. True: it is answered. */
+  refuses(connection: ConnectionId, m: Register): boolean {
+    const bytes = Buffer.byteLength(m.name);
+    if (bytes <= SESSION_NAME_BYTES) return false;
+    this.#reject(connection, 'invalid', `a session's name has at most ${SESSION_NAME_BYTES} bytes, not ${bytes}`, GROUP, 0, 0);
+    return true;
+  }
+
   onRegister(connection: ConnectionId, m: Register): void {
     if (this.#deferred(connection, m)) return;
-    if (Buffer.byteLength(m.name) > SESSION_NAME_BYTES) {
-      this.#reject(connection, 'invalid', `a session's name has at most ${SESSION_NAME_BYTES} bytes`, GROUP, 0, 0);
-      return;
-    }
     const full = this.fullness;
     if (full !== null) {
       this.#reject(connection, 'busy', full, GROUP, 0, 0);

@@ -83,7 +83,7 @@ export class Reconfiguration {
   onCheckEpoch(connection: ConnectionId, m: CheckEpoch): void {
     const r = this.#r;
     if (!r.isPrimary) this.#redirect(connection);
-    else if (r.normal.serving) r.reads.whenConfirmed(connection, m, () => { this.#answer(connection, m.nonce); });
+    else if (r.normal.serving) r.reads.whenConfirmed(connection, m, this.#answerTo(connection, m.nonce));
     else r.normal.hold(connection, m);
   }
 
@@ -99,7 +99,7 @@ export class Reconfiguration {
     }
     const present = r.configuration;
     if (m.epoch !== present.epoch) {
-      r.reads.whenConfirmed(connection, m, () => { this.#answer(connection, m.nonce); });
+      r.reads.whenConfirmed(connection, m, this.#answerTo(connection, m.nonce));
       return;
     }
     const key = m.nonce.latin1Slice();
@@ -130,6 +130,12 @@ export class Reconfiguration {
 
   #refuse(connection: ConnectionId, nonce: Buffer, code: RefusedCode, reason: string): void {
     this.#r.ports.network.reply(connection, { type: 'refused', nonce, code, reason });
+  }
+
+  /** Made apart from the message, so that what waits to be confirmed does not hold on to it, nor by a view of its bytes. */
+  #answerTo(connection: ConnectionId, asked: Buffer): () => void {
+    const nonce = Buffer.from(asked);
+    return () => { this.#answer(connection, nonce); };
   }
 
   #answer(connection: ConnectionId, nonce: Buffer): void {
@@ -244,6 +250,8 @@ export class Reconfiguration {
       return;
     }
     if (r.handOver.fetching) return;
+    // What has come reaches beyond the start, all of it committed, and is being executed.
+    if (r.execution.ready && r.commit > next.start.op) return;
     if (r.execution.ready && r.log.hashAt(next.start.op) === next.start.entryHash) {
       this.#commitOwn(next);
       return;

@@ -249,7 +249,7 @@ export class Replica implements ReplicaEvents {
   }
 
   receive(connection: ConnectionId, message: ClientRequest): void {
-    if (!this.#booted) return;
+    if (!this.#booted || (message.type === 'register' && this.normal.refuses(connection, message))) return;
     if (this.phase === 'transitioning') {
       this.reconfiguration.hold(connection, message);
       return;

@@ -3,7 +3,7 @@ import type { Digest, Epoch, MemberId, OpNumber, View } from '../lib/ids.ts';
 import type { CheckpointInterval } from './checkpoint_interval.ts';
 import type { Configuration, Role } from './configuration.ts';
 import type { Entry } from './entry.ts';
-import { CLAIM_BODY_BYTES } from './log_claim.ts';
+import { CLAIM_BODY_BYTES, CLAIM_HEADERS } from './log_claim.ts';
 import type { CheckpointId, Superblock } from './superblock.ts';
 
 /** What was found on disk, before anything has been sent. */
@@ -40,9 +40,13 @@ export interface ReplicaOptions {
   /** Most entries, and about most bytes, of one Prepare. Defaults 4096, 1 MiB. */
   readonly batchEntries: number;
   readonly batchBytes: number;
+  /** Entries executed in one turn of the loop, so that a long log does not hold it. Default 1024. */
+  readonly entriesPerTurn: number;
   /** What the log may hold, and run ahead of the newest durable checkpoint, before clients get 'busy'. Defaults 100_000, 256 MiB. */
   readonly maxLogEntries: number;
   readonly maxLogBytes: number;
+  /** Entries that a DoViewChange or StartView names, at most: the last of those that are not known to be committed. Default 200_000. */
+  readonly claimHeaders: number;
   /** Bodies that travel with a DoViewChange or StartView; the rest is asked for by hash (row 4). Default 256 KiB. */
   readonly claimBytes: number;
   /** Log kept behind the newest checkpoint for peers that are a little behind: so many entries, but no more bytes than this. Defaults 20_000, 32 MiB. */
@@ -74,8 +78,10 @@ export const DEFAULT_REPLICA_OPTIONS: ReplicaOptions = Object.freeze({
   pipeline: 4,
   batchEntries: 4096,
   batchBytes: 1 << 20,
+  entriesPerTurn: 1024,
   maxLogEntries: 100_000,
   maxLogBytes: 256 << 20,
+  claimHeaders: CLAIM_HEADERS,
   claimBytes: CLAIM_BODY_BYTES,
   retainEntries: 20_000,
   retainBytes: 32 << 20,

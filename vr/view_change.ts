@@ -273,7 +273,7 @@ export class ViewChange {
     r.transition('view-change');
     this.#enterView(v, true);
     if (v > this.#saying) this.#say(v);
-    const vote: DoViewChange = { type: 'doViewChange', view: v, logView: r.logView, op: r.log.head, commit: r.commit, claim: makeClaim(r.log, r.commit, r.options.claimBytes) };
+    const vote: DoViewChange = { type: 'doViewChange', view: v, logView: r.logView, op: r.log.head, commit: r.commit, claim: this.#claim() };
     this.#vote = vote;
     this.#voteDurable = false;
     // The log of the message is durable first, then the promise, then the message (PROTOCOL section 2).
@@ -285,6 +285,11 @@ export class ViewChange {
         this.#sendVote(vote);
       });
     });
+  }
+
+  #claim(): LogClaim {
+    const { log, commit, options } = this.#r;
+    return makeClaim(log, commit, { headers: options.claimHeaders, bodyBytes: options.claimBytes });
   }
 
   #sendVote(vote: DoViewChange): void {
@@ -377,7 +382,7 @@ export class ViewChange {
 
   #sendStartView(to: MemberId, nonce: Buffer): void {
     const r = this.#r;
-    r.send(to, { type: 'startView', view: r.view, op: r.log.head, commit: r.commit, claim: makeClaim(r.log, r.commit, r.options.claimBytes), nonce });
+    r.send(to, { type: 'startView', view: r.view, op: r.log.head, commit: r.commit, claim: this.#claim(), nonce });
   }
 
   onStartView(from: MemberId, m: StartView): void {

@@ -90,6 +90,19 @@ describe('surviving commits', () => {
     expect(() => start(5, [first])).toThrow(/committed ops survive/);
     expect(() => start(5, [first, entry(2, first.hash, { body: 'other' })])).toThrow(/committed ops survive/);
   });
+
+  it('finds it below what a long log names', () => {
+    const chain = new CommitChain();
+    chain.executed(0, first, RESULT);
+    chain.executed(0, second, RESULT);
+    const surviving = new SurvivingCommits(chain);
+    surviving.committed(2, 4);
+    const startBehind = (e: Entry): void => surviving.startView(1, {
+      type: 'startView', view: view(5), op: e.op, commit: opNumber(0), nonce: Buffer.alloc(0), claim: { base: e.op, baseHash: e.hash, headers: [], entries: [] },
+    });
+    startBehind(second);
+    expect(() => startBehind(entry(2, first.hash, { body: 'other' }))).toThrow(/committed ops survive/);
+  });
 });
 
 describe('exactly once', () => {

@@ -24,7 +24,8 @@ export class SurvivingCommits {
     let due = 0;
     for (const [view, op] of this.#headOfView) if (view < m.view && op > due) due = op;
     ensure(m.op >= due, 'committed ops survive', () => `#${sender} starts view ${m.view} with a log up to ${m.op}, op ${due} was committed before`);
-    for (const header of m.claim.headers) {
+    // The hash at the base stands for all that is not named.
+    for (const header of [{ op: m.claim.base, hash: m.claim.baseHash }, ...m.claim.headers]) {
       const hash = this.#chain.hashAt(header.op);
       if (header.op > due) break;
       ensure(hash === undefined || hash === header.hash, 'committed ops survive', () => `#${sender} starts view ${m.view} with another op ${header.op} than was committed`);

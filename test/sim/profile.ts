@@ -62,7 +62,7 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
     ['crash', 10], ['crashAll', durability === 'disk' ? 2 : 0], ['pause', 4], ['partition', 4], ['oneWay', 4], ['isolate', 4], ['clog', 3], ['mute', 3],
     ['clockJump', 2], ['slowDisk', 2], ['diskStall', 1], ['slowHost', 1], ['longPause', 1], ['flap', 2], ['rot', 2], ['clockRate', 1], ['loseDisk', 1], ['clientCrash', 3], ['connectionReset', 3], ['weather', 6], ['cramped', 2],
   ];
-  return {
+  const drawn = {
     network,
     faultIntervalMs: random.pick([100, 200, 400, 800, 2000]),
     weights: kinds.map(([kind, weight]) => [kind, random.chance(0.3) ? 0 : weight] as const),
@@ -76,6 +76,9 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
     ...withPromotion(drawReplicaOptions(random), fixed ? FIXED_MEMBERS : drawMembers(random, replicas), random),
     intervalChangesMs: random.chance(0.4) ? random.pick([150, 600, 2500]) : null,
   };
+  // Limits that logs here are too short for otherwise. Drawn last: what else a seed is like does not depend on it.
+  const { entriesPerTurn, claimHeaders } = DEFAULT_REPLICA_OPTIONS;
+  return { ...drawn, replica: { ...drawn.replica, entriesPerTurn: random.pick([3, entriesPerTurn, entriesPerTurn]), claimHeaders: random.pick([1, 5, claimHeaders, claimHeaders]) } };
 }
 
 /** Null in most seeds. From a stream of its own: what else a seed is like does not depend on it. */

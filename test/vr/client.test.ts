@@ -318,6 +318,29 @@ describe('failures', () => {
     expect(h.result('behind')).toBe('did behind');
   });
 
+  // While an administrator lowers sessionSlots on one replica after the other, one has taken it in and the next refuses its slot.
+  it('does not take a refusal of one copy for that of all', () => {
+    const h = new ClientHarness(1, { deliveredOnce: true });
+    h.submit('before');
+    h.run(20);
+    let copies = 0;
+    h.intercept = (_, m) => {
+      if (m.type !== 'request') return undefined;
+      if (++copies > 1) return h.reject('invalid', m);
+      h.executed.push(m.body.toString());
+      return null;
+    };
+    h.submit('twice');
+    h.runUntil(() => h.result('twice') !== undefined, 2000);
+    expect(h.failure('twice')).toMatchObject({ code: 'outcomeUnknown', mayHaveHappened: true });
+    expect(h.failure('twice').reason).toContain('because invalid');
+    copies = 1;
+    h.submit('once');
+    h.run(100);
+    expect(h.failure('once')).toMatchObject({ code: 'invalid', mayHaveHappened: false });
+    expect(h.executed).toEqual(['before', 'twice']);
+  });
+
   it('gives up the slot of a refused request, and the session when no slot is left', () => {
     const h = new ClientHarness();
     h.slots = 2;

@@ -1,7 +1,7 @@
 /** What a replica keeps of clients that it cannot answer yet is bounded, and who is turned away is told so. */
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
-import { memberId, opNumber, sessionId } from '../../lib/ids.ts';
+import { epoch, memberId, opNumber, sessionId } from '../../lib/ids.ts';
 import { busyAnswer, HeldBack } from '../../vr/held_back.ts';
 import type { ClientRequest, Reject, Request } from '../../vr/messages.ts';
 import { Cluster } from './cluster.ts';
@@ -34,6 +34,31 @@ describe('held back', () => {
     expect(held.take()).toHaveLength(3);
     expect(held.length).toBe(0);
     expect(held.push({ connection: 1, message: request(1, 1, 100) })).toBe(true);
+  });
+
+  test('whatever of a message may be long counts', () => {
+    const address = (n: number): string => `${'h'.repeat(60)}:${n}`;
+    const members = [1, 2].map((id) => ({ id: memberId(id), role: 'voter' as const, address: address(id), httpAddress: address(id) }));
+    const long: ClientRequest[] = [
+      request(1, 1, 200),
+      { type: 'read', id: 3, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(200) },
+      { type: 'register', nonce: NONCE, flags: 0, name: 'n'.repeat(200) },
+      { type: 'reconfigure', nonce: NONCE, epoch: epoch(0), members, force: false },
+    ];
+    expect(long.map((message) => new HeldBack(10, 199).push({ connection: 1, message }))).toEqual([false, false, false, false]);
+    expect(long.map((message) => new HeldBack(10, 300).push({ connection: 1, message }))).toEqual([true, true, true, true]);
+  });
+
+  test('a name that is too long is refused before it is held, by whoever is asked', () => {
+    const { cluster, next } = notServing();
+    const name = 'n'.repeat(257);
+    next.replica.receive(502, { type: 'register', nonce: NONCE, flags: 0, name });
+    expect(rejects(cluster, 502)).toMatchObject([{ code: 'invalid', reason: 'a session\'s name has at most 256 bytes, not 257' }]);
+    const four = cluster.join(4);
+    cluster.settle();
+    four.replica.transition('transitioning');
+    four.replica.receive(503, { type: 'register', nonce: NONCE, flags: 0, name });
+    expect(rejects(cluster, 503)).toMatchObject([{ code: 'invalid' }]);
   });
 
   test('whoever waits for an answer gets one that says which of its messages is meant', () => {

@@ -1,10 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
+import { MAX_FRAME_BYTES } from '../../lib/frame.ts';
 import { ZERO_DIGEST } from '../../lib/hash.ts';
-import { opNumber, type Digest } from '../../lib/ids.ts';
+import { opNumber, view, type Digest } from '../../lib/ids.ts';
 import type { Entry } from '../../vr/entry.ts';
 import { Log } from '../../vr/log.ts';
-import { assemble, CLAIM_BODY_BYTES, claimHead, claimHeadHash, commonHead, extendBack, makeClaim } from '../../vr/log_claim.ts';
+import { assemble, CLAIM_BODY_BYTES, CLAIM_HEADERS, claimHead, claimHeadHash, commonHead, extendBack, makeClaim } from '../../vr/log_claim.ts';
+import { encodeMessage } from '../../vr/message_codec.ts';
 import type { LogClaim } from '../../vr/messages.ts';
 import { chain, request } from './group.ts';
 
@@ -48,6 +50,21 @@ describe('a claim', () => {
     const claim = makeClaim(logOf(big), opNumber(0));
     expect(claim.headers.length).toBe(5);
     expect(ops(claim.entries)).toEqual([4, 5]);
+  });
+
+  test('names the last entries only of a log that is longer than it may be', () => {
+    expect(makeClaim(logOf(common), opNumber(2), { bodyBytes: CLAIM_BODY_BYTES, headers: 3 })).toEqual(makeClaim(logOf(common), opNumber(7)));
+    expect(makeClaim(logOf(common), opNumber(8), { bodyBytes: CLAIM_BODY_BYTES, headers: 3 })).toEqual(makeClaim(logOf(common), opNumber(8)));
+  });
+
+  test('fits into a frame, however long the log is', () => {
+    const headers = Array.from({ length: CLAIM_HEADERS }, (_, i) => ({ op: opNumber(i + 1), view: view(1), hash: hashAt(1) }));
+    const last = request(CLAIM_HEADERS, hashAt(1), 'x'.repeat(CLAIM_BODY_BYTES));
+    const claim = { base: opNumber(0), baseHash: ZERO_DIGEST, headers, entries: [last] };
+    const vote = encodeMessage({ type: 'doViewChange', view: view(1), logView: view(1), op: opNumber(CLAIM_HEADERS), commit: opNumber(0), claim });
+    // Half of it is left to whatever else waits to be sent.
+    expect(vote.length).toBeGreaterThan(CLAIM_HEADERS * 32);
+    expect(vote.length).toBeLessThan(MAX_FRAME_BYTES * 0.6);
   });
 
   test('begins at the base of the log at the lowest', () => {

@@ -289,6 +289,25 @@ describe('a witness that was away (row 21)', () => {
     client.write('with members 3 and 4');
   });
 
+  test('and is filled beyond the start of an epoch cuts nothing of it off, however long it takes to go through it', () => {
+    const { cluster, client, admin } = started({ members: 5, witnesses: 2, replica: { entriesPerTurn: 3 } });
+    cluster.untilConverged();
+    const [three, five] = [cluster.node(2), cluster.node(4)];
+    cluster.join(6);
+    // Member 3 holds nothing on disk: the other witness keeps the log as from the start.
+    three.crash();
+    cluster.isolate(five.id);
+    writeAll(client, 'away', 30);
+    admin.change(members(1, 2, 3, member(4, 'witness'), member(5, 'witness'), member(6, 'observer')));
+    writeAll(client, 'in the new epoch', 20);
+    cluster.run(500);
+    cluster.heal();
+    cluster.until(() => five.replica.configuration.epoch === 1, 'member 5 in the new epoch');
+    expect(five.event('log-filled')).toBeDefined();
+    cluster.untilConverged();
+    expect(bodies(five)).toEqual(bodies(cluster.node(3)));
+  });
+
   // Seed 18290: whom it asked for the start of its first epoch had all left but a witness, which had nothing to give and said nothing.
   test('is left of those that a node knows that never became a member: when that was removed, it ends', () => {
     const { cluster, client, admin } = started({ members: 3, witnesses: 1 });

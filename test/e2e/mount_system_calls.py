@@ -165,6 +165,19 @@ def test_mapped_pages_of_an_appender_have_their_place():
     assert read("mapped-appender") == b"XYcdef", read("mapped-appender")
 
 
+def test_a_write_in_many_pieces_of_memory_is_one():
+    if not kernel:
+        return
+    # Where the largest file ends: one operation is refused as a whole, of several the first would be done.
+    f = os.open(path("pieces"), os.O_CREAT | os.O_WRONLY)
+    for pieces in ([b"x" * 10] * 256, [b"x" * 1310] * 100, [b"x" * (128 << 10)]):
+        length = sum(map(len, pieces))
+        fails(errno.EFBIG, os.pwritev, f, pieces, (1 << 44) - length + 1)
+        assert os.pwritev(f, pieces, (1 << 44) - length) == length
+        os.ftruncate(f, 0)
+    os.close(f)
+
+
 def test_truncate_and_holes():
     write("sparse", b"abc")
     os.truncate(path("sparse"), 1)

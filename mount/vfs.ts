@@ -103,6 +103,8 @@ export class Vfs {
 
   /** `dropSetId`: the caller may not keep set-uid and set-gid. */
   setattr(credentials: Credentials, at: At, set: SetAttributes, dropSetId = false): Promise<Result<'setattr'>> {
+    // The kernel lets 63 bits pass; no file reaches as far.
+    if (set.size !== undefined && set.size > Number.MAX_SAFE_INTEGER) return Promise.resolve({ ok: false, errno: Errno.EFBIG });
     const submit = (): Promise<Result<'setattr'>> => this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set, ...dropping(dropSetId) } });
     return set.size === undefined ? submit() : this.#whenCollected(submit);
   }

@@ -187,6 +187,9 @@ def test_truncate_and_holes():
     assert os.pread(f, 5, 0) == b"a\0\0\0\0"
     assert os.pread(f, 6, 299_997 + 3 - 3) == b"\0\0\0end"
     assert os.pread(f, 10, 300_003) == b""
+    for size in (1 << 45, 1 << 53, (1 << 63) - 1):
+        fails(errno.EFBIG, os.ftruncate, f, size)
+        fails(errno.EFBIG, os.truncate, path("sparse"), size)
     os.close(f)
     f = os.open(path("sparse"), os.O_WRONLY | os.O_TRUNC)
     assert os.fstat(f).st_size == 0

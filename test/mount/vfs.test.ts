@@ -125,6 +125,14 @@ describe('open files', () => {
     expect(value(await vfs.fgetattr(handle)).attributes.size).toBe(0);
   });
 
+  it('are not cut or grown to where no file can reach', async () => {
+    const { handle } = await create('f');
+    for (const size of [2 ** 44 + 1, 2 ** 53, 2 ** 63]) {
+      expect(await vfs.ftruncate(handle, size)).toEqual({ ok: false, errno: Errno.EFBIG });
+      expect(await vfs.setattr(root, at('f'), { size })).toEqual({ ok: false, errno: Errno.EFBIG });
+    }
+  });
+
   it('keep their inode while it has no name, until they are released', async () => {
     const { handle, attributes } = await create('f');
     await vfs.write(handle, 0, Buffer.from('still here'));

@@ -102,7 +102,8 @@ export async function unmountTree(mountpoint: string, source: string, log: Mount
   if (!isMounted(mountpoint, source)) return;
   const target = resolveMountpoint(mountpoint);
   const attempts = isRoot()
-    ? [['umount', target], ['umount', '-f', target], ['umount', '-l', target]]
+    // -c: it would look at the path once more, and wait for a mount whose group is away.
+    ? [['umount', '-c', target], ['umount', '-c', '-f', target], ['umount', '-c', '-l', target]]
     : [['fusermount3', '-u', target], ['fusermount', '-u', target], ['fusermount3', '-u', '-z', target], ['fusermount', '-u', '-z', target]];
   const reasons: string[] = [];
   for (const [command = '', ...args] of attempts) {

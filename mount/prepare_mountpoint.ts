@@ -69,7 +69,7 @@ async function clearStaleMount(target: string, log: MountLog): Promise<void> {
   }
   if (!isOurs(entry)) throw new MountError(`${target} is already a mount (${entry.type} from ${entry.source})`, `choose another mountpoint, or: umount ${target}`);
   if (state === 'alive') throw new MountpointTaken(`a vrfs is already mounted at ${target}`, `vrfs unmount ${target}`);
-  if (state === 'hung') throw new MountpointTaken(`the vrfs mounted at ${target} does not answer`, `wait for its group, or take it away: umount -l ${target} (fusermount -u -z ${target} as an ordinary user)`);
+  if (state === 'hung') throw new MountpointTaken(`the vrfs mounted at ${target} does not answer`, `wait for its group, or take it away: vrfs unmount ${target}`);
   log.warn({ mountpoint: target }, 'the remains of a mount whose process has died: cleared');
   await unmountTree(target, entry.source, log);
 }

@@ -140,6 +140,18 @@ describe.each(['kernel', 'fuse-native'] as const)('a mount through %s', (binding
     expect((await stat(path.join(mountpoint, 'file'))).size).toBe(1);
   });
 
+  it('is found by a link to it, and taken away, while its process does not answer', async () => {
+    const link = path.join(folder, 'link');
+    await symlink('a mountpoint', link);
+    const mount = await start({ options });
+    process.kill(mount.pid, 'SIGSTOP');
+    expect(isMounted(link)).toBe(true);
+    await unmountPath(link);
+    expect(isMounted(mountpoint)).toBe(false);
+    process.kill(mount.pid, 'SIGCONT');
+    expect(await mount.exited).toEqual({ code: 0, signal: null });
+  });
+
   it('refuses a mountpoint that is mounted already', async () => {
     await start({ options });
     await expect(start({ options })).rejects.toMatchObject({ message: `a vrfs is already mounted at ${mountpoint}`, remedy: `vrfs unmount ${mountpoint}` });

@@ -2,7 +2,7 @@
  * Bounds of the namespace. They are part of the deterministic state machine: every replica of a group has to
  * run with the same ones, or their states differ at the first operation that meets one.
  */
-import { BLOCK_SIZE } from './operations.ts';
+import { BLOCK_SIZE, PATH_MAX } from './operations.ts';
 
 export interface Limits {
   readonly maxInodes: number;
@@ -20,6 +20,12 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   maxBytes: 2 ** 46,
   maxFileSize: 2 ** 44,
 });
+
+/**
+ * Directories above a directory that an operation looks at: as many as one path can name. A tree may be deeper, as Linux has it (each step by a name from a directory that is
+ * open); nothing moves a directory to a place below them, and all else goes there too.
+ */
+export const LEVELS_MAX = PATH_MAX / 2;
 
 /** Entries of a directory that one readdir gives at most. */
 export const READDIR_MAX = 1024;

@@ -106,6 +106,12 @@ function takeOffset(r: Reader): number | 'end' {
   return offset === OFFSET_END ? 'end' : offset;
 }
 
+/** A size, or an offset of a read. */
+function putBytes(w: Writer, bytes: number): void {
+  if (bytes > Number.MAX_SAFE_INTEGER) throw new RangeError(`${bytes} bytes are not below 2^53`);
+  w.u53(bytes);
+}
+
 function putSetAttributes(w: Writer, s: SetAttributes): void {
   let mask = 0;
   if (s.mode !== undefined) mask |= SET_MODE;
@@ -118,7 +124,7 @@ function putSetAttributes(w: Writer, s: SetAttributes): void {
   if (s.mode !== undefined) w.u16(s.mode);
   if (s.uid !== undefined) w.u32(s.uid);
   if (s.gid !== undefined) w.u32(s.gid);
-  if (s.size !== undefined) w.u53(s.size);
+  if (s.size !== undefined) putBytes(w, s.size);
   if (s.atime !== undefined && s.atime !== 'now') putTimestamp(w, s.atime);
   if (s.mtime !== undefined && s.mtime !== 'now') putTimestamp(w, s.mtime);
 }
@@ -258,7 +264,8 @@ const codecs: { readonly [T in OperationType]: OperationCodec<T> } = {
   read: {
     encode(w, o) {
       putAt(w, o.at);
-      w.u53(o.offset).u32(o.length);
+      putBytes(w, o.offset);
+      w.u32(o.length);
     },
     decode: (r) => ({ type: 'read', at: takeAt(r), offset: r.u53(), length: r.u32() }),
   },

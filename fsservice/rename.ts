@@ -54,15 +54,22 @@ function noName(at: At, errno: typeof Errno.EBUSY | typeof Errno.EEXIST): typeof
   return at.path.length === 0 ? Errno.ENOENT : errno;
 }
 
-/** Slashes behind names that are no directories; a directory into itself; onto a directory above. */
+/** Slashes behind names that are no directories; a directory into itself, or to where that is too deep to tell; onto a directory above. */
 function checkPlaces(ctx: Context, from: Last, to: Last, source: Inode, target: Inode | null, isExchange: boolean): Verdict {
   if (isExchange && to.slash && target?.type !== 'directory') return Errno.ENOTDIR;
   if (source.type !== 'directory') {
     if (from.slash || (!isExchange && to.slash)) return Errno.ENOTDIR;
   }
   if (from.dir.ino === to.dir.ino) return 0;
-  if (source.type === 'directory' && isSelfOrAbove(ctx, source.ino, to.dir)) return Errno.EINVAL;
-  if (target?.type === 'directory' && isSelfOrAbove(ctx, target.ino, from.dir)) return isExchange ? Errno.EINVAL : Errno.ENOTEMPTY;
+  if (source.type === 'directory') {
+    const into = isSelfOrAbove(ctx, source.ino, to.dir);
+    if (into !== false) return into === true ? Errno.EINVAL : into;
+  }
+  // An empty one is above nothing: so whatever lies deeper than is walked can be moved in its place.
+  if (target?.type === 'directory' && (isExchange || target.size > 0)) {
+    const onto = isSelfOrAbove(ctx, target.ino, from.dir);
+    if (onto !== false) return onto !== true ? onto : isExchange ? Errno.EINVAL : Errno.ENOTEMPTY;
+  }
   return 0;
 }
 

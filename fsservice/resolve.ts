@@ -4,8 +4,9 @@
  */
 import type { Ino } from '../lib/ids.ts';
 import { inodeOf, presentInode, type Context, type Outcome } from './context.ts';
-import { Errno } from './errno.ts';
+import { Errno, type ErrnoCode } from './errno.ts';
 import type { Inode } from './inode.ts';
+import { LEVELS_MAX } from './limits.ts';
 import { NAME_MAX, PATH_MAX, ROOT_INO, SYMLINK_DEPTH_MAX, type At } from './operations.ts';
 import { MAY_EXEC, mayAccess } from './permissions.ts';
 import type { DirectoryEntryRecord } from './records.ts';
@@ -43,7 +44,10 @@ export function resolve(ctx: Context, at: At, follow: boolean): Outcome<Inode> {
   for (;;) {
     if (typeof last === 'number') return last;
     if (last.kind === 'none' || last.kind === 'dot') return last.dir;
-    if (last.kind === 'dotdot') return inodeOf(ctx, parentIno(last.dir));
+    if (last.kind === 'dotdot') {
+      const parent = parentOf(ctx, last.dir);
+      return typeof parent === 'number' ? parent : parent.draft();
+    }
     const entry = lookup(ctx, last.dir, last.name);
     if (entry === undefined) return Errno.ENOENT;
     if (entry.type === 'symlink' && (follow || last.slash)) {
@@ -96,7 +100,9 @@ function walk(ctx: Context, start: Readonly<Inode>, path: Buffer, linksBefore: n
     at = next;
     if (dots === 1) continue;
     if (dots === 2) {
-      dir = presentInode(ctx, parentIno(dir));
+      const parent = parentOf(ctx, dir);
+      if (typeof parent === 'number') return parent;
+      dir = parent;
       continue;
     }
     const entry = lookup(ctx, dir, name);
@@ -113,29 +119,37 @@ function walk(ctx: Context, start: Readonly<Inode>, path: Buffer, linksBefore: n
   }
 }
 
-function parentIno(dir: Readonly<Inode>): Ino {
-  return dir.ino === ROOT_INO ? ROOT_INO : dir.parent;
+/** Where '..' leads from a directory that has a name. ENOENT: to one that was cut off, whose own parent may be gone (isGone does not look that far). */
+function parentOf(ctx: Context, dir: Readonly<Inode>): Outcome<Readonly<Inode>> {
+  if (dir.ino === ROOT_INO) return dir;
+  const parent = presentInode(ctx, dir.parent);
+  return parent.nlink === 0 ? Errno.ENOENT : parent;
 }
 
-/** Whether `ancestor` is `dir` or above it. Linux walks up likewise: a directory cannot be moved into itself. */
-export function isSelfOrAbove(ctx: Context, ancestor: Ino, dir: Readonly<Inode>): boolean {
+/**
+ * Whether `ancestor` is `dir` or above it. Linux walks up likewise: a directory cannot be moved into itself. Not beyond LEVELS_MAX: ENAMETOOLONG.
+ */
+export function isSelfOrAbove(ctx: Context, ancestor: Ino, dir: Readonly<Inode>): boolean | ErrnoCode {
   let at = dir;
-  while (at.ino !== ancestor) {
+  for (let level = 0; at.ino !== ancestor; level++) {
     if (at.ino === ROOT_INO) return false;
-    at = presentInode(ctx, at.parent);
+    if (level === LEVELS_MAX) return Errno.ENAMETOOLONG;
+    const parent = parentOf(ctx, at);
+    if (typeof parent === 'number') return parent;
+    at = parent;
   }
   return true;
 }
 
 /**
  * Whether a directory was removed: itself, or (while a removed tree is still being collected) one above it. What is
- * below a cut-off directory is gone at once, although its records go step by step.
+ * below a cut-off directory is gone at once, although its records go step by step; but for what is more than LEVELS_MAX below: that goes when its turn comes.
  */
 export function isGone(ctx: Context, dir: Readonly<Inode>): boolean {
   if (dir.nlink === 0) return true;
   if (ctx.counters.detached === 0) return false;
   let at = dir;
-  while (at.ino !== ROOT_INO) {
+  for (let level = 0; level < LEVELS_MAX && at.ino !== ROOT_INO; level++) {
     at = presentInode(ctx, at.parent);
     if (at.nlink === 0) return true;
   }

@@ -5,7 +5,7 @@
 import { ino as toIno } from '../lib/ids.ts';
 import type { Ino } from '../lib/ids.ts';
 import type { Attributes, FileSystemStatistics, SetAttributes, Timestamp } from '../fsservice/operations.ts';
-import { NAME_MAX, TIME_MAX, TIME_MIN } from '../fsservice/operations.ts';
+import { NAME_MAX, READ_MAX, TIME_MAX, TIME_MIN } from '../fsservice/operations.ts';
 import { IO_SIZE, typeBits } from './attributes.ts';
 
 export const Opcode = {
@@ -189,11 +189,15 @@ export function putInitOut(out: Buffer, at: number, init: InitAnswer): void {
   out.writeUInt16LE((MAX_BACKGROUND * 3) / 4, at + 18);
   out.writeUInt32LE(IO_SIZE, at + 20);
   out.writeUInt32LE(1, at + 24);
-  // One more than the bytes take: a buffer that does not begin with a page spans it.
-  out.writeUInt16LE(IO_SIZE / 4096 + 1, at + 28);
+  out.writeUInt16LE(PAGES_MAX, at + 28);
   out.writeUInt32LE(init.flags2 >>> 0, at + 32);
 }
 const MAX_BACKGROUND = 64;
+/**
+ * Pages of memory that one request's data may lie in: what one read operation gives. A write's bytes fill 32 of them, but each piece of a writev takes one at least, and one more for each
+ * border of pages in it. The kernel allows no more by default (fs.fuse.max_pages_limit).
+ */
+const PAGES_MAX = READ_MAX / 4096;
 
 /** fuse_setattr_in: what is to be set, and whether set-uid and set-gid have to go (the caller may not keep them). */
 export function setattrOf(q: FuseRequest): { readonly set: SetAttributes; readonly handle: number | undefined; readonly kill: boolean } {

@@ -3,7 +3,7 @@
  * and the flags of open and renameat2. Node ids are inode numbers: stateless, so FORGET has nothing to forget.
  *
  * Not implemented on purpose: FLUSH, FSYNC, FSYNCDIR (every write is on a quorum before it is answered); GETLK and SETLK (locks hold within this mount, by the kernel);
- * FALLOCATE, LSEEK, COPY_FILE_RANGE, IOCTL. The kernel asks once, gets ENOSYS, and does without.
+ * FALLOCATE, LSEEK, IOCTL. The kernel asks once, gets ENOSYS, and does without.
  */
 import { Errno } from '../fsservice/errno.ts';
 import type { At, Attributes, Credentials } from '../fsservice/operations.ts';

@@ -1,6 +1,6 @@
 /** What the kernel says is mounted where (/proc/self/mountinfo), and taking a mount away. */
 import { execFile } from 'node:child_process';
-import { readFileSync, realpathSync } from 'node:fs';
+import { readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { MountError } from './binding.ts';
@@ -33,9 +33,9 @@ function unescapeOctal(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }
 
-/** The topmost mount exactly at a path, if any. Reads no file below the path, so that it answers for a dead mount too. */
+/** The topmost mount exactly at a path, or where that leads, if any. Reads no file below the path, so that it answers for a dead mount too. */
 export function mountAt(mountpoint: string): MountEntry | undefined {
-  const wanted = resolveParent(mountpoint);
+  const wanted = resolveMountpoint(mountpoint);
   return parseMountInfo(readFileSync('/proc/self/mountinfo', 'utf8')).findLast((entry) => entry.mountpoint === wanted);
 }
 
@@ -49,16 +49,48 @@ export function isMounted(mountpoint: string, source?: string): boolean {
   return entry !== undefined && isOurs(entry) && (source === undefined || entry.source === source);
 }
 
-/** Symbolic links in the way are resolved, as the kernel does; the last component is not touched, because a dead mount answers no call. */
-export function resolveParent(mountpoint: string): string {
-  const absolute = path.resolve(mountpoint);
-  const parent = path.dirname(absolute);
+/** As many as the kernel follows. */
+const LINKS_MAX = 40;
+
+/**
+ * The path that a mountpoint has in the mount table: symbolic links are followed, the last component's too, as mount(2) does it. Of the last component nothing is asked but where it leads
+ * (readlink(2) does not go into what is mounted there), because a dead mount answers no call, and one whose group is away none in time.
+ * @throws MountError where the links go round
+ */
+export function resolveMountpoint(mountpoint: string): string {
+  let given = path.resolve(mountpoint);
+  for (let links = 0; links <= LINKS_MAX; links++) {
+    const place = resolveParent(given);
+    const target = linkTarget(place);
+    if (target === undefined) return place;
+    given = target.startsWith('/') ? target : `${path.dirname(place)}/${target}`;
+  }
+  throw new MountError(`${mountpoint} is one of more than ${LINKS_MAX} symbolic links that lead to each other`, `see where it leads (namei ${mountpoint}), or choose another mountpoint`);
+}
+
+/** Everything but the last component is resolved; where that is not there yet, nothing. */
+function resolveParent(absolute: string): string {
   try {
-    return path.join(realpathSync(parent), path.basename(absolute));
+    return path.join(realpathSync.native(path.dirname(absolute)), path.basename(absolute));
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return absolute;
+    if (codeOf(error) === 'ENOENT') return path.resolve(absolute);
     throw error;
   }
+}
+
+/** Where a symbolic link leads; undefined for what is none, or is not there. */
+function linkTarget(place: string): string | undefined {
+  try {
+    return readlinkSync(place);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'EINVAL' || code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
 }
 
 /**
@@ -68,9 +100,10 @@ export function resolveParent(mountpoint: string): string {
  */
 export async function unmountTree(mountpoint: string, source: string, log: MountLog): Promise<void> {
   if (!isMounted(mountpoint, source)) return;
-  const target = resolveParent(mountpoint);
+  const target = resolveMountpoint(mountpoint);
   const attempts = isRoot()
-    ? [['umount', target], ['umount', '-f', target], ['umount', '-l', target]]
+    // -c: it would look at the path once more, and wait for a mount whose group is away.
+    ? [['umount', '-c', target], ['umount', '-c', '-f', target], ['umount', '-c', '-l', target]]
     : [['fusermount3', '-u', target], ['fusermount', '-u', target], ['fusermount3', '-u', '-z', target], ['fusermount', '-u', '-z', target]];
   const reasons: string[] = [];
   for (const [command = '', ...args] of attempts) {

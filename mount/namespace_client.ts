@@ -12,7 +12,7 @@ export interface NamespaceClient {
   submit<O extends WriteOperation>(call: Call<O>): Promise<Result<O['type']>>;
   /** A linearizable read. */
   query<O extends ReadOperation>(call: Call<O>): Promise<Result<O['type']>>;
-  /** Which inodes this session holds open: an unlinked one lives on while it is named here. Counted: one release for each open. `open` throws RangeError at the session's limit. */
-  readonly openFiles: { open(ino: Ino): void; release(ino: Ino): void };
+  /** Which inodes this session holds open: an unlinked one lives on while it is named here. Counted: one release for each open. `open` and `reserve` throw RangeError at the session's limit; `reserve` keeps a place for an inode that is still to be made, until `unreserve`. */
+  readonly openFiles: { open(ino: Ino): void; release(ino: Ino): void; reserve(): void; unreserve(): void };
   close(): Promise<void>;
 }

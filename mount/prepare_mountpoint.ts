@@ -6,7 +6,7 @@ import { makeDirectories } from '../lib/make_directories.ts';
 import { MountError } from './binding.ts';
 import type { MountLog } from './binding.ts';
 import { isRoot } from './mount_options.ts';
-import { isOurs, mountAt, resolveParent, unmountTree } from './mount_table.ts';
+import { isOurs, mountAt, resolveMountpoint, unmountTree } from './mount_table.ts';
 
 /** A mount that does not answer a stat within this time is taken for hung. */
 const ANSWER_MS = 3000;
@@ -14,11 +14,11 @@ const ANSWER_MS = 3000;
 /** A mount of ours is at the mountpoint, or was when it was looked at: one whose process is ending goes away by itself. */
 export class MountpointTaken extends MountError {}
 
-/** Checks /dev/fuse and the mountpoint; makes the folder; clears the remains of a mount of ours whose process has died. Returns the absolute path. @throws MountError, MountpointTaken */
+/** Checks /dev/fuse and the mountpoint; makes the folder; clears the remains of a mount of ours whose process has died. Returns its path in the mount table, free of symbolic links. @throws MountError, MountpointTaken */
 export async function prepareMountpoint(mountpoint: string, log: MountLog): Promise<string> {
   checkDevice();
   checkHelper();
-  const target = resolveParent(mountpoint);
+  const target = resolveMountpoint(mountpoint);
   await clearStaleMount(target, log);
   try {
     makeDirectories(target);
@@ -27,7 +27,8 @@ export async function prepareMountpoint(mountpoint: string, log: MountLog): Prom
   }
   const present = await readdir(target);
   if (present.length > 0) throw new MountError(`${target} is not empty: its files would be hidden`, 'choose an empty directory as the mountpoint');
-  return target;
+  // What is on the way may have been made only now, behind a symbolic link.
+  return resolveMountpoint(target);
 }
 
 /** Major 10, minor 229, as stat() encodes them. */
@@ -68,7 +69,7 @@ async function clearStaleMount(target: string, log: MountLog): Promise<void> {
   }
   if (!isOurs(entry)) throw new MountError(`${target} is already a mount (${entry.type} from ${entry.source})`, `choose another mountpoint, or: umount ${target}`);
   if (state === 'alive') throw new MountpointTaken(`a vrfs is already mounted at ${target}`, `vrfs unmount ${target}`);
-  if (state === 'hung') throw new MountpointTaken(`the vrfs mounted at ${target} does not answer`, `wait for its group, or take it away: umount -l ${target} (fusermount -u -z ${target} as an ordinary user)`);
+  if (state === 'hung') throw new MountpointTaken(`the vrfs mounted at ${target} does not answer`, `wait for its group, or take it away: vrfs unmount ${target}`);
   log.warn({ mountpoint: target }, 'the remains of a mount whose process has died: cleared');
   await unmountTree(target, entry.source, log);
 }

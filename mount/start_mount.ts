@@ -12,7 +12,7 @@ import { makeLibraryFolder } from './fuse_library.ts';
 import { mountOptions, mountSource } from './mount_options.ts';
 import type { MountOptions } from './mount_options.ts';
 import type { FromMount, MountJob, ToMount } from './mount_messages.ts';
-import { isOurs, mountAt, resolveParent, unmountTree } from './mount_table.ts';
+import { isOurs, mountAt, resolveMountpoint, unmountTree } from './mount_table.ts';
 import { prepareMountpoint } from './prepare_mountpoint.ts';
 
 export interface MountRequest {
@@ -86,7 +86,7 @@ export async function startMount(request: MountRequest): Promise<MountHandle> {
 /** `vrfs unmount`: takes away a mount of ours that another process started; that process then ends by itself. @throws MountError */
 export async function unmountPath(mountpoint: string, log: MountLog = silent): Promise<void> {
   const entry = mountAt(mountpoint);
-  const target = resolveParent(mountpoint);
+  const target = resolveMountpoint(mountpoint);
   if (entry === undefined) throw new MountError(`nothing is mounted at ${target}`, 'the mounts of this machine: findmnt -t fuse.vrfs');
   if (!isOurs(entry)) throw new MountError(`${target} is a ${entry.type} from ${entry.source}, not a vrfs`, `umount ${target}`);
   await unmountTree(target, entry.source, log);

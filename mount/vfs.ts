@@ -78,6 +78,7 @@ const W_OK = 2;
 
 /** This session holds as many files and directories open as a session may. */
 const ENFILE = 23;
+const LOOK_AGAIN = { ok: false, errno: Errno.ESTALE } as const;
 const BAD_HANDLE = { ok: false, errno: Errno.EBADF } as const;
 
 export class Vfs {
@@ -102,6 +103,8 @@ export class Vfs {
 
   /** `dropSetId`: the caller may not keep set-uid and set-gid. */
   setattr(credentials: Credentials, at: At, set: SetAttributes, dropSetId = false): Promise<Result<'setattr'>> {
+    // The kernel lets 63 bits pass; no file reaches as far.
+    if (set.size !== undefined && set.size > Number.MAX_SAFE_INTEGER) return Promise.resolve({ ok: false, errno: Errno.EFBIG });
     const submit = (): Promise<Result<'setattr'>> => this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set, ...dropping(dropSetId) } });
     return set.size === undefined ? submit() : this.#whenCollected(submit);
   }
@@ -223,31 +226,56 @@ export class Vfs {
 
   /** False when this session holds as many inodes as it may. */
   #hold(ino: Ino): boolean {
-    try {
-      this.#client.openFiles.open(ino);
-    } catch (error) {
-      if (error instanceof RangeError) return false;
-      throw error;
-    }
-    return true;
+    return hasRoom(() => { this.#client.openFiles.open(ino); });
   }
 
-  /** open(O_CREAT). A file that another mount made meanwhile is opened, unless O_EXCL is set or the caller may not. */
+  /**
+   * open(O_CREAT) of a name that the kernel has looked up and not found: it takes what this returns for a new file of that name, without another look. The place among the open files is kept
+   * from before the file is made: ENFILE leaves nothing behind.
+   */
   async create(credentials: Credentials, at: At, mode: number, flags: number): Promise<Outcome<Opened>> {
-    const exclusive = (flags & O_EXCL) !== 0;
-    const made = await this.#client.submit({ credentials, operation: { type: 'create', at, mode, exclusive, truncate: false } });
-    if (!made.ok) return made;
-    const { attributes, created } = made.value;
-    if (!created) {
-      // The kernel checks permissions when it opens what it has looked up, but takes what a create returns for new.
-      const allowed = await this.access(credentials, inode(attributes.ino), accessMask(flags));
-      if (!allowed.ok) return allowed;
-      if ((flags & O_TRUNC) !== 0) {
-        const cut = await this.setattr(credentials, inode(attributes.ino), { size: 0 });
-        if (!cut.ok) return cut;
-      }
+    const { openFiles } = this.#client;
+    if (!hasRoom(() => { openFiles.reserve(); })) return { ok: false, errno: ENFILE };
+    let made: Result<'create'>;
+    try {
+      made = await this.#client.submit({ credentials, operation: { type: 'create', at, mode, exclusive: true, truncate: false } });
+    } finally {
+      openFiles.unreserve();
     }
-    return this.#opened(attributes, flags);
+    if (made.ok) return this.#opened(made.value.attributes, flags);
+    return made.errno === Errno.EEXIST && (flags & O_EXCL) === 0 ? this.#openOwn(credentials, at, mode, flags) : made;
+  }
+
+  /**
+   * What has come to a name since the kernel looked, for O_CREAT without O_EXCL. ESTALE makes the kernel look again, and open, follow or refuse it by its own rules (O_NOFOLLOW, sticky
+   * directories, what is no regular file). It does that once: so a regular file of the caller's own, which none of these rules is about, is opened here, or programs on two mounts
+   * that make and remove one name all the time would meet ESTALE.
+   */
+  async #openOwn(credentials: Credentials, at: At, mode: number, flags: number): Promise<Outcome<Opened>> {
+    const found = await this.getattr(credentials, at);
+    // Removed again.
+    if (!found.ok && found.errno === Errno.ENOENT) return this.create(credentials, at, mode, flags);
+    if (!found.ok || found.value.attributes.type !== 'file' || found.value.attributes.uid !== credentials.uid) return LOOK_AGAIN;
+    const opened = this.#opened(found.value.attributes, flags);
+    if (!opened.ok) return opened;
+    let kept = false;
+    try {
+      const allowed = await this.#permitted(credentials, opened.value, flags);
+      kept = allowed.ok;
+      return allowed;
+    } finally {
+      if (!kept) this.release(opened.value.handle);
+    }
+  }
+
+  /** What the kernel does when it opens a file that it has looked up: asks for permission, cuts it off. */
+  async #permitted(credentials: Credentials, opened: Opened, flags: number): Promise<Outcome<Opened>> {
+    const at = inode(opened.attributes.ino);
+    const allowed = await this.access(credentials, at, accessMask(flags));
+    if (!allowed.ok) return allowed;
+    if ((flags & O_TRUNC) === 0) return { ok: true, value: opened };
+    const cut = await this.setattr(credentials, at, { size: 0 }, credentials.uid !== 0);
+    return cut.ok ? { ok: true, value: { handle: opened.handle, attributes: cut.value.attributes } } : cut;
   }
 
   /** A page of an open directory behind `after`, with attributes. */
@@ -360,7 +388,19 @@ function neverHeld(name: Buffer): { readonly get: number } | undefined {
 /** What access(2) would ask about for these flags of open(2). */
 function accessMask(flags: number): number {
   const mode = flags & O_ACCMODE;
-  return mode === O_RDONLY ? R_OK : mode === O_WRONLY ? W_OK : R_OK | W_OK;
+  const mask = mode === O_RDONLY ? R_OK : mode === O_WRONLY ? W_OK : R_OK | W_OK;
+  return (flags & O_TRUNC) === 0 ? mask : mask | W_OK;
+}
+
+/** False when the session refuses to hold more. */
+function hasRoom(take: () => void): boolean {
+  try {
+    take();
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
+  return true;
 }
 
 const DROPS_SET_ID = { dropSetId: true } as const;

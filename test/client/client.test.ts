@@ -349,6 +349,7 @@ describe('open files', () => {
     const call = decodeCall(group.keepAlives[1]?.body ?? Buffer.alloc(0));
     expect(call).toMatchObject({ ok: true, value: { operation: { type: 'keepAlive', open: [5, 9] } } });
     expect(() => { client.openFiles.release(ino(77)); }).toThrow('was not open');
+    expect(() => { client.openFiles.unreserve(); }).toThrow('no place is reserved');
   });
 
   it('keep an unlinked file until it is released', async () => {

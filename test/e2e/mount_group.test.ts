@@ -117,6 +117,25 @@ it('a lock file is made by exactly one of two mounts', async () => {
   }
 });
 
+it('open(O_CREAT) of one name through two mounts opens the same file for both, whoever makes it, and never fails for what the other does', async () => {
+  const other = await startMount({ servers: namespace.group.servers, mountpoint: path.join(path.dirname(one), 'creator'), options: { binding: 'kernel' }, logFile: path.join(path.dirname(one), 'creator.log') });
+  const flags = constants.O_CREAT | constants.O_TRUNC | constants.O_RDWR;
+  for (let i = 0; i < 30; i++) {
+    const files = await Promise.all([one, other.mountpoint].map((mountpoint) => open(path.join(mountpoint, `shared-${i}`), flags)));
+    const inodes = await Promise.all(files.map(async (file) => (await file.stat()).ino));
+    expect(new Set(inodes).size).toBe(1);
+    await Promise.all(files.map((file) => file.close()));
+  }
+  const makeAndRemove = async (mountpoint: string): Promise<void> => {
+    for (let i = 0; i < 200; i++) {
+      await (await open(path.join(mountpoint, 'fought for'), flags)).close();
+      await rm(path.join(mountpoint, 'fought for'), { force: true });
+    }
+  };
+  await Promise.all([makeAndRemove(one), makeAndRemove(other.mountpoint)]);
+  await other.unmount();
+});
+
 it('appenders on two mounts never overwrite each other', async () => {
   await writeFile(path.join(one, 'appended'), '');
   const texts = Array.from({ length: 200 }, (_, i) => `${i} `.padEnd(20 + (i % 50), '.'));

@@ -1,7 +1,7 @@
 /** How mounts begin and end: cleanly, by force, from outside, by death of either process; and what is said when one cannot be had. */
 import { execFile, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, open, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, open, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -101,6 +101,32 @@ describe.each(['kernel', 'fuse-native'] as const)('a mount through %s', (binding
     expect((await stat(mountpoint)).isDirectory()).toBe(true);
   });
 
+  it('at a symbolic link is where the link leads, and is found and taken away by either name', async () => {
+    const link = path.join(folder, 'link');
+    await mkdir(mountpoint);
+    await symlink('a mountpoint', link);
+    const mount = await start({ options, mountpoint: link });
+    await writeFile(path.join(link, 'file'), 'x');
+    expect([mount.mountpoint, isMounted(link), isMounted(mountpoint)]).toEqual([mountpoint, true, true]);
+    await mount.unmount();
+    expect(await mount.exited).toEqual({ code: 0, signal: null });
+    expect([isMounted(link), isMounted(mountpoint)]).toEqual([false, false]);
+    const again = await start({ options, mountpoint: link });
+    await unmountPath(link);
+    expect(await again.exited).toEqual({ code: 0, signal: null });
+  });
+
+  it('at a symbolic link leaves remains when it is killed, which the next start there clears', async () => {
+    const link = path.join(folder, 'link');
+    await symlink('a mountpoint', link);
+    const mount = await start({ options, mountpoint: link });
+    process.kill(mount.pid, 'SIGKILL');
+    await mount.exited;
+    await expect(stat(link)).rejects.toThrow(/ENOTCONN|ECONNABORTED/);
+    await start({ options, mountpoint: link });
+    await writeFile(path.join(mountpoint, 'file'), 'x');
+  });
+
   it('takes only itself away: not the mount that has come in its place meanwhile', async () => {
     const old = await start({ options });
     process.kill(old.pid, 'SIGSTOP');
@@ -112,6 +138,18 @@ describe.each(['kernel', 'fuse-native'] as const)('a mount through %s', (binding
     await old.unmount();
     expect(isMounted(mountpoint)).toBe(true);
     expect((await stat(path.join(mountpoint, 'file'))).size).toBe(1);
+  });
+
+  it('is found by a link to it, and taken away, while its process does not answer', async () => {
+    const link = path.join(folder, 'link');
+    await symlink('a mountpoint', link);
+    const mount = await start({ options });
+    process.kill(mount.pid, 'SIGSTOP');
+    expect(isMounted(link)).toBe(true);
+    await unmountPath(link);
+    expect(isMounted(mountpoint)).toBe(false);
+    process.kill(mount.pid, 'SIGCONT');
+    expect(await mount.exited).toEqual({ code: 0, signal: null });
   });
 
   it('refuses a mountpoint that is mounted already', async () => {
@@ -150,6 +188,8 @@ describe('a mount', () => {
     const mount = await start({ mountpoint: path.join(folder, 'link', 'mnt') });
     expect(mount.mountpoint).toBe(path.join(folder, 'real place', 'mnt'));
     await writeFile(path.join(folder, 'link', 'mnt', 'file'), 'x');
+    const made = await start({ mountpoint: path.join(folder, 'link', 'absent', 'mnt') });
+    expect(made.mountpoint).toBe(path.join(folder, 'real place', 'absent', 'mnt'));
   });
 
   it('needs an empty folder', async () => {

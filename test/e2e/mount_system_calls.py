@@ -165,6 +165,19 @@ def test_mapped_pages_of_an_appender_have_their_place():
     assert read("mapped-appender") == b"XYcdef", read("mapped-appender")
 
 
+def test_a_write_in_many_pieces_of_memory_is_one():
+    if not kernel:
+        return
+    # Where the largest file ends: one operation is refused as a whole, of several the first would be done.
+    f = os.open(path("pieces"), os.O_CREAT | os.O_WRONLY)
+    for pieces in ([b"x" * 10] * 256, [b"x" * 1310] * 100, [b"x" * (128 << 10)]):
+        length = sum(map(len, pieces))
+        fails(errno.EFBIG, os.pwritev, f, pieces, (1 << 44) - length + 1)
+        assert os.pwritev(f, pieces, (1 << 44) - length) == length
+        os.ftruncate(f, 0)
+    os.close(f)
+
+
 def test_truncate_and_holes():
     write("sparse", b"abc")
     os.truncate(path("sparse"), 1)
@@ -174,6 +187,9 @@ def test_truncate_and_holes():
     assert os.pread(f, 5, 0) == b"a\0\0\0\0"
     assert os.pread(f, 6, 299_997 + 3 - 3) == b"\0\0\0end"
     assert os.pread(f, 10, 300_003) == b""
+    for size in (1 << 45, 1 << 53, (1 << 63) - 1):
+        fails(errno.EFBIG, os.ftruncate, f, size)
+        fails(errno.EFBIG, os.truncate, path("sparse"), size)
     os.close(f)
     f = os.open(path("sparse"), os.O_WRONLY | os.O_TRUNC)
     assert os.fstat(f).st_size == 0

@@ -128,6 +128,11 @@ describe('calls', () => {
     expect(decoded(decodeCall(encodeCall({ credentials: ROOT, operation: write(Number.MAX_SAFE_INTEGER - 1) }))).operation).toEqual(write(Number.MAX_SAFE_INTEGER - 1));
   });
 
+  it.each([2 ** 53, 2 ** 63, -1, 0.5, NaN])('throws at a size or an offset that nobody could decode: %s', (n) => {
+    expect(() => encodeCall({ credentials: ROOT, operation: { type: 'setattr', at: at('f'), follow: false, set: { size: n } } })).toThrow(RangeError);
+    expect(() => encodeCall({ credentials: ROOT, operation: { type: 'read', at: at('f'), offset: n, length: 1 } })).toThrow(RangeError);
+  });
+
   it.each([2 ** 47, -(2 ** 47) - 1, NaN])('throws at a time that would come back as another one: %s s', (sec) => {
     expect(() => encodeCall({ credentials: ROOT, operation: { type: 'setattr', at: at('f'), follow: false, set: { mtime: { sec, nsec: 0 } } } })).toThrow(RangeError);
   });

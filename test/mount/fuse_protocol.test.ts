@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { ino } from '../../lib/ids.ts';
 import type { Attributes } from '../../fsservice/operations.ts';
-import { ATTR_OUT_SIZE, BODY, direntSize, ENTRY_OUT_SIZE, FuseRequest, putAttrOut, putDirent, putEntryOut, putInitOut, putStatfsOut, setattrOf } from '../../mount/fuse_protocol.ts';
+import { ATTR_OUT_SIZE, BODY, direntSize, ENTRY_OUT_SIZE, FuseRequest, putAttrOut, putDirent, putEntryOut, putInitOut, putStatfsOut, REQUEST_MAX, setattrOf } from '../../mount/fuse_protocol.ts';
 
 const attributes: Attributes = {
   ino: ino(2 ** 40 + 5), type: 'file', mode: 0o4755, nlink: 2, uid: 1000, gid: 1001, rdev: 0, size: 2 ** 33 + 1, blocks: 3,
@@ -74,8 +74,10 @@ describe('replies', () => {
     const out = Buffer.alloc(64);
     putInitOut(out, 0, { minor: 38, maxReadahead: 131_072, flags: 1 << 31, flags2: 16 });
     expect([out.readUInt32LE(0), out.readUInt32LE(4), out.readUInt32LE(12), out.readUInt32LE(20), out.readUInt32LE(24), out.readUInt32LE(32)]).toEqual([7, 38, 2 ** 31, 131_072, 1, 16]);
-    // Such a write, from the middle of a page to the middle of another, is one.
-    expect(out.readUInt16LE(28)).toBe(33);
+    // Such a write is one also from the middle of a page on, and in many small pieces.
+    expect(out.readUInt16LE(28)).toBe(256);
+    // The kernel reads no request into less than the largest write takes with its two headers.
+    expect(REQUEST_MAX).toBeGreaterThanOrEqual(131_072 + 80);
   });
 
   it('a directory entry is padded to 8 bytes', () => {

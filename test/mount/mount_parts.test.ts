@@ -1,15 +1,16 @@
 /** The small parts: the mount table, callers' groups, handles, the library folder, the device, errors without an answer. */
-import { existsSync, lstatSync, readlinkSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readlinkSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ino } from '../../lib/ids.ts';
 import { Busy, InvalidCall, NotReachable, OutcomeUnknown, TimedOut } from '../../client/errors.ts';
 import { Errno } from '../../fsservice/errno.ts';
-import { errnoOfRejection } from '../../mount/binding.ts';
+import { errnoOfRejection, MountError } from '../../mount/binding.ts';
 import { CallerCredentials, parseGroups } from '../../mount/caller_credentials.ts';
 import { makeLibraryFolder, shippedLibrary } from '../../mount/fuse_library.ts';
 import { HandleTable } from '../../mount/handles.ts';
-import { isOurs, mountAt, parseMountInfo } from '../../mount/mount_table.ts';
+import { isOurs, mountAt, parseMountInfo, resolveMountpoint } from '../../mount/mount_table.ts';
 import { checkDevice } from '../../mount/prepare_mountpoint.ts';
 import { typeBits, typeOfMode } from '../../mount/attributes.ts';
 
@@ -28,6 +29,21 @@ describe('parseMountInfo', () => {
     expect(mountAt('/proc')?.type).toBe('proc');
     expect(mountAt('/proc/self')).toBeUndefined();
     expect(mountAt('/no/such/folder')).toBeUndefined();
+  });
+
+  it('finds it by symbolic links to it too, however they are written', () => {
+    const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'vrfs-links-')));
+    try {
+      const links = { absolute: '/proc', slash: '/proc/', relative: path.relative(folder, '/proc'), dots: '/sys/../proc/.', chained: 'absolute', up: '/proc/self/..' };
+      for (const [name, target] of Object.entries(links)) symlinkSync(target, path.join(folder, name));
+      for (const name of Object.keys(links)) expect([name, mountAt(path.join(folder, name))?.type]).toEqual([name, 'proc']);
+      symlinkSync('not there yet', path.join(folder, 'dangling'));
+      expect(resolveMountpoint(path.join(folder, 'dangling'))).toBe(path.join(folder, 'not there yet'));
+      symlinkSync('round', path.join(folder, 'round'));
+      expect(() => resolveMountpoint(path.join(folder, 'round'))).toThrow(MountError);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
 

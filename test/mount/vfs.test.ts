@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { EMPTY } from '../../lib/bytes.ts';
 import type { Ino } from '../../lib/ids.ts';
 import { Errno } from '../../fsservice/errno.ts';
-import { PENDING_TRUNCATIONS_MAX } from '../../fsservice/limits.ts';
+import { KEEP_ALIVE_OPEN_MAX, PENDING_TRUNCATIONS_MAX } from '../../fsservice/limits.ts';
 import { BLOCK_SIZE, ROOT_INO } from '../../fsservice/operations.ts';
 import type { At, Credentials } from '../../fsservice/operations.ts';
 import { TimedOut } from '../../client/errors.ts';
@@ -125,6 +125,14 @@ describe('open files', () => {
     expect(value(await vfs.fgetattr(handle)).attributes.size).toBe(0);
   });
 
+  it('are not cut or grown to where no file can reach', async () => {
+    const { handle } = await create('f');
+    for (const size of [2 ** 44 + 1, 2 ** 53, 2 ** 63]) {
+      expect(await vfs.ftruncate(handle, size)).toEqual({ ok: false, errno: Errno.EFBIG });
+      expect(await vfs.setattr(root, at('f'), { size })).toEqual({ ok: false, errno: Errno.EFBIG });
+    }
+  });
+
   it('keep their inode while it has no name, until they are released', async () => {
     const { handle, attributes } = await create('f');
     await vfs.write(handle, 0, Buffer.from('still here'));
@@ -172,7 +180,7 @@ describe('open files', () => {
   });
 
   it('beyond what a session may hold are ENFILE', () => {
-    const full: Vfs = new Vfs({ ...client, submit: client.submit.bind(client), query: client.query.bind(client), close: client.close.bind(client), openFiles: { open: () => { throw new RangeError('full'); }, release: () => undefined } });
+    const full: Vfs = new Vfs({ ...client, submit: client.submit.bind(client), query: client.query.bind(client), close: client.close.bind(client), openFiles: { open: () => { throw new RangeError('full'); }, release: () => undefined, reserve: () => undefined, unreserve: () => undefined } });
     expect(full.openInode(ROOT_INO, 0)).toEqual({ ok: false, errno: 23 });
   });
 });
@@ -239,24 +247,67 @@ describe('a truncation beyond those that wait to be collected', () => {
 });
 
 describe('create', () => {
-  it('with O_EXCL fails where the name is taken; without, it opens what is there', async () => {
+  it('with O_EXCL fails where the name is taken; without, it opens a file of the same user that another mount has made since the kernel looked', async () => {
     await create('f', 0o644, O_RDWR | O_EXCL);
     expect(await vfs.create(root, at('f'), 0o644, O_RDWR | O_EXCL)).toEqual({ ok: false, errno: Errno.EEXIST });
     const again = await create('f');
     await vfs.write(again.handle, 0, Buffer.from('kept'));
-    await create('f');
+    expect((await create('f')).attributes.size).toBe(4);
     expect(await contents('f')).toBe('kept');
-    await create('f', 0o644, O_RDWR | O_TRUNC);
+    expect((await create('f', 0o644, O_RDWR | O_TRUNC)).attributes.size).toBe(0);
     expect(await contents('f')).toBe('');
   });
 
-  it('does not open what another has made meanwhile and the caller may not', async () => {
+  it("does not open the caller's own where its mode forbids it, and holds nothing then", async () => {
     value(await vfs.setattr(root, inode(ROOT_INO), { mode: 0o777 }));
-    await create('secret', 0o600);
-    expect(await vfs.create(user, at('secret'), 0o644, O_RDWR)).toEqual({ ok: false, errno: Errno.EACCES });
-    await create('readable', 0o644);
-    expect(await vfs.create(user, at('readable'), 0o644, O_RDWR | O_TRUNC)).toEqual({ ok: false, errno: Errno.EACCES });
-    expect((await vfs.create(user, at('readable'), 0o644, 0)).ok).toBe(true);
+    vfs.release(value(await vfs.create(user, at('f'), 0o400, O_EXCL)).handle);
+    for (const flags of [O_RDWR, O_TRUNC]) expect(await vfs.create(user, at('f'), 0o644, flags)).toEqual({ ok: false, errno: Errno.EACCES });
+    expect([vfs.openHandles, client.openFiles.size]).toEqual([0, 0]);
+    expect((await vfs.create(user, at('f'), 0o644, 0)).ok).toBe(true);
+  });
+
+  it("cuts off the caller's own as the kernel would: set-uid goes", async () => {
+    value(await vfs.setattr(root, inode(ROOT_INO), { mode: 0o777 }));
+    value(await vfs.create(user, at('f'), 0o755, O_EXCL));
+    value(await vfs.setattr(user, at('f'), { mode: 0o4755 }));
+    expect(value(await vfs.create(user, at('f'), 0o644, O_RDWR | O_TRUNC)).attributes.mode).toBe(0o755);
+  });
+
+  it("leaves another's file to the kernel, which looks again and decides", async () => {
+    value(await vfs.setattr(root, inode(ROOT_INO), { mode: 0o777 }));
+    vfs.release((await create('readable', 0o666)).handle);
+    for (const flags of [0, O_RDWR, O_RDWR | O_TRUNC]) expect(await vfs.create(user, at('readable'), 0o644, flags)).toEqual({ ok: false, errno: Errno.ESTALE });
+    expect([vfs.openHandles, client.openFiles.size]).toEqual([0, 0]);
+  });
+
+  it('follows no symbolic link that has come in between', async () => {
+    value(await vfs.symlink(root, at('link'), Buffer.from('/victim')));
+    expect(await vfs.create(root, at('link'), 0o644, O_RDWR)).toEqual({ ok: false, errno: Errno.ESTALE });
+    expect(await vfs.getattr(root, at('victim'))).toEqual({ ok: false, errno: Errno.ENOENT });
+  });
+
+  it.each(['fifo', 'socket', 'directory'] as const)('leaves no handle to a %s that has come in between', async (type) => {
+    value(await (type === 'directory' ? vfs.mkdir(root, at('x'), 0o755) : vfs.mknod(root, at('x'), type, 0o644, 0)));
+    expect(await vfs.create(root, at('x'), 0o644, O_RDWR)).toEqual({ ok: false, errno: Errno.ESTALE });
+    expect([vfs.openHandles, client.openFiles.size]).toEqual([0, 0]);
+  });
+
+  it('beyond what a session may hold is ENFILE, and makes nothing', async () => {
+    for (let i = 0; i < KEEP_ALIVE_OPEN_MAX - 1; i++) client.openFiles.open((i + 100) as Ino);
+    const [last, none] = await Promise.all([vfs.create(root, at('last'), 0o600, O_EXCL), vfs.create(root, at('lock'), 0o600, O_EXCL)]);
+    expect(none).toEqual({ ok: false, errno: 23 });
+    expect(await vfs.getattr(root, at('lock'))).toEqual({ ok: false, errno: Errno.ENOENT });
+    vfs.release(value(last).handle);
+    const failed = await vfs.create(root, at('last'), 0o600, O_EXCL);
+    expect(failed).toEqual({ ok: false, errno: Errno.EEXIST });
+    expect((await vfs.create(root, at('lock'), 0o600, O_EXCL)).ok).toBe(true);
+  });
+
+  it('keeps no place for a call that got no answer', async () => {
+    for (let i = 0; i < KEEP_ALIVE_OPEN_MAX - 1; i++) client.openFiles.open((i + 100) as Ino);
+    client.failNext = new Error('no quorum');
+    await expect(vfs.create(root, at('f'), 0o600, O_EXCL)).rejects.toThrow('no quorum');
+    expect((await vfs.create(root, at('f'), 0o600, O_EXCL)).ok).toBe(true);
   });
 });
 
@@ -300,7 +351,7 @@ describe('open directories', () => {
     const released: Ino[] = [];
     const full = new Vfs({
       submit: client.submit.bind(client), query: client.query.bind(client), close: client.close.bind(client),
-      openFiles: { open: () => { throw new RangeError('full'); }, release: (ino) => { released.push(ino); } },
+      openFiles: { open: () => { throw new RangeError('full'); }, release: (ino) => { released.push(ino); }, reserve: () => undefined, unreserve: () => undefined },
     });
     const handle = full.openDirectory(ROOT_INO);
     expect(value(await full.readdirAll(root, inode(ROOT_INO))).entries).toEqual([]);

@@ -42,7 +42,7 @@ export function listenError(error: NodeJS.ErrnoException, at: HostPort, option: 
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
+  readonly #sockets = new Set<FramedSocket>();
   /** Those that are nobody's yet, or have been refused and are not gone, the oldest first. */
   readonly #strangers = new Set<FramedSocket>();
 
@@ -68,7 +68,7 @@ export class Listener {
     this.#server.close();
   }
 
-  /** Ends what is left. Resolves when the port is free. */
+  /** Ends what is left, soon also where the other side does not read. Resolves when the port is free. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       if (!this.#server.listening && this.#sockets.size === 0) {
@@ -77,12 +77,11 @@ export class Listener {
       }
       this.#server.once('close', () => { resolve(); });
       this.#server.close();
-      for (const socket of this.#sockets) socket.destroySoon();
+      for (const socket of this.#sockets) socket.finish();
     });
   }
 
   #onConnection(socket: Socket): void {
-    this.#sockets.add(socket);
     let closed: (reason: string | null) => void = (reason) => {
       if (reason !== null) this.#options.onRefused(remote, reason);
     };
@@ -92,12 +91,13 @@ export class Listener {
     }, {
       onRead: this.#options.requestTurn,
       onClosed: (reason) => {
-        this.#sockets.delete(socket);
+        this.#sockets.delete(framed);
         this.#strangers.delete(framed);
         closed(reason);
       },
     }, FIRST_FRAME_BYTES);
     const { remote } = framed;
+    this.#sockets.add(framed);
     this.#meet(framed);
     socket.setTimeout(FIRST_FRAME_MS, () => { framed.destroy(`it said nothing for ${FIRST_FRAME_MS / 1000} s`); });
   }

@@ -300,6 +300,24 @@ describe('the links between replicas', () => {
     }
   });
 
+  it('answer a guest that has connected anew on its new connection', async () => {
+    const [a] = await edges(2);
+    const edge = defined(a, 'a');
+    const hello = encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(9), to: memberId(1), instance: Buffer.alloc(16, 9) }));
+    const old = await dial(edge.address);
+    old.socket.write(hello);
+    await until(() => old.payloads.length === 1, 'the answer');
+    const c = await dial(edge.address);
+    c.socket.write(hello);
+    await until(() => c.payloads.length === 1 && old.ended, 'the answer, and the end of the old connection');
+    edge.peers.send(memberId(9), commit(7));
+    edge.peers.flush();
+    await until(() => c.payloads.length === 2, 'a message');
+    // It is forgotten when that ends too.
+    c.socket.destroy();
+    await until(() => edge.lost.length === 2, 'the end');
+  });
+
   it('name the port and the remedy when they cannot listen', async () => {
     const [a] = await edges(1);
     const second = new Edge(memberId(1), groupOf([defined(a, 'a').address]));

@@ -29,6 +29,7 @@ import { readRoutes } from './read_routes.ts';
 import { Rooms, type AllRooms } from './rooms.ts';
 import { refuseTwoHosts } from './request_target.ts';
 import { checkpointRoute, serviceRoutes } from './service_routes.ts';
+import { Uploads } from './uploads.ts';
 import { writeRoutes } from './write_routes.ts';
 import { xattrRoutes } from './xattr_routes.ts';
 
@@ -47,7 +48,7 @@ export interface HttpOptions {
 export interface HttpServer {
   /** `host:port` as bound. */
   readonly address: string;
-  /** Takes no more connections, lets those under way finish (at most `limits.closeMs`), closes. Leaves the client open. */
+  /** Takes no more connections, lets those under way finish (at most `limits.closeMs`), closes; what was cut off tidies up. Leaves the client open. */
   close(): Promise<void>;
 }
 
@@ -56,9 +57,11 @@ const ADMINISTRATOR_MS = 10_000;
 const HEADERS_MAX = 32 << 10;
 /** For how long a connection may be there between two requests, milliseconds. */
 const KEEP_ALIVE_MS = 72_000;
+/** What uploads that were cut off have to remove their temporary files. */
+const TIDY_UP_MS = 2_000;
 
 /** The application without a port: `startHttp` listens with it, tests inject requests. */
-export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
+export async function buildHttp(options: AppOptions, uploads = new Uploads()): Promise<FastifyInstance> {
   const { running, log } = options;
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
   const roomsOf = (bytes: number): Rooms => new Rooms({ bytes, stallMs: limits.stallMs, onCut: (remote) => { log.warn({ remote }, 'a connection that stood still was cut off, to make room in memory for others'); } });
@@ -79,7 +82,7 @@ export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
     done();
   });
   await registerOpenApi(app, running.status().version);
-  fileRoutes(app, options, limits, rooms);
+  fileRoutes(app, options, limits, rooms, uploads);
   operatorRoutes(app, options, metrics);
   await app.ready();
   return app;
@@ -148,7 +151,7 @@ function answerFailures(app: FastifyInstance, log: HttpLog): void {
 type AppOptions = Omit<HttpOptions, 'host' | 'port'>;
 
 /** The files, as their users see them. */
-function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, limits: HttpLimits, rooms: AllRooms): void {
+function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, limits: HttpLimits, rooms: AllRooms, uploads: Uploads): void {
   const gatewayOf = gatewaysOf(running, client);
   // Each group of routes has its own idea of a body, hence its own scope.
   const files = (routes: (scope: FastifyInstance) => void): void => {
@@ -162,7 +165,7 @@ function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, 
     });
   };
   files((scope) => { readRoutes(scope, { gatewayOf, rooms: rooms.reads, roomWaitMs: limits.roomWaitMs, log }); });
-  files((scope) => { writeRoutes(scope, { gatewayOf, limits, log }); });
+  files((scope) => { writeRoutes(scope, { gatewayOf, limits, log, uploads }); });
   files((scope) => { attributeRoutes(scope, gatewayOf); });
   files((scope) => { xattrRoutes(scope, gatewayOf); });
 }
@@ -192,7 +195,8 @@ function gatewaysOf(running: RunningReplica, client: FileSystemClient): GatewayO
 
 /** Listens. Rejects with a message that names the address when it cannot. */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
-  const app = await buildHttp(options);
+  const uploads = new Uploads();
+  const app = await buildHttp(options, uploads);
   const { host, port, log } = options;
   try {
     await app.listen({ host, port });
@@ -206,18 +210,20 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   return {
     address,
     close: () => {
-      closing ??= closeWithin(app, options.limits?.closeMs ?? DEFAULT_HTTP_LIMITS.closeMs);
+      closing ??= closeWithin(app, uploads, options.limits?.closeMs ?? DEFAULT_HTTP_LIMITS.closeMs);
       return closing;
     },
   };
 }
 
-async function closeWithin(app: FastifyInstance, milliseconds: number): Promise<void> {
+async function closeWithin(app: FastifyInstance, uploads: Uploads, milliseconds: number): Promise<void> {
   const timer = setTimeout(() => {
     app.server.closeAllConnections();
   }, milliseconds);
   await app.close();
   clearTimeout(timer);
+  // The client is closed next.
+  await uploads.ended(TIDY_UP_MS);
 }
 
 function addressOf(app: FastifyInstance): string {

@@ -19,7 +19,7 @@ import { Gateway, routedUrl, type GatewayOf } from './gateway.ts';
 import { intervalRoutes } from './interval_routes.ts';
 import { maintenanceRoutes } from './maintenance_routes.ts';
 import { HttpMetrics } from './metrics.ts';
-import { oneAtATime } from './one_at_a_time.ts';
+import { oneAtATime, type Answers } from './one_at_a_time.ts';
 import { opToken } from './op_token.ts';
 import { registerOpenApi } from './openapi.ts';
 import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog, type IntervalAdministrator } from './ports.ts';
@@ -89,6 +89,7 @@ export async function buildHttp(options: AppOptions, uploads = new Uploads()): P
 }
 
 function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
+  const answers: Answers = new WeakMap();
   const app = fastify({
     logger: false,
     logController: new LogController({ disableRequestLogging: true }),
@@ -99,11 +100,11 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
     // Names like any other: JSON.parse makes plain fields of them, and each schema refuses fields that it does not know, by name.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
-    serverFactory: (handle) => server(handle, limits),
+    serverFactory: (handle) => server(handle, limits, answers),
     rewriteUrl: (request) => routedUrl(request.url ?? '/'),
     routerOptions: { querystringParser: parseQuery },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: false, allErrors: false } },
-    clientErrorHandler: answerMalformed,
+    clientErrorHandler: (error, socket) => { answerMalformed(error, socket, answers.get(socket)); },
     frameworkErrors: (error, _request, reply) => {
       answerError(error, reply.request, reply as unknown as FastifyReply, log);
     },
@@ -114,9 +115,9 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
   return app;
 }
 
-function server(handle: RequestListener, limits: HttpLimits): Server {
+function server(handle: RequestListener, limits: HttpLimits, answers: Answers): Server {
   // A path of 4096 bytes is 12288 characters when every byte is escaped.
-  const inTurn = oneAtATime(handle);
+  const inTurn = oneAtATime(handle, answers);
   const made = createServer({ maxHeaderSize: HEADERS_MAX }, inTurn);
   // Node would tell every client to go on with its body before anything has looked at the request (body_rooms.ts does).
   made.on('checkContinue', inTurn);

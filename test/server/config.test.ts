@@ -57,6 +57,27 @@ describe('the configuration', () => {
     await expect(load({ checkpointBytes: '' })).rejects.toThrow(/checkpointBytes .*: has to be a number of bytes/);
   });
 
+  it('takes nothing for a number, or for yes or no, that is none: what is empty would turn something off', async () => {
+    const load = (flags: Record<string, unknown>): Promise<unknown> => loadConfig({ flags: { data: 'd', ...flags } });
+    for (const nothing of ['', ' ', null, false, true, [], {}]) {
+      const given = JSON.stringify(nothing).replace(/[[\]{}]/g, '\\$&');
+      await expect(load({ leaseMs: nothing })).rejects.toThrow(new RegExp(`leaseMs \\(from the command line\\): has to be a whole number, not ${given}$`));
+      await expect(load({ maxClockDrift: nothing })).rejects.toThrow(new RegExp(`maxClockDrift .*: has to be a number, as 0.05, not ${given}$`));
+      if (typeof nothing !== 'boolean') await expect(load({ http: nothing })).rejects.toThrow(/http .*: has to be true or false/);
+    }
+    for (const odd of ['0x10', '1e3', '-5', '5 s', '1.5']) await expect(load({ leaseMs: odd })).rejects.toThrow(/leaseMs .*: has to be a whole number/);
+    expect(await load({ leaseMs: ' 150 ', maxClockDrift: '0.01', http: 'false' })).toMatchObject({ leaseMs: 150, maxClockDrift: 0.01, http: false });
+    await expect(load({ maxClockDrift: 0.6 })).rejects.toThrow(/maxClockDrift .*: may be 0.5 at most, not 0.6/);
+    await expect(loadConfig({ file: await file({ data: 'd', scrubIntervalMs: null }) })).rejects.toThrow(/scrubIntervalMs \(from .*config.json\): has to be a whole number, not null/);
+  });
+
+  it('takes an empty environment variable for one that is not there', async () => {
+    const path = await file({ data: 'd', leaseMs: 100, heartbeatMs: 20 });
+    const environment = { VRFS_DATA: '', VRFS_LEASE_MS: '', VRFS_SCRUB_RATE: '', VRFS_HTTP: '', VRFS_MAX_CLOCK_DRIFT: '', VRFS_LOG_FILE: '' };
+    expect(await loadConfig({ file: path, environment })).toEqual(await loadConfig({ file: path }));
+    await expect(loadConfig({ environment })).rejects.toThrow(/which data directory\?/);
+  });
+
   it('names a file that cannot be read or is not JSON', async () => {
     await expect(loadConfig({ file: '/nowhere/config.json' })).rejects.toThrow(/configuration file \/nowhere\/config.json cannot be read: ENOENT/);
     await expect(loadConfig({ file: await file('{"data": ') })).rejects.toThrow(/is not JSON/);

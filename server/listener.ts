@@ -46,16 +46,21 @@ export class Listener {
   /** Those that are nobody's yet, or have been refused and are not gone, the oldest first. */
   readonly #strangers = new Set<FramedSocket>();
 
-  constructor(options: ListenerOptions) {
+  constructor(options: ListenerOptions, server = createServer({ noDelay: true })) {
     this.#options = options;
-    this.#server = createServer({ noDelay: true }, (socket) => { this.#onConnection(socket); });
+    this.#server = server;
+    server.on('connection', (socket) => { this.#onConnection(socket); });
   }
 
   /** Resolves to the address as bound. Rejects with ListenError. */
   listen(at: HostPort): Promise<HostPort> {
     return new Promise((resolve, reject) => {
-      this.#server.once('error', (error) => { reject(listenError(error, at, '--listen')); });
+      const failed = (error: Error): void => { reject(listenError(error, at, '--listen')); };
+      this.#server.once('error', failed);
       this.#server.listen({ host: at.host, port: at.port, backlog: 1024 }, () => {
+        this.#server.off('error', failed);
+        // The kernel has no memory for one more: the next may find some.
+        this.#server.on('error', (error) => { this.#options.onRefused('unknown', `it could not be accepted: ${error.message}`); });
         const bound = this.#server.address() as AddressInfo | string | null;
         assert(bound !== null && typeof bound === 'object', 'a TCP server has an address');
         resolve({ host: at.host, port: bound.port });

@@ -318,6 +318,18 @@ describe('the links between replicas', () => {
     await until(() => edge.lost.length === 2, 'the end');
   });
 
+  it('outlive connections that cannot be accepted, and say so', async () => {
+    const [a] = await edges(1);
+    const { peers, clients } = defined(a, 'a');
+    const server = createServer();
+    const refused: string[] = [];
+    const listener = new Listener({ peers, clients, maxStrangers: 10, requestTurn: () => undefined, onRefused: (_remote, reason) => { refused.push(reason); } }, server);
+    cleanups.push(() => listener.close());
+    await listener.listen({ host: '127.0.0.1', port: 0 });
+    for (const code of ['ENOBUFS', 'ENOMEM']) server.emit('error', new Error(`accept ${code}`));
+    expect(refused).toEqual(['it could not be accepted: accept ENOBUFS', 'it could not be accepted: accept ENOMEM']);
+  });
+
   it('name the port and the remedy when they cannot listen', async () => {
     const [a] = await edges(1);
     const second = new Edge(memberId(1), groupOf([defined(a, 'a').address]));

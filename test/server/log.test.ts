@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createLog } from '../../server/log.ts';
+import { createLog, eventSink } from '../../server/log.ts';
 import { temporaryDirectory } from './support.ts';
 
 describe('the log of a replica', () => {
@@ -19,5 +19,15 @@ describe('the log of a replica', () => {
     createLog({ logFile, logLevel: 'info' }, { member: 7 }).info('two');
     const lines = (await readFile(logFile, 'utf8')).trimEnd().split('\n').map((line) => JSON.parse(line) as object);
     expect(lines).toMatchObject([{ msg: 'one', level: 30 }, { msg: 'two', member: 7 }]);
+  });
+
+  it('says at its default level who the members became, and why a primary gave up', async () => {
+    const logFile = join(await temporaryDirectory(), 'replica.log');
+    const sink = eventSink(createLog({ logFile, logLevel: 'info' }));
+    for (const name of ['disk-stalled', 'promotes', 'reconfiguration', 'epoch-begins', 'epoch-started', 'epoch-complete', 'retired', 'checkpoint-interval', 'session-expired', 'duplicate-skipped']) sink.event(name, { n: 1 });
+    const lines = (await readFile(logFile, 'utf8')).trimEnd().split('\n').map((line) => JSON.parse(line) as { readonly level: number; readonly msg: string });
+    expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
+      [40, 'disk-stalled'], [40, 'promotes'], [30, 'reconfiguration'], [30, 'epoch-begins'], [30, 'epoch-started'], [30, 'epoch-complete'], [30, 'retired'], [30, 'checkpoint-interval'],
+    ]);
   });
 });

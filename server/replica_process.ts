@@ -180,6 +180,7 @@ export class ReplicaProcess implements RunningReplica {
       clusterId: this.clusterId.toString('hex'),
       version: VERSION,
       pid: process.pid,
+      uptimeMs: Math.round(process.uptime() * 1000),
       replica: this.#replicaStatus(),
       recovery: recovery.report(),
       donor: { requests: s.donor.requests, bytesSent: s.donor.bytesSent, deferred: s.donor.deferred, checkpoints: s.donor.checkpoints.map(({ op }) => op) },

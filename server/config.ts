@@ -99,6 +99,13 @@ export interface ConfigSources {
   readonly file?: string;
 }
 
+const origins = new WeakMap<ServerConfig, Readonly<Record<string, string>>>();
+
+/** Where the values came from that are no defaults, as error messages call it: a file, a variable, the command line. */
+export function originsOf(config: ServerConfig): Readonly<Record<string, string>> {
+  return origins.get(config) ?? {};
+}
+
 const KEYS = Object.keys(Schema.shape) as (keyof typeof Schema.shape)[];
 
 /** `checkpointOps` as VRFS_CHECKPOINT_OPS. */
@@ -153,11 +160,11 @@ function describe(issue: z.core.$ZodIssue, sources: ReadonlyMap<string, string>,
 /** Rejects with ConfigError: every key that is wrong, where it came from, and what is allowed. */
 export async function loadConfig(sources: ConfigSources): Promise<ServerConfig> {
   const merged: Record<string, unknown> = {};
-  const origins = new Map<string, string>();
+  const from = new Map<string, string>();
   const put = (key: string, value: unknown, origin: string): void => {
     if (value === undefined) return;
     merged[key] = value;
-    origins.set(key, origin);
+    from.set(key, origin);
   };
   if (sources.file !== undefined) {
     const json = await readJson(sources.file, 'the configuration file');
@@ -170,8 +177,10 @@ export async function loadConfig(sources: ConfigSources): Promise<ServerConfig> 
   }
   for (const [key, value] of Object.entries(sources.flags ?? {})) put(key, value, 'the command line');
   const parsed = Schema.safeParse(merged);
-  if (!parsed.success) throw new ConfigError(`the configuration is wrong: ${parsed.error.issues.map((i) => describe(i, origins, merged)).join('; ')}`);
-  return Object.freeze(parsed.data);
+  if (!parsed.success) throw new ConfigError(`the configuration is wrong: ${parsed.error.issues.map((i) => describe(i, from, merged)).join('; ')}`);
+  const config = Object.freeze(parsed.data);
+  origins.set(config, Object.fromEntries(from));
+  return config;
 }
 
 /** The part that the protocol is tuned by. */

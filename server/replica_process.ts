@@ -23,7 +23,7 @@ import type { ReplicaStatus } from '../vr/replica_types.ts';
 import type { Superblock } from '../vr/superblock.ts';
 import { boot, type Boot } from './boot.ts';
 import { heldCheckpoints, KnownCheckpoints, provePath, readParts } from './checkpoint_reader.ts';
-import { ConfigError, replicaOptions, type ServerConfig } from './config.ts';
+import { ConfigError, originsOf, replicaOptions, type ServerConfig } from './config.ts';
 import { healthOf } from './health.ts';
 import type { WriteVector } from './journal.ts';
 import type { DiskRoomOptions } from './disk_room.ts';
@@ -101,6 +101,7 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   async start(): Promise<void> {
+    this.#log.info({ config: this.#config, from: originsOf(this.#config) }, 'configuration');
     try {
       await this.#bringUp();
       this.#http = (await this.#options.attachHttp?.(this)) ?? null;

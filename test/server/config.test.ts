@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ConfigError, describeCluster, loadCluster, loadConfig, parseCluster, replicaOptions } from '../../server/config.ts';
+import { ConfigError, describeCluster, loadCluster, loadConfig, originsOf, parseCluster, replicaOptions } from '../../server/config.ts';
 import { DEFAULT_REPLICA_OPTIONS } from '../../vr/replica_types.ts';
 import { temporaryDirectory } from './support.ts';
 
@@ -28,6 +28,12 @@ describe('the configuration', () => {
       flags: { checkpointOps: 30, pipeline: undefined },
     });
     expect(config).toMatchObject({ data: 'from-environment', checkpointOps: 30, pipeline: 7, heartbeatMs: 20, http: false });
+  });
+
+  it('knows where each value came from that is no default', async () => {
+    const path = await file({ data: 'd', pipeline: 7, heartbeatMs: 20 });
+    const config = await loadConfig({ file: path, environment: { VRFS_HEARTBEAT_MS: '30', VRFS_LEASE_MS: '' }, flags: { checkpointOps: 30, logLevel: undefined } });
+    expect(originsOf(config)).toEqual({ data: path, pipeline: path, heartbeatMs: 'VRFS_HEARTBEAT_MS', checkpointOps: 'the command line' });
   });
 
   it('says which key is wrong, where it came from and what is allowed', async () => {

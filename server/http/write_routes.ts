@@ -119,6 +119,8 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
     await remove(gateway, (request.query as { readonly recursive?: boolean }).recursive === true, request);
+    // A body that nobody has read to its end would be taken for the next request.
+    if (!request.raw.complete) reply.header('connection', 'close');
     return reply.code(204).send();
   });
 }

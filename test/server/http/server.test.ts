@@ -450,6 +450,14 @@ describe('limits', () => {
     expect(answer).toMatch(/^HTTP\/1.1 431 /);
     expect(answer).toContain('application/problem+json');
   });
+  test('an answer to a request whose long body nobody wants is the last of its connection', async () => {
+    const put = await send('PUT', '/v1/fs/gone', { body: 'x' });
+    await put.body.dump();
+    const chunk = `${(2 * MIB).toString(16)}\r\n${'a'.repeat(2 * MIB)}\r\n`;
+    const answer = await raw(`DELETE /v1/fs/gone HTTP/1.1\r\nhost: ${http.address}\r\ntransfer-encoding: chunked\r\n\r\n${chunk}`);
+    expect(answer).toMatch(/^HTTP\/1.1 204 /);
+    expect(answer).toMatch(/\r\nconnection: close\r\n/i);
+  });
   test('bytes that are no request, behind one that is being answered, end the connection and are not answered in the midst of that', async () => {
     /** What comes back when they are sent with the first bytes of the answer. */
     const after = async (path: string): Promise<string> => {

@@ -50,6 +50,15 @@ export function sizeText(bytes: number): string {
   return unit === 0 ? `${bytes} B` : `${n.toFixed(1)} ${UNITS[unit] ?? ''}`;
 }
 
+/** In the largest unit of which there are two at least: 90 s, 47 h, 12 d. */
+export function durationText(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 2 * 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 2 * 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
 /** A name for programs: text where it is UTF-8, else `{ base64 }`, as in the HTTP API. */
 export function jsonName(name: Buffer): string | { readonly base64: string } {
   return isUtf8(name) ? name.toString('utf8') : { base64: name.toString('base64') };

@@ -1,6 +1,7 @@
 /** One replica in this process, with its HTTP API: what `vrfs serve` and every child of `vrfs start` runs. */
 import { VrfsClient } from '../client/client.ts';
 import { parseAddress } from '../lib/address.ts';
+import { onlyTheMoment } from '../lib/promises.ts';
 import { loadConfig, type ConfigSources, type ServerConfig } from '../server/config.ts';
 import { DataDirectoryError } from '../server/data_directory.ts';
 import { prepareToJoin, type JoinRequest } from '../server/join.ts';
@@ -34,7 +35,8 @@ export async function serve(sources: ConfigSources, join?: Omit<JoinRequest, 'di
     await tell({ type: 'failed', message, exitCode, ...(remedy === undefined ? {} : { remedy }), ...(final ? { final } : {}) });
     throw error;
   }
-  const stop = (): void => { void running.stop(); };
+  // `stopped` has the outcome.
+  const stop = (): void => { running.stop().catch(onlyTheMoment); };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
   // A supervisor that was killed cannot say so; its channel does, and it may have broken while this replica was starting.

@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { ROOT_INO } from '../fsservice/operations.ts';
 import { EMPTY } from '../lib/bytes.ts';
+import { LogLines } from '../lib/log_lines.ts';
 import { MountError } from './binding.ts';
 import type { Binding, MountLog } from './binding.ts';
 import { CallerClient } from './caller_client.ts';
@@ -14,6 +15,8 @@ import { chooseBinding } from './choose_binding.ts';
 import type { FromMount, MountJob, ToMount } from './mount_messages.ts';
 import type { NamespaceClient } from './namespace_client.ts';
 import { Vfs } from './vfs.ts';
+
+const STANDARD_ERROR = 2;
 
 export type Connect = (job: MountJob) => Promise<NamespaceClient>;
 
@@ -84,7 +87,9 @@ export function mountProcessMain(connect: Connect): void {
   delete process.env['LD_LIBRARY_PATH'];
   process.once('message', (message: ToMount) => {
     if (message.type !== 'mount') throw new MountError(`the first message is 'mount', not '${message.type}'`, 'use startMount');
-    const log = pino({ name: 'vrfs-mount', level: message.job.logLevel }, pino.destination({ fd: 2, sync: true }));
+    const lines = new LogLines(STANDARD_ERROR);
+    const log = pino({ name: 'vrfs-mount', level: message.job.logLevel }, lines);
+    lines.onResumed = (lost, reason) => { log.warn({ lost }, `${lost} lines of this log could not be written: ${reason}`); };
     serve(message.job, connect, log).then(
       (code) => { process.exit(code); },
       (error: unknown) => {

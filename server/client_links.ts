@@ -131,7 +131,7 @@ export class ClientLinks {
 
   stop(): void {
     this.flush();
-    for (const { framed } of this.#connections.values()) framed.socket.destroySoon();
+    for (const { framed } of this.#connections.values()) framed.finish();
   }
 
   #write(connection: Connection): void {

@@ -18,14 +18,18 @@ export class ConfigError extends Error {
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
-const integer = (low: number, high: number): z.ZodType<number> => z.coerce.number().int().min(low).max(high);
-/** Bytes, or bytes a second. */
-const size = (low: number, high: number): z.ZodType<number> => z.unknown().transform((given, ctx) => {
-  const bytes = typeof given === 'string' ? parseSize(given) : given;
-  if (typeof bytes === 'number') return bytes;
-  ctx.addIssue({ code: 'custom', message: `has to be a number of bytes, as ${SIZE_EXAMPLES}, not ${JSON.stringify(given)}` });
+/** Of a JSON number, or of text that `parse` makes one of. Nothing else: what is empty or null would be 0, which turns many a thing off. */
+const number = (what: string, parse: (text: string) => number | undefined, checked: z.ZodNumber): z.ZodType<number> => z.unknown().transform((given, ctx) => {
+  const value = typeof given === 'string' ? parse(given) : given;
+  if (typeof value === 'number') return value;
+  ctx.addIssue({ code: 'custom', message: given === undefined ? 'it is missing' : `has to be ${what}, not ${JSON.stringify(given)}` });
   return z.NEVER;
-}).pipe(z.number().int().min(low).max(high));
+}).pipe(checked);
+const parseDigits = (pattern: RegExp) => (text: string): number | undefined => (pattern.test(text.trim()) ? Number(text) : undefined);
+const integer = (low: number, high: number): z.ZodType<number> => number('a whole number', parseDigits(/^\d+$/), z.number().int().min(low).max(high));
+/** Bytes, or bytes a second. */
+const size = (low: number, high: number): z.ZodType<number> => number(`a number of bytes, as ${SIZE_EXAMPLES}`, parseSize, z.number().int().min(low).max(high));
+const fraction = (low: number, high: number): z.ZodType<number> => number('a number, as 0.05', parseDigits(/^\d+(\.\d+)?$/), z.number().min(low).max(high));
 const addressBy = (parse: typeof parseAddress): z.ZodString => z.string().superRefine((text, ctx) => {
   const parsed = parse(text);
   if (!parsed.ok) ctx.addIssue({ code: 'custom', message: parsed.reason });
@@ -75,7 +79,7 @@ const Schema = z.strictObject({
   maxSessions: integer(1, 1_000_000).default(d.maxSessions),
   sessionTimeoutMs: integer(1000, 86_400_000).default(d.sessionTimeoutMs),
   leaseMs: integer(0, 60_000).default(d.leaseMs),
-  maxClockDrift: z.coerce.number().min(0).max(0.5).default(d.maxClockDrift),
+  maxClockDrift: fraction(0, 0.5).default(d.maxClockDrift),
   diskStallMs: integer(100, 3_600_000).default(d.diskStallMs),
   autoPromoteMs: integer(0, 604_800_000).default(d.autoPromoteMs),
   /** Reading the store again to look for damage: bytes a second, 0: never; and how long after one pass began the next may. */
@@ -91,10 +95,17 @@ export type ServerConfigInput = Partial<Record<keyof z.input<typeof Schema>, unk
 export interface ConfigSources {
   /** From the command line; undefined values count as not given. */
   readonly flags?: Readonly<Record<string, unknown>>;
-  /** VRFS_DATA, VRFS_CHECKPOINT_OPS ... Others that begin so are left to whom they belong. */
+  /** VRFS_DATA, VRFS_CHECKPOINT_OPS ... An empty one counts as not given. Others that begin so are left to whom they belong. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Path of a JSON file. */
   readonly file?: string;
+}
+
+const origins = new WeakMap<ServerConfig, Readonly<Record<string, string>>>();
+
+/** Where the values came from that are no defaults, as error messages call it: a file, a variable, the command line. */
+export function originsOf(config: ServerConfig): Readonly<Record<string, string>> {
+  return origins.get(config) ?? {};
 }
 
 const KEYS = Object.keys(Schema.shape) as (keyof typeof Schema.shape)[];
@@ -153,22 +164,27 @@ function describe(issue: z.core.$ZodIssue, sources: ReadonlyMap<string, string>,
 /** Rejects with ConfigError: every key that is wrong, where it came from, and what is allowed. */
 export async function loadConfig(sources: ConfigSources): Promise<ServerConfig> {
   const merged: Record<string, unknown> = {};
-  const origins = new Map<string, string>();
+  const from = new Map<string, string>();
   const put = (key: string, value: unknown, origin: string): void => {
     if (value === undefined) return;
     merged[key] = value;
-    origins.set(key, origin);
+    from.set(key, origin);
   };
   if (sources.file !== undefined) {
     const json = await readJson(sources.file, 'the configuration file');
     if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new ConfigError(`the configuration file ${sources.file} has to hold one JSON object`);
     for (const [key, value] of Object.entries(json)) put(key, value, sources.file);
   }
-  for (const key of KEYS) put(key, sources.environment?.[environmentName(key)], environmentName(key));
+  for (const key of KEYS) {
+    const value = sources.environment?.[environmentName(key)];
+    if (value !== '') put(key, value, environmentName(key));
+  }
   for (const [key, value] of Object.entries(sources.flags ?? {})) put(key, value, 'the command line');
   const parsed = Schema.safeParse(merged);
-  if (!parsed.success) throw new ConfigError(`the configuration is wrong: ${parsed.error.issues.map((i) => describe(i, origins, merged)).join('; ')}`);
-  return Object.freeze(parsed.data);
+  if (!parsed.success) throw new ConfigError(`the configuration is wrong: ${parsed.error.issues.map((i) => describe(i, from, merged)).join('; ')}`);
+  const config = Object.freeze(parsed.data);
+  origins.set(config, Object.fromEntries(from));
+  return config;
 }
 
 /** The part that the protocol is tuned by. */

@@ -103,6 +103,16 @@ export class FramedSocket {
     this.socket.setTimeout(LINGER_MS, () => { this.socket.destroy(); });
   }
 
+  /** The same from this side, which stops: the connection ends when what was written has gone, or the other side has had its time to take it. */
+  finish(): void {
+    const { socket } = this;
+    if (socket.destroyed) return;
+    socket.destroySoon();
+    // One that takes nothing, or a byte now and then, must not keep the replica.
+    const timer = setTimeout(() => { socket.destroy(); }, LINGER_MS);
+    socket.once('close', () => { clearTimeout(timer); });
+  }
+
   #onData(chunk: Buffer): void {
     this.receivedBytes += chunk.length;
     this.lastReceived = performance.now();

@@ -42,20 +42,25 @@ export function listenError(error: NodeJS.ErrnoException, at: HostPort, option: 
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
+  readonly #sockets = new Set<FramedSocket>();
   /** Those that are nobody's yet, or have been refused and are not gone, the oldest first. */
   readonly #strangers = new Set<FramedSocket>();
 
-  constructor(options: ListenerOptions) {
+  constructor(options: ListenerOptions, server = createServer({ noDelay: true })) {
     this.#options = options;
-    this.#server = createServer({ noDelay: true }, (socket) => { this.#onConnection(socket); });
+    this.#server = server;
+    server.on('connection', (socket) => { this.#onConnection(socket); });
   }
 
   /** Resolves to the address as bound. Rejects with ListenError. */
   listen(at: HostPort): Promise<HostPort> {
     return new Promise((resolve, reject) => {
-      this.#server.once('error', (error) => { reject(listenError(error, at, '--listen')); });
+      const failed = (error: Error): void => { reject(listenError(error, at, '--listen')); };
+      this.#server.once('error', failed);
       this.#server.listen({ host: at.host, port: at.port, backlog: 1024 }, () => {
+        this.#server.off('error', failed);
+        // The kernel has no memory for one more: the next may find some.
+        this.#server.on('error', (error) => { this.#options.onRefused('unknown', `it could not be accepted: ${error.message}`); });
         const bound = this.#server.address() as AddressInfo | string | null;
         assert(bound !== null && typeof bound === 'object', 'a TCP server has an address');
         resolve({ host: at.host, port: bound.port });
@@ -68,7 +73,7 @@ export class Listener {
     this.#server.close();
   }
 
-  /** Ends what is left. Resolves when the port is free. */
+  /** Ends what is left, soon also where the other side does not read. Resolves when the port is free. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       if (!this.#server.listening && this.#sockets.size === 0) {
@@ -77,12 +82,11 @@ export class Listener {
       }
       this.#server.once('close', () => { resolve(); });
       this.#server.close();
-      for (const socket of this.#sockets) socket.destroySoon();
+      for (const socket of this.#sockets) socket.finish();
     });
   }
 
   #onConnection(socket: Socket): void {
-    this.#sockets.add(socket);
     let closed: (reason: string | null) => void = (reason) => {
       if (reason !== null) this.#options.onRefused(remote, reason);
     };
@@ -92,12 +96,13 @@ export class Listener {
     }, {
       onRead: this.#options.requestTurn,
       onClosed: (reason) => {
-        this.#sockets.delete(socket);
+        this.#sockets.delete(framed);
         this.#strangers.delete(framed);
         closed(reason);
       },
     }, FIRST_FRAME_BYTES);
     const { remote } = framed;
+    this.#sockets.add(framed);
     this.#meet(framed);
     socket.setTimeout(FIRST_FRAME_MS, () => { framed.destroy(`it said nothing for ${FIRST_FRAME_MS / 1000} s`); });
   }

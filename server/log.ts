@@ -1,14 +1,19 @@
 /** Logs and counters of a replica process: pino, and a sink that turns the replica's events into both. */
 import { pino, type Level, type Logger } from 'pino';
+import { LogLines } from '../lib/log_lines.ts';
 import type { EventSink } from '../vr/ports.ts';
 import type { ServerConfig } from './config.ts';
 
 export type Log = Logger;
 
+const STANDARD_OUTPUT = 1;
+
 export function createLog(config: Pick<ServerConfig, 'logLevel' | 'logFile'>, bindings: Readonly<Record<string, unknown>> = {}): Log {
-  // Synchronous: what was logged before a crash is what one needs then, and nothing is logged for each operation.
-  const destination = pino.destination({ dest: config.logFile ?? 1, sync: true, mkdir: true });
-  return pino({ level: config.logLevel, base: { pid: process.pid, ...bindings }, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  // Synchronous; nothing is logged for each operation.
+  const lines = new LogLines(config.logFile ?? STANDARD_OUTPUT);
+  const log = pino({ level: config.logLevel, base: { pid: process.pid, ...bindings }, timestamp: pino.stdTimeFunctions.isoTime }, lines);
+  lines.onResumed = (lost, reason) => { log.warn({ lost }, `${lost} lines of this log could not be written: ${reason}`); };
+  return log;
 }
 
 /** What an operator wants to see of a healthy replica; the rest is 'debug'. */
@@ -22,6 +27,14 @@ const LEVELS: Readonly<Record<string, Level>> = {
   recovering: 'info',
   yields: 'info',
   abdicated: 'warn',
+  'disk-stalled': 'warn',
+  reconfiguration: 'info',
+  promotes: 'warn',
+  'epoch-begins': 'info',
+  'epoch-started': 'info',
+  'epoch-complete': 'info',
+  retired: 'info',
+  'checkpoint-interval': 'info',
   'group-cannot-recover': 'error',
   'state-transfer': 'info',
   'state-installed': 'info',

@@ -137,8 +137,7 @@ export class PeerLink {
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
     this.flush();
     this.#dialling?.destroy('stopped');
-    this.#framed?.socket.end();
-    this.#framed?.socket.destroySoon();
+    this.#framed?.finish();
   }
 
   status(): Omit<LinkStatus, 'refused'> {

@@ -44,6 +44,11 @@ function isReplicaMessage(m: Message): m is ReplicaMessage {
   return !CLIENT_MESSAGES.has(m.type);
 }
 
+function refuse(framed: FramedSocket, reason: string): string {
+  framed.write([encodeFrame(encodeRefusal(reason))]);
+  return reason;
+}
+
 export class PeerLinks {
   readonly #options: PeerLinksOptions;
   readonly #context: PeerLinkContext;
@@ -128,25 +133,19 @@ export class PeerLinks {
     const { clusterId, self, pins } = this.#options;
     const hello = decodePeerHello(payload);
     const isPeer = (id: MemberId): boolean => id !== self && (this.#link(id) !== undefined || this.#guests.size < MAX_GUESTS);
-    const refusal = hello.ok ? refusalOf(hello.value, { clusterId, self, isPeer, pins }) : hello.reason;
-    const link = hello.ok && refusal === null ? this.#link(hello.value.from) ?? this.#guest(hello.value.from) : undefined;
-    if (refusal !== null || link === undefined) {
-      const reason = refusal ?? 'unknown member';
-      framed.write([encodeFrame(encodeRefusal(reason))]);
-      return reason;
-    }
+    if (!hello.ok) return refuse(framed, hello.reason);
+    const refusal = refusalOf(hello.value, { clusterId, self, isPeer, pins });
+    if (refusal !== null) return refuse(framed, refusal);
+    const { from } = hello.value;
+    const link = this.#link(from) ?? new PeerLink(from, null, this.#context);
     link.accept(framed);
+    // Not before: a guest is forgotten with its older connection, which ends in there.
+    if (!this.#links.has(from)) this.#guests.set(from, link);
     return link;
   }
 
   #link(id: MemberId): PeerLink | undefined {
     return this.#links.get(id) ?? this.#guests.get(id);
-  }
-
-  #guest(id: MemberId): PeerLink {
-    const link = new PeerLink(id, null, this.#context);
-    this.#guests.set(id, link);
-    return link;
   }
 
   stop(): void {

@@ -2,7 +2,7 @@
  * Which data directory each member came with when it was met first. A member that comes with another one was formatted anew: it has
  * forgotten what it acknowledged, and may take part as a new member only (PROTOCOL section 2). Remembered durably before anything of it is heard.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { crc32 } from '../lib/hash.ts';
@@ -67,7 +67,7 @@ export class PeerPins {
     this.#pins = new Map(Object.entries(read(join(directory, PINS_NAME), readText)));
   }
 
-  /** Why the member may not take part with this data directory, or null. Meeting it for the first time writes a file. */
+  /** Why the member may not take part with this data directory, now at least, or null. Meeting it for the first time writes a file. */
   refusal(member: MemberId, instance: Buffer): string | null {
     const text = instance.toString('hex');
     const known = this.#pins.get(String(member));
@@ -76,7 +76,13 @@ export class PeerPins {
       return `member ${member} comes with another data directory than before: it was formatted anew and does not know what it has acknowledged. Make it a new member: an empty directory, vrfs serve --join, vrfs members replace`;
     }
     this.#pins.set(String(member), text);
-    this.#write();
+    try {
+      this.#write();
+    } catch (error) {
+      // A full disk, or one that became read-only, refuses a stranger and ends nothing.
+      this.#pins.delete(String(member));
+      return `with which data directory member ${member} comes cannot be stored in ${join(this.#directory, PINS_NAME)} (${(error as Error).message}), and nothing of it may be heard before. Make room there or check that disk; the member is then taken in by itself`;
+    }
     return null;
   }
 
@@ -86,7 +92,7 @@ export class PeerPins {
     const file = openSync(`${path}.new`, 'w', 0o600);
     try {
       const members = Object.fromEntries(this.#pins);
-      writeSync(file, `${JSON.stringify({ members, crc32: checksum(members) }, null, 2)}\n`);
+      writeFileSync(file, `${JSON.stringify({ members, crc32: checksum(members) }, null, 2)}\n`);
       fsyncSync(file);
     } finally {
       closeSync(file);

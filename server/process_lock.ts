@@ -87,11 +87,12 @@ function writeLock(path: string, text: string): Promise<void> {
 
 async function lockFile(path: string, directory: string, pid: number, write: WriteLock): Promise<ProcessLock> {
   const own: Holder = { pid, startTime: (await startTimeOf(pid)) ?? '', bootId: await bootId() };
+  const text = JSON.stringify(own);
   // Written aside and linked into place, so that nobody ever sees a lock without its holder's name.
   const aside = `${path}.${pid}`;
   try {
     // On a full disk the file is made all the same, and only what is to stand in it fails.
-    await write(aside, JSON.stringify(own));
+    await write(aside, text);
     while (!(await tryLink(aside, path))) {
       const seen = await textOf(path);
       const holder = await holderOf(seen);
@@ -102,7 +103,12 @@ async function lockFile(path: string, directory: string, pid: number, write: Wri
     // It may not be there: then the reason why it could not be made is what counts.
     await rm(aside, { force: true });
   }
-  return { release: () => unlink(path) };
+  return {
+    release: async () => {
+      // One that was removed by hand is not there any more, or is somebody else's by now.
+      if ((await textOf(path)) === text) await unlink(path);
+    },
+  };
 }
 
 async function tryLink(from: string, to: string): Promise<boolean> {

@@ -12,6 +12,7 @@ import type { Proof } from '../checkpoint/proof_codec.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { formatAddress, parseAddress, type HostPort } from '../lib/address.ts';
 import { defined } from '../lib/assert.ts';
+import { onlyTheMoment } from '../lib/promises.ts';
 import { memberId as memberIdOf, type MemberId, type OpNumber } from '../lib/ids.ts';
 import { FileSystemService } from '../fsservice/service.ts';
 import type { Configuration } from '../vr/configuration.ts';
@@ -22,7 +23,7 @@ import type { ReplicaStatus } from '../vr/replica_types.ts';
 import type { Superblock } from '../vr/superblock.ts';
 import { boot, type Boot } from './boot.ts';
 import { heldCheckpoints, KnownCheckpoints, provePath, readParts } from './checkpoint_reader.ts';
-import { ConfigError, replicaOptions, type ServerConfig } from './config.ts';
+import { ConfigError, originsOf, replicaOptions, type ServerConfig } from './config.ts';
 import { healthOf } from './health.ts';
 import type { WriteVector } from './journal.ts';
 import type { DiskRoomOptions } from './disk_room.ts';
@@ -72,7 +73,7 @@ export class ReplicaProcess implements RunningReplica {
   readonly #sink: CountingSink;
   readonly #scrubber: Scrubber;
   readonly #known = new KnownCheckpoints();
-  #settleStopped: () => void = () => undefined;
+  #settleStopped: (end: Promise<void>) => void = () => undefined;
   #halted = false;
   #stopping: Promise<void> | null = null;
   #tick: NodeJS.Timeout | null = null;
@@ -93,14 +94,19 @@ export class ReplicaProcess implements RunningReplica {
     this.#log = log;
     this.#options = options;
     this.stopped = new Promise((resolve) => { this.#settleStopped = resolve; });
+    // Whoever waits for it has the outcome.
+    this.stopped.catch(onlyTheMoment);
     this.#sink = eventSink(log);
     this.#scrubber = new Scrubber({ rate: config.scrubRate, intervalMs: config.scrubIntervalMs, log, onDamage: (damage) => { this.#repairLater(damage, 'was found damaged on this disk by a scrub'); } });
   }
 
   async start(): Promise<void> {
+    this.#log.info({ config: this.#config, from: originsOf(this.#config) }, 'configuration');
     try {
       await this.#bringUp();
       this.#http = (await this.#options.attachHttp?.(this)) ?? null;
+      // It has left the group meanwhile.
+      if (this.#stopping !== null) await this.#http?.close();
     } catch (error) {
       if (this.#parts !== null) await this.stop();
       throw error;
@@ -175,6 +181,7 @@ export class ReplicaProcess implements RunningReplica {
       clusterId: this.clusterId.toString('hex'),
       version: VERSION,
       pid: process.pid,
+      uptimeMs: Math.round(process.uptime() * 1000),
       replica: this.#replicaStatus(),
       recovery: recovery.report(),
       donor: { requests: s.donor.requests, bytesSent: s.donor.bytesSent, deferred: s.donor.deferred, checkpoints: s.donor.checkpoints.map(({ op }) => op) },
@@ -248,6 +255,7 @@ export class ReplicaProcess implements RunningReplica {
 
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
+    this.#settleStopped(this.#stopping);
     return this.#stopping;
   }
 
@@ -381,7 +389,7 @@ export class ReplicaProcess implements RunningReplica {
     const replica = this.#parts?.replica ?? null;
     if (replica === null || !replica.ended || this.#stopping !== null) return;
     this.#log.info({ epoch: replica.reconfiguration.newest.epoch }, `this member has left the group for good and ends; the members that it knew last are ${replica.reconfiguration.newest.members.map((m) => m.address).join(', ')}`);
-    void this.stop();
+    this.stop().catch(onlyTheMoment);
   }
 
   #endTurn(): void {
@@ -435,7 +443,6 @@ export class ReplicaProcess implements RunningReplica {
     await this.#scrubber.detach();
     await closeParts(parts);
     this.#log.info('replica stopped');
-    this.#settleStopped();
   }
 
   // --- damaged records ---------------------------------------------------------------------------------------------------
@@ -449,6 +456,10 @@ export class ReplicaProcess implements RunningReplica {
     parts.replica = null;
     this.#deferred = null;
     if (this.#tick !== null) clearInterval(this.#tick);
+    if (this.#stopping !== null) {
+      this.#log.error({ err: damage }, `the records are damaged (${damage.message}), and the replica is being stopped: its next start repairs them`);
+      return;
+    }
     this.#repairing = this.#repair(parts, damage).catch((error: unknown) => {
       this.#repairing = null;
       this.#fatal(new Error(`the records are damaged (${damage.message}) and could not be repaired: ${error instanceof Error ? error.message : String(error)}. Make room or check the disk, then start the replica again`, { cause: error }));

@@ -237,6 +237,8 @@ export interface ServerStatus {
   readonly clusterId: string;
   readonly version: string;
   readonly pid: number;
+  /** Since the process began, milliseconds. */
+  readonly uptimeMs: number;
   readonly replica: ReplicaStatus;
   readonly recovery: RecoveryReport;
   readonly donor: DonorReport;

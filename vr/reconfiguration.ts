@@ -28,6 +28,11 @@ import { Backoff } from './timeouts.ts';
 /** Requests that wait for the new epoch to begin here. */
 const MAX_HELD = 10_000;
 
+/** For events. */
+function rolesOf({ members }: Configuration): string {
+  return members.map((m) => `${m.id}:${m.role}`).join(' ');
+}
+
 export class Reconfiguration {
   readonly #r: Replica;
   /** The newest epoch that is known to have begun, where it is not the one that this replica is in. */
@@ -124,7 +129,7 @@ export class Reconfiguration {
     const r = this.#r;
     const next = configuration(epochOf(r.configuration.epoch + 1), members, r.configuration.durability);
     const held = opNumber(Math.min(...voters(next).map((m) => r.handOver.notices.offeredBy(m.id)?.op ?? 0)));
-    r.event('reconfiguration', { epoch: next.epoch, members: next.members.map((m) => `${m.id}:${m.role}`).join(' ') });
+    r.event('reconfiguration', { epoch: next.epoch, members: rolesOf(next) });
     r.normal.propose('reconfiguration', encodeReconfigurationBody({ previous: r.configuration, next, held }));
   }
 
@@ -334,7 +339,7 @@ export class Reconfiguration {
     const r = this.#r;
     this.#next = null;
     r.ports.network.setPeers(this.#everybody(next));
-    r.event('epoch-started', { epoch: next.configuration.epoch, op: next.start.op });
+    r.event('epoch-started', { epoch: next.configuration.epoch, op: next.start.op, members: rolesOf(next.configuration) });
     if (r.handOver.counts) r.ports.network.broadcast(this.#everybody(next).map((m) => m.id).filter((id) => id !== r.self), { type: 'epochStarted', epoch: next.configuration.epoch });
     if (r.log.head === next.start.op) {
       r.transition('normal');

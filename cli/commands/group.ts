@@ -6,7 +6,7 @@ import type { Member } from '../../vr/configuration.ts';
 import { CheckpointStatus, costTable } from '../checkpoint_costs.ts';
 import { connectionOptions, jsonOption, positiveInteger, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
-import { sizeText, table } from '../format.ts';
+import { durationText, sizeText, table } from '../format.ts';
 import { membersOf } from '../group_members.ts';
 import { note, print, printJson, write, type Io } from '../io.ts';
 
@@ -24,6 +24,10 @@ const Status = z.looseObject({
   sessions: z.number(),
   durability: z.string(),
   clusterId: z.string(),
+  epoch: z.number(),
+  version: z.string(),
+  /** Null: an earlier version. */
+  uptimeMs: z.number().nullable().default(null),
   store: z.looseObject({ waitingForRoom: z.looseObject({ neededBytes: z.number(), freeBytes: z.number() }).nullable().default(null) }),
   checkpoint: z.looseObject({ op: z.number(), root: z.string() }),
   recovery: z.looseObject({
@@ -37,12 +41,15 @@ type Answer = { readonly member: Member; readonly status: Status } | { readonly 
 
 export function groupCommands(program: Command, io: Io): void {
   const status = program.command('status').description('each replica: role, view, op-numbers, checkpoint; exit code 1 unless all are healthy');
-  status.option('-v, --verbose', 'also what checkpoints cost: the last one, and those of the last minutes');
+  status.option('-v, --verbose', 'also each version, uptime, epoch and durability, and what checkpoints cost: the last one, and those of the last minutes');
   jsonOption(connectionOptions(status)).addHelpText('after', '\nExample:\n  vrfs status').action(async (options: ConnectionOptions & { verbose?: boolean }) => {
     const answers = await Promise.all((await membersOf(options, io)).map((m) => statusOf(m, options.timeout)));
     if (options.json === true) await printJson(io, answers.map((a) => ({ id: a.member.id, address: a.member.address, httpAddress: a.member.httpAddress, ...('status' in a ? { status: a.status } : { error: a.error }) })));
     else await print(io, statusTable(answers));
-    if (options.verbose === true && options.json !== true) await print(io, `\n${costTable(answers.flatMap((a) => ('status' in a ? [{ id: a.member.id, status: a.status }] : [])))}`);
+    if (options.verbose === true && options.json !== true) {
+      const answered = answers.flatMap((a) => ('status' in a ? [{ id: a.member.id, status: a.status }] : []));
+      await print(io, `\n${processTable(answered)}\n${costTable(answered)}`);
+    }
     for (const a of options.json === true ? [] : answers) {
       const waiting = 'status' in a ? a.status.store.waitingForRoom : null;
       if (waiting !== null) await note(io, `replica ${a.member.id}: a checkpoint waits for room on the disk: ${sizeText(waiting.freeBytes)} are free, ${sizeText(waiting.neededBytes)} are needed`);
@@ -119,4 +126,11 @@ function statusTable(answers: readonly Answer[]): string {
     return [...head, shownRole(a.member.role, s), String(s.view), String(s.op), String(s.commit), String(s.executed), checkpoint, fetched];
   });
   return table([['ID', 'ADDRESS', 'ROLE', 'VIEW', 'OP', 'COMMIT', 'EXECUTED', 'CHECKPOINT', 'FETCHED'], ...rows]);
+}
+
+/** What runs as which replica, and since when. */
+function processTable(answered: readonly { readonly id: number; readonly status: Status }[]): string {
+  const rows = answered.map(({ id, status: { version, uptimeMs, epoch, durability, clusterId } }) =>
+    [String(id), version, uptimeMs === null ? '-' : durationText(uptimeMs), String(epoch), durability, clusterId]);
+  return table([['ID', 'VERSION', 'UP', 'EPOCH', 'DURABILITY', 'GROUP'], ...rows]);
 }

@@ -1,6 +1,6 @@
 /**
  * On whose behalf a request acts: X-Vrfs-Uid, X-Vrfs-Gid, X-Vrfs-Groups, or HTTP Basic with the user id as the user name and
- * `gid[,group...]` as the password. They are believed, not proved: whoever reaches the port may act as anyone.
+ * `gid[,group...]` as the password; without a gid it is the number of the user. They are believed, not proved: whoever reaches the port may act as anyone.
  * From loopback the default is root; from anywhere else a request has to say who it is.
  */
 import { GROUPS_MAX } from '../../fsservice/limits.ts';
@@ -31,8 +31,9 @@ function basic(authorization: string): Credentials {
   const text = match?.[1] === undefined ? '' : Buffer.from(match[1], 'base64').toString('latin1');
   const colon = text.indexOf(':');
   if (colon < 0) throw problem(401, 'unauthorized', 'Unauthorized', 'The Authorization header is not HTTP Basic with uid:gid.', 'Use "curl -u 1000:1000", or the headers X-Vrfs-Uid and X-Vrfs-Gid.', { 'www-authenticate': 'Basic realm="uid:gid"' });
-  const [gid = 0, ...groups] = groupList(text.slice(colon + 1), 'The password');
-  return { uid: id(text.slice(0, colon), 'The user name'), gid, groups };
+  const uid = id(text.slice(0, colon), 'The user name');
+  const [gid = uid, ...groups] = groupList(text.slice(colon + 1), 'The password');
+  return { uid, gid, groups };
 }
 
 const LOCAL_NAME = /^(localhost|.+\.localhost|\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.%]+\])(:\d+)?$/i;

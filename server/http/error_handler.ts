@@ -1,4 +1,5 @@
 /** Everything that goes wrong on the way to an answer, as problem details. */
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { HttpLog } from './ports.ts';
@@ -36,9 +37,11 @@ export function answerNotFound(routes: RouteTable, request: FastifyRequest, repl
     : problem(404, 'no-such-endpoint', 'No such endpoint', `There is nothing at ${url.slice(0, 200)}.`, 'Files are below /v1/fs/; GET /openapi.json lists every endpoint.'));
 }
 
-/** What the HTTP parser refused, before there was a request. */
-export function answerMalformed(error: ConnectionError, socket: Socket): void {
-  if (!socket.writable) {
+/** What the HTTP parser refused, before there was a request. `answer`: the newest of this connection. */
+export function answerMalformed(error: ConnectionError, socket: Socket, answer: ServerResponse | undefined): void {
+  // One that has begun and is not complete would have this one in its midst.
+  const inTheMidst = answer !== undefined && answer.headersSent && !answer.writableEnded;
+  if (!socket.writable || inTheMidst) {
     socket.destroy();
     return;
   }

@@ -90,6 +90,7 @@ export function statusView(s: ServerStatus, health: Health, httpAddress: string 
     clusterId: s.clusterId,
     version: s.version,
     pid: s.pid,
+    uptimeMs: s.uptimeMs,
     healthy: health.ok,
     ...(health.ok ? {} : { unhealthyReason: health.reason }),
     ...replica,

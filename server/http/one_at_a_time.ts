@@ -15,12 +15,17 @@ interface Waiting {
   readonly response: ServerResponse;
 }
 
-export function oneAtATime(handle: RequestListener): RequestListener {
+/** The newest answer of each connection. */
+export type Answers = WeakMap<Socket, ServerResponse>;
+
+/** `answers` is kept up to date. */
+export function oneAtATime(handle: RequestListener, answers: Answers = new WeakMap()): RequestListener {
   /** Connections with a request under way, and the requests behind it. */
   const lines = new Map<Socket, Waiting[]>();
 
   const begin = (socket: Socket, line: Waiting[], { request, response }: Waiting): void => {
     response.once('close', () => { next(socket, line); });
+    answers.set(socket, response);
     handle(request, response);
   };
 

@@ -19,7 +19,7 @@ import { Gateway, routedUrl, type GatewayOf } from './gateway.ts';
 import { intervalRoutes } from './interval_routes.ts';
 import { maintenanceRoutes } from './maintenance_routes.ts';
 import { HttpMetrics } from './metrics.ts';
-import { oneAtATime } from './one_at_a_time.ts';
+import { oneAtATime, type Answers } from './one_at_a_time.ts';
 import { opToken } from './op_token.ts';
 import { registerOpenApi } from './openapi.ts';
 import { DEFAULT_HTTP_LIMITS, type FileSystemClient, type HttpLimits, type HttpLog, type IntervalAdministrator } from './ports.ts';
@@ -29,6 +29,7 @@ import { readRoutes } from './read_routes.ts';
 import { Rooms, type AllRooms } from './rooms.ts';
 import { refuseTwoHosts } from './request_target.ts';
 import { checkpointRoute, serviceRoutes } from './service_routes.ts';
+import { Uploads } from './uploads.ts';
 import { writeRoutes } from './write_routes.ts';
 import { xattrRoutes } from './xattr_routes.ts';
 
@@ -47,7 +48,7 @@ export interface HttpOptions {
 export interface HttpServer {
   /** `host:port` as bound. */
   readonly address: string;
-  /** Takes no more connections, lets those under way finish (at most `limits.closeMs`), closes. Leaves the client open. */
+  /** Takes no more connections, lets those under way finish (at most `limits.closeMs`), closes; what was cut off tidies up. Leaves the client open. */
   close(): Promise<void>;
 }
 
@@ -56,9 +57,11 @@ const ADMINISTRATOR_MS = 10_000;
 const HEADERS_MAX = 32 << 10;
 /** For how long a connection may be there between two requests, milliseconds. */
 const KEEP_ALIVE_MS = 72_000;
+/** What uploads that were cut off have to remove their temporary files. */
+const TIDY_UP_MS = 2_000;
 
 /** The application without a port: `startHttp` listens with it, tests inject requests. */
-export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
+export async function buildHttp(options: AppOptions, uploads = new Uploads()): Promise<FastifyInstance> {
   const { running, log } = options;
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
   const roomsOf = (bytes: number): Rooms => new Rooms({ bytes, stallMs: limits.stallMs, onCut: (remote) => { log.warn({ remote }, 'a connection that stood still was cut off, to make room in memory for others'); } });
@@ -79,13 +82,14 @@ export async function buildHttp(options: AppOptions): Promise<FastifyInstance> {
     done();
   });
   await registerOpenApi(app, running.status().version);
-  fileRoutes(app, options, limits, rooms);
+  fileRoutes(app, options, limits, rooms, uploads);
   operatorRoutes(app, options, metrics);
   await app.ready();
   return app;
 }
 
 function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
+  const answers: Answers = new WeakMap();
   const app = fastify({
     logger: false,
     logController: new LogController({ disableRequestLogging: true }),
@@ -96,11 +100,11 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
     // Names like any other: JSON.parse makes plain fields of them, and each schema refuses fields that it does not know, by name.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
-    serverFactory: (handle) => server(handle, limits),
+    serverFactory: (handle) => server(handle, limits, answers),
     rewriteUrl: (request) => routedUrl(request.url ?? '/'),
     routerOptions: { querystringParser: parseQuery },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: false, allErrors: false } },
-    clientErrorHandler: answerMalformed,
+    clientErrorHandler: (error, socket) => { answerMalformed(error, socket, answers.get(socket)); },
     frameworkErrors: (error, _request, reply) => {
       answerError(error, reply.request, reply as unknown as FastifyReply, log);
     },
@@ -111,9 +115,9 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
   return app;
 }
 
-function server(handle: RequestListener, limits: HttpLimits): Server {
+function server(handle: RequestListener, limits: HttpLimits, answers: Answers): Server {
   // A path of 4096 bytes is 12288 characters when every byte is escaped.
-  const inTurn = oneAtATime(handle);
+  const inTurn = oneAtATime(handle, answers);
   const made = createServer({ maxHeaderSize: HEADERS_MAX }, inTurn);
   // Node would tell every client to go on with its body before anything has looked at the request (body_rooms.ts does).
   made.on('checkContinue', inTurn);
@@ -148,7 +152,7 @@ function answerFailures(app: FastifyInstance, log: HttpLog): void {
 type AppOptions = Omit<HttpOptions, 'host' | 'port'>;
 
 /** The files, as their users see them. */
-function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, limits: HttpLimits, rooms: AllRooms): void {
+function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, limits: HttpLimits, rooms: AllRooms, uploads: Uploads): void {
   const gatewayOf = gatewaysOf(running, client);
   // Each group of routes has its own idea of a body, hence its own scope.
   const files = (routes: (scope: FastifyInstance) => void): void => {
@@ -162,7 +166,7 @@ function fileRoutes(app: FastifyInstance, { running, client, log }: AppOptions, 
     });
   };
   files((scope) => { readRoutes(scope, { gatewayOf, rooms: rooms.reads, roomWaitMs: limits.roomWaitMs, log }); });
-  files((scope) => { writeRoutes(scope, { gatewayOf, limits, log }); });
+  files((scope) => { writeRoutes(scope, { gatewayOf, limits, log, uploads }); });
   files((scope) => { attributeRoutes(scope, gatewayOf); });
   files((scope) => { xattrRoutes(scope, gatewayOf); });
 }
@@ -192,7 +196,8 @@ function gatewaysOf(running: RunningReplica, client: FileSystemClient): GatewayO
 
 /** Listens. Rejects with a message that names the address when it cannot. */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
-  const app = await buildHttp(options);
+  const uploads = new Uploads();
+  const app = await buildHttp(options, uploads);
   const { host, port, log } = options;
   try {
     await app.listen({ host, port });
@@ -206,18 +211,20 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   return {
     address,
     close: () => {
-      closing ??= closeWithin(app, options.limits?.closeMs ?? DEFAULT_HTTP_LIMITS.closeMs);
+      closing ??= closeWithin(app, uploads, options.limits?.closeMs ?? DEFAULT_HTTP_LIMITS.closeMs);
       return closing;
     },
   };
 }
 
-async function closeWithin(app: FastifyInstance, milliseconds: number): Promise<void> {
+async function closeWithin(app: FastifyInstance, uploads: Uploads, milliseconds: number): Promise<void> {
   const timer = setTimeout(() => {
     app.server.closeAllConnections();
   }, milliseconds);
   await app.close();
   clearTimeout(timer);
+  // The client is closed next.
+  await uploads.ended(TIDY_UP_MS);
 }
 
 function addressOf(app: FastifyInstance): string {

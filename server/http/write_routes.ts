@@ -15,6 +15,7 @@ import { makeParents } from './parents.ts';
 import type { HttpLimits, HttpLog } from './ports.ts';
 import { badRequest, errnoProblem, problem, type ProblemError } from './problem.ts';
 import { upload } from './upload.ts';
+import type { Uploads } from './uploads.ts';
 
 const CAS_ATTEMPTS = 16;
 const ROOT = Buffer.from('/');
@@ -38,6 +39,7 @@ export interface WriteContext {
   readonly gatewayOf: GatewayOf;
   readonly limits: HttpLimits;
   readonly log: HttpLog;
+  readonly uploads: Uploads;
 }
 
 const PUT_SCHEMA = {
@@ -117,6 +119,8 @@ export function writeRoutes(app: FastifyInstance, context: WriteContext): void {
   }, async (request, reply) => {
     const gateway = gatewayOf(request);
     await remove(gateway, (request.query as { readonly recursive?: boolean }).recursive === true, request);
+    // A body that nobody has read to its end would be taken for the next request.
+    if (!request.raw.complete) reply.header('connection', 'close');
     return reply.code(204).send();
   });
 }
@@ -227,7 +231,7 @@ async function putLarge(gateway: Gateway, context: WriteContext, conditions: Pre
     throw problem(413, 'condition-too-large', 'Condition not supported for this size', `If-Match and tags in If-None-Match guard bodies up to ${WRITE_MAX} bytes.`, 'Send a smaller body, or PUT a new file with If-None-Match: * and rename it.', { connection: 'close' });
   }
   if (parents) await makeParents(gateway, gateway.path);
-  return await upload(gateway, context.log, { body, mode, exclusive: conditions !== NO_PRECONDITIONS, limit: context.limits.fileBytes });
+  return await context.uploads.watch(upload(gateway, context.log, { body, mode, exclusive: conditions !== NO_PRECONDITIONS, limit: context.limits.fileBytes }));
 }
 
 async function writeAt(gateway: Gateway, offset: number | 'end', body: Body, limit: number): Promise<Attributes> {

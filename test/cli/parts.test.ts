@@ -8,7 +8,7 @@ import { parseOwner } from '../../cli/commands/attributes.ts';
 import { EnvironmentError, failureOf } from '../../cli/failure.ts';
 import { WrongArgument } from '../../client/errors.ts';
 import { JoinError } from '../../server/join.ts';
-import { modeText, shortTime, sizeText, table, timeText } from '../../cli/format.ts';
+import { durationText, modeText, shortTime, sizeText, table, timeText } from '../../cli/format.ts';
 import { changeMode } from '../../cli/mode.ts';
 import { openGroup } from '../../cli/start/group_directory.ts';
 import { StoreOpenError } from '../../checkpoint/key_value_store.ts';
@@ -62,6 +62,7 @@ describe('modes', () => {
 
 describe('texts', () => {
   it('of sizes, times and tables', () => {
+    expect([0, 119_999, 120_000, 7_199_999, 7_200_000, 172_799_999, 172_800_000].map(durationText)).toEqual(['0 s', '119 s', '2 min', '119 min', '2 h', '47 h', '2 d']);
     expect([0, 1023, 1024, 1536, 2 ** 40].map(sizeText)).toEqual(['0 B', '1023 B', '1.0 KiB', '1.5 KiB', '1.0 TiB']);
     expect(timeText({ sec: 0, nsec: 5 })).toBe('1970-01-01T00:00:00.000000005Z');
     expect(table([['A', 'LONG'], ['long', 'b']])).toBe('A     LONG\nlong  b');

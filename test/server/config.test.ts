@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ConfigError, describeCluster, loadCluster, loadConfig, parseCluster, replicaOptions } from '../../server/config.ts';
+import { ConfigError, describeCluster, loadCluster, loadConfig, originsOf, parseCluster, replicaOptions } from '../../server/config.ts';
 import { DEFAULT_REPLICA_OPTIONS } from '../../vr/replica_types.ts';
 import { temporaryDirectory } from './support.ts';
 
@@ -30,6 +30,12 @@ describe('the configuration', () => {
     expect(config).toMatchObject({ data: 'from-environment', checkpointOps: 30, pipeline: 7, heartbeatMs: 20, http: false });
   });
 
+  it('knows where each value came from that is no default', async () => {
+    const path = await file({ data: 'd', pipeline: 7, heartbeatMs: 20 });
+    const config = await loadConfig({ file: path, environment: { VRFS_HEARTBEAT_MS: '30', VRFS_LEASE_MS: '' }, flags: { checkpointOps: 30, logLevel: undefined } });
+    expect(originsOf(config)).toEqual({ data: path, pipeline: path, heartbeatMs: 'VRFS_HEARTBEAT_MS', checkpointOps: 'the command line' });
+  });
+
   it('says which key is wrong, where it came from and what is allowed', async () => {
     const load = (flags: Record<string, unknown>, environment: Record<string, string> = {}): Promise<unknown> => loadConfig({ flags: { data: 'd', ...flags }, environment });
     await expect(load({ checkpointOps: 0 })).rejects.toThrow(/checkpointOps \(from the command line\): has to be 1 at least, not 0/);
@@ -55,6 +61,27 @@ describe('the configuration', () => {
     await expect(load({ cacheBytes: '1K' })).rejects.toThrow(/cacheBytes .*: has to be 1048576 at least, not "1K"/);
     await expect(load({ cacheBytes: 2e6 + 0.5 })).rejects.toThrow(/cacheBytes .*: has to be a whole number, not 2000000.5/);
     await expect(load({ checkpointBytes: '' })).rejects.toThrow(/checkpointBytes .*: has to be a number of bytes/);
+  });
+
+  it('takes nothing for a number, or for yes or no, that is none: what is empty would turn something off', async () => {
+    const load = (flags: Record<string, unknown>): Promise<unknown> => loadConfig({ flags: { data: 'd', ...flags } });
+    for (const nothing of ['', ' ', null, false, true, [], {}]) {
+      const given = JSON.stringify(nothing).replace(/[[\]{}]/g, '\\$&');
+      await expect(load({ leaseMs: nothing })).rejects.toThrow(new RegExp(`leaseMs \\(from the command line\\): has to be a whole number, not ${given}$`));
+      await expect(load({ maxClockDrift: nothing })).rejects.toThrow(new RegExp(`maxClockDrift .*: has to be a number, as 0.05, not ${given}$`));
+      if (typeof nothing !== 'boolean') await expect(load({ http: nothing })).rejects.toThrow(/http .*: has to be true or false/);
+    }
+    for (const odd of ['0x10', '1e3', '-5', '5 s', '1.5']) await expect(load({ leaseMs: odd })).rejects.toThrow(/leaseMs .*: has to be a whole number/);
+    expect(await load({ leaseMs: ' 150 ', maxClockDrift: '0.01', http: 'false' })).toMatchObject({ leaseMs: 150, maxClockDrift: 0.01, http: false });
+    await expect(load({ maxClockDrift: 0.6 })).rejects.toThrow(/maxClockDrift .*: may be 0.5 at most, not 0.6/);
+    await expect(loadConfig({ file: await file({ data: 'd', scrubIntervalMs: null }) })).rejects.toThrow(/scrubIntervalMs \(from .*config.json\): has to be a whole number, not null/);
+  });
+
+  it('takes an empty environment variable for one that is not there', async () => {
+    const path = await file({ data: 'd', leaseMs: 100, heartbeatMs: 20 });
+    const environment = { VRFS_DATA: '', VRFS_LEASE_MS: '', VRFS_SCRUB_RATE: '', VRFS_HTTP: '', VRFS_MAX_CLOCK_DRIFT: '', VRFS_LOG_FILE: '' };
+    expect(await loadConfig({ file: path, environment })).toEqual(await loadConfig({ file: path }));
+    await expect(loadConfig({ environment })).rejects.toThrow(/which data directory\?/);
   });
 
   it('names a file that cannot be read or is not JSON', async () => {

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { memberId } from '../../lib/ids.ts';
@@ -149,6 +149,19 @@ describe('the lock', () => {
     // Nor is it another error when not even the file could be made.
     await expect(lockDirectory(join(directory, 'none'), process.pid)).rejects.toThrow(/ENOENT.*open/);
     await (await lockDirectory(directory)).release();
+  });
+
+  it('that was removed by hand is not the own one any more: what is there when it is let go of stays', async () => {
+    const directory = await temporaryDirectory();
+    const lock = await lockDirectory(directory);
+    await rm(join(directory, LOCK_NAME));
+    const other = sleeper();
+    await lockDirectory(directory, other.pid);
+    await lock.release();
+    expect(await lockHolder(directory)).toBe(other.pid);
+    const again = await lockDirectory(await temporaryDirectory());
+    await again.release();
+    await again.release();
   });
 
   it('is taken by one of many who find a stale one', async () => {

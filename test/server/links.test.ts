@@ -12,7 +12,7 @@ import { ClientLinks, PAUSE_BYTES, TURN_BYTES } from '../../server/client_links.
 import { Listener, ListenError } from '../../server/listener.ts';
 import { QUEUE_BYTES } from '../../server/peer_link.ts';
 import { PeerLinks } from '../../server/peer_links.ts';
-import { encodePeerHello } from '../../server/peer_handshake.ts';
+import { encodePeerHello, PING } from '../../server/peer_handshake.ts';
 import { Turn } from '../../server/turn.ts';
 import { parseAddress } from '../../lib/address.ts';
 import { CLUSTER_ID, groupOf, until } from './support.ts';
@@ -124,6 +124,8 @@ async function edges(count: number): Promise<Edge[]> {
 
 const commit = (n: number): ReplicaMessage => ({ type: 'commit', view: view(1), commit: opNumber(n), head: opNumber(n), round: n, echoes: [] });
 
+const BIG = { type: 'startView', view: view(1), op: opNumber(0), commit: opNumber(0), claim: { base: opNumber(0), baseHash: configurationHash(), headers: [], entries: [] } } as const;
+
 describe('the links between replicas', () => {
   it('are one connection a pair; messages arrive in order under the envelope, encoded once', async () => {
     const [a, b, c] = await edges(3);
@@ -193,7 +195,7 @@ describe('the links between replicas', () => {
     deaf.socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(1), to: memberId(2), instance: Buffer.alloc(16, 1) })));
     await until(() => a.peers.status()[0]?.connected === true, 'connected');
     deaf.socket.pause();
-    const big: ReplicaMessage = { type: 'startView', view: view(1), op: opNumber(0), commit: opNumber(0), nonce: Buffer.alloc(60_000), claim: { base: opNumber(0), baseHash: configurationHash(), headers: [], entries: [] } };
+    const big: ReplicaMessage = { ...BIG, nonce: Buffer.alloc(60_000) };
     for (let i = 0; i < 2000; i++) {
       a.peers.send(memberId(1), big);
       if (i % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
@@ -202,6 +204,28 @@ describe('the links between replicas', () => {
     expect(status?.dropped).toBeGreaterThan(0);
     expect(status?.queuedBytes).toBeLessThanOrEqual(QUEUE_BYTES);
     expect(status?.connected).toBe(true);
+  });
+
+  it('end when this replica stops, though a peer that was dialled does not take what waits for it', async () => {
+    const deaf = createServer();
+    deaf.listen(0, '127.0.0.1');
+    await once(deaf, 'listening');
+    cleanups.push(() => { deaf.close(); });
+    const a = new Edge(memberId(1), groupOf(['127.0.0.1:1', `127.0.0.1:${(deaf.address() as AddressInfo).port}`]));
+    a.peers.start();
+    const [socket] = await once(deaf, 'connection') as [Socket];
+    cleanups.push(() => { socket.destroy(); });
+    socket.write(encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(2), to: memberId(1), instance: Buffer.alloc(16, 2) })));
+    await until(() => a.peers.status()[0]?.connected === true, 'connected');
+    for (let i = 0; i < 250; i++) a.peers.send(memberId(2), { ...BIG, nonce: Buffer.alloc(60_000) });
+    a.peers.flush();
+    let reset = false;
+    socket.on('error', () => { reset = true; });
+    a.peers.stop();
+    await until(() => {
+      if (!socket.destroyed) socket.write(encodeFrame(PING));
+      return reset;
+    }, 'the connection has gone');
   });
 
   it('refuse another group, another version, the wrong member, one that was formatted anew and themselves, and say why', async () => {
@@ -274,6 +298,36 @@ describe('the links between replicas', () => {
       expect(edge.lost[0]).toMatch(/cannot be read|on the link of member 1/);
       expect(edge.received).toEqual([]);
     }
+  });
+
+  it('answer a guest that has connected anew on its new connection', async () => {
+    const [a] = await edges(2);
+    const edge = defined(a, 'a');
+    const hello = encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(9), to: memberId(1), instance: Buffer.alloc(16, 9) }));
+    const old = await dial(edge.address);
+    old.socket.write(hello);
+    await until(() => old.payloads.length === 1, 'the answer');
+    const c = await dial(edge.address);
+    c.socket.write(hello);
+    await until(() => c.payloads.length === 1 && old.ended, 'the answer, and the end of the old connection');
+    edge.peers.send(memberId(9), commit(7));
+    edge.peers.flush();
+    await until(() => c.payloads.length === 2, 'a message');
+    // It is forgotten when that ends too.
+    c.socket.destroy();
+    await until(() => edge.lost.length === 2, 'the end');
+  });
+
+  it('outlive connections that cannot be accepted, and say so', async () => {
+    const [a] = await edges(1);
+    const { peers, clients } = defined(a, 'a');
+    const server = createServer();
+    const refused: string[] = [];
+    const listener = new Listener({ peers, clients, maxStrangers: 10, requestTurn: () => undefined, onRefused: (_remote, reason) => { refused.push(reason); } }, server);
+    cleanups.push(() => listener.close());
+    await listener.listen({ host: '127.0.0.1', port: 0 });
+    for (const code of ['ENOBUFS', 'ENOMEM']) server.emit('error', new Error(`accept ${code}`));
+    expect(refused).toEqual(['it could not be accepted: accept ENOBUFS', 'it could not be accepted: accept ENOMEM']);
   });
 
   it('name the port and the remedy when they cannot listen', async () => {
@@ -446,6 +500,21 @@ describe('the links of clients', () => {
     expect(answered * result.length).toBeLessThan(PAUSE_BYTES + (64 << 20));
     c.socket.resume();
     await until(() => c.messages.length === total + 1, 'all replies');
+  });
+
+  it('end when the replica stops, whether or not they take what waits for them', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    const [deaf, reading] = [await client(edge), await client(edge)];
+    deaf.socket.pause();
+    const result = Buffer.alloc(1 << 20);
+    // More than the kernel takes.
+    for (const connection of [1, 2]) for (let id = 0; id < 40; id++) edge.clients.reply(connection, { type: 'readReply', id, op: opNumber(1), result });
+    edge.clients.flush();
+    await edge.stop();
+    await until(() => reading.ended, 'the end');
+    expect(reading.messages).toHaveLength(41);
+    expect(deaf.ended).toBe(false);
   });
 
   it('are answered also when they had to wait and others ask anew all the time', async () => {

@@ -51,6 +51,22 @@ describe('which data directory a member comes with', () => {
     }
   });
 
+  it('cannot be taken while it cannot be stored: the member is refused with the reason, and met again later', () => {
+    const d = directory();
+    new PeerPins(d).refusal(memberId(7), one);
+    const pins = new PeerPins(d);
+    // As a full disk has it. To the superuser nothing is forbidden; a directory in its place fails for everybody.
+    mkdirSync(join(d, 'peers.json.new'));
+    expect(pins.refusal(memberId(8), one)).toMatch(/^with which data directory member 8 comes cannot be stored in .*peers\.json \(EISDIR.*\).*Make room there or check that disk; .* by itself/);
+    expect(pins.refusal(memberId(7), one)).toBeNull();
+    // Nothing was kept in memory either: another one may come first.
+    expect(pins.refusal(memberId(8), other)).toMatch(/cannot be stored/);
+    rmSync(join(d, 'peers.json.new'), { recursive: true });
+    expect(pins.refusal(memberId(8), other)).toBeNull();
+    expect(new PeerPins(d).refusal(memberId(8), one)).toMatch(/another data directory than before/);
+    expect(new PeerPins(d).refusal(memberId(7), one)).toBeNull();
+  });
+
   it('is in a file that nobody is told to remove when only reading it failed', () => {
     const d = directory();
     // To the superuser nothing is forbidden; a directory in its place fails for everybody.

@@ -1,13 +1,16 @@
 import { mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { FileSystem } from '../../client/file_system.ts';
 import type { VrfsClient } from '../../client/client.ts';
 import { defined } from '../../lib/assert.ts';
 import { digestToHex } from '../../lib/hash.ts';
 import { memberId } from '../../lib/ids.ts';
+import { loadConfig } from '../../server/config.ts';
 import { format } from '../../server/data_directory.ts';
 import { PAGE_BYTES } from '../../server/journal_format.ts';
+import { startReplica } from '../../server/replica_process.ts';
 import { TestGroup } from './group.ts';
 import { until } from './support.ts';
 
@@ -179,6 +182,17 @@ describe('a replica that cannot go on or start', () => {
     expect(sent()).toBeLessThan(before + 200); // pings at most
     expect(group.fatal).toHaveLength(1);
     group.fatal.length = 0;
+  });
+
+  it('logs once with what configuration it runs, and where that came from', async () => {
+    const group = await TestGroup.make();
+    const lines: Record<string, unknown>[] = [];
+    const log = pino({ level: 'info' }, { write: (line: string) => { lines.push(JSON.parse(line) as Record<string, unknown>); } });
+    const config = await loadConfig({ flags: { data: group.data(1) }, environment: { VRFS_LEASE_MS: '100' } });
+    await (await startReplica(config, log)).stop();
+    expect(lines.filter(({ msg }) => msg === 'configuration')).toMatchObject([
+      { level: 30, config: { data: group.data(1), leaseMs: 100, checkpointOps: 1000, scrubRate: 262_144 }, from: { data: 'the command line', leaseMs: 'VRFS_LEASE_MS' } },
+    ]);
   });
 
   it('leaves nothing behind when its port is taken, and says how to go on', async () => {

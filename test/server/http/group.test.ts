@@ -1,9 +1,11 @@
 /** The API in front of a real group of three: any replica answers, and goes on answering. */
+import { request as httpRequest } from 'node:http';
 import { request } from 'undici';
 import { afterEach, describe, expect, test } from 'vitest';
 import { pino } from 'pino';
 import { defined } from '../../../lib/assert.ts';
 import { VrfsClient } from '../../../client/client.ts';
+import { FileSystem } from '../../../client/file_system.ts';
 import { startHttp, type HttpServer } from '../../../server/http/server.ts';
 import type { JsonAttributes } from '../../../server/http/json_views.ts';
 import type { ProblemDetails } from '../../../server/http/problem.ts';
@@ -177,5 +179,21 @@ describe('a group of three', () => {
     const nonsense = await http.send(1, 'POST', CHECKPOINT_PATH, 'x', { [CLUSTER_ID_HEADER]: http.group.clusterId.toString('hex') });
     expect(nonsense.headers['content-type']).toBe('application/octet-stream');
     await nonsense.body.dump();
+  });
+
+  test('a server that stops lets an upload that was cut off remove its temporary file', async () => {
+    const { group } = await start();
+    const servers = group.configuration.members.map((m) => m.address);
+    const [own, other] = [await VrfsClient.connect({ servers, name: 'http' }), await group.client()];
+    const server = await startHttp({ running: group.replica(1), client: own, host: '127.0.0.1', port: 0, log: pino({ level: 'silent' }), limits: { closeMs: 10 } });
+    const names = async (): Promise<string[]> => await new FileSystem(other).readdir('/');
+    // It begins, and then comes to no end.
+    const put = httpRequest(`http://${server.address}/v1/fs/big`, { method: 'PUT' });
+    put.on('error', () => undefined);
+    put.write(Buffer.alloc(3 << 20));
+    await eventually(async () => (await names()).some((name) => name.startsWith('.vrfs-put-')), 'the upload has begun');
+    await server.close();
+    await own.close();
+    expect(await names()).toEqual([]);
   });
 });

@@ -176,6 +176,8 @@ describe('credentials', () => {
   test('basic', () => {
     const basic = (text: string) => ({ authorization: `Basic ${Buffer.from(text).toString('base64')}` });
     expect(credentialsOf(basic('5:6,7'), '10.0.0.1')).toEqual({ uid: 5, gid: 6, groups: [7] });
+    // As with X-Vrfs-Uid alone: never the group of root because nothing was said.
+    expect(credentialsOf(basic('5:'), '10.0.0.1')).toEqual({ uid: 5, gid: 5, groups: [] });
     expect(problemIn(() => credentialsOf({ ...LOCAL, authorization: 'Bearer x' }, '127.0.0.1')).status).toBe(401);
     expect(problemIn(() => credentialsOf({ ...LOCAL, ...basic('bob:secret') }, '127.0.0.1')).status).toBe(400);
   });

@@ -1,4 +1,5 @@
 /** Over a real socket: what injection cannot show. */
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -448,6 +449,31 @@ describe('limits', () => {
     const answer = await raw(`GET /v1/health HTTP/1.1\r\nhost: x\r\nx-long: ${'a'.repeat(40_000)}\r\n\r\n`);
     expect(answer).toMatch(/^HTTP\/1.1 431 /);
     expect(answer).toContain('application/problem+json');
+  });
+  test('an answer to a request whose long body nobody wants is the last of its connection', async () => {
+    const put = await send('PUT', '/v1/fs/gone', { body: 'x' });
+    await put.body.dump();
+    const chunk = `${(2 * MIB).toString(16)}\r\n${'a'.repeat(2 * MIB)}\r\n`;
+    const answer = await raw(`DELETE /v1/fs/gone HTTP/1.1\r\nhost: ${http.address}\r\ntransfer-encoding: chunked\r\n\r\n${chunk}`);
+    expect(answer).toMatch(/^HTTP\/1.1 204 /);
+    expect(answer).toMatch(/\r\nconnection: close\r\n/i);
+  });
+  test('bytes that are no request, behind one that is being answered, end the connection and are not answered in the midst of that', async () => {
+    /** What comes back when they are sent with the first bytes of the answer. */
+    const after = async (path: string): Promise<string> => {
+      const [host = '', port = ''] = http.address.split(':');
+      const socket = connect(Number(port), host, () => socket.write(`GET ${path} HTTP/1.1\r\nhost: ${http.address}\r\n\r\n`));
+      let received = '';
+      socket.once('data', () => { socket.write('no request\r\n\r\n'); });
+      socket.on('data', (data) => { received += data.toString('latin1'); });
+      socket.on('error', () => undefined);
+      await once(socket, 'close');
+      return received;
+    };
+    const put = await send('PUT', '/v1/fs/big', { body: Buffer.alloc(24 * MIB, 'a') });
+    await put.body.dump();
+    expect((await after('/v1/fs/big')).match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 200']);
+    expect((await after('/v1/health')).match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 400']);
   });
   test('headers, however many: none is passed over', async () => {
     client.do({ type: 'putFile', at: { dir: ROOT_INO, path: Buffer.from('secret') }, mode: 0o600, data: Buffer.from('of root'), ifVersion: null });

@@ -16,7 +16,7 @@ describe('status and health', () => {
   test('status', async () => {
     const status = (await api.request('GET', '/v1/status')).json<Record<string, unknown>>();
     expect(status).toMatchObject({
-      clusterId: CLUSTER_ID.toString('hex'), memberId: 1, status: 'normal', view: 3, primary: 1, isPrimary: true, op: 42, commit: 41, executed: 41, healthy: true, durability: 'disk',
+      clusterId: CLUSTER_ID.toString('hex'), memberId: 1, status: 'normal', view: 3, primary: 1, isPrimary: true, op: 42, commit: 41, executed: 41, healthy: true, durability: 'disk', epoch: 0, version: '0.1.0', uptimeMs: 90_061_000,
       checkpoint: { op: 40, root: '0'.repeat(64) },
       checkpointInterval: { ops: 1000, bytes: 64 << 20, since: 0 },
       checkpointCost: { takes: 4, last: { records: 30 }, recent: { mean: { records: 25 }, share: 0.02 }, logBytesSince: 200 },

@@ -90,7 +90,7 @@ export class FakeReplica implements RunningReplica {
     const link = (member: number) => ({ member, connected: true, queuedBytes: 0, sentBytes: 10 * member, receivedBytes: 5, dropped: 0, refused: null });
     const peer = (n: number) => ({ id: memberId(n), role: 'voter' as const, address: `127.0.0.1:710${n}`, httpAddress: `127.0.0.1:720${n}`, acked: n === 2 ? opNumber(41) : null, checkpoint: null, silentMs: n === 2 ? 12 : null });
     return {
-      clusterId: CLUSTER_ID.toString('hex'), version: '0.1.0', pid: 4711, clientConnections: 2,
+      clusterId: CLUSTER_ID.toString('hex'), version: '0.1.0', pid: 4711, uptimeMs: 90_061_000, clientConnections: 2,
       replica: {
         memberId: memberId(1), epoch: epoch(0), status: 'normal', view: view(3), logView: view(3), primary: memberId(1), isPrimary: true, primarySilentMs: 0,
         op: opNumber(42), commit: opNumber(41), executed: opNumber(41), checkpointInterval: { ops: 1000, bytes: 64 << 20, since: opNumber(0) }, checkpointing: true, transferring: false, recoveryImpossible: false, cramped: true, sessions: 4,

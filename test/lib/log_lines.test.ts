@@ -1,0 +1,116 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { LogLines } from '../../lib/log_lines.ts';
+
+const LOG = 7;
+const STANDARD_ERROR = 2;
+
+/** A file system with so much room, and a standard error. */
+class Disk {
+  room = Infinity;
+  /** Thrown when there is no room. */
+  code = 'ENOSPC';
+  log = '';
+  readonly standardError: string[] = [];
+  standardErrorWorks = true;
+  tries = 0;
+
+  readonly write = (fd: number, bytes: Buffer): number => {
+    if (fd === STANDARD_ERROR) {
+      if (!this.standardErrorWorks) throw new Error('EIO: told by a test');
+      this.standardError.push(bytes.toString());
+      return bytes.length;
+    }
+    this.tries++;
+    const count = Math.min(bytes.length, this.room);
+    if (count === 0) throw Object.assign(new Error(`${this.code}: told by a test, write`), { code: this.code });
+    this.room -= count;
+    this.log += bytes.subarray(0, count).toString();
+    return count;
+  };
+}
+
+function lines(): { disk: Disk; log: LogLines } {
+  const disk = new Disk();
+  const log = new LogLines(LOG, disk);
+  log.onResumed = (lost, reason) => { log.write(`(${lost} lost: ${reason})\n`); };
+  return { disk, log };
+}
+
+describe('the lines of a log', () => {
+  it('are left out while there is no room, and counted, and written again when there is', () => {
+    const { disk, log } = lines();
+    log.write('one\n');
+    disk.room = 0;
+    for (const line of ['two\n', 'three\n', 'four\n']) log.write(line);
+    expect(disk.standardError).toEqual(['vrfs: the log (descriptor 7) cannot be written: ENOSPC: told by a test, write. Make room; lines are left out until it can be, and then it says how many\n']);
+    disk.room = Infinity;
+    log.write('five\n');
+    log.write('six\n');
+    expect(disk.log).toBe('one\nfive\n(3 lost: ENOSPC: told by a test, write)\nsix\n');
+    disk.room = 0;
+    log.write('seven\n');
+    expect(disk.standardError).toHaveLength(2);
+  });
+
+  it('stay whole: the rest of one that was cut off goes in front of the next', () => {
+    const { disk, log } = lines();
+    disk.room = 6;
+    for (const line of ['one\n', 'two\n', 'three\n']) log.write(line);
+    expect(disk.log).toBe('one\ntw');
+    disk.room = 1;
+    log.write('four\n');
+    disk.room = Infinity;
+    log.write('five\n');
+    expect(disk.log).toBe('one\ntwo\nfive\n(2 lost: ENOSPC: told by a test, write)\n');
+  });
+
+  it('are still counted when their number could not be said', () => {
+    const { disk, log } = lines();
+    disk.room = 0;
+    log.write('one\n');
+    disk.room = 4;
+    log.write('two\n');
+    disk.room = Infinity;
+    log.write('six\n');
+    // The first, and the one that was to say so.
+    expect(disk.log).toBe('two\nsix\n(2 lost: ENOSPC: told by a test, write)\n');
+  });
+
+  it('are said to be left out as soon as standard error can be written', () => {
+    const { disk, log } = lines();
+    disk.room = 0;
+    disk.standardErrorWorks = false;
+    log.write('one\n');
+    disk.standardErrorWorks = true;
+    log.write('two\n');
+    log.write('three\n');
+    expect(disk.standardError).toHaveLength(1);
+  });
+
+  it('wait for a pipe that is full, once and not for ever', () => {
+    const { disk, log } = lines();
+    disk.room = 0;
+    disk.code = 'EAGAIN';
+    log.write('one\n');
+    expect(disk.tries).toBeGreaterThan(1);
+    const before = disk.tries;
+    log.write('two\n');
+    expect(disk.tries).toBe(before + 1);
+    disk.room = Infinity;
+    log.write('three\n');
+    expect(disk.log).toBe('three\n(2 lost: EAGAIN: told by a test, write)\n');
+  });
+
+  it('go behind what is in the file, whose directories are made', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'vrfs-log-'));
+    onTestFinished(() => { rmSync(directory, { recursive: true }); });
+    const file = join(directory, 'a', 'b', 'log');
+    new LogLines(file).write('one\n');
+    new LogLines(file).write('two\n');
+    expect(readFileSync(file, 'utf8')).toBe('one\ntwo\n');
+    expect(() => new LogLines(directory)).toThrow(/EISDIR/);
+  });
+});

@@ -1,0 +1,73 @@
+/** The end of a replica in order, also when something is not as it was left, or comes in between. */
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { describe, expect, it, vi } from 'vitest';
+import { StoreDamageError } from '../../checkpoint/store_damage.ts';
+import { loadConfig } from '../../server/config.ts';
+import { LOCK_NAME } from '../../server/process_lock.ts';
+import { startReplica, type ReplicaProcess, type StartOptions } from '../../server/replica_process.ts';
+import { TestGroup } from './group.ts';
+import { until } from './support.ts';
+
+interface Started {
+  readonly replica: ReplicaProcess;
+  readonly lock: string;
+  readonly lines: string[];
+  readonly fatal: Error[];
+}
+
+/** The first of a group of three, alone. */
+async function start(attachHttp?: StartOptions['attachHttp']): Promise<Started> {
+  const group = await TestGroup.make();
+  const config = await loadConfig({ flags: { data: group.data(1) } });
+  const lines: string[] = [];
+  const fatal: Error[] = [];
+  const log = pino({ level: 'info' }, { write: (line: string) => { lines.push((JSON.parse(line) as { msg: string }).msg); } });
+  const replica = await startReplica(config, log, { onFatal: (error) => { fatal.push(error); }, ...(attachHttp === undefined ? {} : { attachHttp }) });
+  return { replica, lock: join(group.data(1), LOCK_NAME), lines, fatal };
+}
+
+describe('a replica that stops', () => {
+  it('does not mind when its lock was removed by hand', async () => {
+    const { replica, lock, lines } = await start();
+    await rm(lock);
+    await replica.stop();
+    await replica.stopped;
+    expect(lines.at(-1)).toBe('replica stopped');
+  });
+
+  it('says what could not be closed, to whoever waits for its end too', async () => {
+    const { replica, lock } = await start();
+    await rm(lock);
+    await mkdir(lock);
+    await expect(replica.stop()).rejects.toThrow(/EISDIR/);
+    await expect(replica.stopped).rejects.toThrow(/EISDIR/);
+  });
+
+  it('leaves damage that it finds meanwhile to its next start', async () => {
+    let closeHttp: () => void = () => undefined;
+    const closed = new Promise<void>((resolve) => { closeHttp = resolve; });
+    const { replica, lines, fatal } = await start(() => Promise.resolve({ address: '127.0.0.1:1', close: () => closed }));
+    const stopped = replica.stop();
+    vi.spyOn(replica.replica, 'tick').mockImplementationOnce(() => { throw new StoreDamageError('record', 'told by a test'); });
+    await until(() => lines.some((line) => line.includes('told by a test')), 'the damage is found');
+    expect(replica.health()).not.toMatchObject({ reason: expect.stringMatching(/being repaired/) as string });
+    closeHttp();
+    await stopped;
+    expect(replica.status().store.damages).toBe(0);
+    expect(lines).toContain('the records are damaged (told by a test), and the replica is being stopped: its next start repairs them');
+    expect(lines.at(-1)).toBe('replica stopped');
+    expect(fatal).toEqual([]);
+  });
+
+  it('closes an HTTP API that came up while it stopped', async () => {
+    let closes = 0;
+    const { replica } = await start(async (running) => {
+      await running.stop();
+      return { address: '127.0.0.1:1', close: () => Promise.resolve(void closes++) };
+    });
+    await replica.stopped;
+    expect(closes).toBe(1);
+  });
+});

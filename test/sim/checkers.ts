@@ -209,7 +209,9 @@ export class Checkers implements HostObserver {
 
   clientFailed(invocation: Invocation, failure: ClientFailure): void {
     // A promise that it was not executed holds until now; that it will not be executed later shows at the end.
-    if (!failure.mayHaveHappened && invocation.read === null) this.once.disowned(invocation.body);
+    if (failure.mayHaveHappened || invocation.read !== null) return;
+    this.once.disowned(invocation.body);
+    this.#cluster.coverage.count('promises that nothing happened');
   }
 
   /** When the run is over. */

@@ -5,12 +5,14 @@
  * by what they destroy.
  */
 import { defined } from '../../lib/assert.ts';
-import { opNumber, type MemberId } from '../../lib/ids.ts';
+import { opNumber, type MemberId, type OpNumber } from '../../lib/ids.ts';
 import { systemKey, SystemKind } from '../../lib/system_keys.ts';
+import { ClientSession, type ClientOptions, type ClientPorts, type Consistency, type ReadBounds } from '../../vr/client.ts';
 import type { ClientRequest, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports } from '../../vr/ports.ts';
 import { Replica } from '../../vr/replica.ts';
 import type { Durability } from '../../vr/configuration.ts';
+import type { Invocation } from './client.ts';
 import type { Host } from './host.ts';
 import { promisesBeforePersisting } from './rows/row_01_amnesia.ts';
 import { TruncatesOnStateTransfer } from './rows/row_02_truncation.ts';
@@ -150,6 +152,38 @@ function forgetsTheInterval(ports: Ports): Ports {
   };
 }
 
+/** A client whose outcomes pass through `change` before its caller hears of them. */
+function telling(change: (ports: ClientPorts<Invocation>) => Partial<ClientPorts<Invocation>>): typeof ClientSession<Invocation> {
+  return class extends ClientSession<Invocation> {
+    constructor(ports: ClientPorts<Invocation>, options: ClientOptions, now: number) {
+      super({ ...ports, ...change(ports) }, options, now);
+    }
+  };
+}
+
+/** Of whatever fails it says that it was not and will not be executed. */
+const promisesTooMuch = telling((ports) => ({
+  failed: (token, failure) => { ports.failed(token, failure.code === 'timedOut' ? { ...failure, mayHaveHappened: false } : failure); },
+}));
+
+/** Now and then it fails what it has answered. */
+const tellsTwice = telling((ports) => ({
+  completed: (token, result, op) => {
+    ports.completed(token, result, op);
+    if (op % 50 === 0) ports.failed(token, { code: 'closed', mayHaveHappened: true, reason: 'said a second time' });
+  },
+}));
+
+/** It knows nothing of what answers have shown it. */
+class Forgets extends ClientSession<Invocation> {
+  override get lastOp(): OpNumber {
+    return opNumber(0);
+  }
+  override read(body: Buffer, consistency: Consistency, token: Invocation, bounds: ReadBounds = {}): void {
+    super.read(body, consistency, token, { ...bounds, minOp: opNumber(0) });
+  }
+}
+
 export const MUTANTS: readonly Mutant[] = [
   { name: 'acknowledges before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: acknowledgesBeforePersisting, checkOrderOfEffects: false }, foundBy: [...LOSS, 'liveness'] },
   { name: 'counts a duplicate sender twice', replicas: 5, durability: 'disk', options: { Replica: countsDuplicates() }, foundBy: [...LOSS, 'durable promises stand', 'bounded staleness'] },
@@ -161,6 +195,9 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'executes differently on one replica', replicas: 3, durability: 'disk', options: { wrapPorts: executesDifferently }, foundBy: ['equal roots', 'a replica stops itself'] },
   { name: 'promises before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: promisesBeforePersisting }, foundBy: ['order of effects'] },
   { name: 'forgets the checkpoint interval that was agreed on', replicas: 3, durability: 'disk', options: { wrapPorts: forgetsTheInterval }, foundBy: ['equal checkpoint points'] },
+  { name: 'a client promises that what timed out will not be executed', replicas: 3, durability: 'disk', options: { Client: promisesTooMuch }, foundBy: ['failures keep their promise'] },
+  { name: 'a client tells an outcome twice', replicas: 3, durability: 'disk', options: { Client: tellsTwice }, foundBy: ['one outcome'] },
+  { name: 'a client forgets what it has seen', replicas: 3, durability: 'disk', options: { Client: Forgets }, foundBy: ['reads see what their client saw'] },
 ];
 
 export function mutantNamed(name: string): Mutant {

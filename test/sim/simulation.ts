@@ -8,13 +8,14 @@ import type { Ports } from '../../vr/ports.ts';
 import type { ReplicaStatus } from '../../vr/replica_types.ts';
 import { Violation } from '../checkers/violation.ts';
 import type { Application } from './application.ts';
+import type { ClientConstructor } from './client.ts';
 import { Cluster } from './cluster.ts';
 import { Coverage } from './coverage.ts';
 import { CALLERS } from './deposals.ts';
 import type { Host, ReplicaConstructor } from './host.ts';
 import { describe } from './membership.ts';
 import { Nemesis } from './nemesis.ts';
-import { drawDeposals, drawProfile, type Profile } from './profile.ts';
+import { drawDeposals, drawPatience, drawProfile, type Profile } from './profile.ts';
 import { SeededPolicy } from './seeded_policy.ts';
 import { doesNotCount } from './witness_counts.ts';
 
@@ -30,6 +31,7 @@ export interface SimulationOptions {
   readonly operations: number;
   readonly application: Application;
   readonly Replica: ReplicaConstructor;
+  readonly Client?: ClientConstructor;
   readonly print?: (line: string) => void;
   readonly wrapPorts?: (ports: Ports, host: Host) => Ports;
   readonly checkOrderOfEffects?: boolean;
@@ -56,7 +58,8 @@ const CONVERGENCE_BOUND = 120_000;
 export function simulate(options: SimulationOptions): SimulationResult {
   const random = new Prng(options.seed);
   const deposals = drawDeposals(new Prng(options.seed ^ 0xdeb05ed));
-  const drawn = { ...drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false), deposals };
+  const main = drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false);
+  const drawn = { ...main, deposals, clients: drawPatience(new Prng(options.seed ^ 0x7a71e), main.clients) };
   const profile = options.adjustProfile?.(drawn) ?? drawn;
   const coverage = new Coverage();
   const policyRandom = random.fork();
@@ -70,6 +73,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     replicaOptions: profile.replica,
     clients: profile.deposals === null ? profile.clients : [...profile.clients, ...CALLERS],
     Replica: options.Replica,
+    Client: options.Client,
     application: options.application,
     print: options.print ?? null,
     wrapPorts: options.wrapPorts,

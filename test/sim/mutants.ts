@@ -19,6 +19,7 @@ import { TruncatesOnStateTransfer } from './rows/row_02_truncation.ts';
 import { ForgetsThatItForgot } from './rows/row_12_everybody.ts';
 import { CommitsOnTheOldLog } from './rows/row_17_foreign_commit.ts';
 import { restless } from './rows/support.ts';
+import type { Profile } from './profile.ts';
 import type { SimulationOptions } from './simulation.ts';
 
 export interface Mutant {
@@ -131,6 +132,47 @@ function executesDifferently(ports: Ports, host: Host): Ports {
   };
 }
 
+/** One replica has a record too much, but never in a checkpoint. */
+function straysBetweenCheckpoints(ports: Ports, host: Host): Ports {
+  if (host.index !== 1) return ports;
+  const { checkpoints, stateMachine } = ports;
+  const astray = Buffer.from([0, 0, 0, 0, 0, 0, 0xff]);
+  return {
+    ...ports,
+    stateMachine: {
+      execute: (entry) => {
+        checkpoints.table.put(astray, Buffer.from('astray'));
+        return stateMachine.execute(entry);
+      },
+      sessionStarted: (entry, flags) => stateMachine.sessionStarted(entry, flags),
+      sessionEnded: (entry, session) => stateMachine.sessionEnded(entry, session),
+      query: (body, time) => stateMachine.query(body, time),
+      checkpointAsked: () => stateMachine.checkpointAsked(),
+      housekeeping: () => stateMachine.housekeeping(),
+    },
+    checkpoints: {
+      table: checkpoints.table,
+      take: (at, leftOut) => {
+        checkpoints.table.delete(astray);
+        checkpoints.take(at, leftOut);
+      },
+      fetch: (request) => { checkpoints.fetch(request); },
+    },
+  };
+}
+
+/** A primary of a later view hears no client; those give up, and nothing stays open. */
+class HearsNobody extends Replica {
+  override receive(connection: number, message: ClientRequest): void {
+    const asks = message.type === 'register' || message.type === 'request' || message.type === 'read';
+    if (this.view === 0 || !asks) super.receive(connection, message);
+  }
+}
+
+function impatient(profile: Profile): Profile {
+  return { ...profile, deposals: null, clients: profile.clients.map((c) => ({ ...c, requestTimeoutMs: 700 })) };
+}
+
 /** What the group has agreed on is not found again in the state after a restart or a transfer. */
 function forgetsTheInterval(ports: Ports): Ports {
   const { table } = ports.checkpoints;
@@ -195,6 +237,8 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'executes differently on one replica', replicas: 3, durability: 'disk', options: { wrapPorts: executesDifferently }, foundBy: ['equal roots', 'a replica stops itself'] },
   { name: 'promises before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: promisesBeforePersisting }, foundBy: ['order of effects'] },
   { name: 'forgets the checkpoint interval that was agreed on', replicas: 3, durability: 'disk', options: { wrapPorts: forgetsTheInterval }, foundBy: ['equal checkpoint points'] },
+  { name: 'strays between checkpoints on one replica', replicas: 3, durability: 'disk', options: { wrapPorts: straysBetweenCheckpoints }, foundBy: ['equal states'] },
+  { name: 'hears no client after a view change', replicas: 3, durability: 'disk', options: { Replica: HearsNobody, adjustProfile: impatient }, foundBy: ['liveness'] },
   { name: 'a client promises that what timed out will not be executed', replicas: 3, durability: 'disk', options: { Client: promisesTooMuch }, foundBy: ['failures keep their promise'] },
   { name: 'a client tells an outcome twice', replicas: 3, durability: 'disk', options: { Client: tellsTwice }, foundBy: ['one outcome'] },
   { name: 'a client forgets what it has seen', replicas: 3, durability: 'disk', options: { Client: Forgets }, foundBy: ['reads see what their client saw'] },

@@ -195,6 +195,7 @@ export class Scenario {
       return first !== null && first !== undefined && first.executed === first.op
         && states.every((s) => s !== null && s.status === 'normal' && s.view === first.view && s.executed === first.executed && s.op === first.op);
     }, bound);
+    this.cluster.checkers.equalStates(indexes.map((i) => this.host(i)));
   }
 
   #describe(): string {

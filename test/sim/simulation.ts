@@ -17,6 +17,7 @@ import { describe } from './membership.ts';
 import { Nemesis } from './nemesis.ts';
 import { drawDeposals, drawPatience, drawProfile, type Profile } from './profile.ts';
 import { SeededPolicy } from './seeded_policy.ts';
+import { demandService } from './service.ts';
 import { doesNotCount } from './witness_counts.ts';
 
 export interface SimulationOptions {
@@ -139,6 +140,14 @@ class Run {
     const cluster = this.#cluster;
     const core = this.#nemesis.heal();
     cluster.trace.line(`healed; has to converge: ${core.map((h) => `#${h.index}`).join(' ')}`);
+    this.#untilConverged(core);
+    cluster.coverage.count('ms to converge', cluster.now - this.#options.ticks);
+    demandService(cluster, new Prng(this.#options.seed ^ 0x5e47e), () => this.#report(core));
+    this.#untilConverged(core);
+  }
+
+  #untilConverged(core: readonly Host[]): void {
+    const cluster = this.#cluster;
     const end = cluster.now + CONVERGENCE_BOUND;
     while (!this.#converged(core)) {
       if (cluster.now >= end) throw new Violation('liveness', `no convergence within ${CONVERGENCE_BOUND} ms: ${this.#report(core)}`);
@@ -146,7 +155,7 @@ class Run {
       // The last change may have been one too many for a client that was away.
       if (cluster.now % 2000 === 0) for (const client of cluster.clients) cluster.findsTheGroup(client, core);
     }
-    cluster.coverage.count('ms to converge', cluster.now - this.#options.ticks);
+    cluster.checkers.converged(this.#expected(core));
   }
 
   /**
@@ -158,14 +167,19 @@ class Run {
     for (const client of clients) if (client.open.size > 0) return false;
     if (!core.every((h) => h.running || h.ended) || administrator.busy || intervals.busy || !membership.isComplete) return false;
     const { present } = membership;
-    const allVoters = voters(membership.present).every((m) => core.some((h) => h.id === m.id));
-    // A witness that has to wait for a voter that will not come back waits until somebody replaces that.
-    const expected = core.filter((h) => membership.role(h.id) !== null && (allVoters || !doesNotCount(this.#cluster, h)));
-    const [first, ...rest] = expected.map((h) => h.status);
+    const [first, ...rest] = this.#expected(core).map((h) => h.status);
     if (first === undefined) return false;
     const settled = (s: ReplicaStatus): boolean => s.epoch === present.epoch && s.status === 'normal' && s.view === first.view && s.op === first.op
       && (membership.role(s.memberId) === 'witness' || s.executed === s.op);
     return [first, ...rest].every(settled) && core.every((h) => h.ended || h.status.status === 'joining' || !membership.isFormer(h.id) || !this.#canBeTold(h));
+  }
+
+  /** Members that have to come right. */
+  #expected(core: readonly Host[]): Host[] {
+    const { membership } = this.#cluster;
+    const allVoters = voters(membership.present).every((m) => core.some((h) => h.id === m.id));
+    // A witness that has to wait for a voter that will not come back waits until somebody replaces that.
+    return core.filter((h) => membership.role(h.id) !== null && (allVoters || !doesNotCount(this.#cluster, h)));
   }
 
   #canBeTold(host: Host): boolean {

@@ -36,7 +36,7 @@ const DONORS: Readonly<Record<string, (s: Scenario) => void>> = {
   },
   'one has rotten records': (s) => {
     const donor = [1, 2, 3].find((i) => !s.status(i).isPrimary) ?? 1;
-    s.host(donor).checkpointDisk.rot(new Prng(5));
+    expect(s.host(donor).checkpointDisk.rot(new Prng(5))).toBe(true);
   },
 };
 

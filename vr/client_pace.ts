@@ -1,13 +1,17 @@
 /** How long a client waits for an answer before it asks again. Milliseconds. */
 import type { ClientOptions, Pending } from './client_types.ts';
 
+type Options = Pick<ClientOptions, 'resendMs' | 'maxResendMs' | 'requestTimeoutMs'>;
+/** Of the time in which an operation needs its answer, so much may pass before others are asked: else one with little time would fail before it heard who leads now. */
+const PATIENCE = 1 / 3;
+
 export class ClientPace {
-  readonly #options: Pick<ClientOptions, 'resendMs' | 'maxResendMs'>;
+  readonly #options: Options;
   readonly #uint32: () => number;
   /** Smoothed. */
   #roundTrip = 0;
 
-  constructor(options: Pick<ClientOptions, 'resendMs' | 'maxResendMs'>, uint32: () => number) {
+  constructor(options: Options, uint32: () => number) {
     this.#options = options;
     this.#uint32 = uint32;
   }
@@ -19,8 +23,8 @@ export class ClientPace {
 
   /** For an answer that has been overdue so many times: from 75 % to 125 % of the nominal time. */
   backOff(overdue: number): number {
-    const { resendMs, maxResendMs } = this.#options;
-    const first = Math.max(resendMs, this.#roundTrip * 4);
+    const { resendMs, maxResendMs, requestTimeoutMs } = this.#options;
+    const first = Math.min(Math.max(resendMs, this.#roundTrip * 4), requestTimeoutMs * PATIENCE);
     if (overdue === 0) return first;
     const nominal = Math.max(first, Math.min(maxResendMs, first * 1.5 ** Math.min(overdue, 8)));
     return nominal * (0.75 + this.#uint32() / 2 ** 33);

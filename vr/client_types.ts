@@ -62,7 +62,7 @@ export interface ClientOptions {
   readonly flags: number;
   /** An operation without an answer for so long fails as 'timedOut'. */
   readonly requestTimeoutMs: number;
-  /** First interval of re-sends (a measured round trip may raise it); grows by half each time up to the second. */
+  /** First interval of re-sends (a measured round trip may raise it; a third of requestTimeoutMs at most); grows by half each time up to the second. */
   readonly resendMs: number;
   readonly maxResendMs: number;
   /** Operations that wait for a slot; above it new ones fail as 'overloaded'. */

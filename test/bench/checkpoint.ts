@@ -100,8 +100,8 @@ function rowsOf(shape: Shape, taken: readonly RecordStoreStatus[]): Row[] {
   return [
     row(`${name}: records`, 'count', taken.map((s) => s.lastTakeRecords)),
     atMost(row(`${name}: on the event loop, for each record`, 'µs', perRecord(taken)), cpu),
-    atMost(row(`${name}: longest hold of the event loop in each of ${taken.length} checkpoints, ${of}`, 'ms', [hold]), LONGEST_MS),
-    ...(of === 'p99' ? [row(`${name}: the same, longest`, 'ms', [longest.at(-1) ?? NaN])] : []),
+    atMost(row(`${name}: ${of === 'p99' ? 'hold of the event loop, p99' : 'longest hold of the event loop'} of ${taken.length} checkpoints`, 'ms', [hold]), LONGEST_MS),
+    ...(of === 'p99' ? [row(`${name}: longest hold of the event loop of ${taken.length} checkpoints`, 'ms', [longest.at(-1) ?? NaN])] : []),
     row(`${name}: checkpoint, wall`, 'ms', taken.map((s) => s.lastTakeMs)),
     row(`${name}: nodes written for each record`, 'bytes', taken.map((s) => s.lastTakeNodeBytes / s.lastTakeRecords)),
   ];

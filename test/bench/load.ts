@@ -20,7 +20,8 @@ export interface Workload {
 /** Latencies that are kept: for so many operations a millisecond, which is more than there are. */
 const MAX_PER_MS = 400;
 
-export function runLoad(client: VrfsClient, workload: Workload, inFlight: number, milliseconds: number, firstNumber: number): Promise<LoadResult & { readonly next: number }> {
+/** Ends after `milliseconds`, or when `stop` is given; what is under way then is waited for, and counts. */
+export function runLoad(client: VrfsClient, workload: Workload, inFlight: number, milliseconds: number, firstNumber: number, stop?: AbortSignal): Promise<LoadResult & { readonly next: number }> {
   return new Promise((resolve, reject) => {
     const samples = Math.min(4_000_000, Math.ceil(milliseconds * MAX_PER_MS));
     const latencies = new Float64Array(samples);
@@ -45,14 +46,14 @@ export function runLoad(client: VrfsClient, workload: Workload, inFlight: number
           reject(new Error(`an operation failed: result ${result.toString('hex').slice(0, 32)}`));
           return;
         }
-        if (now >= end) {
-          running--;
-          if (running === 0) finish(now);
-          return;
-        }
         if (done < samples) latencies[done] = now - this.#sentAt;
         done++;
-        this.send();
+        if (now < end && stop?.aborted !== true) {
+          this.send();
+          return;
+        }
+        running--;
+        if (running === 0) finish(now);
       }
       failed(error: VrfsError): void {
         reject(error);
@@ -61,7 +62,7 @@ export function runLoad(client: VrfsClient, workload: Workload, inFlight: number
 
     const finish = (now: number): void => {
       const sorted = latencies.subarray(0, Math.min(done, samples)).sort();
-      resolve({ perSecond: (done + inFlight) / ((now - started) / 1000), p50: percentile(sorted, 0.5), p99: percentile(sorted, 0.99), next });
+      resolve({ perSecond: done / ((now - started) / 1000), p50: percentile(sorted, 0.5), p99: percentile(sorted, 0.99), next });
     };
     for (let i = 0; i < inFlight; i++) new Slot().send();
   });

@@ -84,10 +84,13 @@ async function failOver(group: ProcessGroup, client: VrfsClient, first: number):
   };
   const writers = Array.from({ length: MEASURED_IN_FLIGHT }, writer);
   const primary = await group.primary();
+  const { view } = defined(await group.status(primary), 'the primary');
   last = performance.now();
   gap = 0;
   await group.signal(primary, 'SIGKILL');
-  await until('writes go on', 60_000, () => (performance.now() - last < 20 && gap > 100 ? true : undefined));
+  const killedAt = performance.now();
+  await until('a later view', 60_000, async () => (((await group.status((primary + 1) % ALL.length))?.view ?? 0) > view ? true : undefined));
+  await until('writes go on', 60_000, () => (last > killedAt && performance.now() - last < 20 ? true : undefined));
   running = false;
   await Promise.all(writers);
   group.start(primary);

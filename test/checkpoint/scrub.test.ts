@@ -48,6 +48,20 @@ async function filled(seed: number, records: number, directory = temporaryDirect
   return { store, model, directory };
 }
 
+/** New records, and deletes of the new ones: pages split, fuse, and move on; what `model` has stays. */
+function changing(store: RecordStore, model: MemoryTable): { readonly between: () => Promise<void>; readonly taken: () => number } {
+  const stays = new Set([...model.entries()].map(([key]) => key.toString('hex')));
+  const r = new Prng(5);
+  let checkpoints = 0;
+  const between = async (): Promise<void> => {
+    for (let i = 0; i < 40; i++) store.put(fileKey(r.below(3000), 9, r.bytes(4)), r.bytes(30));
+    // The first of all, of which none is damaged in any test.
+    for (const [key] of store.range(EMPTY, Buffer.alloc(40, 0xff), 200)) if (!stays.has(key.toString('hex'))) store.delete(key);
+    await store.take(opNumber(10 * (++checkpoints + 1)), EMPTY);
+  };
+  return { between, taken: () => checkpoints };
+}
+
 type Raw = Level<Buffer, Buffer>;
 async function tamper(directory: string, act: (db: Raw) => Promise<void>): Promise<void> {
   const db: Raw = new Level(directory, { keyEncoding: 'buffer', valueEncoding: 'buffer' });
@@ -90,18 +104,22 @@ describe('a walk over a checkpoint', () => {
 
   test('goes on in newer checkpoints, and meets all that was there from the beginning to the end', async () => {
     const { store, model } = await filled(4, 3000);
-    const stays = new Set([...model.entries()].map(([key]) => key.toString('hex')));
-    const r = new Prng(5);
-    let op = 10;
-    const counts = await walk(store, 4000, async () => {
-      // New records, deletes of the new ones, new values of old ones: pages split, fuse, and move on.
-      for (let i = 0; i < 40; i++) store.put(fileKey(r.below(3000), 9, r.bytes(4)), r.bytes(30));
-      for (const [key] of store.range(EMPTY, Buffer.alloc(40, 0xff), 200)) if (!stays.has(key.toString('hex'))) store.delete(key);
-      op += 10;
-      await store.take(opNumber(op), EMPTY);
-    });
-    expect(counts.records).toBeGreaterThanOrEqual(stays.size);
-    expect(op).toBeGreaterThan(100);
+    const { between, taken } = changing(store, model);
+    const counts = await walk(store, 4000, between);
+    expect(counts.records).toBeGreaterThanOrEqual(model.size);
+    expect(taken()).toBeGreaterThan(9);
+  });
+
+  // Each of them would be missed by a walk that leaves out where it lies.
+  test.each([0.25, 0.6, 0.999])('goes on in newer checkpoints, and meets what lies at %d of all', async (where) => {
+    const { store, model, directory } = await filled(4, 3000);
+    await store.close();
+    const [key] = defined([...model.entries()][Math.floor(where * model.size)], 'a record');
+    await tamper(directory, (db) => db.put(Buffer.concat([Buffer.from('r'), key]), Buffer.from('other')));
+    const again = await openStore({ directory });
+    const error: unknown = await walk(again, 12_000, changing(again, model).between).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(StoreDamageError);
+    expect(String(error)).toContain(key.toString('hex'));
   });
 
   test.each([

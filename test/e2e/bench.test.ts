@@ -1,5 +1,5 @@
 /** The benchmark against other systems, with vrfs alone and short runs: that it measures, and that it leaves nothing behind. */
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,6 +21,14 @@ function bench(...options: string[]): { readonly child: ChildProcessWithoutNullS
   return { child, said: () => err, printed: () => out };
 }
 
+/** Command lines that name it. */
+function processesOf(path: string): string[] {
+  const { status, stdout, error } = spawnSync('ps', ['-eo', 'args'], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`ps does not say what runs: ${String(error)}`);
+  expect(stdout).toContain('ps -eo args');
+  return stdout.split('\n').filter((line) => line.includes(path));
+}
+
 it('measures creates and reads of a group', async () => {
   const { child, said, printed } = bench('--workloads', 'create,read', '--seconds', '0.3', '--json');
   const [code] = (await once(child, 'close')) as [number | null];
@@ -40,7 +48,9 @@ it('measures transfers of a small state, and says of each figure with a target w
   const [code] = (await once(child, 'close')) as [number | null];
   expect(code, err).toBe(0);
   const { rows } = JSON.parse(out) as Report;
-  expect(rows.filter((r) => r.target !== undefined).map((r) => [r.what, typeof r.ok])).toHaveLength(9);
+  const judged = rows.filter((r) => r.target !== undefined);
+  expect(judged).toHaveLength(9);
+  expect(judged.filter((r) => typeof r.ok !== 'boolean')).toEqual([]);
   expect(rows.every((r) => Number.isFinite(r.value))).toBe(true);
   // Bytes do not depend on the machine.
   expect(rows.filter((r) => r.unit === 'ratio' || r.unit === 'bytes').filter((r) => r.ok === false)).toEqual([]);
@@ -57,4 +67,5 @@ it('a signal in the midst of it ends its servers and removes their data', async 
   const [, signal] = (await closed) as [number | null, string | null];
   expect(signal, said()).toBe('SIGINT');
   expect(readdirSync(directory)).toEqual([]);
+  expect(processesOf(directory)).toEqual([]);
 });

@@ -137,6 +137,7 @@ describe('vrfs start', () => {
     expect(readFileSync(join(directory, 'mnt', 'before'), 'utf8')).toBe('kept');
     // And now all of them, the mount's process included: a stale mount is left.
     const all = [again.child.pid ?? 0, ...childrenOf(again.child.pid ?? 0)];
+    expect(all).toHaveLength(1 + 3 + 1);
     for (const pid of all) process.kill(pid, 'SIGKILL');
     await again.exited;
     const third = new Started();

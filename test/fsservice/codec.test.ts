@@ -90,6 +90,7 @@ describe('calls', () => {
 
   it('never throws at random bytes', () => {
     const rng = new Prng(6);
+    let decoded = 0;
     for (let i = 0; i < 5000; i++) {
       const bytes = rng.bytes(rng.below(80));
       if (bytes.length > 9) {
@@ -98,7 +99,10 @@ describe('calls', () => {
       }
       const d = decodeCall(bytes);
       if (!d.ok) expect(d.reason).not.toBe('');
+      else decoded++;
     }
+    // Some of them mean something: the random bytes reach beyond the first field.
+    expect(decoded).toBeGreaterThan(50);
   });
 
   it('has the bytes that are in logs', () => {

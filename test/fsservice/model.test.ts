@@ -4,7 +4,7 @@ import type { Ino } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
 import { decodeCounters } from '../../fsservice/counters.ts';
 import { COUNTERS_KEY } from '../../fsservice/keys.ts';
-import { decodeResult, encodeCall, isWriteOperation } from '../../fsservice/operation_codec.ts';
+import { decodeResult, encodeCall, isWriteOperation, OPCODES } from '../../fsservice/operation_codec.ts';
 import type { Call, OperationType, Result } from '../../fsservice/operations.ts';
 import { defined } from '../../lib/assert.ts';
 import { checkResult } from '../checkers/compare_results.ts';
@@ -146,15 +146,32 @@ function duel(run: Run): Duel {
   return d;
 }
 
+/** Reasons that say something about the rule of the operation itself. Full limits (ENOSPC, EMLINK, EFBIG) have tests of their own. */
+const REFUSALS: readonly string[] = [
+  'create EACCES', 'create EEXIST', 'create EISDIR', 'getattr ELOOP', 'getxattr ENODATA', 'getxattr ERANGE', 'link EEXIST', 'link EPERM', 'mkdir EEXIST', 'mknod EPERM', 'putFile EAGAIN', 'putFile EISDIR',
+  'read EISDIR', 'readdir ENOTDIR', 'readlink EINVAL', 'removeTree EPERM', 'removexattr ENODATA', 'removexattr EPERM', 'rename EBUSY', 'rename EEXIST', 'rename EINVAL', 'rename EISDIR', 'rename ENOTDIR', 'rename ENOTEMPTY',
+  'rename EPERM', 'rmdir ENOTEMPTY', 'rmdir ENOTDIR', 'setattr EPERM', 'setattr EINVAL', 'setxattr EEXIST', 'setxattr ENODATA', 'setxattr EPERM', 'unlink EISDIR', 'unlink EPERM', 'write EISDIR', 'write ESTALE',
+];
+
 describe('random sequences: the state machine answers as the model does', () => {
+  const met = new Map<string, number>();
+  const duels = (first: number, behind: number, run: Omit<Run, 'seed'>): void => {
+    for (let seed = first; seed < behind; seed++) for (const [what, n] of duel({ seed, ...run }).outcomes) met.set(what, (met.get(what) ?? 0) + n);
+  };
   it('on small files, collecting at once', () => {
-    for (let seed = 1; seed <= 40; seed++) duel({ seed, steps: 400, bigFiles: false, sessions: false, collect: 1 });
+    duels(1, 41, { steps: 400, bigFiles: false, sessions: false, collect: 1 });
   });
   it('with sessions that hold files open, collecting late', () => {
-    for (let seed = 100; seed < 140; seed++) duel({ seed, steps: 400, bigFiles: false, sessions: true, collect: 0.1 });
+    duels(100, 140, { steps: 400, bigFiles: false, sessions: true, collect: 0.1 });
   });
   it('with truncations and files of many blocks', () => {
-    for (let seed = 200; seed < 212; seed++) duel({ seed, steps: 250, bigFiles: true, sessions: true, collect: 0.2 });
+    duels(200, 212, { steps: 250, bigFiles: true, sessions: true, collect: 0.2 });
+  });
+  it('that reach every kind of operation, done and refused for each reason', () => {
+    // Collecting is a step of the service's own (collectStep), and a checkpoint no matter of the tree.
+    const types = (Object.keys(OPCODES) as OperationType[]).filter((type) => type !== 'collect' && type !== 'checkpoint');
+    expect(types.filter((type) => (met.get(`${type} ok`) ?? 0) < 10)).toEqual([]);
+    expect(REFUSALS.filter((what) => !met.has(what))).toEqual([]);
   });
 });
 

@@ -2,6 +2,7 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { defined } from '../../lib/assert.ts';
 import { EMPTY } from '../../lib/bytes.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
@@ -87,6 +88,9 @@ const BAD: Readonly<Record<string, (donor: RecordStore, r: Prng) => DonorConnect
   },
 };
 
+/** What is said in the end of who fails at the second question. */
+const FAILS: Readonly<Record<string, RegExp>> = { 'one vanishes': /^ECONNRESET$/, 'one stalls': /^no whole answer within 250 ms$/, 'one collects it': /^it no longer has the checkpoint of op 2$/ };
+
 /** Without `expect` on each: there are many. */
 function isSame(store: RecordStore, model: MemoryTable): boolean {
   const records = store.range(EMPTY, ALL_END, Infinity);
@@ -128,6 +132,10 @@ describe.each(SIZES)('of %i records', (size) => {
         const report = await fetcher.fetch(target, [...bad(donor, new Prng(7)), connect('good', donor)]);
         expect(fetcher.checkpoint, `${which}, ${from}`).toEqual(target);
         expect(isSame(fetcher, model), `${which}, ${from}: the records`).toBe(true);
+        // The bad one was asked; and asked again where there is enough to ask for. (A lie may be put right without a word: what does not hash is asked for in full.)
+        const worst = report.donors[0];
+        if (which !== 'none bad') expect(worst?.requests, `${which}, ${from}`).toBeGreaterThan(0);
+        if (size > 1000 && name === 'everything' && which in FAILS) expect(worst?.error, `${which}, ${from}`).toMatch(defined(FAILS[which], which));
         if (from === 'behind' && name === 'none' && which === 'none bad') expect([report.requests, report.recordsChanged]).toEqual([1, 0]);
         // It goes on like one that was never down.
         fetcher.put(keyOf(3), u32(77));

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { writev } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { ZERO_DIGEST } from '../../lib/hash.ts';
 import { opNumber, view, type Digest } from '../../lib/ids.ts';
 import { defined } from '../../lib/assert.ts';
@@ -184,6 +184,9 @@ describe('the journal', () => {
   });
 
   it('writes nothing but its mark of the end while it closes, also when it comes to rest at that moment', async () => {
+    const IDLE_MS = 1000;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => { vi.useRealTimers(); });
     const h = await harness();
     let writes = 0;
     let release = (): void => undefined;
@@ -192,13 +195,15 @@ describe('the journal', () => {
         release = () => { writev(fd, chunks, at, done); };
         return;
       }
-      // Until the time of rest is over: its timer would run before this write is done.
-      for (const end = performance.now() + 5; performance.now() < end; );
-      writev(fd, chunks, at, done);
-    }, 1);
+      // The time of rest is over, and its timer would run, before this write is done.
+      setImmediate(() => {
+        vi.advanceTimersByTime(IDLE_MS);
+        writev(fd, chunks, at, done);
+      });
+    }, IDLE_MS);
     const [entry] = chain(0, ZERO_DIGEST, 1);
     journal.append(append([defined(entry, 'entry')]));
-    await until(() => writes === 1, 'the write has begun');
+    while (writes === 0) await new Promise(setImmediate);
     const closed = journal.close();
     release();
     await closed;

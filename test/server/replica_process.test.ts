@@ -177,9 +177,11 @@ describe('a replica that cannot go on or start', () => {
     await until(() => group.fatal.length === 1, 'the error is reported');
     expect(group.fatal[0]?.message).toBe('an invariant is broken');
     expect(broken.health()).toMatchObject({ ok: false });
-    const before = sent();
+    const written = (): unknown => ({ journal: broken.status().journal.bytesWritten, superblock: broken.status().replica.view });
+    const before = { sent: sent(), written: written() };
     await writeFiles(client, 5, 5);
-    expect(sent()).toBeLessThan(before + 200); // pings at most
+    expect(sent()).toBeLessThan(before.sent + 200); // pings at most
+    expect(written()).toEqual(before.written);
     expect(group.fatal).toHaveLength(1);
     group.fatal.length = 0;
   });

@@ -17,6 +17,7 @@ import { ReplyChecker } from '../checkers/sequential_model.ts';
 import { SurvivingCommits } from '../checkers/surviving_commits.ts';
 import { checkVoice } from '../checkers/voices.ts';
 import { ensure, Violation } from '../checkers/violation.ts';
+import { rootOfRecords } from './checkpoints.ts';
 import type { SimulatedClient, Invocation } from './client.ts';
 import type { Cluster } from './cluster.ts';
 import type { Host, HostObserver } from './host.ts';
@@ -175,6 +176,22 @@ export class Checkers implements HostObserver {
     checkSuperblocks(host.index, before, now, host.stateLost);
   }
 
+  /** These have converged: they have all that was ever committed, and the same records, whatever no result has shown yet. */
+  converged(hosts: readonly Host[]): void {
+    const head = Math.max(this.chain.head, this.order.acknowledged);
+    for (const host of hosts) ensure(host.status.op >= head, 'committed ops survive', () => `#${host.index} has converged at op ${host.status.op}, op ${head} was committed`);
+    this.equalStates(hosts);
+  }
+
+  /** Those of them that execute are at the same op, and have the same records. */
+  equalStates(hosts: readonly Host[]): void {
+    const states = hosts.filter((h) => !h.replica.isWitness).map((h) => ({ host: h.index, op: h.status.executed, root: rootOfRecords(h.status.executed, h.checkpoints.records()) }));
+    for (const { host, op, root } of states.slice(1)) {
+      ensure(root === states[0]?.root, 'equal states', () => `#${states[0]?.host} and #${host} have executed op ${op}, and have different records`);
+    }
+    this.#cluster.coverage.count('states compared', states.length);
+  }
+
   #chained(host: Host, entry: Entry, result: Buffer | null): boolean {
     this.#cluster.trace.mix(entry.op);
     if (this.#cluster.membership.witnesses) this.#executes(host, entry);
@@ -209,7 +226,9 @@ export class Checkers implements HostObserver {
 
   clientFailed(invocation: Invocation, failure: ClientFailure): void {
     // A promise that it was not executed holds until now; that it will not be executed later shows at the end.
-    if (!failure.mayHaveHappened && invocation.read === null) this.once.disowned(invocation.body);
+    if (failure.mayHaveHappened || invocation.read !== null) return;
+    this.once.disowned(invocation.body);
+    this.#cluster.coverage.count('promises that nothing happened');
   }
 
   /** When the run is over. */

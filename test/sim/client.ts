@@ -3,10 +3,11 @@
  * caller that keeps some operations in flight. The client may crash and come back with a new session.
  */
 import { assert } from '../../lib/assert.ts';
-import type { OpNumber } from '../../lib/ids.ts';
+import { opNumber, type OpNumber } from '../../lib/ids.ts';
 import type { Prng } from '../../lib/prng.ts';
 import { ClientSession, DEFAULT_CLIENT_OPTIONS, type ClientFailure, type Consistency } from '../../vr/client.ts';
 import type { ClientToReplica, Message, ReplicaToClient } from '../../vr/messages.ts';
+import { ensure } from '../checkers/violation.ts';
 import type { EventQueue } from './event_queue.ts';
 
 /** One operation from its invocation to its outcome. */
@@ -15,6 +16,7 @@ export interface Invocation {
   readonly body: Buffer;
   /** Null: a write. */
   readonly read: Consistency | null;
+  /** What answers had shown to its client's process when it was invoked. */
   readonly minOp: OpNumber;
   /** What had been acknowledged to anybody when it was invoked. */
   readonly floor: number;
@@ -45,6 +47,8 @@ export interface ClientSettings {
   readonly requestTimeoutMs: number;
 }
 
+export type ClientConstructor = typeof ClientSession<Invocation>;
+
 export class SimulatedClient {
   readonly endpoint: number;
   /** Number of the present process, unique in the simulation; null: crashed. */
@@ -55,22 +59,27 @@ export class SimulatedClient {
   readonly #world: ClientWorld;
   readonly #random: Prng;
   readonly #settings: ClientSettings;
+  readonly #Session: ClientConstructor;
   /** By replica: connected, or when the last attempt was made. */
   readonly #connected = new Set<number>();
   readonly #attemptedAt = new Map<number, number>();
   #invocations = 0;
+  /** The highest op that an answer has shown to the present process: of its own, beside what the product remembers. */
+  #seen = opNumber(0);
 
-  constructor(endpoint: number, world: ClientWorld, settings: ClientSettings, random: Prng) {
+  constructor(endpoint: number, world: ClientWorld, settings: ClientSettings, random: Prng, Session: ClientConstructor = ClientSession) {
     this.endpoint = endpoint;
     this.#world = world;
     this.#settings = settings;
     this.#random = random;
+    this.#Session = Session;
     this.session = this.#newSession();
   }
 
   start(process: number): void {
     assert(this.process === null, 'a client that runs');
     this.process = process;
+    this.#seen = opNumber(0);
     this.session = this.#newSession();
     this.#connected.clear();
     this.#attemptedAt.clear();
@@ -106,15 +115,18 @@ export class SimulatedClient {
   #newSession(): ClientSession<Invocation> {
     const random = this.#random.fork();
     const { queue } = this.#world;
-    return new ClientSession<Invocation>({
+    return new this.#Session({
       send: (address, message) => this.#send(address, message),
       uint32: () => random.uint32(),
       bytes: (n) => random.bytes(n),
       completed: (invocation, result, op) => {
-        if (this.open.delete(invocation)) this.#world.completed(this, invocation, result, op);
+        this.#ends(invocation, 'an answer');
+        if (op > this.#seen) this.#seen = op;
+        this.#world.completed(this, invocation, result, op);
       },
       failed: (invocation, failure) => {
-        if (this.open.delete(invocation)) this.#world.failed(this, invocation, failure);
+        this.#ends(invocation, failure.code);
+        this.#world.failed(this, invocation, failure);
       },
       sessionStarted: () => undefined,
     }, {
@@ -123,8 +135,13 @@ export class SimulatedClient {
     }, queue.now);
   }
 
+  /** A process that has crashed hears of nothing any more: what ends is open. */
+  #ends(invocation: Invocation, outcome: string): void {
+    ensure(this.open.delete(invocation), 'one outcome', () => `client #${this.endpoint}'s ${invocation.read ?? 'write'} ${invocation.id} has had its outcome, and now ${outcome}`);
+  }
+
   #invoke(body: Buffer, read: Consistency | null, maxStalenessMs = 0): Invocation {
-    const invocation: Invocation = { id: ++this.#invocations, body, read, minOp: this.session.lastOp, floor: this.#world.floor(), maxStalenessMs };
+    const invocation: Invocation = { id: ++this.#invocations, body, read, minOp: this.#seen, floor: this.#world.floor(), maxStalenessMs };
     this.open.add(invocation);
     if (read === null) this.session.submit(body, invocation);
     else this.session.read(body, read, invocation, { maxStalenessMs });

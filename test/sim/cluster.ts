@@ -17,7 +17,7 @@ import { Administrator, type AdministratorWorld } from './administrator.ts';
 import type { Application, Workload } from './application.ts';
 import { CheckpointDisk } from './checkpoints.ts';
 import { Checkers } from './checkers.ts';
-import { SimulatedClient, type ClientSettings, type Invocation } from './client.ts';
+import { SimulatedClient, type ClientConstructor, type ClientSettings, type Invocation } from './client.ts';
 import { SimulatedClock } from './clock.ts';
 import type { Coverage } from './coverage.ts';
 import { EventQueue } from './event_queue.ts';
@@ -45,6 +45,8 @@ export interface ClusterOptions {
   readonly replicaOptions: ReplicaOptions;
   readonly clients: readonly ClientSettings[];
   readonly Replica: ReplicaConstructor;
+  /** Default: the product's. */
+  readonly Client?: ClientConstructor;
   readonly application: Application;
   /** Lines of the trace, or null. */
   readonly print: ((line: string) => void) | null;
@@ -98,7 +100,7 @@ export class Cluster {
     this.checkers = new Checkers(this);
     this.hosts = this.#hosts;
     for (const member of first.members) this.#makeHost(member, first);
-    this.clients = options.clients.map((settings, i) => new SimulatedClient(FIRST_CLIENT + i, this.#clientWorld(), settings, random.fork()));
+    this.clients = options.clients.map((settings, i) => new SimulatedClient(FIRST_CLIENT + i, this.#clientWorld(), settings, random.fork(), options.Client));
     this.administrator = new Administrator({ ...this.#operator(ADMINISTRATOR, ADMINISTRATOR_PROCESS), proposing: (next) => this.membership.proposed(next) });
     this.intervals = new IntervalChanges(this.#operator(TUNER, TUNER_PROCESS), coverage);
   }

@@ -5,18 +5,21 @@
  * by what they destroy.
  */
 import { defined } from '../../lib/assert.ts';
-import { opNumber, type MemberId } from '../../lib/ids.ts';
+import { opNumber, type MemberId, type OpNumber } from '../../lib/ids.ts';
 import { systemKey, SystemKind } from '../../lib/system_keys.ts';
+import { ClientSession, type ClientOptions, type ClientPorts, type Consistency, type ReadBounds } from '../../vr/client.ts';
 import type { ClientRequest, ReplicaMessage } from '../../vr/messages.ts';
 import type { Ports } from '../../vr/ports.ts';
 import { Replica } from '../../vr/replica.ts';
 import type { Durability } from '../../vr/configuration.ts';
+import type { Invocation } from './client.ts';
 import type { Host } from './host.ts';
 import { promisesBeforePersisting } from './rows/row_01_amnesia.ts';
 import { TruncatesOnStateTransfer } from './rows/row_02_truncation.ts';
 import { ForgetsThatItForgot } from './rows/row_12_everybody.ts';
 import { CommitsOnTheOldLog } from './rows/row_17_foreign_commit.ts';
 import { restless } from './rows/support.ts';
+import type { Profile } from './profile.ts';
 import type { SimulationOptions } from './simulation.ts';
 
 export interface Mutant {
@@ -129,6 +132,47 @@ function executesDifferently(ports: Ports, host: Host): Ports {
   };
 }
 
+/** One replica has a record too much, but never in a checkpoint. */
+function straysBetweenCheckpoints(ports: Ports, host: Host): Ports {
+  if (host.index !== 1) return ports;
+  const { checkpoints, stateMachine } = ports;
+  const astray = Buffer.from([0, 0, 0, 0, 0, 0, 0xff]);
+  return {
+    ...ports,
+    stateMachine: {
+      execute: (entry) => {
+        checkpoints.table.put(astray, Buffer.from('astray'));
+        return stateMachine.execute(entry);
+      },
+      sessionStarted: (entry, flags) => stateMachine.sessionStarted(entry, flags),
+      sessionEnded: (entry, session) => stateMachine.sessionEnded(entry, session),
+      query: (body, time) => stateMachine.query(body, time),
+      checkpointAsked: () => stateMachine.checkpointAsked(),
+      housekeeping: () => stateMachine.housekeeping(),
+    },
+    checkpoints: {
+      table: checkpoints.table,
+      take: (at, leftOut) => {
+        checkpoints.table.delete(astray);
+        checkpoints.take(at, leftOut);
+      },
+      fetch: (request) => { checkpoints.fetch(request); },
+    },
+  };
+}
+
+/** A primary of a later view hears no client; those give up, and nothing stays open. */
+class HearsNobody extends Replica {
+  override receive(connection: number, message: ClientRequest): void {
+    const asks = message.type === 'register' || message.type === 'request' || message.type === 'read';
+    if (this.view === 0 || !asks) super.receive(connection, message);
+  }
+}
+
+function impatient(profile: Profile): Profile {
+  return { ...profile, deposals: null, clients: profile.clients.map((c) => ({ ...c, requestTimeoutMs: 700 })) };
+}
+
 /** What the group has agreed on is not found again in the state after a restart or a transfer. */
 function forgetsTheInterval(ports: Ports): Ports {
   const { table } = ports.checkpoints;
@@ -150,6 +194,38 @@ function forgetsTheInterval(ports: Ports): Ports {
   };
 }
 
+/** A client whose outcomes pass through `change` before its caller hears of them. */
+function telling(change: (ports: ClientPorts<Invocation>) => Partial<ClientPorts<Invocation>>): typeof ClientSession<Invocation> {
+  return class extends ClientSession<Invocation> {
+    constructor(ports: ClientPorts<Invocation>, options: ClientOptions, now: number) {
+      super({ ...ports, ...change(ports) }, options, now);
+    }
+  };
+}
+
+/** Of whatever fails it says that it was not and will not be executed. */
+const promisesTooMuch = telling((ports) => ({
+  failed: (token, failure) => { ports.failed(token, failure.code === 'timedOut' ? { ...failure, mayHaveHappened: false } : failure); },
+}));
+
+/** Now and then it fails what it has answered. */
+const tellsTwice = telling((ports) => ({
+  completed: (token, result, op) => {
+    ports.completed(token, result, op);
+    if (op % 50 === 0) ports.failed(token, { code: 'closed', mayHaveHappened: true, reason: 'said a second time' });
+  },
+}));
+
+/** It knows nothing of what answers have shown it. */
+class Forgets extends ClientSession<Invocation> {
+  override get lastOp(): OpNumber {
+    return opNumber(0);
+  }
+  override read(body: Buffer, consistency: Consistency, token: Invocation, bounds: ReadBounds = {}): void {
+    super.read(body, consistency, token, { ...bounds, minOp: opNumber(0) });
+  }
+}
+
 export const MUTANTS: readonly Mutant[] = [
   { name: 'acknowledges before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: acknowledgesBeforePersisting, checkOrderOfEffects: false }, foundBy: [...LOSS, 'liveness'] },
   { name: 'counts a duplicate sender twice', replicas: 5, durability: 'disk', options: { Replica: countsDuplicates() }, foundBy: [...LOSS, 'durable promises stand', 'bounded staleness'] },
@@ -161,6 +237,11 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'executes differently on one replica', replicas: 3, durability: 'disk', options: { wrapPorts: executesDifferently }, foundBy: ['equal roots', 'a replica stops itself'] },
   { name: 'promises before persisting', replicas: 3, durability: 'disk', options: { wrapPorts: promisesBeforePersisting }, foundBy: ['order of effects'] },
   { name: 'forgets the checkpoint interval that was agreed on', replicas: 3, durability: 'disk', options: { wrapPorts: forgetsTheInterval }, foundBy: ['equal checkpoint points'] },
+  { name: 'strays between checkpoints on one replica', replicas: 3, durability: 'disk', options: { wrapPorts: straysBetweenCheckpoints }, foundBy: ['equal states'] },
+  { name: 'hears no client after a view change', replicas: 3, durability: 'disk', options: { Replica: HearsNobody, adjustProfile: impatient }, foundBy: ['liveness'] },
+  { name: 'a client promises that what timed out will not be executed', replicas: 3, durability: 'disk', options: { Client: promisesTooMuch }, foundBy: ['failures keep their promise'] },
+  { name: 'a client tells an outcome twice', replicas: 3, durability: 'disk', options: { Client: tellsTwice }, foundBy: ['one outcome'] },
+  { name: 'a client forgets what it has seen', replicas: 3, durability: 'disk', options: { Client: Forgets }, foundBy: ['reads see what their client saw'] },
 ];
 
 export function mutantNamed(name: string): Mutant {

@@ -81,6 +81,11 @@ export function drawProfile(random: Prng, durability: Durability, replicas: numb
   return { ...drawn, replica: { ...drawn.replica, entriesPerTurn: random.pick([3, entriesPerTurn, entriesPerTurn]), claimHeaders: random.pick([1, 5, claimHeaders, claimHeaders]) } };
 }
 
+/** How long clients wait for an answer: some give up, and what became of what they asked for then nobody knows. From a stream of its own, as below. */
+export function drawPatience(random: Prng, clients: readonly ClientSettings[]): ClientSettings[] {
+  return clients.map((c) => ({ ...c, requestTimeoutMs: random.pick([c.requestTimeoutMs, c.requestTimeoutMs, 150, 700, 3000]) }));
+}
+
 /** Null in most seeds. From a stream of its own: what else a seed is like does not depend on it. */
 export function drawDeposals(random: Prng): DeposalProfile | null {
   if (random.chance(0.7)) return null;

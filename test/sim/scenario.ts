@@ -30,6 +30,8 @@ export interface Breakage {
 }
 
 export interface ScenarioOptions extends Breakage {
+  /** Of what is left to chance: how long a disk takes, what of a damaged one is met. Default 1. */
+  readonly seed?: number;
   /** Electors; of them so many witnesses, the last ones. */
   readonly replicas?: number;
   readonly witnesses?: number;
@@ -115,7 +117,7 @@ export class Scenario {
 
   constructor(options: ScenarioOptions = {}) {
     this.cluster = new Cluster({
-      seed: 1,
+      seed: options.seed ?? 1,
       replicas: options.replicas ?? 3,
       witnesses: options.witnesses,
       durability: options.durability ?? 'disk',
@@ -195,6 +197,7 @@ export class Scenario {
       return first !== null && first !== undefined && first.executed === first.op
         && states.every((s) => s !== null && s.status === 'normal' && s.view === first.view && s.executed === first.executed && s.op === first.op);
     }, bound);
+    this.cluster.checkers.equalStates(indexes.map((i) => this.host(i)));
   }
 
   #describe(): string {

@@ -8,14 +8,16 @@ import type { Ports } from '../../vr/ports.ts';
 import type { ReplicaStatus } from '../../vr/replica_types.ts';
 import { Violation } from '../checkers/violation.ts';
 import type { Application } from './application.ts';
+import type { ClientConstructor } from './client.ts';
 import { Cluster } from './cluster.ts';
 import { Coverage } from './coverage.ts';
 import { CALLERS } from './deposals.ts';
 import type { Host, ReplicaConstructor } from './host.ts';
 import { describe } from './membership.ts';
 import { Nemesis } from './nemesis.ts';
-import { drawDeposals, drawProfile, type Profile } from './profile.ts';
+import { drawDeposals, drawPatience, drawProfile, type Profile } from './profile.ts';
 import { SeededPolicy } from './seeded_policy.ts';
+import { demandService } from './service.ts';
 import { doesNotCount } from './witness_counts.ts';
 
 export interface SimulationOptions {
@@ -30,6 +32,7 @@ export interface SimulationOptions {
   readonly operations: number;
   readonly application: Application;
   readonly Replica: ReplicaConstructor;
+  readonly Client?: ClientConstructor;
   readonly print?: (line: string) => void;
   readonly wrapPorts?: (ports: Ports, host: Host) => Ports;
   readonly checkOrderOfEffects?: boolean;
@@ -56,7 +59,8 @@ const CONVERGENCE_BOUND = 120_000;
 export function simulate(options: SimulationOptions): SimulationResult {
   const random = new Prng(options.seed);
   const deposals = drawDeposals(new Prng(options.seed ^ 0xdeb05ed));
-  const drawn = { ...drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false), deposals };
+  const main = drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false);
+  const drawn = { ...main, deposals, clients: drawPatience(new Prng(options.seed ^ 0x7a71e), main.clients) };
   const profile = options.adjustProfile?.(drawn) ?? drawn;
   const coverage = new Coverage();
   const policyRandom = random.fork();
@@ -70,6 +74,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     replicaOptions: profile.replica,
     clients: profile.deposals === null ? profile.clients : [...profile.clients, ...CALLERS],
     Replica: options.Replica,
+    Client: options.Client,
     application: options.application,
     print: options.print ?? null,
     wrapPorts: options.wrapPorts,
@@ -135,6 +140,14 @@ class Run {
     const cluster = this.#cluster;
     const core = this.#nemesis.heal();
     cluster.trace.line(`healed; has to converge: ${core.map((h) => `#${h.index}`).join(' ')}`);
+    this.#untilConverged(core);
+    cluster.coverage.count('ms to converge', cluster.now - this.#options.ticks);
+    demandService(cluster, new Prng(this.#options.seed ^ 0x5e47e), () => this.#report(core));
+    this.#untilConverged(core);
+  }
+
+  #untilConverged(core: readonly Host[]): void {
+    const cluster = this.#cluster;
     const end = cluster.now + CONVERGENCE_BOUND;
     while (!this.#converged(core)) {
       if (cluster.now >= end) throw new Violation('liveness', `no convergence within ${CONVERGENCE_BOUND} ms: ${this.#report(core)}`);
@@ -142,7 +155,7 @@ class Run {
       // The last change may have been one too many for a client that was away.
       if (cluster.now % 2000 === 0) for (const client of cluster.clients) cluster.findsTheGroup(client, core);
     }
-    cluster.coverage.count('ms to converge', cluster.now - this.#options.ticks);
+    cluster.checkers.converged(this.#expected(core));
   }
 
   /**
@@ -154,14 +167,19 @@ class Run {
     for (const client of clients) if (client.open.size > 0) return false;
     if (!core.every((h) => h.running || h.ended) || administrator.busy || intervals.busy || !membership.isComplete) return false;
     const { present } = membership;
-    const allVoters = voters(membership.present).every((m) => core.some((h) => h.id === m.id));
-    // A witness that has to wait for a voter that will not come back waits until somebody replaces that.
-    const expected = core.filter((h) => membership.role(h.id) !== null && (allVoters || !doesNotCount(this.#cluster, h)));
-    const [first, ...rest] = expected.map((h) => h.status);
+    const [first, ...rest] = this.#expected(core).map((h) => h.status);
     if (first === undefined) return false;
     const settled = (s: ReplicaStatus): boolean => s.epoch === present.epoch && s.status === 'normal' && s.view === first.view && s.op === first.op
       && (membership.role(s.memberId) === 'witness' || s.executed === s.op);
     return [first, ...rest].every(settled) && core.every((h) => h.ended || h.status.status === 'joining' || !membership.isFormer(h.id) || !this.#canBeTold(h));
+  }
+
+  /** Members that have to come right. */
+  #expected(core: readonly Host[]): Host[] {
+    const { membership } = this.#cluster;
+    const allVoters = voters(membership.present).every((m) => core.some((h) => h.id === m.id));
+    // A witness that has to wait for a voter that will not come back waits until somebody replaces that.
+    return core.filter((h) => membership.role(h.id) !== null && (allVoters || !doesNotCount(this.#cluster, h)));
   }
 
   #canBeTold(host: Host): boolean {

@@ -73,6 +73,24 @@ describe('a client session', () => {
     expect(h.executed.length).toBe(5);
   });
 
+  // Seeds 231 and 243: what gives up before the others are asked never hears who leads now, nor does what comes after it.
+  it.each([30, 150, 240])('finds it also when it gives up after %i ms, before the usual time to ask again', (requestTimeoutMs) => {
+    const h = new ClientHarness(1, { requestTimeoutMs });
+    h.welcome('a:1');
+    h.submit('before');
+    h.run(20);
+    expect(h.result('before')).toBe('did before');
+    h.view = 1;
+    h.kill('a:1');
+    for (let i = 0; i < 3; i++) {
+      h.submit(`w${i}`);
+      h.read(`r${i}`);
+      h.run(requestTimeoutMs);
+    }
+    expect([h.result('w2'), h.result('r2')]).toEqual(['did w2', expect.stringMatching(/^read r2@/)]);
+    expect(h.client.primary).toBe('b:1');
+  });
+
   it('goes on within a re-send when the connection to the primary breaks', () => {
     const h = new ClientHarness();
     h.submit('first');

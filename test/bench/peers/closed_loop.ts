@@ -139,20 +139,21 @@ export async function measure(driver: Driver, pids: readonly number[], load: Loa
     loop.record(samples);
     await wait(load.measureMs);
     const [endedAt, serversAfter, ownAfter] = [performance.now(), cpuMicrosecondsOf(pids), ownCpuMicroseconds()];
-    loop.record(null);
+    const operations = samples.length;
+    // What is under way at the end took as long as it takes: a stall there belongs to the latencies, though not to the rate.
     await loop.stop();
-    return summary(samples, endedAt - startedAt, serversAfter - servers, ownAfter - own);
+    return summary(samples, endedAt - startedAt, serversAfter - servers, ownAfter - own, operations);
   };
   return await Promise.race([run(), failed]);
 }
 
-/** Of a window of `ms` milliseconds in which servers and load used so many microseconds of CPU. */
-export function summary(samples: Samples, ms: number, serverCpu: number, loadCpu: number): Measurement {
+/** Of a window of `ms` milliseconds in which servers and load used so many microseconds of CPU; `samples` may have what was under way at its end beside the `operations` that ended in it. */
+export function summary(samples: Samples, ms: number, serverCpu: number, loadCpu: number, operations = samples.length): Measurement {
   const sorted = samples.sorted();
-  const n = sorted.length;
+  const n = operations;
   return {
     operations: n, perSecond: n / (ms / 1000),
-    p50: percentile(sorted, 0.5), p95: percentile(sorted, 0.95), p99: percentile(sorted, 0.99), p999: percentile(sorted, 0.999), max: sorted[n - 1] ?? NaN,
+    p50: percentile(sorted, 0.5), p95: percentile(sorted, 0.95), p99: percentile(sorted, 0.99), p999: percentile(sorted, 0.999), max: sorted.at(-1) ?? NaN,
     serverCpu: serverCpu / n, loadCpu: loadCpu / n, loadBusy: loadCpu / 1000 / ms,
   };
 }

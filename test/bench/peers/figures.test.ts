@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { median, percentile, row } from '../report.ts';
 import { chart, logTicks } from './chart.ts';
 import { measure, Samples, summary } from './closed_loop.ts';
-import { cellOf, type Cell, type Workload } from './matrix.ts';
+import { cellOf, turns, type Cell, type Workload } from './matrix.ts';
 import { medians, outageTargets, type OutageRow } from './outage.ts';
 import { missing } from './packages.ts';
 import { available } from './peers.ts';
@@ -37,6 +37,20 @@ describe('statistics', () => {
     const cell = cellOf('peers', 'a', 'create', 1, rounds);
     expect([cell.leastPerSecond, cell.median.perSecond, cell.mostPerSecond]).toEqual([2, 6, 10]);
     expect(cell.median.max).toBe(6);
+    expect(cell.roundsOfNothing).toBe(0);
+  });
+  it.each([[[], [0.5], [0.6]], [[0.5], [], [0.6]], [[0.6], [0.5], []]])('a round of nothing is a rate of 0 and no latency, whichever it is (%j, %j, %j)', (...values) => {
+    const cell = cellOf('peers', 'a', 'create', 1, values.map((v) => summary(samples(v), 1000, 10, 20)));
+    expect([cell.roundsOfNothing, cell.leastPerSecond, cell.median.perSecond]).toEqual([1, 0, 1]);
+    expect(cell.median.p99).toBe(0.55);
+    expect(cell.median.serverCpu).toBe(10);
+  });
+  it('what is under way at the end of a window has its latency and is no operation of it', () => {
+    expect(summary(samples([1, 2, 900]), 1000, 4, 6, 2)).toMatchObject({ operations: 2, perSecond: 2, p99: 900, max: 900, serverCpu: 2, loadCpu: 3 });
+  });
+  it('rounds go in turns: nobody is behind the same other in all of them', () => {
+    expect([0, 1, 2, 3, 4, 5, 6].map((round) => turns(['a', 'b', 'c'], round).join(''))).toEqual(['abc', 'cba', 'bca', 'acb', 'cab', 'bac', 'abc']);
+    expect([0, 1, 2, 3].map((round) => turns(['a', 'b'], round).join(''))).toEqual(['ab', 'ba', 'ba', 'ab']);
   });
 });
 
@@ -113,6 +127,10 @@ describe('targets', () => {
     });
     const below = [...peers, cell('peers', 'vrfs disk', 'create', 64, { perSecond: 39_999, p99: 10.01 }), cell('peers', 'vrfs disk', 'create', 1, { p50: 0.64 })];
     expect(Object.values(met(below))).toEqual([false, false, false]);
+  });
+  it('nothing is met against systems that did nothing', () => {
+    const idle = ['etcd', 'ZooKeeper'].map((system) => cell('peers', system, 'create', 64, { perSecond: 0, p99: NaN }));
+    expect(Object.values(met([...idle, cell('peers', 'vrfs disk', 'create', 64, { perSecond: 40_000, p99: 10 })]))).toEqual([false, false]);
   });
   it('not without all that they compare with, nor across pools', () => {
     const ours = cell('peers', 'vrfs disk', 'create', 64, { perSecond: 1, p99: 1 });

@@ -29,6 +29,8 @@ export interface Cell {
   readonly workload: Workload;
   readonly inFlight: number;
   readonly rounds: readonly Measurement[];
+  /** How many of them had no operation that ended. */
+  readonly roundsOfNothing: number;
   /** Of the rounds, each figure by itself. */
   readonly median: Measurement;
   readonly leastPerSecond: number;
@@ -67,17 +69,20 @@ export async function fill(subject: Subject, entries = FIRST_ENTRIES): Promise<v
   await runMany(driver, 'create', FIRST_IN_FLIGHT, () => (made.create < entries ? made.create++ : undefined));
 }
 
+/** A round in which nothing ended counts as a rate of 0, and has no latency and no cost of an operation: those are of the other rounds, NaN where there are none. */
 function medians(rounds: readonly Measurement[]): Measurement {
-  const of = (figure: keyof Measurement): number => median(rounds.map((r) => r[figure]));
+  const some = rounds.filter((r) => r.operations > 0);
+  const of = (figure: keyof Measurement): number => median(some.map((r) => r[figure]));
+  const ofAll = (figure: keyof Measurement): number => median(rounds.map((r) => r[figure]));
   return {
-    operations: of('operations'), perSecond: of('perSecond'), p50: of('p50'), p95: of('p95'), p99: of('p99'), p999: of('p999'), max: of('max'),
-    serverCpu: of('serverCpu'), loadCpu: of('loadCpu'), loadBusy: of('loadBusy'),
+    operations: ofAll('operations'), perSecond: ofAll('perSecond'), p50: of('p50'), p95: of('p95'), p99: of('p99'), p999: of('p999'), max: of('max'),
+    serverCpu: of('serverCpu'), loadCpu: of('loadCpu'), loadBusy: ofAll('loadBusy'),
   };
 }
 
 export function cellOf(pool: string, system: string, workload: Workload, inFlight: number, rounds: readonly Measurement[]): Cell {
   const rates = rounds.map((r) => r.perSecond);
-  return { pool, system, workload, inFlight, rounds, median: medians(rounds), leastPerSecond: Math.min(...rates), mostPerSecond: Math.max(...rates) };
+  return { pool, system, workload, inFlight, rounds, roundsOfNothing: rounds.filter((r) => r.operations === 0).length, median: medians(rounds), leastPerSecond: Math.min(...rates), mostPerSecond: Math.max(...rates) };
 }
 
 /** Full load before a workload is measured: V8 and the JVM compile what they run for tens of seconds, and a service runs for longer than that. */
@@ -85,12 +90,19 @@ export async function warmUp(subjects: readonly Subject[], workload: Workload, m
   await measureInTurn('warming up', subjects, workload, FIRST_IN_FLIGHT, { rounds: 1, warmUpMs: 0, measureMs: ms });
 }
 
+/** Nobody is always behind the same other, whose compactions and collections go on into what comes next: every other round goes backwards, and each two begin with the next one. */
+export function turns<T>(all: readonly T[], round: number): T[] {
+  const first = (round >> 1) % Math.max(1, all.length);
+  const order = [...all.slice(first), ...all.slice(0, first)];
+  return round % 2 === 0 ? order : order.reverse();
+}
+
 /** All cells of one workload and number in flight, each system's rounds in turn with the others'. */
 export async function measureInTurn(pool: string, subjects: readonly Subject[], workload: Workload, inFlight: number, timing: Timing): Promise<Cell[]> {
   const able = subjects.filter((s) => !s.createsOnly || workload === 'create');
   const measured = new Map<Subject, Measurement[]>(able.map((s) => [s, []]));
   for (let round = 0; round < timing.rounds; round++) {
-    for (const [subject, into] of measured) {
+    for (const [subject, into] of turns([...measured], round)) {
       const { cluster, driver } = subject;
       try {
         into.push(await measure(driver, cluster.pids, { inFlight, warmUpMs: timing.warmUpMs, measureMs: timing.measureMs, next: nextOf(subject, workload) }));

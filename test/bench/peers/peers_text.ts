@@ -18,7 +18,8 @@ function ofCeiling(c: Cell, all: readonly Cell[]): string {
 
 function cellRow(c: Cell, all: readonly Cell[]): string[] {
   const m = c.median;
-  const spread = c.rounds.length > 1 ? ` (${number(c.leastPerSecond)}–${number(c.mostPerSecond)})` : '';
+  const nothing = c.roundsOfNothing === 0 ? '' : `, ${c.roundsOfNothing} of ${c.rounds.length} rounds: nothing`;
+  const spread = c.rounds.length > 1 ? ` (${number(c.leastPerSecond)}–${number(c.mostPerSecond)}${nothing})` : nothing;
   return [String(c.inFlight), c.system, `${number(m.perSecond)}${spread}`, ofCeiling(c, all), ...[m.p50, m.p95, m.p99, m.p999, m.max, m.serverCpu, m.loadCpu].map(number), `${Math.round(m.loadBusy * 100)} %`];
 }
 

@@ -57,8 +57,9 @@ export function targetsOf(cells: readonly Cell[]): Target[] {
     const known = theirs.filter((t) => t !== undefined);
     if (ours === undefined || known.length < theirs.length) return [];
     const best = w.figure === 'perSecond' ? Math.max(...known) : Math.min(...known);
+    // Against a system that did nothing there is no ratio, and nothing is met.
     const ratio = ours / best;
-    const [met, target] = 'least' in w.bound ? [ratio >= w.bound.least, `>= ${w.bound.least}`] : [ratio <= w.bound.most, `<= ${w.bound.most}`];
+    const [met, target] = 'least' in w.bound ? [Number.isFinite(ratio) && ratio >= w.bound.least, `>= ${w.bound.least}`] : [ratio <= w.bound.most, `<= ${w.bound.most}`];
     return [{ what: `${w.what}, ${inFlight} in flight`, ratio, target, met, ours, theirs: best, unit: UNITS[w.figure] }];
   }));
 }

@@ -54,9 +54,9 @@ function httpOf(config: ServerConfig, log: Log): AttachHttp {
   return async (running): Promise<HttpHandle> => {
     const at = parseAddress(config.httpListen ?? running.addresses.httpAddress);
     if (!at.ok) throw new EnvironmentError(at.reason, 'give the address of the HTTP API as host:port (--http-listen)');
-    // The handlers are a client of the group as any other; the nearest way in is this replica itself.
+    // The handlers are a client of the group as any other; the nearest way in is this replica itself, and what it has need not be fetched elsewhere.
     const servers = [...new Set([running.address, ...running.configuration().members.map((m) => m.address)])];
-    const client = VrfsClient.open({ servers, clusterId: running.clusterId, name: `http ${running.memberId}` });
+    const client = VrfsClient.open({ servers, clusterId: running.clusterId, readFrom: running.addresses.address, name: `http ${running.memberId}` });
     try {
       const http = await startHttp({ running, client, host: at.value.host, port: at.value.port, log });
       return {

@@ -30,6 +30,8 @@ export interface ConnectOptions {
   readonly servers: readonly string[];
   /** 16 bytes; a replica of another group is then refused. Default: whichever group answers first, and from then on no other. */
   readonly clusterId?: Buffer;
+  /** The replica, as host:port, that 'causal' and 'bounded' reads are asked of as long as it is up to date: one at the same site. Default: any. */
+  readonly readFrom?: string;
   /** For the group's list of sessions, at most 256 bytes. */
   readonly name?: string;
   /** The client tells which inodes it holds open (`openFiles`), and the group keeps them when they are unlinked. */
@@ -116,6 +118,7 @@ export class VrfsClient {
       {
         ...DEFAULT_CLIENT_OPTIONS,
         servers: options.servers,
+        readFrom: options.readFrom ?? '',
         name: options.name ?? `node-${process.pid}`,
         flags: options.holdsOpens === true ? SESSION_HOLDS_OPENS : 0,
         requestTimeoutMs: options.requestTimeoutMs ?? DEFAULT_CLIENT_OPTIONS.requestTimeoutMs,
@@ -328,6 +331,10 @@ function checkOptions(options: ConnectOptions): void {
   for (const s of options.servers) {
     const parsed = parseDestination(s);
     if (!parsed.ok) throw new WrongArgument(`servers: ${parsed.reason}`);
+  }
+  if (options.readFrom !== undefined) {
+    const parsed = parseDestination(options.readFrom);
+    if (!parsed.ok) throw new WrongArgument(`readFrom: ${parsed.reason}`);
   }
   if (options.clusterId !== undefined && options.clusterId.length !== 16) throw new WrongArgument('clusterId: 16 bytes');
   // Only a registration, of the first change, would find out.

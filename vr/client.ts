@@ -60,7 +60,7 @@ export class ClientSession<Token> {
     this.#options = options;
     this.#route = new ClientRoute(options.servers);
     this.#pace = new ClientPace(options, () => ports.uint32());
-    this.#reads = new ClientReads(ports, this.#route, this.#pace, options.maxReads, (at) => { this.#deadline(at); });
+    this.#reads = new ClientReads(ports, this.#route, this.#pace, options, (at) => { this.#deadline(at); });
     this.#now = now;
     this.#lastReplyAt = now;
   }

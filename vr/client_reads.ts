@@ -3,7 +3,7 @@ import { assert, defined } from '../lib/assert.ts';
 import { Fifo } from '../lib/fifo.ts';
 import type { ClientPace } from './client_pace.ts';
 import type { ClientRoute } from './client_route.ts';
-import type { ClientPorts, Pending } from './client_types.ts';
+import type { ClientOptions, ClientPorts, Pending } from './client_types.ts';
 
 /** Who had no answer for a read is not asked for so long, milliseconds. */
 const ASIDE_MS = 5000;
@@ -13,6 +13,8 @@ export class ClientReads<Token> {
   readonly #route: ClientRoute;
   readonly #pace: ClientPace;
   readonly #most: number;
+  /** Asked first, where it is set. */
+  readonly #preferred: string;
   /** Told when something has to be done next. */
   readonly #deadline: (at: number) => void;
   readonly #underWay = new Map<number, Pending<Token>>();
@@ -20,16 +22,17 @@ export class ClientReads<Token> {
   #lastId = 0;
   /** Who answers this client's causal reads. */
   #reader = '';
-  /** The primary stands in for those set aside: until then. */
+  /** Another stands in for one that is set aside: until then. */
   #chooseAgainAt = Infinity;
   /** By address, until when it is not asked. */
   readonly #aside = new Map<string, number>();
 
-  constructor(ports: ClientPorts<Token>, route: ClientRoute, pace: ClientPace, most: number, deadline: (at: number) => void) {
+  constructor(ports: ClientPorts<Token>, route: ClientRoute, pace: ClientPace, { maxReads, readFrom }: Pick<ClientOptions, 'maxReads' | 'readFrom'>, deadline: (at: number) => void) {
     this.#ports = ports;
     this.#route = route;
     this.#pace = pace;
-    this.#most = most;
+    this.#most = maxReads;
+    this.#preferred = readFrom;
     this.#deadline = deadline;
   }
 
@@ -116,7 +119,10 @@ export class ClientReads<Token> {
     for (const [address, until] of this.#aside) if (until <= now) this.#aside.delete(address);
     const { primary, readers } = this.#route;
     const left = readers.filter((r) => !this.#aside.has(r));
-    this.#reader = left.length === 0 ? primary : defined(left[this.#ports.uint32() % left.length], 'reader');
-    this.#chooseAgainAt = this.#reader === primary ? Math.min(...this.#aside.values()) : Infinity;
+    const preferred = this.#preferred === '' ? undefined : this.#route.readerAt(this.#preferred);
+    if (preferred !== undefined && left.includes(preferred)) this.#reader = preferred;
+    else this.#reader = left.length === 0 ? primary : defined(left[this.#ports.uint32() % left.length], 'reader');
+    const isSecondChoice = this.#reader === primary || (preferred !== undefined && this.#reader !== preferred);
+    this.#chooseAgainAt = isSecondChoice ? Math.min(...this.#aside.values()) : Infinity;
   }
 }

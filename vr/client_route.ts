@@ -43,6 +43,13 @@ export class ClientRoute {
     return this.#readers;
   }
 
+  /** The same, of the member at this address, as the group calls it or as it answered; undefined: it is none of them. */
+  readerAt(address: string): string | undefined {
+    const m = this.#configuration?.members.find(({ id, address: configured }) => configured === address || this.#addressOf.get(id) === address);
+    const known = m === undefined || this.#configuration === null ? address : this.#address(m.id, this.#configuration);
+    return this.#readers.includes(known) ? known : undefined;
+  }
+
   /** A replica introduced itself. True when the primary is now another. */
   welcome(from: string, at: View, configuration: Configuration, self: MemberId): boolean {
     this.#addressOf.set(self, from);

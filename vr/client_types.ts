@@ -57,6 +57,8 @@ export interface ClientPorts<Token> {
 export interface ClientOptions {
   /** `host:port` of some or all members; at least one. */
   readonly servers: readonly string[];
+  /** Whom reads are asked of that need not be the primary's, by the address of the member or by how it is reached; '' or unknown: any. */
+  readonly readFrom: string;
   readonly name: string;
   /** Session flags, see SESSION_HOLDS_OPENS. */
   readonly flags: number;
@@ -74,7 +76,7 @@ export interface ClientOptions {
 }
 
 export const DEFAULT_CLIENT_OPTIONS: Omit<ClientOptions, 'servers'> = Object.freeze({
-  name: 'client', flags: 0, requestTimeoutMs: 30_000, resendMs: 250, maxResendMs: 1000, maxQueued: 65_536, maxReads: 4096, deliveredOnce: false,
+  readFrom: '', name: 'client', flags: 0, requestTimeoutMs: 30_000, resendMs: 250, maxResendMs: 1000, maxQueued: 65_536, maxReads: 4096, deliveredOnce: false,
 });
 
 /** An operation from `submit` or `read` to its outcome. One shape for both, so that the hot paths stay monomorphic. */

@@ -494,6 +494,43 @@ describe('reads', () => {
     expect(slow).toBeGreaterThan(0);
   });
 
+  it('go to the one that was asked for, and back to it when it had been behind', () => {
+    for (const seed of SEEDS) {
+      const h = new ClientHarness(seed, { servers: SERVERS, readFrom: 'b:1' });
+      h.welcome('a:1');
+      const asked = (from: number): string[] => h.sent.slice(from).filter(({ message }) => message.type === 'read').map(({ to }) => to);
+      const read = (n: string): void => {
+        h.read(n, 'causal');
+        h.runUntil(() => h.result(n) !== undefined, 500);
+      };
+      for (const n of names(5, 'r')) read(n);
+      expect(new Set(asked(0))).toEqual(new Set(['b:1']));
+      h.intercept = (to, m) => (m.type === 'read' && to === 'b:1' ? { type: 'reject', code: 'behind', reason: 'behind', retryAfterMs: 5, session: sessionId(0), slot: 0, seq: 0, id: m.id } : undefined);
+      read('late');
+      const before = h.sent.length;
+      for (const n of names(5, 's')) read(n);
+      expect(asked(before)).not.toContain('b:1');
+      h.intercept = () => undefined;
+      h.run(6000);
+      const after = h.sent.length;
+      read('again');
+      expect(asked(after)).toEqual(['b:1']);
+    }
+  });
+
+  it('go to any where the one that was asked for is a witness, or nobody', () => {
+    const witness = configuration(epoch(0), GROUP.members.map((m) => (m.address === 'b:1' ? { ...m, role: 'witness' as const } : m)), 'disk');
+    for (const readFrom of ['b:1', 'z:9']) {
+      const h = new ClientHarness(3, { servers: SERVERS, readFrom });
+      h.configuration = witness;
+      h.welcome('a:1');
+      for (const n of names(5, 'r')) h.read(n, 'causal');
+      h.run(100);
+      expect(names(5, 'r').every((n) => h.result(n) !== undefined)).toBe(true);
+      expect(h.sent.filter(({ message }) => message.type === 'read').map(({ to }) => to)).not.toContain(readFrom);
+    }
+  });
+
   it('come back to the others when those had been set aside for a while', () => {
     const h = new ClientHarness(1);
     h.welcome('a:1');

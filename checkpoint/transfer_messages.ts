@@ -18,7 +18,7 @@
  */
 import { DecodeError, Writer, decodeAll, type Decoded, type Reader } from '../lib/bytes.ts';
 import { digest, opNumber, type Digest, type OpNumber } from '../lib/ids.ts';
-import { HASH_BYTES, INNER, PAGE } from './hashes.ts';
+import { HASH_BYTES, INNER, MAX_EXTRA_BYTES, PAGE } from './hashes.ts';
 import { INNER_SHAPE } from './inner_node.ts';
 import { KEY_NIBBLES, MAX_KEY_BYTES, slotBits, slotPrefix } from './key_bits.ts';
 import { PAGE_RECORDS } from './page.ts';
@@ -293,6 +293,7 @@ export function decodeAnswer(bytes: Buffer, request: TransferRequest): Decoded<T
 function readTop(r: Reader): TopAnswer {
   const count = r.u48();
   const extra = Buffer.from(r.bytes16());
+  if (extra.length > MAX_EXTRA_BYTES) throw new DecodeError(`${extra.length} bytes beside the root, at most ${MAX_EXTRA_BYTES}`);
   const code = r.u8();
   if (code === 0) return { count, extra, top: null };
   const kind = kindOf(code);

@@ -21,7 +21,7 @@ import { rootHash } from './hashes.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
 import { keyOfEntry } from './page.ts';
 import type { Slices } from './slices.ts';
-import { MAX_ITEMS, isFollowed, toldChildren, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
+import { MAX_ITEMS, isFollowed, tellsAll, toldChildren, type AnswerNodes, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
 import { findInner, findPage, recordsInRange, type Range } from './tree_walk.ts';
 import { isAscending, verifyInner, verifyPage, type VerifiedChange, type WantedNode } from './verify.ts';
 
@@ -176,9 +176,9 @@ export class Fetcher {
         return top;
       }
       // The top is what the root says if its node hashes right; of the rest, what is wrong is asked for again.
-      if (await this.#use([wanted], answer.nodes, null)) return top;
+      if (await this.#use([wanted], answer.nodes, donor)) return top;
       this.#wanted.length = 0;
-      if (full) donor.blame('its top node does not hash to the root');
+      if (full && donor.usable) donor.blame('its top node does not hash to the root');
       full = true;
     }
   }
@@ -241,29 +241,34 @@ export class Fetcher {
       for (let i = items.length - 1; i >= 0; i--) this.#wanted.push(items[i] as Wanted);
       return;
     }
-    if (answer.nodes.length === 0) donor.blame('it answers with nothing');
+    if (answer.nodes.isDone) donor.blame('it answers with nothing');
     await this.#use(items, answer.nodes, donor);
   }
 
   /**
    * Uses the answers for `items` and for what follows them (transfer_messages.ts); what is left goes back to be asked for.
-   * Returns whether the first one was right. `donor`: whom to blame for a full answer that is wrong.
+   * Returns whether the first one was right. `donor`: whom to blame for what cannot be read, and for a full answer that is wrong.
    */
-  async #use(items: readonly Wanted[], nodes: readonly NodeAnswer[], donor: PooledDonor | null): Promise<boolean> {
+  async #use(items: readonly Wanted[], nodes: AnswerNodes, donor: PooledDonor): Promise<boolean> {
     // In the order of the answers; null: of no interest, because it is equal to the own or its parent's answer was wrong.
     const expected: Expected[] = items.map((node) => ({ node, place: node }));
     let first = false;
     let at = 0;
-    for (; at < nodes.length; at++) {
-      const answer = nodes[at] as NodeAnswer;
-      const { node, place } = expected[at] as Expected;
-      const children = node === null ? null : this.#take(node, answer);
-      if (node !== null && children === null) {
-        if (node.full) donor?.blame(`its ${node.kind} at ${node.bits} bits does not hash to what the node above says`);
+    for (; !nodes.isDone; at++) {
+      const { node = null, place } = expected[at] ?? {};
+      const decoded = nodes.next(place, node !== null);
+      if (!decoded.ok) {
+        donor.blame(`an answer that cannot be read: ${decoded.reason}`);
+        break;
+      }
+      const answer = decoded.value;
+      const children = node === null || answer === null ? null : this.#take(node, answer);
+      if (node !== null && answer !== null && children === null) {
+        if (node.full || tellsAll(answer)) donor.blame(`its ${node.kind} at ${node.bits} bits does not hash to what the node above says`);
         this.#wanted.push({ ...node, full: true });
       }
       if (at === 0) first = children !== null;
-      if (answer.kind === 'inner' && isFollowed({ since: this.#since }, place)) {
+      if (answer?.kind === 'inner' && place !== undefined && isFollowed({ since: this.#since }, place)) {
         const told = toldChildren(place, answer.slots);
         for (const [i, child] of told.entries()) expected.push({ node: children === null ? null : this.#filter(children[i] as Wanted), place: child });
       } else if (children !== null) {
@@ -342,8 +347,7 @@ export class Fetcher {
   /** Changes of keys that no other changes are of. */
   #settle(changes: readonly VerifiedChange[]): void {
     if (changes.length === 0) return;
-    // Keys of their own: those that came are views of whole answers, or of own pages.
-    const run = changes.map(({ key, value, entry }) => ({ key: entry === null ? Buffer.from(key) : keyOfEntry(entry), value, entry, size: value?.length ?? 0 }));
+    const run = withOwnMemory(changes);
     // They mostly are in order.
     if (!isAscending(run)) run.sort((a, b) => a.key.compare(b.key));
     this.#runs.push(run);
@@ -379,6 +383,22 @@ export class Fetcher {
       etaMs: this.#fetched === 0 ? null : milliseconds * (1 - settled) / this.#fetched,
     });
   }
+}
+
+/** In memory of their own: what came is a part of a whole answer, or of own pages, most of which is not needed any more. */
+function withOwnMemory(changes: readonly VerifiedChange[]): RecordChange[] {
+  const block = Buffer.allocUnsafeSlow(changes.reduce((n, { key, value, entry }) => n + (entry ?? key).length + (value?.length ?? 0), 0));
+  let at = 0;
+  const copied = (bytes: Buffer): Buffer => {
+    block.set(bytes, at);
+    at += bytes.length;
+    return block.subarray(at - bytes.length, at);
+  };
+  return changes.map((change) => {
+    const value = change.value === null ? null : copied(change.value);
+    const entry = change.entry === null ? null : copied(change.entry);
+    return { key: entry === null ? copied(change.key) : keyOfEntry(entry), value, entry, size: value?.length ?? 0 };
+  });
 }
 
 function keyOfFirst(run: readonly RecordChange[]): Buffer {

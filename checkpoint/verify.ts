@@ -51,12 +51,14 @@ export function verifyInner(source: NodeSource, top: Top, wanted: NodePlace & { 
     const span = told.kind === 'page' ? told.span : 1;
     covered = slot + span;
     if (told.hash === null) continue;
+    // The answer that the hash is a part of need not stay until the node was fetched.
+    const hash = Buffer.from(told.hash);
     const range: Range = { prefix: slotPrefix(wanted.prefix, nibbles, slot), bits: slotBits(nibbles, span) };
     if (told.kind === 'page') {
-      children.push({ kind: 'page', prefix: range.prefix, bits: range.bits, hash: told.hash, range, full: false });
+      children.push({ kind: 'page', prefix: range.prefix, bits: range.bits, hash, range, full: false });
     } else {
       if (!prefixExtends(told.prefix, told.nibbles * 4, range.prefix, range.bits)) return null;
-      children.push({ kind: 'inner', prefix: told.prefix, bits: told.nibbles * 4, hash: told.hash, range, full: false });
+      children.push({ kind: 'inner', prefix: told.prefix, bits: told.nibbles * 4, hash, range, full: false });
     }
   }
   return { children, empty };

@@ -5,8 +5,9 @@ import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
 import { Donor, type PinnedCheckpoint } from '../../checkpoint/donor.ts';
 import { Pace } from '../../checkpoint/pace.ts';
-import { decodeAnswer, encodeRequest, toldChildren, type NodeRequest, type TransferRequest } from '../../checkpoint/transfer_messages.ts';
+import { encodeRequest, toldChildren, type NodeRequest, type TransferRequest } from '../../checkpoint/transfer_messages.ts';
 import { change, openStore } from './store_support.ts';
+import { decodeWhole } from './whole_answer.ts';
 
 class Pressed extends Pace {
   override get isPressed(): boolean {
@@ -34,11 +35,11 @@ test('a donor that gives way to clients reads otherwise and answers the same, wh
   const unbounded = { bytesPerSecond: 0, othersMs: null };
   const plain = await donorOf(pinned, new Pace(unbounded));
   const pressed = await donorOf(pinned, new Pressed(unbounded));
-  const answer = async (asked: Partial<TransferRequest>): Promise<ReturnType<typeof decodeAnswer>> => {
+  const answer = async (asked: Partial<TransferRequest>): Promise<ReturnType<typeof decodeWhole>> => {
     const request: TransferRequest = { op: pinned.info.op, root: pinned.info.root, since: 0, maxBytes: 1 << 20, top: 'no', items: [], ...asked };
     const [one, other] = [await plain.serve(encodeRequest(request)), await pressed.serve(encodeRequest(request))];
     expect(other.equals(one)).toBe(true);
-    return decodeAnswer(one, request);
+    return decodeWhole(one, request);
   };
   const whole = await answer({ top: 'full' });
   await answer({ top: 'changed', since: 3 });

@@ -15,11 +15,12 @@ import { FetchFailed, TargetGone, type DonorConnection } from '../../checkpoint/
 import { MemoryRecordStore, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
 import {
-  beginAnswer, decodeAnswer, decodeRequest, encodeGone, encodeRefused, encodeRequest, encodeWait, isFollowed, putInner, putMissing, putPage, toldChildren,
-  type NodeRequest, type TransferAnswer, type TransferRequest,
+  beginAnswer, decodeRequest, encodeGone, encodeRefused, encodeRequest, encodeWait, isFollowed, putInner, putMissing, putPage, toldChildren,
+  type NodeRequest, type TransferRequest,
 } from '../../checkpoint/transfer_messages.ts';
 import { MemoryOwn, NO_EXTRA, recordsOfTable } from './memory_own.ts';
 import { fileKey, u32 } from './tree_support.ts';
+import { decodeWhole, type WholeAnswer } from './whole_answer.ts';
 
 const LIMITS = { maxAnswerBytes: 300, maxItems: 4, requestsPerDonor: 1, installBytes: 1, answerMs: 5000, deferMs: 0 };
 
@@ -149,11 +150,11 @@ describe.each(starts)('%s', (_name, start) => {
   test('every field of every answer changed in every way that its type allows', async () => {
     let lies = 0;
     for (const [turn, { request, answer }] of (await transcript(start())).entries()) {
-      const decoded = decodeAnswer(answer, request);
+      const decoded = decodeWhole(answer, request);
       if (!decoded.ok) throw new Error(decoded.reason);
       expect(encodeAnswer(decoded.value, request)).toEqual(answer);
       for (const lie of variants(decoded.value)) {
-        const bytes = encoded(lie as TransferAnswer, request);
+        const bytes = encoded(lie as WholeAnswer, request);
         if (bytes === null || bytes.equals(answer)) continue;
         await tryLie(start(), turn, () => bytes);
         lies++;
@@ -278,7 +279,7 @@ function* arrayVariants(value: readonly unknown[]): Generator {
   }
 }
 
-function encodeAnswer(answer: TransferAnswer, request: TransferRequest): Buffer {
+function encodeAnswer(answer: WholeAnswer, request: TransferRequest): Buffer {
   if (answer.type !== 'nodes') throw new Error('an answer with nodes');
   const w = new Writer();
   beginAnswer(w, answer.top);
@@ -298,7 +299,7 @@ function encodeAnswer(answer: TransferAnswer, request: TransferRequest): Buffer 
 }
 
 /** Null: there are no bytes for such an answer. */
-function encoded(answer: TransferAnswer, request: TransferRequest): Buffer | null {
+function encoded(answer: WholeAnswer, request: TransferRequest): Buffer | null {
   try {
     return encodeAnswer(answer, request);
   } catch (error) {

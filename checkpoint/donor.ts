@@ -346,8 +346,8 @@ interface Told {
 async function readValues(snapshot: StoreSnapshot, told: readonly Told[], pressed: boolean): Promise<void> {
   const pages = told.filter(({ entries }) => entries.length > 0);
   if (pressed) pages.sort((a, b) => keyOfFirst(a).compare(keyOfFirst(b)));
-  // Whoever asks for a page twice gets it twice, but there is no walk through it.
-  const isRun = pressed && pages.every((page, i) => i === 0 || !keyOfFirst(page).equals(keyOfFirst(pages[i - 1] as Told)));
+  // Whoever asks for a page twice, in full and for what changed perhaps, gets it twice, but there is no walk through it.
+  const isRun = pressed && pages.every((page, i) => i === 0 || keyOfFirst(page).compare(keyOfLast(pages[i - 1] as Told)) > 0);
   const keys = pages.flatMap(({ entries }) => entries.map(({ key }) => recordKeyOf(key)));
   const values = isRun ? await snapshot.walk(keys) : await snapshot.getMany(keys);
   let at = 0;
@@ -356,6 +356,10 @@ async function readValues(snapshot: StoreSnapshot, told: readonly Told[], presse
 
 function keyOfFirst({ entries }: Told): Buffer {
   return (entries[0] as PageEntry).key;
+}
+
+function keyOfLast({ entries }: Told): Buffer {
+  return (entries.at(-1) as PageEntry).key;
 }
 
 function placeOf(top: NonNullable<Top>): NodePlace {

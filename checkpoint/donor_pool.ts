@@ -4,6 +4,7 @@
  * only when none of the others is left.
  *
  *   answers in time and right     goes on
+ *   slowly, but it comes          goes on, and is asked for less
  *   not in time, or not at all    is asked for less, after the others; after some failures in a row never again
  *   "not now"                     is left alone for as long as it says, within a bound
  *   wrong, gone, refused          never again
@@ -15,7 +16,7 @@ import { decodeAnswer, encodeRequest, type AvailableCheckpoint, type TransferAns
 export interface PoolLimits {
   /** About how many bytes a donor shall answer. */
   readonly maxAnswerBytes: number;
-  /** An answer that is not there in whole after so many milliseconds does not count. */
+  /** An answer that is not there in whole after so many milliseconds does not count, unless enough of it has come meanwhile (LEAST_BYTES_IN_TIME); then it has as long again. */
   readonly answerMs: number;
   /** A donor that says "not now" for so long, milliseconds, without an answer between, has failed. */
   readonly deferMs: number;
@@ -27,6 +28,10 @@ export interface PoolLimits {
 const MAX_FAILURES = 3;
 /** An answer that did not come in time is asked for again in eighths, down to this. */
 const LEAST_ANSWER_BYTES = 64 << 10;
+/** What has to come of an answer in `answerMs` for it to go on: a page of large values cannot be asked for in parts, and a slow line takes longer for it. */
+const LEAST_BYTES_IN_TIME = 64 << 10;
+/** A donor that sends no more than that keeps nobody for longer than so many times `answerMs` with one answer. */
+const MAX_TIMES = 8;
 /** Longest and shortest time for which a donor is left alone when it says so, milliseconds. */
 const MAX_WAIT_MS = 2000;
 const MIN_WAIT_MS = 5;
@@ -44,6 +49,9 @@ export class PooledDonor {
   failures = 0;
   /** When the last of them was noted; what was sent before that fails for the same reason. */
   failedAt = -Infinity;
+  /** Its last answer took longer than `answerMs`; and since when it is asked for less for that. */
+  isSlow = false;
+  slowAt = -Infinity;
   usable = true;
   inFlight = 0;
   answerBytes: number;
@@ -121,10 +129,10 @@ export class DonorPool {
     return waits.length === 0 ? null : Math.ceil(Math.min(...waits));
   }
 
-  /** Requests that it gets at once: one until it has answered again, if the last one failed. */
+  /** Requests that it gets at once: one until it has answered again in time, if the last one failed or took long. */
   #mostOf(donor: PooledDonor, now: number): number {
     const most = this.#limits.requestsPerDonor;
-    if (donor.failures > 0) return 1;
+    if (donor.failures > 0 || donor.isSlow) return 1;
     return now - donor.deferredAt < SPARED_MS ? Math.ceil(most / 2) : most;
   }
 
@@ -163,6 +171,13 @@ export class DonorPool {
     }
     donor.report.bytesReceived += bytes.length;
     this.traffic.bytesReceived += bytes.length;
+    const now = performance.now();
+    // What was sent before it was asked for less is as slow for the same reason.
+    donor.isSlow = now - sentAt > this.#limits.answerMs;
+    if (donor.isSlow && sentAt >= donor.slowAt) {
+      donor.slowAt = now;
+      askForLess(donor);
+    }
     return this.#judge(donor, bytes, request);
   }
 
@@ -203,7 +218,7 @@ export class DonorPool {
   #failed(donor: PooledDonor, error: string): void {
     donor.report.error = error;
     donor.failedAt = performance.now();
-    donor.answerBytes = Math.max(Math.min(LEAST_ANSWER_BYTES, donor.answerBytes), donor.answerBytes >> 3);
+    askForLess(donor);
     if (++donor.failures >= MAX_FAILURES) donor.usable = false;
   }
 
@@ -212,15 +227,25 @@ export class DonorPool {
     const { answerMs } = this.#limits;
     const late = new AbortController();
     const signal = AbortSignal.any([this.#signal, late.signal]);
-    const timer = setTimeout(() => { late.abort(new Error(`no whole answer within ${answerMs} ms`)); }, answerMs);
+    let times = 0;
+    let lately = 0;
+    const timer = setInterval(() => {
+      times++;
+      if (lately < LEAST_BYTES_IN_TIME || times >= MAX_TIMES) late.abort(new Error(`no whole answer within ${times * answerMs} ms`));
+      lately = 0;
+    }, answerMs);
     const { promise, stop } = aborted(signal);
     try {
-      return await Promise.race([connection.request(body, signal), promise]);
+      return await Promise.race([connection.request(body, signal, (bytes) => { lately += bytes; }), promise]);
     } finally {
-      clearTimeout(timer);
+      clearInterval(timer);
       stop();
     }
   }
+}
+
+function askForLess(donor: PooledDonor): void {
+  donor.answerBytes = Math.max(Math.min(LEAST_ANSWER_BYTES, donor.answerBytes), donor.answerBytes >> 3);
 }
 
 function isBefore(a: PooledDonor, b: PooledDonor): boolean {

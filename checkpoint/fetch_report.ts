@@ -2,12 +2,12 @@
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { AvailableCheckpoint } from './transfer_messages.ts';
 
-/** Sends a request to a donor's `serve` and gives its answer; rejects when it cannot. Given up when the signal is given. */
+/** Sends a request to a donor's `serve` and gives its answer; rejects when it cannot. Given up when the signal is given. Tells `arrived` of bytes of the answer as they come, if it can. */
 export interface DonorConnection {
   readonly name: string;
   /** Asked only when no other donor is left: it has clients to serve. */
   readonly lastResort?: boolean;
-  request(body: Buffer, signal: AbortSignal): Promise<Buffer>;
+  request(body: Buffer, signal: AbortSignal, arrived: (bytes: number) => void): Promise<Buffer>;
 }
 
 export interface FetchProgress {
@@ -62,7 +62,7 @@ export class TargetGone extends Error {
   }
 }
 
-/** Every donor failed; what was verified until then is kept, and the next fetch goes on from there. */
+/** Every donor failed; what was written until then is kept, and the next fetch goes on from there. */
 export class FetchFailed extends Error {
   override readonly name = 'FetchFailed';
   readonly donors: readonly DonorReport[];

@@ -21,7 +21,7 @@ import { rootHash } from './hashes.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
 import { keyOfEntry } from './page.ts';
 import type { Slices } from './slices.ts';
-import { MAX_ITEMS, isFollowed, toldChildren, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
+import { MAX_ITEMS, isFollowed, tellsAll, toldChildren, type AnswerNodes, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
 import { findInner, findPage, recordsInRange, type Range } from './tree_walk.ts';
 import { isAscending, verifyInner, verifyPage, type VerifiedChange, type WantedNode } from './verify.ts';
 
@@ -45,7 +45,7 @@ export interface FetchTarget {
 export interface FetcherLimits extends PoolLimits {
   /** Nodes asked for at once. */
   readonly maxItems: number;
-  /** Verified changes are written when they exceed this many bytes. */
+  /** Verified changes are written when they exceed this many bytes; each counts for CHANGE_BYTES at least. */
   readonly installBytes: number;
 }
 
@@ -53,8 +53,10 @@ export const DEFAULT_FETCHER_LIMITS: FetcherLimits = {
   maxItems: 512, maxAnswerBytes: 4 << 20, answerMs: 10_000, deferMs: 60_000, requestsPerDonor: 4, installBytes: 4 << 20,
 };
 
-/** Own records deleted at a time. */
-const CLEAR_RECORDS = 8192;
+/** Own records looked at in one turn of the event loop, to delete them. */
+const CLEAR_RECORDS = 1024;
+/** What a verified change takes in memory at least, about. */
+const CHANGE_BYTES = 128;
 /** With few nodes left a request more costs more than what is gained by asking two donors. */
 const LEAST_ITEMS = 16;
 /** Of what an answer may have, behind the first: several are under way with each donor, and all of them have to come in the time of one. */
@@ -69,10 +71,11 @@ interface Expected {
   readonly node: Wanted | null;
 }
 
-/** Own records to be deleted: those in `range` outside of `except`. */
+/** Own records to be deleted: those in `range` outside of `except`, and not of the keys `only`. */
 interface Clear {
   readonly range: Range;
   readonly except: Range | null;
+  readonly only: ReadonlySet<string> | null;
 }
 
 /** A request that has ended. */
@@ -101,7 +104,7 @@ export class Fetcher {
   // What is left to do, the next at the end: depth first, so that it stays short.
   readonly #wanted: Wanted[] = [];
   readonly #clears: Clear[] = [];
-  // Verified, not written yet: sorted, of ranges that do not overlap.
+  // Verified, not written yet: sorted each, and no key twice.
   #runs: RecordChange[][] = [];
   #gatheredBytes = 0;
   readonly #total = { recordBytes: 0, recordsChanged: 0 };
@@ -128,7 +131,6 @@ export class Fetcher {
       this.#progress();
       while (this.#wanted.length > 0 || this.#clears.length > 0 || this.#underWay.size > 0) {
         await this.#clear();
-        if (this.#gatheredBytes >= this.#limits.installBytes) await this.#install(null);
         this.#send();
         const round = await this.#nextRound();
         if (round === null) continue;
@@ -164,7 +166,7 @@ export class Fetcher {
         continue;
       }
       if (top.top === null) {
-        this.#clears.push({ range: WHOLE, except: null });
+        this.#clears.push({ range: WHOLE, except: null, only: null });
         this.#present = 1;
         return top;
       }
@@ -174,9 +176,9 @@ export class Fetcher {
         return top;
       }
       // The top is what the root says if its node hashes right; of the rest, what is wrong is asked for again.
-      if (await this.#use([wanted], answer.nodes, null)) return top;
+      if (await this.#use([wanted], answer.nodes, donor)) return top;
       this.#wanted.length = 0;
-      if (full) donor.blame('its top node does not hash to the root');
+      if (full && donor.usable) donor.blame('its top node does not hash to the root');
       full = true;
     }
   }
@@ -239,29 +241,34 @@ export class Fetcher {
       for (let i = items.length - 1; i >= 0; i--) this.#wanted.push(items[i] as Wanted);
       return;
     }
-    if (answer.nodes.length === 0) donor.blame('it answers with nothing');
+    if (answer.nodes.isDone) donor.blame('it answers with nothing');
     await this.#use(items, answer.nodes, donor);
   }
 
   /**
    * Uses the answers for `items` and for what follows them (transfer_messages.ts); what is left goes back to be asked for.
-   * Returns whether the first one was right. `donor`: whom to blame for a full answer that is wrong.
+   * Returns whether the first one was right. `donor`: whom to blame for what cannot be read, and for a full answer that is wrong.
    */
-  async #use(items: readonly Wanted[], nodes: readonly NodeAnswer[], donor: PooledDonor | null): Promise<boolean> {
+  async #use(items: readonly Wanted[], nodes: AnswerNodes, donor: PooledDonor): Promise<boolean> {
     // In the order of the answers; null: of no interest, because it is equal to the own or its parent's answer was wrong.
     const expected: Expected[] = items.map((node) => ({ node, place: node }));
     let first = false;
     let at = 0;
-    for (; at < nodes.length; at++) {
-      const answer = nodes[at] as NodeAnswer;
-      const { node, place } = expected[at] as Expected;
-      const children = node === null ? null : this.#take(node, answer);
-      if (node !== null && children === null) {
-        if (node.full) donor?.blame(`its ${node.kind} at ${node.bits} bits does not hash to what the node above says`);
+    for (; !nodes.isDone; at++) {
+      const { node = null, place } = expected[at] ?? {};
+      const decoded = nodes.next(place, node !== null);
+      if (!decoded.ok) {
+        donor.blame(`an answer that cannot be read: ${decoded.reason}`);
+        break;
+      }
+      const answer = decoded.value;
+      const children = node === null || answer === null ? null : this.#take(node, answer);
+      if (node !== null && answer !== null && children === null) {
+        if (node.full || tellsAll(answer)) donor.blame(`its ${node.kind} at ${node.bits} bits does not hash to what the node above says`);
         this.#wanted.push({ ...node, full: true });
       }
       if (at === 0) first = children !== null;
-      if (answer.kind === 'inner' && isFollowed({ since: this.#since }, place)) {
+      if (answer?.kind === 'inner' && place !== undefined && isFollowed({ since: this.#since }, place)) {
         const told = toldChildren(place, answer.slots);
         for (const [i, child] of told.entries()) expected.push({ node: children === null ? null : this.#filter(children[i] as Wanted), place: child });
       } else if (children !== null) {
@@ -270,7 +277,7 @@ export class Fetcher {
           if (wanted !== null) this.#wanted.push(wanted);
         }
       }
-      if (this.#slices.over) await this.#slices.giveWay();
+      await this.#relieve();
     }
     for (; at < expected.length; at++) {
       const { node } = expected[at] as Expected;
@@ -285,9 +292,10 @@ export class Fetcher {
     const { source } = this.#own;
     const top = this.#own.top();
     if (answer.kind === 'page') {
-      const changes = verifyPage(source, top, wanted, answer);
-      if (changes === null) return null;
-      this.#settle(changes);
+      const page = verifyPage(source, top, wanted, answer);
+      if (page === null) return null;
+      this.#settle(page.changes);
+      if (page.only !== null) this.#clears.push({ range: { prefix: wanted.prefix, bits: wanted.bits }, except: null, only: page.only });
       this.#verified++;
       this.#fetched += wanted.share;
       return [];
@@ -296,8 +304,8 @@ export class Fetcher {
     if (found === null) return null;
     this.#verified++;
     // Outside of the node's prefix there is nothing in its range.
-    if (wanted.bits > wanted.range.bits) this.#clears.push({ range: wanted.range, except: { prefix: wanted.prefix, bits: wanted.bits } });
-    for (const range of found.empty) this.#clears.push({ range, except: null });
+    if (wanted.bits > wanted.range.bits) this.#clears.push({ range: wanted.range, except: { prefix: wanted.prefix, bits: wanted.bits }, only: null });
+    for (const range of found.empty) this.#clears.push({ range, except: null, only: null });
     if (found.children.length === 0) this.#fetched += wanted.share;
     return found.children.map((child) => ({ ...child, share: wanted.share / found.children.length }));
   }
@@ -310,7 +318,7 @@ export class Fetcher {
       if (findPage(source, top, node.prefix, node.bits)?.hash.equals(node.hash) !== true) return node;
     } else {
       if (findInner(source, top, node.prefix, node.bits >> 2)?.hash.equals(node.hash) !== true) return node;
-      this.#clears.push({ range: node.range, except: { prefix: node.prefix, bits: node.bits } });
+      this.#clears.push({ range: node.range, except: { prefix: node.prefix, bits: node.bits }, only: null });
     }
     this.#present += node.share;
     return null;
@@ -318,33 +326,35 @@ export class Fetcher {
 
   async #clear(): Promise<void> {
     for (let clear = this.#clears.pop(); clear !== undefined; clear = this.#clears.pop()) {
-      const records = recordsInRange(this.#own.source, this.#own.top(), clear.range, clear.except, CLEAR_RECORDS);
-      // Those before and those behind what is spared are not of one range.
-      const { except } = clear;
-      const behind = except === null ? 0 : records.findIndex(({ key }) => key.compare(except.prefix) > 0);
-      const gone = records.map(({ key }): VerifiedChange => ({ key, value: null, entry: null }));
-      this.#settle(gone.slice(0, Math.max(0, behind)));
-      this.#settle(gone.slice(Math.max(0, behind)));
-      if (records.length >= CLEAR_RECORDS) {
-        await this.#install(null);
-        this.#clears.push(clear);
+      const { range, except, only } = clear;
+      for (let after: Buffer | null | undefined = null; after !== undefined; ) {
+        this.#options.signal?.throwIfAborted();
+        const records = recordsInRange(this.#own.source, this.#own.top(), { range, except, after }, CLEAR_RECORDS);
+        const gone = only === null ? records : records.filter(({ key }) => !only.has(key.latin1Slice(0, key.length)));
+        this.#settle(gone.map(({ key }): VerifiedChange => ({ key, value: null, entry: null })));
+        await this.#relieve();
+        after = records.length < CLEAR_RECORDS ? undefined : records.at(-1)?.key;
       }
-      if (this.#slices.over) await this.#slices.giveWay();
     }
   }
 
-  /** Changes of a range that no other changes are of. */
+  /** Whatever has to be done before more is verified: what was is written when it is much, and others have their turn. */
+  async #relieve(): Promise<void> {
+    if (this.#gatheredBytes >= this.#limits.installBytes) await this.#install(null);
+    if (this.#slices.over) await this.#slices.giveWay();
+  }
+
+  /** Changes of keys that no other changes are of. */
   #settle(changes: readonly VerifiedChange[]): void {
     if (changes.length === 0) return;
-    // Keys of their own: those that came are views of whole answers, or of own pages.
-    const run = changes.map(({ key, value, entry }) => ({ key: entry === null ? Buffer.from(key) : keyOfEntry(entry), value, entry, size: value?.length ?? 0 }));
+    const run = withOwnMemory(changes);
     // They mostly are in order.
     if (!isAscending(run)) run.sort((a, b) => a.key.compare(b.key));
     this.#runs.push(run);
     this.#total.recordsChanged += run.length;
     for (const { key, size } of run) {
       this.#total.recordBytes += key.length + size;
-      this.#gatheredBytes += key.length + size;
+      this.#gatheredBytes += Math.max(CHANGE_BYTES, key.length + size);
     }
   }
 
@@ -353,8 +363,13 @@ export class Fetcher {
     const runs = this.#runs.sort((a, b) => keyOfFirst(a).compare(keyOfFirst(b)));
     this.#runs = [];
     this.#gatheredBytes = 0;
-    assert(runs.every((run, i) => i === 0 || (runs[i - 1]?.at(-1) as RecordChange).key.compare(keyOfFirst(run)) < 0), 'each range of keys is settled once');
-    await this.#own.install(runs.flat(), final);
+    const changes = runs.flat();
+    if (!runs.every((run, i) => i === 0 || (runs[i - 1]?.at(-1) as RecordChange).key.compare(keyOfFirst(run)) < 0)) {
+      // What is deleted around records that stay or come is a run of its own.
+      changes.sort((a, b) => a.key.compare(b.key));
+      assert(isAscending(changes), 'each key is settled once');
+    }
+    await this.#own.install(changes, final);
   }
 
   #progress(): void {
@@ -368,6 +383,22 @@ export class Fetcher {
       etaMs: this.#fetched === 0 ? null : milliseconds * (1 - settled) / this.#fetched,
     });
   }
+}
+
+/** In memory of their own: what came is a part of a whole answer, or of own pages, most of which is not needed any more. */
+function withOwnMemory(changes: readonly VerifiedChange[]): RecordChange[] {
+  const block = Buffer.allocUnsafeSlow(changes.reduce((n, { key, value, entry }) => n + (entry ?? key).length + (value?.length ?? 0), 0));
+  let at = 0;
+  const copied = (bytes: Buffer): Buffer => {
+    block.set(bytes, at);
+    at += bytes.length;
+    return block.subarray(at - bytes.length, at);
+  };
+  return changes.map((change) => {
+    const value = change.value === null ? null : copied(change.value);
+    const entry = change.entry === null ? null : copied(change.entry);
+    return { key: entry === null ? copied(change.key) : keyOfEntry(entry), value, entry, size: value?.length ?? 0 };
+  });
 }
 
 function keyOfFirst(run: readonly RecordChange[]): Buffer {

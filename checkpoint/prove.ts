@@ -4,12 +4,16 @@ import type { PinnedCheckpoint } from './donor.ts';
 import { PAGE, slotsProof, slotsRoot } from './hashes.ts';
 import { childAt, hashedInner, innerId, nodeId, slotOf, type Child } from './inner_node.ts';
 import { keyNibble, matchingNibbles, prefixOf, slotBits } from './key_bits.ts';
+import { readSettled } from './key_value_store.ts';
 import { hashOfRecord, hashedPart } from './page.ts';
 import type { KeyProof, ProofStep } from './proof.ts';
+import { Slices } from './slices.ts';
 import { nodeKey, recordKeyOf } from './store_keys.ts';
-import { auditedNode } from './stored_node.ts';
-import { checkedRecord } from './verified_reads.ts';
+import { auditedNode, auditedNodeThere } from './stored_node.ts';
+import { checkedRecord, isRecord } from './verified_reads.ts';
 
+/** A single read is no work to be cut into slices. */
+const SLICE_MS = 1;
 const UNCACHED = { fillCache: false } as const;
 
 /** Rejects with StoreDamageError when the store has not what was written. */
@@ -34,11 +38,12 @@ export async function proveKey(at: PinnedCheckpoint, key: Buffer): Promise<KeyPr
   const page = await read(at, nodeId(PAGE, bits === 0 ? EMPTY : prefixOf(key, bits), bits), child.hash);
   const hash = hashOfRecord(page, key);
   if (hash === undefined) return { key, value: null, steps, page: hashedPart(page) };
-  const [value] = await at.snapshot.getMany([recordKeyOf(key)], UNCACHED);
+  let [value] = await at.snapshot.getMany([recordKeyOf(key)], UNCACHED);
+  if (!isRecord(key, hash, value)) value = await readSettled(at.snapshot, recordKeyOf(key), new Slices(SLICE_MS));
   return { key, value: checkedRecord(key, hash, value), steps, page: hashedPart(page) };
 }
 
 async function read(at: PinnedCheckpoint, id: string, hash: Buffer): Promise<Buffer> {
   const [stored] = await at.snapshot.getMany([nodeKey(id)], UNCACHED);
-  return auditedNode(id, hash, stored);
+  return auditedNodeThere(id, hash, stored) ?? auditedNode(id, hash, await readSettled(at.snapshot, nodeKey(id), new Slices(SLICE_MS)));
 }

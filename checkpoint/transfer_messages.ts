@@ -16,11 +16,11 @@
  * n, lengths and the like are varints. A node that is not asked for in full leaves out what has not changed since the
  * checkpoint `since` - 1: children by their hash, records altogether; see donor.ts and fetcher.ts.
  */
-import { DecodeError, Writer, decodeAll, type Decoded, type Reader } from '../lib/bytes.ts';
+import { DecodeError, Reader, Writer, decodeAll, decodePart, type Decoded } from '../lib/bytes.ts';
 import { digest, opNumber, type Digest, type OpNumber } from '../lib/ids.ts';
-import { HASH_BYTES, INNER, PAGE } from './hashes.ts';
+import { HASH_BYTES, INNER, MAX_EXTRA_BYTES, PAGE } from './hashes.ts';
 import { INNER_SHAPE } from './inner_node.ts';
-import { KEY_NIBBLES, MAX_KEY_BYTES, slotBits, slotPrefix } from './key_bits.ts';
+import { KEY_NIBBLES, MAX_KEY_BYTES, hasPrefix, slotBits, slotPrefix } from './key_bits.ts';
 import { PAGE_RECORDS } from './page.ts';
 
 const PROTOCOL = 1;
@@ -86,7 +86,7 @@ export interface TopAnswer {
 }
 
 export type TransferAnswer =
-  | { readonly type: 'nodes'; readonly top: TopAnswer | null; readonly nodes: readonly NodeAnswer[] }
+  | { readonly type: 'nodes'; readonly top: TopAnswer | null; readonly nodes: AnswerNodes }
   | { readonly type: 'gone'; readonly available: readonly AvailableCheckpoint[] }
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'wait'; readonly milliseconds: number };
@@ -262,7 +262,7 @@ export function toldChildren(place: NodePlace, slots: readonly (AnswerSlot | nul
   return out;
 }
 
-/** The answer to `request`: its nodes are the first of those asked for and of those that follow. */
+/** The answer to `request`, but for its nodes, which are read when what lies above them was found right. */
 export function decodeAnswer(bytes: Buffer, request: TransferRequest): Decoded<TransferAnswer> {
   return decodeAll(bytes, (r): TransferAnswer => {
     const type = r.u8();
@@ -276,23 +276,44 @@ export function decodeAnswer(bytes: Buffer, request: TransferRequest): Decoded<T
     if (type !== 0) throw new DecodeError(`unknown type of answer: ${type}`);
     const top = r.bool() ? readTop(r) : null;
     if ((top !== null) !== (request.top !== 'no')) throw new DecodeError('the top is told if and only if asked for');
-    const places: NodeRequest[] = [...request.items];
-    if (top !== null && top.top !== null) places.unshift({ ...top.top.place, full: request.top === 'full' });
-    const nodes: NodeAnswer[] = [];
-    while (r.remaining > 0) {
-      const place = places[nodes.length];
-      if (place === undefined) throw new DecodeError('more nodes than asked for');
-      const node = readNode(r, place);
-      nodes.push(node);
-      if (node.kind === 'inner' && isFollowed(request, place)) for (const child of toldChildren(place, node.slots)) places.push(child);
-    }
-    return { type: 'nodes', top, nodes };
+    return { type: 'nodes', top, nodes: new AnswerNodes(r.raw(r.remaining), request.maxBytes) };
   });
+}
+
+/** By so much the last node but one may go beyond what was asked for: a donor adds up what it reads, not what it writes of it. */
+const OVERRUN = 128 << 10;
+
+/**
+ * The nodes of an answer, first those asked for and then those that follow, read one at a time: decoded they take many
+ * times as much memory as a liar has to send for them.
+ */
+export class AnswerNodes {
+  readonly #r: Reader;
+  readonly #mostBytes: number;
+
+  constructor(bytes: Buffer, maxBytes: number) {
+    this.#r = new Reader(bytes);
+    this.#mostBytes = maxBytes + OVERRUN;
+  }
+
+  get isDone(): boolean {
+    return this.#r.remaining === 0;
+  }
+
+  /** The next one, which stands at `place`; undefined: there is no such place. A page that is not of interest is passed over: null. */
+  next(place: NodeRequest | undefined, isOfInterest = true): Decoded<NodeAnswer | null> {
+    return decodePart(this.#r, (r) => {
+      if (place === undefined) throw new DecodeError('more nodes than asked for');
+      if (r.offset > this.#mostBytes) throw new DecodeError(`more than ${this.#mostBytes - OVERRUN} bytes, which were asked for`);
+      return readNode(r, place, isOfInterest);
+    });
+  }
 }
 
 function readTop(r: Reader): TopAnswer {
   const count = r.u48();
   const extra = Buffer.from(r.bytes16());
+  if (extra.length > MAX_EXTRA_BYTES) throw new DecodeError(`${extra.length} bytes beside the root, at most ${MAX_EXTRA_BYTES}`);
   const code = r.u8();
   if (code === 0) return { count, extra, top: null };
   const kind = kindOf(code);
@@ -302,11 +323,14 @@ function readTop(r: Reader): TopAnswer {
   return { count, extra, top: { place: { kind, bits: nibbles * 4, prefix: Buffer.from(r.raw((nibbles + 1) >> 1)) }, hash } };
 }
 
-function readNode(r: Reader, place: NodePlace): NodeAnswer {
+function readNode(r: Reader, place: NodePlace, isOfInterest: boolean): NodeAnswer | null {
   const code = r.u8();
   if (code === 0) return { kind: 'missing' };
   if (kindOf(code) !== place.kind) throw new DecodeError('a node of another kind than asked for');
-  return place.kind === 'page' ? readPageAnswer(r, place) : readInnerAnswer(r, place);
+  if (place.kind === 'inner') return readInnerAnswer(r, place);
+  if (isOfInterest) return readPageAnswer(r, place);
+  skipPage(r);
+  return null;
 }
 
 function readInnerAnswer(r: Reader, place: NodePlace): InnerAnswer {
@@ -349,19 +373,47 @@ function readInnerPlace(r: Reader, parent: Buffer, parentNibbles: number): { nib
   return { nibbles, prefix: Buffer.concat([parent.subarray(0, kept), r.raw(((nibbles + 1) >> 1) - kept)]) };
 }
 
-function readPageAnswer(r: Reader, place: NodePlace): PageAnswer {
+interface PageHead {
+  readonly complete: boolean;
+  readonly fingerprints: Buffer | null;
+  readonly count: number;
+}
+
+function readPageHead(r: Reader): PageHead {
   const prints = countOf(r, COMPLETE, 'records in a page');
   const complete = prints === COMPLETE;
   const fingerprints = complete || prints === 0 ? null : r.raw(prints * FINGERPRINT_BYTES);
-  const count = countOf(r, PAGE_RECORDS, 'records of a page');
+  return { complete, fingerprints, count: countOf(r, PAGE_RECORDS, 'records of a page') };
+}
+
+function readPageAnswer(r: Reader, place: NodePlace): PageAnswer {
+  const { complete, fingerprints, count } = readPageHead(r);
   const records: AnswerRecord[] = [];
   let last: Buffer = place.prefix.subarray(0, place.bits >> 3);
   for (let i = 0; i < count; i++) {
     const n = varint(r);
     if (n > last.length) throw new DecodeError('a key shares more than there is');
     const length = countOf(r, MAX_KEY_BYTES - n, 'bytes of a key');
-    last = Buffer.concat([last.subarray(0, n), r.raw(length)]);
-    records.push({ key: last, value: r.raw(varint(r)) });
+    const key = Buffer.concat([last.subarray(0, n), r.raw(length)]);
+    if (!hasPrefix(key, place.prefix, place.bits)) throw new DecodeError('a key outside of its page');
+    if (i > 0 && key.compare(last) <= 0) throw new DecodeError('keys of a page that do not ascend');
+    records.push({ key, value: r.raw(varint(r)) });
+    last = key;
   }
   return { kind: 'page', records, complete, fingerprints };
+}
+
+function skipPage(r: Reader): void {
+  const { count } = readPageHead(r);
+  for (let i = 0; i < count; i++) {
+    varint(r);
+    r.skip(varint(r));
+    r.skip(varint(r));
+  }
+}
+
+/** Whether the node can be judged by what is told of it alone: if it does not hash right, it is a lie. */
+export function tellsAll(answer: NodeAnswer): boolean {
+  if (answer.kind === 'page') return answer.complete;
+  return answer.kind === 'inner' && answer.slots.every((slot) => slot === null || slot.hash !== null);
 }

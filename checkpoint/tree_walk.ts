@@ -122,21 +122,46 @@ export interface Range {
   readonly bits: number;
 }
 
-/**
- * Own records in a range but outside of `except`, in key order: at most `limit` and the rest of a page. For comparing with
- * what a peer holds there.
- */
-export function recordsInRange(source: NodeSource, top: Top, range: Range, except: Range | null, limit: number): RangeRecord[] {
+/** Which records of a tree: those in `range` outside of `except`, behind the key `after`. */
+export interface Selection {
+  readonly range: Range;
+  readonly except: Range | null;
+  readonly after: Buffer | null;
+}
+
+/** Own records of a selection, in key order: at most `limit` and the rest of a page. For comparing with what a peer holds there. */
+export function recordsInRange(source: NodeSource, top: Top, selection: Selection, limit: number): RangeRecord[] {
   const out: RangeRecord[] = [];
   if (top === null) return out;
-  if (top.kind === 'page') collectPage(source(nodeId(PAGE, Buffer.alloc(0), 0), top.hash), range, except, out);
-  else collect(source, top, range, except, limit, out);
+  if (top.kind === 'page') collectPage(source(nodeId(PAGE, Buffer.alloc(0), 0), top.hash), selection, out);
+  else collect(source, top, selection, limit, out);
   return out;
 }
 
-function collectPage(page: Buffer, range: Range, except: Range | null, out: RangeRecord[]): void {
+/** How many records a tree has in a range, or a few more: by what its inner nodes say, without a look at the pages. */
+export function countInRange(source: NodeSource, top: Top, range: Range): number {
+  if (top === null || top.kind === 'page') return top?.records ?? 0;
+  const { prefix, nibbles } = top;
+  if (!meets(prefix, nibbles * 4, range)) return 0;
+  if (nibbles * 4 >= range.bits) return top.records;
+  const node = source(innerId(top), top.hash);
+  if (slotBits(nibbles, 1) <= range.bits) {
+    const slot = slotOf(node, prefixNibble(range.prefix, nibbles));
+    return slot < 0 ? 0 : countInRange(source, childAt(node, slot), range);
+  }
+  let records = 0;
+  for (let slot = 0; slot < 16; slot++) {
+    const child = childAt(node, slot);
+    if (child !== null && meets(slotPrefix(prefix, nibbles, slot), slotBits(nibbles, child.kind === 'page' ? child.span : 1), range)) records += child.records;
+  }
+  return records;
+}
+
+function collectPage(page: Buffer, { range, except, after }: Selection, out: RangeRecord[]): void {
   for (const entry of pageEntries(page)) {
-    if (hasPrefix(entry.key, range.prefix, range.bits) && (except === null || !hasPrefix(entry.key, except.prefix, except.bits))) out.push(entry);
+    const { key } = entry;
+    if (!hasPrefix(key, range.prefix, range.bits) || (except !== null && hasPrefix(key, except.prefix, except.bits))) continue;
+    if (after === null || key.compare(after) > 0) out.push(entry);
   }
 }
 
@@ -144,20 +169,21 @@ function meets(prefix: Buffer, bits: number, range: Range): boolean {
   return bits >= range.bits ? prefixExtends(prefix, bits, range.prefix, range.bits) : prefixExtends(range.prefix, range.bits, prefix, bits);
 }
 
-function collect(source: NodeSource, at: InnerChild, range: Range, except: Range | null, limit: number, out: RangeRecord[]): void {
+function collect(source: NodeSource, at: InnerChild, selection: Selection, limit: number, out: RangeRecord[]): void {
+  const { range, except, after } = selection;
   const wanted = (prefix: Buffer, bits: number): boolean =>
-    meets(prefix, bits, range) && (except === null || !prefixExtends(prefix, bits, except.prefix, except.bits));
+    meets(prefix, bits, range) && (except === null || !prefixExtends(prefix, bits, except.prefix, except.bits)) && (after === null || prefix.compare(prefixOf(after, bits)) >= 0);
   if (!wanted(at.prefix, at.nibbles * 4)) return;
   const slots: Slots = decodeInner(source(innerId(at), at.hash)).slots;
   for (let slot = 0; slot < 16 && out.length < limit; slot++) {
     const child = slots[slot] as Child | null;
     if (child === null) continue;
     if (child.kind === 'inner') {
-      collect(source, child, range, except, limit, out);
+      collect(source, child, selection, limit, out);
       continue;
     }
     const prefix = slotPrefix(at.prefix, at.nibbles, slot);
     const bits = slotBits(at.nibbles, child.span);
-    if (wanted(prefix, bits)) collectPage(source(nodeId(PAGE, prefix, bits), child.hash), range, except, out);
+    if (wanted(prefix, bits)) collectPage(source(nodeId(PAGE, prefix, bits), child.hash), selection, out);
   }
 }

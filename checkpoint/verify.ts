@@ -4,9 +4,9 @@ import { ABSENT, innerHash } from './hashes.ts';
 import { childAt, headBytes, innerId, slotOf, writeHead, type Child, type Place } from './inner_node.ts';
 import { hasPrefix, prefixExtends, slotBits, slotPrefix } from './key_bits.ts';
 import { putChange, type NodeSource, type Top } from './merkle_tree.ts';
-import { PAGE_RECORDS, buildPageOf, entryOfChange, hashedPart, type Entry } from './page.ts';
+import { PAGE_RECORDS, buildPageOf, entryOfChange, hashOfRecord, hashedPart, type Entry } from './page.ts';
 import { FINGERPRINT_BYTES, type AnswerSlot, type InnerAnswer, type NodePlace, type NodeRequest, type PageAnswer } from './transfer_messages.ts';
-import { findInner, recordsInRange, type Range, type RangeRecord } from './tree_walk.ts';
+import { countInRange, findInner, locatePage, recordsInRange, type Range, type RangeRecord } from './tree_walk.ts';
 
 /** A node of the target that differs from the own one. */
 export interface WantedNode extends NodeRequest {
@@ -51,12 +51,14 @@ export function verifyInner(source: NodeSource, top: Top, wanted: NodePlace & { 
     const span = told.kind === 'page' ? told.span : 1;
     covered = slot + span;
     if (told.hash === null) continue;
+    // The answer that the hash is a part of need not stay until the node was fetched.
+    const hash = Buffer.from(told.hash);
     const range: Range = { prefix: slotPrefix(wanted.prefix, nibbles, slot), bits: slotBits(nibbles, span) };
     if (told.kind === 'page') {
-      children.push({ kind: 'page', prefix: range.prefix, bits: range.bits, hash: told.hash, range, full: false });
+      children.push({ kind: 'page', prefix: range.prefix, bits: range.bits, hash, range, full: false });
     } else {
       if (!prefixExtends(told.prefix, told.nibbles * 4, range.prefix, range.bits)) return null;
-      children.push({ kind: 'inner', prefix: told.prefix, bits: told.nibbles * 4, hash: told.hash, range, full: false });
+      children.push({ kind: 'inner', prefix: told.prefix, bits: told.nibbles * 4, hash, range, full: false });
     }
   }
   return { children, empty };
@@ -84,9 +86,23 @@ export interface VerifiedChange {
   readonly entry: Buffer | null;
 }
 
-/** The changes that turn the own records of the page's range into the target's, in no order; null: they would not be the target's. */
-export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, answer: PageAnswer): VerifiedChange[] | null {
-  const own = recordsInRange(source, top, wanted, null, Infinity);
+/**
+ * Own records of a page's range that are compared at once. Where most of a state has been deleted, one page of the target
+ * stands for any number of them: then the page has to be told as a whole, and what else is here goes in portions.
+ */
+const OWN_AT_ONCE = 1024;
+
+export interface VerifiedPage {
+  /** In no order. */
+  readonly changes: readonly VerifiedChange[];
+  /** Keys, as latin1 strings, beside which nothing in the page's range may stay; null: `changes` has what goes. */
+  readonly only: ReadonlySet<string> | null;
+}
+
+/** The changes that turn the own records of the page's range into the target's; null: they would not be the target's, or it cannot be told. */
+export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, answer: PageAnswer): VerifiedPage | null {
+  const isLarge = countInRange(source, top, wanted) > OWN_AT_ONCE;
+  if (isLarge && !answer.complete) return null;
   const told: VerifiedChange[] = [];
   const entries: Entry[] = [];
   for (const { key, value } of answer.records) {
@@ -95,11 +111,21 @@ export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, ans
     told.push({ key, value, entry: change.entry });
     entries.push(entryOfChange(change, 0));
   }
+  const own = isLarge ? [] : recordsInRange(source, top, { range: wanted, except: null, after: null }, Infinity);
   // Most of a whole state goes into an empty tree.
   const changes = own.length === 0 && isAscending(entries) ? told : merged(own, told, entries, answer);
   if (changes === null || entries.length === 0 || entries.length > PAGE_RECORDS) return null;
   const page = buildPageOf(entries, 0, entries.length, 0, (length) => Buffer.allocUnsafe(length));
-  return sha256Bytes(hashedPart(page.bytes)).equals(wanted.hash) ? changes : null;
+  if (!sha256Bytes(hashedPart(page.bytes)).equals(wanted.hash)) return null;
+  if (!isLarge) return { changes, only: null };
+  return { changes: changes.filter((change) => !isOwn(source, top, change)), only: new Set(changes.map(({ key }) => idOf(key))) };
+}
+
+/** Whether the own tree has the record as it is told. */
+function isOwn(source: NodeSource, top: Top, { key, entry }: VerifiedChange): boolean {
+  const page = locatePage(source, top, key);
+  const hash = page === null ? undefined : hashOfRecord(source(page.id, page.hash), key);
+  return hash !== undefined && entry !== null && entry.latin1Slice(entry.length - hash.length) === hash;
 }
 
 /** What changes of the own records; `entries` becomes what the page has then. Null: a record is told twice. */

@@ -95,12 +95,14 @@ class Verification {
         : `no ${this.#quorum} members have a checkpoint of the same op with the same root at the moment`;
       return null;
     }
+    const reasons: string[] = [];
     for (const { member, held } of found) {
       if (!held.has(nameOf(agreed.root))) continue;
       const verified = await this.#prove(member, agreed.root, agreed.members);
-      if (verified !== null) return verified;
+      if (!('error' in verified)) return verified;
+      reasons.push(verified.error);
     }
-    this.#trouble = `no member holds the checkpoint of op ${agreed.root.op} any more, on which ${agreed.members.join(' and ')} agree`;
+    this.#trouble = `no member gives a proof from the checkpoint of op ${agreed.root.op}, on which ${agreed.members.join(' and ')} agree (${reasons.join('; ')})`;
     return null;
   }
 
@@ -110,10 +112,10 @@ class Verification {
     return readKnown(member, answer.json) ?? { error: `${member.httpAddress} does not answer as member ${member.id} does` };
   }
 
-  async #prove(member: Member, trusted: TrustedRoot, agreed: readonly number[]): Promise<VerifiedStat | null> {
+  async #prove(member: Member, trusted: TrustedRoot, agreed: readonly number[]): Promise<VerifiedStat | { readonly error: string }> {
     const answer = await this.#get(member, `/v1/proof/${this.#names.map(escaped).join('/')}?op=${trusted.op}`);
-    // It may have let go of the checkpoint meanwhile.
-    if (!answer.ok && (answer.status === null || answer.status === 404)) return null;
+    // It may have let go of the checkpoint meanwhile, or have a fault or no time, and another member not.
+    if (!answer.ok && (answer.status === null || answer.status === 404 || answer.status >= 500)) return { error: answer.reason };
     if (!answer.ok) throw new NotVerified('refused', `not verified: ${answer.reason}`);
     const proof = verifyPathProof(answer.json, this.#names, trusted);
     if (!proof.ok) throw new NotVerified('refused', `NOT VERIFIED: the proof of member ${member.id} (${member.httpAddress}) is refused: ${proof.reason}`);

@@ -250,11 +250,17 @@ export type Decoded<T> = { readonly ok: true; readonly value: T } | { readonly o
 
 /** Runs a decoder over all of `bytes` and turns a DecodeError into a reason; any other error is ours and passes. */
 export function decodeAll<T>(bytes: Buffer, decode: (r: Reader) => T): Decoded<T> {
-  const reader = new Reader(bytes);
+  return decodePart(new Reader(bytes), (r) => {
+    const value = decode(r);
+    r.done();
+    return value;
+  });
+}
+
+/** The same of what comes next. */
+export function decodePart<T>(reader: Reader, decode: (r: Reader) => T): Decoded<T> {
   try {
-    const value = decode(reader);
-    reader.done();
-    return { ok: true, value };
+    return { ok: true, value: decode(reader) };
   } catch (error) {
     if (error instanceof DecodeError) return { ok: false, reason: error.message };
     throw error;

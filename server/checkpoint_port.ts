@@ -51,10 +51,10 @@ export class DonorClient {
 
   /** Its requests reject with what the donor, or the network, said. */
   connection(name: string, httpAddress: string, lastResort = false): DonorConnection {
-    return { name, lastResort, request: (body, signal) => this.#post(httpAddress, body, signal) };
+    return { name, lastResort, request: (body, signal, arrived) => this.#post(httpAddress, body, signal, arrived) };
   }
 
-  async #post(httpAddress: string, body: Buffer, signal: AbortSignal): Promise<Buffer> {
+  async #post(httpAddress: string, body: Buffer, signal: AbortSignal, arrived: (bytes: number) => void): Promise<Buffer> {
     const answer = await request(`http://${httpAddress}${CHECKPOINT_PATH}`, {
       method: 'POST', body, signal, dispatcher: this.#agent,
       headers: { 'content-type': 'application/octet-stream', [CLUSTER_ID_HEADER]: this.#clusterId },
@@ -63,7 +63,12 @@ export class DonorClient {
       const text = await answer.body.text();
       throw new Error(`${httpAddress} answered ${answer.statusCode}: ${text.slice(0, 300)}`);
     }
-    return Buffer.from(await answer.body.arrayBuffer());
+    const chunks: Buffer[] = [];
+    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+      arrived(chunk.length);
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
   }
 
   close(): Promise<void> {

@@ -5,8 +5,9 @@ import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
 import { Donor, type PinnedCheckpoint } from '../../checkpoint/donor.ts';
 import { Pace } from '../../checkpoint/pace.ts';
-import { decodeAnswer, encodeRequest, toldChildren, type NodeRequest, type TransferRequest } from '../../checkpoint/transfer_messages.ts';
-import { change, openStore } from './store_support.ts';
+import { encodeRequest, toldChildren, type NodeRequest, type TransferRequest } from '../../checkpoint/transfer_messages.ts';
+import { FailingStore, change, openStore, temporaryDirectory } from './store_support.ts';
+import { decodeWhole } from './whole_answer.ts';
 
 class Pressed extends Pace {
   override get isPressed(): boolean {
@@ -22,7 +23,9 @@ async function donorOf({ info, top, snapshot }: PinnedCheckpoint, pace: Pace): P
 
 test('a donor that gives way to clients reads otherwise and answers the same, whatever is asked for and how often', async () => {
   const r = new Prng(3);
-  const store = await openStore();
+  const directory = temporaryDirectory();
+  const level = await FailingStore.open(directory);
+  const store = await openStore({ directory, openStore: () => Promise.resolve(level) });
   const model = new MemoryTable();
   for (let op = 1; op <= 3; op++) {
     change(r, [store], model, 3000);
@@ -34,11 +37,11 @@ test('a donor that gives way to clients reads otherwise and answers the same, wh
   const unbounded = { bytesPerSecond: 0, othersMs: null };
   const plain = await donorOf(pinned, new Pace(unbounded));
   const pressed = await donorOf(pinned, new Pressed(unbounded));
-  const answer = async (asked: Partial<TransferRequest>): Promise<ReturnType<typeof decodeAnswer>> => {
+  const answer = async (asked: Partial<TransferRequest>): Promise<ReturnType<typeof decodeWhole>> => {
     const request: TransferRequest = { op: pinned.info.op, root: pinned.info.root, since: 0, maxBytes: 1 << 20, top: 'no', items: [], ...asked };
     const [one, other] = [await plain.serve(encodeRequest(request)), await pressed.serve(encodeRequest(request))];
     expect(other.equals(one)).toBe(true);
-    return decodeAnswer(one, request);
+    return decodeWhole(one, request);
   };
   const whole = await answer({ top: 'full' });
   await answer({ top: 'changed', since: 3 });
@@ -53,4 +56,7 @@ test('a donor that gives way to clients reads otherwise and answers the same, wh
   }
   const page = places.find(({ kind }) => kind === 'page') as NodeRequest;
   await answer({ items: [page, page, page] });
+  for (const one of places.filter(({ kind }) => kind === 'page').slice(0, 30)) await answer({ items: [one, { ...one, full: false }], since: 3 });
+  // Whatever was asked for, it was found at once.
+  expect(level.settled).toBe(0);
 });

@@ -1,8 +1,9 @@
 /** Who is asked for what: donors that are slow, silent, busy, and many. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { EMPTY } from '../../lib/bytes.ts';
-import { opNumber } from '../../lib/ids.ts';
+import { digest, opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
+import { DonorPool, type PooledDonor } from '../../checkpoint/donor_pool.ts';
 import { FetchFailed, type DonorConnection, type FetchProgress } from '../../checkpoint/fetch_report.ts';
 import type { RecordStore, RecordStoreOptions } from '../../checkpoint/record_store.ts';
 import { encodeWait } from '../../checkpoint/transfer_messages.ts';
@@ -177,6 +178,59 @@ describe('a donor', () => {
     const second = await arrives(other, [never, connect('good', other.donor)]);
     expect(second.donors[1]?.bytesReceived).toBeGreaterThan(0);
     await expect((await openStore({ fetcher: { deferMs: 30 } })).fetch({ op: opNumber(1), root: other.donor.checkpoint?.root ?? fail() }, [never])).rejects.toThrow(/put this replica off/);
+  });
+});
+
+describe('an answer that comes slowly', () => {
+  const ANSWER = Buffer.from([0, 0]);
+  const KIB = 1024;
+  const limits = { maxAnswerBytes: 2048 * KIB, answerMs: 10_000, deferMs: 60_000, requestsPerDonor: 1 };
+  const target = { op: opNumber(1), root: digest('r'.repeat(32)) };
+
+  /** A request to a donor of which so many KiB arrive in each ten seconds; after the last of them the answer is whole, or if `whole` is not said nothing comes any more. */
+  async function asked(arriving: readonly number[], whole: boolean): Promise<{ answered: boolean; donor: PooledDonor; milliseconds: number }> {
+    vi.useFakeTimers();
+    onTestFinished(() => { vi.useRealTimers(); });
+    let arrive: (bytes: number) => void = () => undefined;
+    let finish: (answer: Buffer) => void = () => undefined;
+    const line = named('line', (_body, _signal, arrived) => {
+      arrive = arrived;
+      return new Promise<Buffer>((resolve) => { finish = resolve; });
+    });
+    const pool = new DonorPool(target, [line], limits, undefined);
+    const donor = pool.next() ?? fail();
+    const began = performance.now();
+    let ended: number | null = null;
+    const answer = pool.ask(donor, { ...target, since: 0, maxBytes: null, top: 'no', items: [] }).finally(() => { ended = performance.now(); });
+    for (const kib of arriving) {
+      arrive(kib * KIB);
+      await vi.advanceTimersByTimeAsync(limits.answerMs);
+    }
+    if (whole) finish(ANSWER);
+    await vi.advanceTimersByTimeAsync(20 * limits.answerMs);
+    return { answered: (await answer) !== null, donor, milliseconds: (ended ?? Infinity) - began };
+  }
+
+  test('is waited for, and the next one is to be shorter', async () => {
+    const { answered, donor, milliseconds } = await asked([64, 3000, 64, 700], true);
+    expect(answered).toBe(true);
+    expect(milliseconds).toBe(40_000);
+    expect(donor).toMatchObject({ failures: 0, usable: true, isSlow: true, answerBytes: 256 * KIB });
+    expect((await asked([], true)).donor.answerBytes).toBe(limits.maxAnswerBytes);
+  });
+
+  test('is given up when next to nothing of it has come in the last ten seconds', async () => {
+    const { answered, donor, milliseconds } = await asked([500, 500, 63, 500], true);
+    expect(answered).toBe(false);
+    expect(milliseconds).toBe(30_000);
+    expect(donor).toMatchObject({ failures: 1, report: { error: 'no whole answer within 30000 ms' } });
+  });
+
+  test('is given up after a while, however much of it comes', async () => {
+    const { answered, donor, milliseconds } = await asked(new Array<number>(12).fill(64), false);
+    expect(answered).toBe(false);
+    expect(milliseconds).toBe(80_000);
+    expect(donor.failures).toBe(1);
   });
 });
 

@@ -7,18 +7,20 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Writer } from '../../lib/bytes.ts';
+import { EMPTY, Writer } from '../../lib/bytes.ts';
 import { digest, opNumber } from '../../lib/ids.ts';
+import { Prng } from '../../lib/prng.ts';
 import type { MemoryTable } from '../../lib/memory_table.ts';
 import { FetchFailed, TargetGone, type DonorConnection } from '../../checkpoint/fetch_report.ts';
 import { MemoryRecordStore, type MemoryCheckpoint } from '../../checkpoint/memory_record_store.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
 import {
-  beginAnswer, decodeAnswer, decodeRequest, encodeGone, encodeRefused, encodeWait, isFollowed, putInner, putMissing, putPage, toldChildren,
-  type NodeRequest, type TransferAnswer, type TransferRequest,
+  beginAnswer, decodeRequest, encodeGone, encodeRefused, encodeRequest, encodeWait, isFollowed, putInner, putMissing, putPage, toldChildren,
+  type NodeRequest, type TransferRequest,
 } from '../../checkpoint/transfer_messages.ts';
 import { MemoryOwn, NO_EXTRA, recordsOfTable } from './memory_own.ts';
 import { fileKey, u32 } from './tree_support.ts';
+import { decodeWhole, type WholeAnswer } from './whole_answer.ts';
 
 const LIMITS = { maxAnswerBytes: 300, maxItems: 4, requestsPerDonor: 1, installBytes: 1, answerMs: 5000, deferMs: 0 };
 
@@ -148,17 +150,34 @@ describe.each(starts)('%s', (_name, start) => {
   test('every field of every answer changed in every way that its type allows', async () => {
     let lies = 0;
     for (const [turn, { request, answer }] of (await transcript(start())).entries()) {
-      const decoded = decodeAnswer(answer, request);
+      const decoded = decodeWhole(answer, request);
       if (!decoded.ok) throw new Error(decoded.reason);
       expect(encodeAnswer(decoded.value, request)).toEqual(answer);
       for (const lie of variants(decoded.value)) {
-        const bytes = encoded(lie as TransferAnswer, request);
+        const bytes = encoded(lie as WholeAnswer, request);
         if (bytes === null || bytes.equals(answer)) continue;
         await tryLie(start(), turn, () => bytes);
         lies++;
       }
     }
     expect(lies).toBeGreaterThan(300);
+  });
+
+  test('answers of which several parts are changed, repeated, left out and taken from others', async () => {
+    const rounds = await transcript(start());
+    const answers = rounds.map(({ answer }) => answer);
+    const r = new Prng(31);
+    for (let i = 0; i < 800; i++) {
+      const turn = r.below(answers.length);
+      const bytes = mangled(r, answers[turn] as Buffer, answers);
+      await tryLie(start(), turn, () => bytes);
+    }
+  });
+
+  test('a root with more bytes beside it than a replica puts there', async () => {
+    for (const length of [257, 300, 0xffff]) {
+      for (const top of [0, 1, 2]) await tryLie(start(), 0, () => new Writer().u8(0).bool(true).u48(0).bytes16(Buffer.alloc(length)).u8(top).raw(Buffer.alloc(top === 0 ? 0 : 34)).finish());
+    }
   });
 
   test('answers of another kind, of another request, of another checkpoint', async () => {
@@ -177,10 +196,46 @@ describe.each(starts)('%s', (_name, start) => {
   });
 });
 
+test('a donor answers every request of which parts are changed', async () => {
+  const requests: Buffer[] = [];
+  for (const [, start] of starts) for (const { request } of await transcript(start())) requests.push(encodeRequest(request));
+  const r = new Prng(32);
+  const types = new Set<number>();
+  for (let i = 0; i < 4000; i++) {
+    const asked = r.pick(requests);
+    // What says which checkpoint is left alone mostly: behind it are the places.
+    const head = r.chance(0.9) ? 45 : 0;
+    const answer = await world.donor.serve(Buffer.concat([asked.subarray(0, head), mangled(r, asked.subarray(head), requests)]));
+    types.add(answer[0] as number);
+  }
+  expect([...types].sort()).toEqual([0, 1, 2]);
+});
+
 function changed(bytes: Buffer, at: number, value: number): Buffer {
   const out = Buffer.from(bytes);
   out[at] = value;
   return out;
+}
+
+/** A few changes of the kinds that make another answer that can be read. */
+function mangled(r: Prng, answer: Buffer, others: readonly Buffer[]): Buffer {
+  let bytes = Buffer.from(answer);
+  for (let left = r.between(1, 4); left > 0; left--) {
+    // Mostly at the beginning, where lengths and places are.
+    const at = r.below(r.chance(0.5) ? Math.min(80, bytes.length + 1) : bytes.length + 1);
+    const end = Math.min(bytes.length, at + r.below(40));
+    const other = r.pick(others);
+    const from = r.below(other.length);
+    const put = [
+      () => r.bytes(end - at),
+      () => EMPTY,
+      () => r.bytes(r.below(600)),
+      () => Buffer.alloc(r.below(600), r.pick([0, 1, 0x7f, 0x80, 0xff])),
+      () => other.subarray(from, from + r.below(200)),
+    ];
+    bytes = Buffer.concat([bytes.subarray(0, at), r.pick(put)(), bytes.subarray(end)]);
+  }
+  return bytes;
 }
 
 // --- fields ------------------------------------------------------------------------------------------------------------
@@ -212,6 +267,7 @@ function* bufferVariants(value: Buffer): Generator<Buffer> {
   yield changed(value, value.length - 1, (value[value.length - 1] as number) ^ 1);
   yield value.subarray(0, -1);
   yield Buffer.alloc(value.length);
+  yield Buffer.alloc(257, value[0]);
 }
 function* arrayVariants(value: readonly unknown[]): Generator {
   for (const [i, element] of value.entries()) {
@@ -223,7 +279,7 @@ function* arrayVariants(value: readonly unknown[]): Generator {
   }
 }
 
-function encodeAnswer(answer: TransferAnswer, request: TransferRequest): Buffer {
+function encodeAnswer(answer: WholeAnswer, request: TransferRequest): Buffer {
   if (answer.type !== 'nodes') throw new Error('an answer with nodes');
   const w = new Writer();
   beginAnswer(w, answer.top);
@@ -243,7 +299,7 @@ function encodeAnswer(answer: TransferAnswer, request: TransferRequest): Buffer 
 }
 
 /** Null: there are no bytes for such an answer. */
-function encoded(answer: TransferAnswer, request: TransferRequest): Buffer | null {
+function encoded(answer: WholeAnswer, request: TransferRequest): Buffer | null {
   try {
     return encodeAnswer(answer, request);
   } catch (error) {

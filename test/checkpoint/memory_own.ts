@@ -14,6 +14,8 @@ import { Slices } from '../../checkpoint/slices.ts';
 export class MemoryOwn implements OwnTree {
   readonly table: MemoryTable;
   readonly #nodes: Map<string, Buffer>;
+  /** What the tree itself reads; a test may watch what others do. */
+  protected readonly unwatched: NodeSource;
   readonly source: NodeSource;
   base: OpNumber | null;
   isMixed = false;
@@ -24,7 +26,8 @@ export class MemoryOwn implements OwnTree {
   constructor(at: MemoryCheckpoint) {
     this.table = at.records.clone();
     this.#nodes = new Map(at.nodes);
-    this.source = sourceOf(this.#nodes);
+    this.unwatched = sourceOf(this.#nodes);
+    this.source = this.unwatched;
     this.#top = at.top;
     this.base = at.top === null ? null : at.op;
   }
@@ -39,7 +42,7 @@ export class MemoryOwn implements OwnTree {
       if (value === null) this.table.delete(key);
       else this.table.put(key, value);
     }
-    const update = applyChanges(this.source, this.#top, changes, opNumber(1000));
+    const update = applyChanges(this.unwatched, this.#top, changes, opNumber(1000));
     for (const id of update.deletes) this.#nodes.delete(id);
     for (const [id, { bytes }] of update.puts) this.#nodes.set(id, bytes);
     this.#top = update.top;
@@ -48,9 +51,9 @@ export class MemoryOwn implements OwnTree {
     return Promise.resolve();
   }
 
-  fetch(target: MemoryCheckpoint | CheckpointInfo, donors: readonly DonorConnection[], limits: Partial<FetcherLimits> = {}, options: FetchOptions = {}): Promise<FetchReport> {
+  fetch(target: MemoryCheckpoint | CheckpointInfo, donors: readonly DonorConnection[], limits: Partial<FetcherLimits> = {}, options: FetchOptions = {}, slices = new Slices(1000)): Promise<FetchReport> {
     assert(this.final === null, 'one transfer a tree');
-    return new Fetcher(target, this, donors, options, { ...DEFAULT_FETCHER_LIMITS, ...limits }, new Slices(1000)).run();
+    return new Fetcher(target, this, donors, options, { ...DEFAULT_FETCHER_LIMITS, ...limits }, slices).run();
   }
 }
 

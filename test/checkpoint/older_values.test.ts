@@ -4,6 +4,7 @@ import { EMPTY } from '../../lib/bytes.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
 import { Inspection } from '../../checkpoint/inspection.ts';
+import { proveKey } from '../../checkpoint/prove.ts';
 import { RecordStore } from '../../checkpoint/record_store.ts';
 import { scrubStretch } from '../../checkpoint/scrub_walk.ts';
 import { Slices } from '../../checkpoint/slices.ts';
@@ -70,6 +71,15 @@ describe('where the database finds an older value in front of a newer one', () =
     expect(await scrubStretch(pinned, EMPTY, Infinity, counts, new Slices(2))).toBeNull();
     await pinned.release();
     expect(counts.records).toBe(3000);
+    expect(level.stale.size).toBe(0);
+  });
+
+  test('a proof is of the newer record', async () => {
+    const { level, store } = await staleStore();
+    const pinned = store.pin();
+    if (pinned === null) throw new Error('a checkpoint is served');
+    for (let i = 0; i < 3000; i += 1000) expect((await proveKey(pinned, fileKey(i, 0))).value).toEqual(u32(2));
+    await pinned.release();
     expect(level.stale.size).toBe(0);
   });
 

@@ -4,7 +4,6 @@ import { digest, opNumber } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
 import {
   beginAnswer,
-  decodeAnswer,
   decodeRequest,
   encodeGone,
   encodeRefused,
@@ -17,6 +16,7 @@ import {
   type PageAnswer,
   type TransferRequest,
 } from '../../checkpoint/transfer_messages.ts';
+import { decodeWhole } from './whole_answer.ts';
 
 const hash = (n: number): Buffer => Buffer.alloc(32, n);
 
@@ -75,7 +75,7 @@ describe('requests', () => {
 
 describe('answers', () => {
   test('round trip', () => {
-    expect(decodeAnswer(wholeAnswer(), wholeRequest)).toMatchObject({
+    expect(decodeWhole(wholeAnswer(), wholeRequest)).toMatchObject({
       ok: true,
       value: {
         type: 'nodes',
@@ -84,8 +84,8 @@ describe('answers', () => {
       },
     });
     const gone = { type: 'gone', available: [{ op: opNumber(3), root: digest('x'.repeat(32)) }] } as const;
-    expect(decodeAnswer(encodeGone(gone.available), wholeRequest)).toEqual({ ok: true, value: gone });
-    expect(decodeAnswer(encodeRefused('no'), wholeRequest)).toEqual({ ok: true, value: { type: 'refused', reason: 'no' } });
+    expect(decodeWhole(encodeGone(gone.available), wholeRequest)).toEqual({ ok: true, value: gone });
+    expect(decodeWhole(encodeRefused('no'), wholeRequest)).toEqual({ ok: true, value: { type: 'refused', reason: 'no' } });
   });
   test('of nodes asked for by what changed, their children may follow', () => {
     const asked = request([{ ...inner, full: false }]);
@@ -94,27 +94,50 @@ describe('answers', () => {
     putInner(w, slots, 3);
     putPage(w, { kind: 'page', records: [{ key: Buffer.from([0x12, 0x30]), value: Buffer.from('a') }], complete: true, fingerprints: null }, { kind: 'page', bits: 14, prefix: Buffer.from([0x12, 0x30]) });
     const bytes = w.finish();
-    const decoded = decodeAnswer(bytes, asked);
+    const decoded = decodeWhole(bytes, asked);
     expect(decoded.ok && decoded.value.type === 'nodes' ? decoded.value.nodes.map(({ kind }) => kind) : []).toEqual(['inner', 'page']);
-    expect(decodeAnswer(bytes, request([inner])).ok).toBe(false);
+    expect(decodeWhole(bytes, request([inner])).ok).toBe(false);
+  });
+  test('keys of a page that do not ascend, or are not of the page, are refused', () => {
+    const told = (...keys: string[]): unknown => {
+      const w = new Writer();
+      beginAnswer(w, null);
+      putPage(w, { ...pageAnswer, records: keys.map((key) => ({ key: Buffer.from(key, 'hex'), value: Buffer.from('v') })) }, page);
+      return decodeWhole(w.finish(), request([page]));
+    };
+    expect(told('1220', '1221', '122100')).toMatchObject({ ok: true });
+    expect(told('1221', '1220')).toEqual({ ok: false, reason: 'keys of a page that do not ascend' });
+    expect(told('1221', '1221')).toEqual({ ok: false, reason: 'keys of a page that do not ascend' });
+    expect(told('1221', '1241')).toEqual({ ok: false, reason: 'a key outside of its page' });
+    expect(told('1121')).toEqual({ ok: false, reason: 'a key outside of its page' });
+  });
+  test('nodes behind what was asked for, and a little more, are refused', () => {
+    const answered = (values: number): unknown => {
+      const w = new Writer();
+      beginAnswer(w, null);
+      for (let i = 0; i < 3; i++) putPage(w, { ...pageAnswer, records: [{ key: Buffer.from([0x12, 0x21]), value: Buffer.alloc(values) }] }, page);
+      return decodeWhole(w.finish(), request([page, page, page]));
+    };
+    expect(answered(50_000)).toMatchObject({ ok: true });
+    expect(answered(100_000)).toEqual({ ok: false, reason: 'more than 1000 bytes, which were asked for' });
   });
   test('no truncation and no flipped bit makes the decoder do anything but answer', () => {
     const bytes = wholeAnswer();
     for (let n = 0; n < bytes.length; n++) {
-      const decoded = decodeAnswer(bytes.subarray(0, n), wholeRequest);
+      const decoded = decodeWhole(bytes.subarray(0, n), wholeRequest);
       // An answer may end after any node.
       if (decoded.ok) expect(decoded.value.type).toBe('nodes');
     }
     for (let bit = 0; bit < bytes.length * 8; bit++) {
       const flipped = Buffer.from(bytes);
       flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
-      decodeAnswer(flipped, wholeRequest);
+      decodeWhole(flipped, wholeRequest);
     }
     const r = new Prng(1);
     for (let i = 0; i < 3000; i++) {
       const noise = r.bytes(r.below(200));
       if (noise.length > 0) noise[0] = r.below(3);
-      decodeAnswer(noise, wholeRequest);
+      decodeWhole(noise, wholeRequest);
       decodeRequest(noise);
     }
   });

@@ -180,11 +180,14 @@ describe('the connection to a donor', () => {
     const client = new DonorClient(CLUSTER_ID);
     cleanups.push(() => client.close());
     const donor = client.connection('member 2', address);
-    expect(await donor.request(Buffer.from('ab'), never)).toEqual(Buffer.from('abab'));
-    await expect(donor.request(Buffer.alloc(0), never)).rejects.toThrow(/answered 409: another group/);
+    let bytes = 0;
+    const arrived = (more: number): void => { bytes += more; };
+    expect(await donor.request(Buffer.from('ab'), never, arrived)).toEqual(Buffer.from('abab'));
+    expect(bytes).toBe(4);
+    await expect(donor.request(Buffer.alloc(0), never, arrived)).rejects.toThrow(/answered 409: another group/);
     expect(seen).toEqual([CLUSTER_ID.toString('hex'), CLUSTER_ID.toString('hex')]);
     const nobody = client.connection('member 3', '127.0.0.1:1');
-    await expect(nobody.request(Buffer.from('x'), never)).rejects.toThrow(/ECONNREFUSED/);
-    await expect(donor.request(Buffer.from('x'), AbortSignal.abort(new Error('stopped')))).rejects.toThrow(/stopped/);
+    await expect(nobody.request(Buffer.from('x'), never, arrived)).rejects.toThrow(/ECONNREFUSED/);
+    await expect(donor.request(Buffer.from('x'), AbortSignal.abort(new Error('stopped')), arrived)).rejects.toThrow(/stopped/);
   });
 });

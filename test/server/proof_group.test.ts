@@ -43,14 +43,15 @@ function verified(path: string, c: Configuration = group.configuration, timeoutM
   return verifiedStat(c, path, { credentials: ROOT, timeoutMs });
 }
 
-/** The group with another HTTP API in front of one member. */
-async function withLiar(id: number, lie: (path: string, body: string) => string | null): Promise<Configuration> {
+/** The group with another HTTP API in front of one member. A number: the status of an error. */
+async function withLiar(id: number, lie: (path: string, body: string) => string | number | null): Promise<Configuration> {
   const { configuration: c } = group;
   const honest = c.members.find((m) => m.id === id)?.httpAddress ?? '';
   const answer = async (from: IncomingMessage, to: ServerResponse): Promise<void> => {
     const truth = await request(`http://${honest}${from.url ?? ''}`, { headers: { 'x-vrfs-uid': '0' } });
     const body = lie(from.url ?? '', await truth.body.text());
     if (body === null) to.destroy();
+    else if (typeof body === 'number') to.writeHead(body, { 'content-type': 'application/json' }).end('{"detail":"not now"}');
     else to.writeHead(truth.statusCode, { 'content-type': 'application/json' }).end(body);
   };
   const server: Server = createServer((from, to) => { void answer(from, to); });
@@ -116,6 +117,17 @@ describe('a verified stat', () => {
     expect((await verified('/secret/x')).stats?.isFile()).toBe(true);
     await expect(verifiedStat(group.configuration, '/secret/x', { credentials: { uid: 1000, gid: 1000, groups: [] } })).rejects.toThrow(/answered 403: .*secret/);
     await expect(verified('/jobs/../secret')).rejects.toThrow(/a path without '\.\.'/);
+  });
+
+  it('is proved by another member while one has a fault or no time', async () => {
+    for (const status of [500, 503]) {
+      for (const id of [1, 2]) {
+        const c = await withLiar(id, (path, body) => (path.startsWith('/v1/proof/') ? status : body));
+        const found = await verified('/jobs/7', c);
+        expect(found.stats?.isFile()).toBe(true);
+        expect(found.prover).not.toBe(id);
+      }
+    }
   });
 
   it('is what vrfs stat --verify prints', async () => {

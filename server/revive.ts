@@ -127,23 +127,28 @@ export async function proposeRevival(directory: string, from: string | null): Pr
  * `proposeRevival` does, and with the errors of the disk; then the directory is as it was, or says that the same command has to be run again.
  */
 export async function revive(directory: string, from: string | null, before: BeforeStep = () => undefined): Promise<Plan | 'finished'> {
+  return await locked(directory, before, async (own) => {
+    const plan = planRevival(own, from === null || layout(from).root === own.directory ? own : await holdingOf(from, 'look'));
+    if (!plan.done) await become(own.directory, own.memberId, plan.revival, before);
+    return plan;
+  });
+}
+
+/** What it holds is made another's under its lock; what was interrupted is finished first, and then that is all. */
+export async function locked<T>(directory: string, before: BeforeStep, act: (own: Holding) => Promise<T>): Promise<T | 'finished'> {
   const { root } = layout(directory);
   // A lock is a file in it, and not to be made in just any directory.
   await isUnfinished(root);
   const lock = await lockDirectory(root);
   try {
-    if (await finishRevival(root, before)) return 'finished';
-    const own = await holdingOf(root, 'in place');
-    const plan = planRevival(own, from === null || layout(from).root === root ? own : await holdingOf(from, 'look'));
-    if (!plan.done) await become(root, own.memberId, plan.revival, before);
-    return plan;
+    return (await finishRevival(root, before)) ? 'finished' : await act(await holdingOf(root, 'in place'));
   } finally {
     await lock.release();
   }
 }
 
 /** A revival of it was interrupted. Rejects with DataDirectoryError when it is no data directory. */
-export async function isUnfinished(directory: string): Promise<boolean> {
+async function isUnfinished(directory: string): Promise<boolean> {
   try {
     await inspect(directory);
     return false;

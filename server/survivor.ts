@@ -17,9 +17,8 @@ import { DATA_FORMAT, DATA_VERSION, layout } from './data_directory.ts';
 import { holdingOf, type HeldCheckpoint, type Holding } from './holding.ts';
 import { formatJournalWith } from './journal.ts';
 import { hashAt, scanJournal, type ScanResult } from './journal_scan.ts';
-import { lockDirectory } from './process_lock.ts';
-import { finishRevival, replaceContents, type BeforeStep } from './revival_files.ts';
-import { copyVerified, isUnfinished, RevivalRefusedError } from './revive.ts';
+import { replaceContents, type BeforeStep } from './revival_files.ts';
+import { copyVerified, locked, RevivalRefusedError } from './revive.ts';
 import { readSegments } from './segment_files.ts';
 
 export interface SurvivorPlan {
@@ -83,18 +82,11 @@ export async function proposeSurvivor(directory: string): Promise<SurvivorPlan> 
 
 /** Does it, or finishes what was interrupted ('finished'). Rejects as `proposeSurvivor` does; then the directory is as it was, or says that the same command has to be run again. */
 export async function goOnAlone(directory: string, before: BeforeStep = () => undefined): Promise<SurvivorPlan | 'finished'> {
-  const { root } = layout(directory);
-  await isUnfinished(root);
-  const lock = await lockDirectory(root);
-  try {
-    if (await finishRevival(root, before)) return 'finished';
-    const own = await holdingOf(root, 'in place');
+  return await locked(directory, before, async (own) => {
     const plan = planSurvivor(own, await scanOf(own));
     await become(plan, before);
     return plan;
-  } finally {
-    await lock.release();
-  }
+  });
 }
 
 async function scanOf({ directory, superblock, clusterId, memberId }: Holding): Promise<ScanResult | null> {

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LogLines } from '../../lib/log_lines.ts';
 
 const LOG = 7;
@@ -90,18 +90,57 @@ describe('the lines of a log', () => {
     expect(disk.standardError).toHaveLength(1);
   });
 
-  it('wait for a pipe that is full, once and not for ever', () => {
+  it('wait for a pipe that is full, and hold nobody up', () => {
+    vi.useFakeTimers();
+    onTestFinished(() => { vi.useRealTimers(); });
+    const { disk, log } = lines();
+    disk.room = 2;
+    disk.code = 'EAGAIN';
+    for (const line of ['one\n', 'two\n', 'three\n']) log.write(line);
+    expect(disk.log).toBe('on');
+    // One try for each line, and one when the time has come.
+    expect(disk.tries).toBe(4);
+    vi.advanceTimersByTime(1000);
+    expect(disk.log).toBe('on');
+    disk.room = Infinity;
+    vi.advanceTimersByTime(100);
+    expect(disk.log).toBe('one\ntwo\nthree\n');
+    const before = disk.tries;
+    vi.advanceTimersByTime(1000);
+    expect(disk.tries).toBe(before);
+    expect(disk.standardError).toEqual([]);
+  });
+
+  it('are left out when too many wait for a pipe, and counted', () => {
+    vi.useFakeTimers();
+    onTestFinished(() => { vi.useRealTimers(); });
     const { disk, log } = lines();
     disk.room = 0;
     disk.code = 'EAGAIN';
-    log.write('one\n');
-    expect(disk.tries).toBeGreaterThan(1);
-    const before = disk.tries;
-    log.write('two\n');
-    expect(disk.tries).toBe(before + 1);
+    const line = `${'x'.repeat(1023)}\n`;
+    for (let i = 0; i < 1030; i++) log.write(line);
     disk.room = Infinity;
-    log.write('three\n');
-    expect(disk.log).toBe('three\n(2 lost: EAGAIN: told by a test, write)\n');
+    vi.advanceTimersByTime(100);
+    expect(disk.log).toBe(`${line.repeat(1024)}(6 lost: EAGAIN: told by a test, write)\n`);
+  });
+
+  it('that wait when the process ends are written then', () => {
+    const { disk, log } = lines();
+    disk.room = 0;
+    disk.code = 'EAGAIN';
+    const before = process.listeners('exit');
+    log.write('fatal\n');
+    const [atExit] = process.listeners('exit').filter((l) => !before.includes(l));
+    disk.room = Infinity;
+    atExit?.(0);
+    expect(disk.log).toBe('fatal\n');
+  });
+
+  it('a write of nothing is an error, not tried for ever', () => {
+    const written: string[] = [];
+    const log = new LogLines(LOG, { write: (fd, bytes) => (fd === LOG ? 0 : written.push(bytes.toString()) && bytes.length) });
+    log.write('one\n');
+    expect(written).toEqual([expect.stringContaining('cannot be written: a write of 0 bytes')]);
   });
 
   it('go behind what is in the file, whose directories are made', () => {

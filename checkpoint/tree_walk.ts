@@ -138,25 +138,6 @@ export function recordsInRange(source: NodeSource, top: Top, selection: Selectio
   return out;
 }
 
-/** How many records a tree has in a range, or a few more: by what its inner nodes say, without a look at the pages. */
-export function countInRange(source: NodeSource, top: Top, range: Range): number {
-  if (top === null || top.kind === 'page') return top?.records ?? 0;
-  const { prefix, nibbles } = top;
-  if (!meets(prefix, nibbles * 4, range)) return 0;
-  if (nibbles * 4 >= range.bits) return top.records;
-  const node = source(innerId(top), top.hash);
-  if (slotBits(nibbles, 1) <= range.bits) {
-    const slot = slotOf(node, prefixNibble(range.prefix, nibbles));
-    return slot < 0 ? 0 : countInRange(source, childAt(node, slot), range);
-  }
-  let records = 0;
-  for (let slot = 0; slot < 16; slot++) {
-    const child = childAt(node, slot);
-    if (child !== null && meets(slotPrefix(prefix, nibbles, slot), slotBits(nibbles, child.kind === 'page' ? child.span : 1), range)) records += child.records;
-  }
-  return records;
-}
-
 function collectPage(page: Buffer, { range, except, after }: Selection, out: RangeRecord[]): void {
   for (const entry of pageEntries(page)) {
     const { key } = entry;

@@ -6,7 +6,7 @@ import { hasPrefix, prefixExtends, slotBits, slotPrefix } from './key_bits.ts';
 import { putChange, type NodeSource, type Top } from './merkle_tree.ts';
 import { PAGE_RECORDS, buildPageOf, entryOfChange, hashOfRecord, hashedPart, type Entry } from './page.ts';
 import { FINGERPRINT_BYTES, type AnswerSlot, type InnerAnswer, type NodePlace, type NodeRequest, type PageAnswer } from './transfer_messages.ts';
-import { countInRange, findInner, locatePage, recordsInRange, type Range, type RangeRecord } from './tree_walk.ts';
+import { findInner, locatePage, recordsInRange, type Range, type RangeRecord } from './tree_walk.ts';
 
 /** A node of the target that differs from the own one. */
 export interface WantedNode extends NodeRequest {
@@ -101,7 +101,8 @@ export interface VerifiedPage {
 
 /** The changes that turn the own records of the page's range into the target's; null: they would not be the target's, or it cannot be told. */
 export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, answer: PageAnswer): VerifiedPage | null {
-  const isLarge = countInRange(source, top, wanted) > OWN_AT_ONCE;
+  const some = recordsInRange(source, top, { range: wanted, except: null, after: null }, OWN_AT_ONCE + 1);
+  const isLarge = some.length > OWN_AT_ONCE;
   if (isLarge && !answer.complete) return null;
   const told: VerifiedChange[] = [];
   const entries: Entry[] = [];
@@ -111,7 +112,7 @@ export function verifyPage(source: NodeSource, top: Top, wanted: WantedNode, ans
     told.push({ key, value, entry: change.entry });
     entries.push(entryOfChange(change, 0));
   }
-  const own = isLarge ? [] : recordsInRange(source, top, { range: wanted, except: null, after: null }, Infinity);
+  const own = isLarge ? [] : some;
   // Most of a whole state goes into an empty tree.
   const changes = own.length === 0 && isAscending(entries) ? told : merged(own, told, entries, answer);
   if (changes === null || entries.length === 0 || entries.length > PAGE_RECORDS) return null;

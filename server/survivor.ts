@@ -6,18 +6,18 @@ import { randomBytes } from 'node:crypto';
 import { RecordStore } from '../checkpoint/record_store.ts';
 import { encodeExtra } from '../lib/checkpoint_extra.ts';
 import { digestToHex } from '../lib/hash.ts';
-import type { OpNumber } from '../lib/ids.ts';
+import { laterOf, type OpNumber, type View } from '../lib/ids.ts';
 import { isMember, memberOf, type Configuration, type Member } from '../vr/configuration.ts';
 import { CONFIGURATION_KEY, encodeBeginning } from '../vr/configuration_record.ts';
 import type { Entry } from '../vr/entry.ts';
 import { beginningOf } from '../vr/reconfiguration_body.ts';
-import type { CheckpointId } from '../vr/superblock.ts';
-import { newestConfiguration, soleMemberEntry, survivorClusterId, survivorSuperblock } from '../vr/survivor.ts';
+import type { CheckpointId, Superblock } from '../vr/superblock.ts';
+import { newestConfiguration, soleMemberEntry, survivorClusterId, survivorSuperblock, upToRemoval } from '../vr/survivor.ts';
 import { DATA_FORMAT, DATA_VERSION, layout } from './data_directory.ts';
 import { holdingOf, type HeldCheckpoint, type Holding } from './holding.ts';
 import { formatJournalWith } from './journal.ts';
-import { hashAt, scanJournal, type ScanResult } from './journal_scan.ts';
-import { replaceContents, type BeforeStep } from './revival_files.ts';
+import { hashAt, scanJournal, type ScanResult, type SegmentBytes } from './journal_scan.ts';
+import { replaceContents, syncFiles, type BeforeStep } from './revival_files.ts';
 import { copyVerified, locked, RevivalRefusedError } from './revive.ts';
 import { readSegments } from './segment_files.ts';
 
@@ -28,37 +28,51 @@ export interface SurvivorPlan {
   readonly entries: readonly Entry[];
   /** The last operation that is kept. */
   readonly last: { readonly op: OpNumber; readonly time: number };
-  /** Why the journal has less than was written to it, in words; empty: it has all. */
+  /** The view in which its log was last the group's (v'): between two logs the one with the higher is the newer, whatever their op-numbers. Null: with durability memory there is no log. */
+  readonly logView: View | null;
+  /** Why it keeps less than was written to its journal, in words; empty: it keeps all. */
   readonly damage: readonly string[];
   readonly member: Member;
   /** Who are members no longer. */
   readonly lost: readonly Member[];
   /** Makes it the only member. */
   readonly change: Entry;
+}
+
+/** One that was carried out. */
+export interface Survivor extends SurvivorPlan {
   /** Of the new group, 16 bytes. */
   readonly clusterId: Buffer;
 }
 
+/** What a journal holds behind a checkpoint. */
+export interface FoundLog {
+  readonly entries: readonly Entry[];
+  readonly logView: View;
+  /** Why there is less than was written, in words. */
+  readonly damage: readonly string[];
+}
+
 /**
- * @param scan of the journal; null: there is none, by durability memory
+ * @param log null: there is none, by durability memory
  * @throws RevivalRefusedError
  */
-export function planSurvivor(own: Holding, scan: ScanResult | null): SurvivorPlan {
-  const { directory, superblock, checkpoint } = own;
-  if (superblock.retired) throw new RevivalRefusedError(`member ${own.memberId} in ${directory} has left the group for good`, 'use a member that the group has');
-  if (isAlone(superblock.configuration, own.memberId)) throw new RevivalRefusedError(`member ${own.memberId} in ${directory} is the only member of its group already`, `start it: vrfs serve --data ${directory}`);
+export function planSurvivor(own: Holding, log: FoundLog | null): SurvivorPlan {
+  const { directory, superblock, checkpoint, memberId } = own;
+  if (superblock.retired) throw new RevivalRefusedError(`member ${memberId} in ${directory} has left the group for good`, 'use a member that the group has');
+  if (isAlone(superblock.configuration, memberId)) throw new RevivalRefusedError(`member ${memberId} in ${directory} is the only member of its group already`, `start it: vrfs serve --data ${directory}`);
   if (superblock.incarnation === 0) throw new RevivalRefusedError(`the member in ${directory} has never run, so nothing of it is lost`, `start it: vrfs serve --data ${directory}`);
   if (checkpoint === null) throw new RevivalRefusedError(`${directory} holds no checkpoint: ${own.without ?? ''}`, 'use another member, or a copy of its data directory');
-  const connected = scan === null || hashAt(scan, checkpoint.id.op) === checkpoint.id.entryHash;
-  const entries = scan === null || !connected ? [] : scan.entries.slice(checkpoint.id.op - scan.base);
+  const found = log?.entries ?? [];
+  const entries = upToRemoval(found, memberId);
+  const damage = [...(log?.damage ?? []), ...(entries.length < found.length ? [`op ${checkpoint.id.op + entries.length + 1} removes this member: it and what is behind it are left out`] : [])];
   const present = newestConfiguration([superblock.configuration, checkpoint.at.configuration], entries);
-  const member = memberOf(present, own.memberId);
-  if (member === undefined) throw new RevivalRefusedError(`member ${own.memberId} in ${directory} is no member of the group any more: ${present.members.map((m) => `${m.id} (${m.address})`).join(', ')} are`, 'use one of those');
-  const change = soleMemberEntry(checkpoint.id, entries, present, member);
+  const member = memberOf(present, memberId);
+  if (member === undefined) throw new RevivalRefusedError(`member ${memberId} in ${directory} is no member of the group any more: ${present.members.map((m) => `${m.id} (${m.address})`).join(', ')} are`, 'use one of those');
   const { op, time } = entries.at(-1) ?? checkpoint.id;
   return {
-    own, checkpoint, entries, last: { op, time }, damage: damageOf(scan, connected), member, lost: present.members.filter((m) => m.id !== own.memberId),
-    change, clusterId: survivorClusterId(own.clusterId, change),
+    own, checkpoint, entries, last: { op, time }, logView: log?.logView ?? null, damage, member, lost: present.members.filter((m) => m.id !== memberId),
+    change: soleMemberEntry(checkpoint.id, entries, present, member),
   };
 }
 
@@ -66,39 +80,68 @@ function isAlone(configuration: Configuration, id: Holding['memberId']): boolean
   return configuration.members.length === 1 && isMember(configuration, id);
 }
 
-function damageOf(scan: ScanResult | null, connected: boolean): string[] {
-  if (scan === null) return [];
-  const found = [...scan.damage];
-  if (!connected) found.push('it does not reach back to the checkpoint');
-  if (!scan.certain && found.length === 0) found.push('it was not certain of its end');
-  return found;
+/**
+ * All that can be read behind the checkpoint without a gap. Where something is damaged a start goes on behind it, with what a later segment says of the log, for others have
+ * what is missing; here the good part before the damage is what there is.
+ */
+export function findLog(segments: readonly SegmentBytes[], { superblock, clusterId, memberId }: Holding, { op, entryHash }: CheckpointId): FoundLog {
+  const scan = (count: number): ScanResult => scanJournal(segments.slice(0, count), { clusterId, memberId }, superblock.checkpoint);
+  const whole = scan(segments.length);
+  for (let count = segments.length; count > 0; count--) {
+    const found = count === segments.length ? whole : scan(count);
+    if (hashAt(found, op) !== entryHash) continue;
+    const entries = found.entries.slice(op - found.base);
+    if (count === segments.length && found.certain) return { entries, logView: logViewOf(superblock, found), damage: [] };
+    const damage = whole.damage.length > 0 ? whole.damage : ['its end is not certain, so it may have operations that were replaced by others'];
+    return { entries, logView: found.certain ? logViewOf(superblock, found) : found.logView, damage };
+  }
+  return { entries: [], logView: whole.logView, damage: [...whole.damage, 'it has nothing that continues the checkpoint'] };
+}
+
+/** An epoch begins without a word in the journal. */
+function logViewOf(superblock: Superblock, { logView }: ScanResult): View {
+  return laterOf(superblock.logView, logView);
 }
 
 /** What would be done. Changes nothing. Rejects with RevivalRefusedError, as `holdingOf` does, and with the errors of the disk. */
 export async function proposeSurvivor(directory: string): Promise<SurvivorPlan> {
   const own = await holdingOf(directory, 'look');
-  return planSurvivor(own, await scanOf(own));
+  return planSurvivor(own, await logOf(own));
 }
 
 /** Does it, or finishes what was interrupted ('finished'). Rejects as `proposeSurvivor` does; then the directory is as it was, or says that the same command has to be run again. */
-export async function goOnAlone(directory: string, before: BeforeStep = () => undefined): Promise<SurvivorPlan | 'finished'> {
+export async function goOnAlone(directory: string, before: BeforeStep = () => undefined): Promise<Survivor | 'finished'> {
   return await locked(directory, before, async (own) => {
-    const plan = planSurvivor(own, await scanOf(own));
-    await become(plan, before);
-    return plan;
+    const plan = planSurvivor(own, await logOf(own));
+    return { ...plan, clusterId: await become(plan, before) };
   });
 }
 
-async function scanOf({ directory, superblock, clusterId, memberId }: Holding): Promise<ScanResult | null> {
-  if (superblock.configuration.durability === 'memory') return null;
-  return scanJournal(await readSegments(layout(directory).journal), { clusterId, memberId }, superblock.checkpoint);
+async function logOf(own: Holding): Promise<FoundLog | null> {
+  if (own.superblock.configuration.durability === 'memory' || own.checkpoint === null) return null;
+  return findLog(await segmentsOf(layout(own.directory).journal), own, own.checkpoint.id);
 }
 
-async function become(plan: SurvivorPlan, before: BeforeStep): Promise<void> {
-  const { own, checkpoint, entries, change, clusterId } = plan;
+/** None where the journal is gone. */
+async function segmentsOf(journal: string): Promise<SegmentBytes[]> {
+  try {
+    return await readSegments(journal);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return [];
+    if (code !== 'EIO') throw error;
+    throw new RevivalRefusedError(`the disk cannot read the journal ${journal} (${message})`, 'copy the segments that can be read to a directory of that name on another disk; what cannot be read is left out', { cause: error });
+  }
+}
+
+/** Returns the id of the new group. */
+async function become(plan: SurvivorPlan, before: BeforeStep): Promise<Buffer> {
+  const { own, checkpoint, entries, change } = plan;
   const { root } = layout(own.directory);
   const beginning = beginningOf(change);
-  const member = { clusterId, memberId: own.memberId, instance: randomBytes(16) };
+  const instance = randomBytes(16);
+  const clusterId = survivorClusterId(own.clusterId, change, instance);
+  const member = { clusterId, memberId: own.memberId, instance };
   const inMemory = beginning.configuration.durability === 'memory';
   // With durability memory there is no log for it to go on from: it begins at a checkpoint that has the change.
   let beginsAt = checkpoint.id;
@@ -116,6 +159,7 @@ async function become(plan: SurvivorPlan, before: BeforeStep): Promise<void> {
       base: checkpoint.id.op, baseHash: checkpoint.id.entryHash, logView: beginning.start.view, entries: [...entries, change],
     }),
   }, before);
+  return clusterId;
 }
 
 /** Executes the change: the state's record of its members is all that it concerns. */
@@ -128,5 +172,6 @@ async function checkpointOf(records: string, change: Entry): Promise<CheckpointI
     return { op: change.op, root, ...at };
   } finally {
     await store.close();
+    await syncFiles(records);
   }
 }

@@ -4,6 +4,8 @@ import type { ClientOptions, Pending } from './client_types.ts';
 type Options = Pick<ClientOptions, 'resendMs' | 'maxResendMs' | 'requestTimeoutMs'>;
 /** Of the time in which an operation needs its answer, so much may pass before others are asked: else one with little time would fail before it heard who leads now. */
 const PATIENCE = 1 / 3;
+/** No sooner is anything sent again because its operation has little time. */
+const LEAST_MS = 10;
 
 export class ClientPace {
   readonly #options: Options;
@@ -24,7 +26,7 @@ export class ClientPace {
   /** For an answer that has been overdue so many times: from 75 % to 125 % of the nominal time. */
   backOff(overdue: number): number {
     const { resendMs, maxResendMs, requestTimeoutMs } = this.#options;
-    const first = Math.min(Math.max(resendMs, this.#roundTrip * 4), requestTimeoutMs * PATIENCE);
+    const first = Math.min(Math.max(resendMs, this.#roundTrip * 4), Math.max(LEAST_MS, requestTimeoutMs * PATIENCE));
     if (overdue === 0) return first;
     const nominal = Math.max(first, Math.min(maxResendMs, first * 1.5 ** Math.min(overdue, 8)));
     return nominal * (0.75 + this.#uint32() / 2 ** 33);

@@ -111,8 +111,15 @@ export class ClientReads<Token> {
   }
 
   #readerAddress(now: number): string {
-    if (now >= this.#chooseAgainAt || !this.#route.readers.includes(this.#reader)) this.#choose(now);
+    if (now >= this.#chooseAgainAt || !this.#route.readers.includes(this.#reader) || this.#isPreferredElsewhere(now)) this.#choose(now);
     return this.#reader;
+  }
+
+  /** It may become a member, or known by its address, at any time. */
+  #isPreferredElsewhere(now: number): boolean {
+    if (this.#preferred === '' || this.#reader === this.#preferred) return false;
+    const preferred = this.#route.readerAt(this.#preferred);
+    return preferred !== undefined && preferred !== this.#reader && (this.#aside.get(preferred) ?? 0) <= now;
   }
 
   #choose(now: number): void {

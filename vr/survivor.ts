@@ -9,8 +9,8 @@
  */
 import { Writer } from '../lib/bytes.ts';
 import { sha256Bytes } from '../lib/hash.ts';
-import { epoch, opNumber, view as viewFrom, viewOf } from '../lib/ids.ts';
-import { configuration as configurationOf, type Configuration, type Member } from './configuration.ts';
+import { epoch, opNumber, view as viewFrom, viewOf, type MemberId } from '../lib/ids.ts';
+import { configuration as configurationOf, isMember, type Configuration, type Member } from './configuration.ts';
 import type { Beginning } from './configuration_record.ts';
 import { GROUP, makeEntry, type Entry } from './entry.ts';
 import { beginningOf, encodeReconfigurationBody } from './reconfiguration_body.ts';
@@ -18,6 +18,14 @@ import { CLUSTER_ID_BYTES, type RevivedMember } from './revival.ts';
 import type { CheckpointId, Superblock } from './superblock.ts';
 
 const DOMAIN = 'vrfs group of one survivor 1';
+
+/**
+ * The entries without a tail in which `member` is removed: whoever goes on alone does not go by that, for it may never have been committed, and if it was, those who know are lost.
+ */
+export function upToRemoval(entries: readonly Entry[], member: MemberId): readonly Entry[] {
+  const removed = entries.findIndex((e) => e.kind === 'reconfiguration' && !isMember(beginningOf(e).configuration, member));
+  return removed < 0 ? entries : entries.slice(0, removed);
+}
 
 /** The newest of those that are known and of those that a Reconfiguration in the log makes. */
 export function newestConfiguration(known: readonly [Configuration, ...Configuration[]], entries: readonly Entry[]): Configuration {
@@ -43,9 +51,12 @@ export function soleMemberEntry(checkpoint: CheckpointId, entries: readonly Entr
   }, last?.hash ?? checkpoint.entryHash);
 }
 
-/** The id of the group that begins with that entry, which stands for all before it; 16 bytes. */
-export function survivorClusterId(old: Buffer, change: Entry): Buffer {
-  return sha256Bytes(new Writer(128).string16(DOMAIN).raw(old).u48(change.op).latin1(change.hash).finish()).subarray(0, CLUSTER_ID_BYTES);
+/**
+ * The id of the group that begins with that entry, which stands for all before it; 16 bytes. `instance` is the new directory's, 16 random bytes: from a copy of the
+ * same directory another group is made, for clients tell groups by nothing but the id.
+ */
+export function survivorClusterId(old: Buffer, change: Entry, instance: Buffer): Buffer {
+  return sha256Bytes(new Writer(128).string16(DOMAIN).raw(old).u48(change.op).latin1(change.hash).raw(instance).finish()).subarray(0, CLUSTER_ID_BYTES);
 }
 
 /**

@@ -64,15 +64,16 @@ async function oneMember(directory: string, from: string | null, accepted: boole
 
 async function survivor(directory: string, accepted: boolean, io: Io): Promise<void> {
   await refusePartOfGroup(directory, 'move it elsewhere first, for it is to be a group of its own, which vrfs serve runs');
-  const plan = accepted ? await goOnAlone(directory) : await proposeSurvivor(directory);
-  if (plan === 'finished') {
+  if (!accepted) {
+    await print(io, survivorProposal(await proposeSurvivor(directory)));
+    throw new Failed('nothing was changed: the loss was not accepted');
+  }
+  const done = await goOnAlone(directory);
+  if (done === 'finished') {
     const { clusterId, memberId } = await inspect(directory);
     await print(io, `finished what was interrupted: ${directory} is member ${memberId} of group ${clusterId.toString('hex')}\nStart it: vrfs serve --data ${directory}`);
-  } else if (accepted) {
-    await print(io, survivorText(plan));
   } else {
-    await print(io, survivorProposal(plan));
-    throw new Failed('nothing was changed: the loss was not accepted');
+    await print(io, survivorText(done));
   }
 }
 

@@ -518,6 +518,17 @@ describe('reads', () => {
     }
   });
 
+  it('go to the one that was asked for as soon as it is known', () => {
+    const h = new ClientHarness(1, { servers: ['a:1'], readFrom: 'b:1' });
+    h.read('early', 'causal');
+    h.runUntil(() => h.result('early') !== undefined, 500);
+    h.welcome('a:1');
+    const before = h.sent.length;
+    h.read('late', 'causal');
+    h.runUntil(() => h.result('late') !== undefined, 500);
+    expect(h.sent.slice(before).filter(({ message }) => message.type === 'read').map(({ to }) => to)).toEqual(['b:1']);
+  });
+
   it('go to any where the one that was asked for is a witness, or nobody', () => {
     const witness = configuration(epoch(0), GROUP.members.map((m) => (m.address === 'b:1' ? { ...m, role: 'witness' as const } : m)), 'disk');
     for (const readFrom of ['b:1', 'z:9']) {

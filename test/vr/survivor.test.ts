@@ -6,7 +6,7 @@ import { configuration, type Member } from '../../vr/configuration.ts';
 import { makeEntry, type Entry } from '../../vr/entry.ts';
 import { beginningOf, encodeReconfigurationBody } from '../../vr/reconfiguration_body.ts';
 import type { CheckpointId } from '../../vr/superblock.ts';
-import { newestConfiguration, soleMemberEntry, survivorClusterId, survivorSuperblock } from '../../vr/survivor.ts';
+import { newestConfiguration, soleMemberEntry, survivorClusterId, survivorSuperblock, upToRemoval } from '../../vr/survivor.ts';
 
 const member = (id: number, role: Member['role'] = 'voter'): Member => ({ id: memberId(id), role, address: `10.0.0.${id}:7101`, httpAddress: `10.0.0.${id}:7201` });
 const three = configuration(epoch(0), [member(1), member(2), member(3)], 'disk');
@@ -45,11 +45,22 @@ describe('the entry that leaves one member', () => {
   });
 });
 
+describe('a log that ends with the removal of the member', () => {
+  it('is followed up to there: it may never have been committed', () => {
+    const others = configuration(epoch(1), [member(1), member(3)], 'disk');
+    const request = behind({ op: 20, hash: ZERO_DIGEST }, view(4), 2000, { kind: 'request' });
+    const removal = behind(request, view(4), 2001, { kind: 'reconfiguration', body: encodeReconfigurationBody({ previous: three, next: others, held: opNumber(0) }) });
+    expect(upToRemoval([request, removal], memberId(2))).toEqual([request]);
+    expect(upToRemoval([request, removal], memberId(3))).toEqual([request, removal]);
+    expect(upToRemoval([], memberId(2))).toEqual([]);
+  });
+});
+
 describe('the group of one', () => {
-  it('is another than any other, and the same from the same', () => {
+  it('is another than any other, also than one from a copy of the same directory', () => {
     const old = Buffer.alloc(16, 1);
-    const idOf = (id: number, entries: readonly Entry[] = []): string => survivorClusterId(old, soleMemberEntry(checkpoint, entries, three, member(id))).toString('hex');
-    expect(idOf(1)).toBe(idOf(1));
+    const idOf = (id: number, entries: readonly Entry[] = [], instance = 5): string => survivorClusterId(old, soleMemberEntry(checkpoint, entries, three, member(id)), Buffer.alloc(16, instance)).toString('hex');
+    expect(idOf(1)).not.toBe(idOf(1, [], 6));
     const more = [behind({ op: 20, hash: ZERO_DIGEST }, view(4), 2000, { kind: 'request' })];
     expect(new Set([idOf(1), idOf(2), idOf(1, more), old.toString('hex')]).size).toBe(4);
     expect(idOf(1)).toHaveLength(32);

@@ -146,8 +146,8 @@ export class FileSystem {
   }
 
   /** With `recursive`: the missing directories above too, and no error when it exists. Resolves to the first path made. A number is the mode. */
-  async mkdir(path: PathLike, options: number | { readonly recursive?: boolean; readonly mode?: number } = {}): Promise<string | undefined> {
-    const wanted = typeof options === 'number' ? { mode: options } : options;
+  async mkdir(path: PathLike, options: number | { readonly recursive?: boolean; readonly mode?: number } | null = {}): Promise<string | undefined> {
+    const wanted = typeof options === 'number' ? { mode: options } : options ?? {};
     checkOptions('mkdir', wanted, ['recursive', 'mode']);
     const bytes = pathBytes(path);
     const mode = modeBits(wanted.mode ?? 0o777) & ~this.#umask;
@@ -264,10 +264,11 @@ export class FileSystem {
   async writeFile(path: PathLike, content: Content, options: WriteFileOptions | BufferEncoding | null = null): Promise<void> {
     const wanted = withEncoding<WriteFileOptions>(options);
     checkOptions('writeFile', wanted, ['encoding', 'mode', 'flag', 'ifVersion', 'signal']);
-    const { encoding, flag = 'w', ifVersion, ...rest } = wanted;
+    const { encoding, ifVersion, ...rest } = wanted;
+    const flag = wanted.flag ?? 'w';
     // From JavaScript any of Node's may come: what cannot be kept must not replace the file.
     if (!WRITE_FLAGS.has(flag)) throw new InvalidCall(`flag '${flag}' is not known here: there are 'w', 'wx' and 'a'`);
-    if (ifVersion !== undefined && flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${flag}'`);
+    if ((ifVersion ?? null) !== null && flag !== 'w') throw new InvalidCall(`ifVersion goes with flag 'w', not with '${flag}'`);
     const encoded = typeof content === 'string' ? textBytes(content, encoding) : content;
     if (flag === 'a') {
       if (!(encoded instanceof Uint8Array)) throw new InvalidCall("flag 'a' takes a string or bytes");

@@ -62,6 +62,19 @@ describe('Node\'s ways to call', () => {
     expect(await fs.readFile(`${home}/f`, 'utf8')).toBe('old');
   });
 
+  it('what is so anyway may be asked for', async () => {
+    await fs.writeFile(`${home}/f`, 'one', any({ flush: true, flag: null, ifVersion: null }));
+    await fs.appendFile(`${home}/f`, ' two', any({ flush: true, flag: 'a' }));
+    expect(await fs.readFile(`${home}/f`, any({ encoding: 'utf8', flag: 'r' }))).toBe('one two');
+    await fs.mkdir(`${home}/d`, null);
+    expect((await Promise.all([`${home}/f`, `${home}/d`].map(fs.stat as (path: string) => ReturnType<typeof fs.stat>, fs))).map((s) => s.isDirectory())).toEqual([false, true]);
+    const names = [];
+    for await (const entry of fs.opendir(home, any({ bufferSize: 64, encoding: 'utf8' }))) names.push(entry.name);
+    expect(names).toEqual(['d', 'f']);
+    await fs.rm(`${home}/d`, any({ recursive: true, force: true, maxRetries: 3, retryDelay: 100 }));
+    expect(await fs.exists(`${home}/d`)).toBe(false);
+  });
+
   it('a umask is a number', () => {
     for (const umask of [NaN, -1, any('022')]) expect(() => new FileSystem(client, { umask })).toThrow(InvalidCall);
   });

@@ -16,7 +16,7 @@ export interface RemoteFile {
 /**
  * Makes `content` the content of the local file `path`, when all of it has arrived: until then, and when it breaks off, what is
  * there stays; Ctrl-C and SIGTERM break it off. Links are followed (one that leads nowhere is refused, as by cp), the mode is kept, and
- * the owner where root replaces a file; a new one has the mode of the remote one, without the umask. Devices and pipes are written to as they are, and
+ * the owner where root replaces a file and the file system allows it; a new one has the mode of the remote one, without the umask. Devices and pipes are written to as they are, and
  * a signal ends the process then: there is nothing to clear up. Rejects with the error of `content` or of the local file system.
  */
 export async function replaceLocalFile(path: string, { content, mode: modeOf }: RemoteFile): Promise<void> {
@@ -44,8 +44,26 @@ export async function replaceLocalFile(path: string, { content, mode: modeOf }: 
 
 async function takeOver(path: string, { uid, gid, mode }: Stats): Promise<void> {
   // Before the mode: a new owner clears the set-id bits.
-  if (process.geteuid?.() === 0) await chown(path, uid, gid);
-  await chmod(path, mode & 0o7777);
+  const theirs = await giveTo(path, uid, gid);
+  // Of another owner's file the set-id bits would lend out whoever runs this.
+  await chmod(path, mode & (theirs ? 0o7777 : 0o1777));
+}
+
+/** A file system that has no owners or gives none away (NFS with root_squash, FUSE, FAT), an owner that this user namespace has no number for. */
+const NO_GIVING: ReadonlySet<unknown> = new Set(['EPERM', 'EINVAL', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP']);
+
+/** Whether it is theirs then. */
+async function giveTo(path: string, uid: number, gid: number): Promise<boolean> {
+  const made = await stat(path);
+  if (made.uid === uid && made.gid === gid) return true;
+  if (process.geteuid?.() !== 0) return false;
+  try {
+    await chown(path, uid, gid);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && NO_GIVING.has(error.code)) return false;
+    throw error;
+  }
 }
 
 async function isLink(path: string): Promise<boolean> {

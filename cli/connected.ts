@@ -58,19 +58,14 @@ export function positiveInteger(text: string): number {
   return n;
 }
 
-/** 65536, 64K, 16M; in bytes. */
-export function positiveSize(text: string): number {
+/** 65536, 64K, 16M; in bytes, `least` at least. */
+const sizeFrom = (least: number) => (text: string): number => {
   const n = parseSize(text);
-  if (n === undefined || n < 1) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
+  if (n === undefined || n < least) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
   return n;
-}
-
-/** The same, or 0. */
-export function nonNegativeSize(text: string): number {
-  const n = parseSize(text);
-  if (n === undefined) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
-  return n;
-}
+};
+export const nonNegativeSize = sizeFrom(0);
+export const positiveSize = sizeFrom(1);
 
 export function timeoutMilliseconds(text: string): number {
   const n = positiveInteger(text);

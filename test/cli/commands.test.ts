@@ -201,6 +201,16 @@ describe('vrfs stat', () => {
     const result = await cli('stat', ...json, '/nothing', '/');
     expect(result).toMatchObject({ exitCode: 1, stdout: expect.stringContaining(expected) as string, stderr: expect.stringContaining("ENOENT: no such file or directory, getattr '/nothing'") as string });
   });
+
+  it('asks for many at once, and shows them in order', async () => {
+    const paths = Array.from({ length: 200 }, (_, i) => `${home}/${i}`);
+    await ok('touch', ...paths);
+    const before = group.chunks;
+    expect((await ok('stat', ...paths)).match(/(?<=File: ).*/g)).toEqual(paths);
+    // What is asked for one after the other comes in a piece each.
+    expect(group.chunks - before).toBeLessThan(paths.length);
+    expect(JSON.parse(await ok('stat', '--json', ...paths))).toMatchObject(paths.map((path) => ({ path })));
+  });
 });
 
 describe('an output that takes nothing more', () => {

@@ -27,17 +27,24 @@ export function connectionOptions(command: Command): Command {
     .option('--timeout <ms>', 'how long to wait for the group, milliseconds', timeoutMilliseconds, 10_000);
 }
 
-const READING = new WeakSet<Command>();
+const READING = new WeakMap<Command, (args: readonly string[]) => boolean>();
 
-/** It may end in the midst of what it does. */
-export function onlyReads(command: Command): boolean {
-  return READING.has(command);
+/**
+ * It may end, with success, in the midst of what it does, when nobody reads its output any more. `when`: with these arguments. Not for what tells by its
+ * exit code how the group is (status, scrub): that has to be told all the same.
+ */
+export function markReading(command: Command, when: (args: readonly string[]) => boolean = () => true): Command {
+  READING.set(command, when);
+  return command;
 }
 
-/** The same for commands that only read. */
-export function readingOptions(command: Command): Command {
-  READING.add(command);
-  return connectionOptions(command)
+export function onlyReads(command: Command): boolean {
+  return READING.get(command)?.(command.args) === true;
+}
+
+/** The options of commands that only read files. */
+export function readingOptions(command: Command, when?: (args: readonly string[]) => boolean): Command {
+  return connectionOptions(markReading(command, when))
     .option('--max-staleness <ms>', 'let any replica answer whose state is at most so old, milliseconds (default: nothing older than the newest state)', nonNegativeInteger);
 }
 
@@ -51,19 +58,14 @@ export function positiveInteger(text: string): number {
   return n;
 }
 
-/** 65536, 64K, 16M; in bytes. */
-export function positiveSize(text: string): number {
+/** 65536, 64K, 16M; in bytes, `least` at least. */
+const sizeFrom = (least: number) => (text: string): number => {
   const n = parseSize(text);
-  if (n === undefined || n < 1) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
+  if (n === undefined || n < least) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
   return n;
-}
-
-/** The same, or 0. */
-export function nonNegativeSize(text: string): number {
-  const n = parseSize(text);
-  if (n === undefined) throw new InvalidArgumentError(`a number of bytes is needed, as ${SIZE_EXAMPLES}`);
-  return n;
-}
+};
+export const nonNegativeSize = sizeFrom(0);
+export const positiveSize = sizeFrom(1);
 
 export function timeoutMilliseconds(text: string): number {
   const n = positiveInteger(text);

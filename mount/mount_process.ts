@@ -2,11 +2,10 @@
  * The process that holds a mount: connects, mounts, serves until it is told to stop (SIGTERM, SIGINT, the message 'unmount', the end of its starter) or the
  * mount is taken away from outside; unmounts, and ends.
  */
-import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { ROOT_INO } from '../fsservice/operations.ts';
 import { EMPTY } from '../lib/bytes.ts';
-import { LogLines } from '../lib/log_lines.ts';
+import { logTo } from '../lib/log_to.ts';
 import { MountError } from './binding.ts';
 import type { Binding, MountLog } from './binding.ts';
 import { CallerClient } from './caller_client.ts';
@@ -87,9 +86,7 @@ export function mountProcessMain(connect: Connect): void {
   delete process.env['LD_LIBRARY_PATH'];
   process.once('message', (message: ToMount) => {
     if (message.type !== 'mount') throw new MountError(`the first message is 'mount', not '${message.type}'`, 'use startMount');
-    const lines = new LogLines(STANDARD_ERROR);
-    const log = pino({ name: 'vrfs-mount', level: message.job.logLevel }, lines);
-    lines.onResumed = (lost, reason) => { log.warn({ lost }, `${lost} lines of this log could not be written: ${reason}`); };
+    const log = logTo(STANDARD_ERROR, { name: 'vrfs-mount', level: message.job.logLevel });
     serve(message.job, connect, log).then(
       (code) => { process.exit(code); },
       (error: unknown) => {

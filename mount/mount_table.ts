@@ -98,24 +98,42 @@ function codeOf(error: unknown): unknown {
  * to do where something else is mounted, which may have come in its place meanwhile.
  * @throws MountError when the kernel refuses both
  */
-export async function unmountTree(mountpoint: string, source: string, log: MountLog): Promise<void> {
-  if (!isMounted(mountpoint, source)) return;
+export async function unmountTree(mountpoint: string, source: string, log: MountLog, system: UnmountSystem = SYSTEM): Promise<void> {
+  if (!system.isMounted(mountpoint, source)) return;
   const target = resolveMountpoint(mountpoint);
-  const attempts = isRoot()
-    // -c: it would look at the path once more, and wait for a mount whose group is away.
-    ? [['umount', '-c', target], ['umount', '-c', '-f', target], ['umount', '-c', '-l', target]]
-    : [['fusermount3', '-u', target], ['fusermount', '-u', target], ['fusermount3', '-u', '-z', target], ['fusermount', '-u', '-z', target]];
+  const root = system.isRoot();
+  const attempts = root ? umounts('-c', target) : [['fusermount3', '-u', target], ['fusermount', '-u', target], ['fusermount3', '-u', '-z', target], ['fusermount', '-u', '-z', target]];
   const reasons: string[] = [];
-  for (const [command = '', ...args] of attempts) {
+  for (let next = attempts.shift(); next !== undefined; next = attempts.shift()) {
+    const [command = '', ...args] = next;
     try {
-      await run(command, args);
+      await system.run(command, args);
       return;
     } catch (error) {
       const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim() : '';
       reasons.push(said === '' ? String(error) : said);
-      if (!isMounted(mountpoint, source)) return;
+      if (!system.isMounted(mountpoint, source)) return;
       log.warn({ mountpoint: target, command, args, said }, 'could not unmount this way, trying the next');
+      if (args.includes('-c') && UNKNOWN_OPTION.test(said)) attempts.splice(0, Infinity, ...umounts(null, target));
     }
   }
-  throw new MountError(`${target} cannot be unmounted: ${reasons.join('; ')}`, `end the programs that use it (fuser -vm ${target}), then: ${isRoot() ? 'umount' : 'fusermount -u'} ${target}`);
+  throw new MountError(`${target} cannot be unmounted: ${reasons.join('; ')}`, `end the programs that use it (fuser -vm ${target}), then: ${root ? 'umount' : 'fusermount -u'} ${target}`);
 }
+
+/** What unmounts, and tells whether it is done; for tests. */
+export interface UnmountSystem {
+  readonly run: (command: string, args: readonly string[]) => Promise<unknown>;
+  readonly isMounted: (mountpoint: string, source: string) => boolean;
+  readonly isRoot: () => boolean;
+}
+
+const SYSTEM: UnmountSystem = { run, isMounted, isRoot };
+
+/** Without -c a umount looks at the path once more, and waits for a mount whose group is away. */
+function umounts(unasked: '-c' | null, target: string): string[][] {
+  const first = unasked === null ? ['umount'] : ['umount', unasked];
+  return [[...first, target], [...first, '-f', target], [...first, '-l', target]];
+}
+
+/** How BusyBox and toybox, which do not have -c, say so. */
+const UNKNOWN_OPTION = /(unrecognized|unknown|invalid) option|usage:/i;

@@ -29,7 +29,7 @@ const parseDigits = (pattern: RegExp) => (text: string): number | undefined => (
 const integer = (low: number, high: number): z.ZodType<number> => number('a whole number', parseDigits(/^\d+$/), z.number().int().min(low).max(high));
 /** Bytes, or bytes a second. */
 const size = (low: number, high: number): z.ZodType<number> => number(`a number of bytes, as ${SIZE_EXAMPLES}`, parseSize, z.number().int().min(low).max(high));
-const fraction = (low: number, high: number): z.ZodType<number> => number('a number, as 0.05', parseDigits(/^\d+(\.\d+)?$/), z.number().min(low).max(high));
+const fraction = (low: number, high: number): z.ZodType<number> => number('a number, as 0.05', parseDigits(/^(\d+(\.\d+)?|\.\d+)$/), z.number().min(low).max(high));
 const addressBy = (parse: typeof parseAddress): z.ZodString => z.string().superRefine((text, ctx) => {
   const parsed = parse(text);
   if (!parsed.ok) ctx.addIssue({ code: 'custom', message: parsed.reason });
@@ -108,11 +108,11 @@ export function originsOf(config: ServerConfig): Readonly<Record<string, string>
   return origins.get(config) ?? {};
 }
 
-const KEYS = Object.keys(Schema.shape) as (keyof typeof Schema.shape)[];
-
-/** `checkpointOps` as VRFS_CHECKPOINT_OPS. */
 export type ConfigKey = keyof typeof Schema.shape;
 
+const KEYS = Object.keys(Schema.shape) as ConfigKey[];
+
+/** `checkpointOps` as VRFS_CHECKPOINT_OPS. */
 export function environmentName(key: ConfigKey): string {
   return `VRFS_${key.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()}`;
 }

@@ -79,7 +79,6 @@ export async function formatJournalWith(directory: string, identity: JournalIden
   });
   for (let from = 0; from < log.entries.length; from += FORMAT_ENTRIES) journal.append({ type: 'append', entries: log.entries.slice(from, from + FORMAT_ENTRIES) });
   await journal.close();
-   
   if (failure !== null) throw failure;
 }
 

@@ -4,6 +4,7 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { formatAddress, type HostPort } from '../lib/address.ts';
 import { assert } from '../lib/assert.ts';
+import { tellAcceptFailures } from './accept_failures.ts';
 import type { ClientLinks } from './client_links.ts';
 import { FramedSocket } from './framed_socket.ts';
 import { isPeerHello } from './peer_handshake.ts';
@@ -59,8 +60,7 @@ export class Listener {
       this.#server.once('error', failed);
       this.#server.listen({ host: at.host, port: at.port, backlog: 1024 }, () => {
         this.#server.off('error', failed);
-        // The kernel has no memory for one more: the next may find some.
-        this.#server.on('error', (error) => { this.#options.onRefused('unknown', `it could not be accepted: ${error.message}`); });
+        tellAcceptFailures(this.#server, (reason) => { this.#options.onRefused('unknown', reason); });
         const bound = this.#server.address() as AddressInfo | string | null;
         assert(bound !== null && typeof bound === 'object', 'a TCP server has an address');
         resolve({ host: at.host, port: bound.port });

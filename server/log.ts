@@ -1,6 +1,6 @@
 /** Logs and counters of a replica process: pino, and a sink that turns the replica's events into both. */
 import { pino, type Level, type Logger } from 'pino';
-import { LogLines } from '../lib/log_lines.ts';
+import { logTo } from '../lib/log_to.ts';
 import type { EventSink } from '../vr/ports.ts';
 import type { ServerConfig } from './config.ts';
 
@@ -10,10 +10,7 @@ const STANDARD_OUTPUT = 1;
 
 export function createLog(config: Pick<ServerConfig, 'logLevel' | 'logFile'>, bindings: Readonly<Record<string, unknown>> = {}): Log {
   // Synchronous; nothing is logged for each operation.
-  const lines = new LogLines(config.logFile ?? STANDARD_OUTPUT);
-  const log = pino({ level: config.logLevel, base: { pid: process.pid, ...bindings }, timestamp: pino.stdTimeFunctions.isoTime }, lines);
-  lines.onResumed = (lost, reason) => { log.warn({ lost }, `${lost} lines of this log could not be written: ${reason}`); };
-  return log;
+  return logTo(config.logFile ?? STANDARD_OUTPUT, { level: config.logLevel, base: { pid: process.pid, ...bindings }, timestamp: pino.stdTimeFunctions.isoTime });
 }
 
 /** What an operator wants to see of a healthy replica; the rest is 'debug'. */

@@ -6,7 +6,7 @@ import { printable } from '../../client/paths.ts';
 import { RemoteCheckpoint } from '../../client/remote_checkpoint.ts';
 import { digest, opNumber } from '../../lib/ids.ts';
 import type { Member } from '../../vr/configuration.ts';
-import { connectionOptions, jsonOption, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, markReading, type ConnectionOptions } from '../connected.ts';
 import { UsageError } from '../failure.ts';
 import { jsonName, sizeText } from '../format.ts';
 import { newestConfiguration } from '../group_members.ts';
@@ -22,7 +22,7 @@ export function checkpointDiffCommand(checkpoint: Command, io: Io): void {
     .argument('<older>', 'op-number of a checkpoint that a replica holds (vrfs checkpoint list), or "newest"; with <replica>: in front of it, the one at this replica')
     .argument('<newer>', 'the same')
     .option('--no-search', 'do not look through all directory entries for the names of files that were changed in place: they are shown by their inode number');
-  jsonOption(connectionOptions(diff)).addHelpText('after', '\nExamples:\n  vrfs checkpoint diff 4000 newest\n  vrfs checkpoint diff 1:newest 2:newest').action(async (a: string, b: string, options: DiffOptions) => {
+  jsonOption(connectionOptions(markReading(diff))).addHelpText('after', '\nExamples:\n  vrfs checkpoint diff 4000 newest\n  vrfs checkpoint diff 1:newest 2:newest').action(async (a: string, b: string, options: DiffOptions) => {
     const [older, newer] = [parse(a), parse(b)];
     const lists = await listsOf(keepers(await newestConfiguration(options, io)), options, io);
     const [before, after] = await Promise.all([open(older, lists, options), open(newer, lists, options)]);

@@ -21,9 +21,12 @@ export function contentCommands(program: Command, io: Io): void {
   putCommand(program, io);
 
   const get = program.command('get').description('copy a file from the namespace to a local file, or to standard output (-)').argument('<path>').argument('<local>', 'local file, or -');
-  readingOptions(get).addHelpText('after', '\nExample:\n  vrfs get /etc/app.conf ./app.conf').action(async (path: string, local: string, options: ConnectionOptions) => {
+  readingOptions(get, ([, local]) => local === '-').addHelpText('after', '\nA new local file has the mode of the one that is copied, without the umask, as with cp; one that is there keeps its own.\n\nExample:\n  vrfs get /etc/app.conf ./app.conf').action(async (path: string, local: string, options: ConnectionOptions) => {
     await withFileSystem(options, io, async (fs) => {
-      await inTheWordsOf('get', path, () => (local === '-' ? copyOut(fs, path, io) : replaceLocalFile(resolve(io.cwd, local), (signal) => fs.readStream(path, signal === undefined ? {} : { signal }))));
+      await inTheWordsOf('get', path, () => (local === '-' ? copyOut(fs, path, io) : replaceLocalFile(resolve(io.cwd, local), {
+        content: (signal) => fs.readStream(path, signal === undefined ? {} : { signal }),
+        mode: async () => (await fs.stat(path)).attributes.mode,
+      })));
     });
   });
 

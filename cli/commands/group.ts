@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import type { Member } from '../../vr/configuration.ts';
 import { CheckpointStatus, costTable } from '../checkpoint_costs.ts';
-import { connectionOptions, jsonOption, positiveInteger, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, markReading, positiveInteger, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
 import { durationText, sizeText, table } from '../format.ts';
 import { membersOf } from '../group_members.ts';
@@ -60,7 +60,7 @@ export function groupCommands(program: Command, io: Io): void {
   });
 
   const metrics = program.command('metrics').description('Prometheus metrics of one replica').option('-m, --member <id>', 'which one', positiveInteger, 1);
-  connectionOptions(metrics).addHelpText('after', '\nExample:\n  vrfs metrics --member 2 | grep ^vrfs_').action(async (options: ConnectionOptions & { member: number }) => {
+  connectionOptions(markReading(metrics)).addHelpText('after', '\nExample:\n  vrfs metrics --member 2 | grep ^vrfs_').action(async (options: ConnectionOptions & { member: number }) => {
     const members = await membersOf(options, io);
     const member = members.find((m) => m.id === options.member);
     if (member === undefined) throw new UsageError(`the group has no member ${options.member}: ${members.map((m) => m.id).join(', ')}`);

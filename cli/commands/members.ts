@@ -4,7 +4,7 @@ import { parseDestination } from '../../lib/address.ts';
 import { defined } from '../../lib/assert.ts';
 import { memberId } from '../../lib/ids.ts';
 import { memberOf, type Configuration, type Member, type Role } from '../../vr/configuration.ts';
-import { connectionOptions, jsonOption, positiveInteger, timeoutMilliseconds, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, markReading, positiveInteger, timeoutMilliseconds, type ConnectionOptions } from '../connected.ts';
 import { listByDefault } from '../default_list.ts';
 import { UsageError } from '../failure.ts';
 import { table } from '../format.ts';
@@ -23,7 +23,7 @@ const CHANGE_TIMEOUT_MS = 600_000;
 export function membersCommands(program: Command, io: Io): void {
   const members = program.command('members').description('who belongs to the group, and changing it while it runs');
   const list = listByDefault(members, 'ids, roles and addresses');
-  jsonOption(connectionOptions(list)).addHelpText('after', '\nExample:\n  vrfs members list --json').action(async (options: ConnectionOptions) => {
+  jsonOption(connectionOptions(markReading(list))).addHelpText('after', '\nExample:\n  vrfs members list --json').action(async (options: ConnectionOptions) => {
     const c = await newestConfiguration(options, io);
     const all = byId(c);
     if (options.json === true) await printJson(io, { epoch: c.epoch, durability: c.durability, members: all });

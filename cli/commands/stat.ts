@@ -7,6 +7,7 @@ import type { Stats } from '../../client/stats.ts';
 import { verifiedStat, type VerifiedStat } from '../../client/verified_stat.ts';
 import { defined } from '../../lib/assert.ts';
 import { digestToHex } from '../../lib/hash.ts';
+import { askedAhead } from '../asked_ahead.ts';
 import { jsonOption, readingOptions, withClient, withFileSystem, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
 import { jsonName, jsonStats, modeText, octal, timeText } from '../format.ts';
@@ -30,9 +31,10 @@ export function statCommand(program: Command, io: Io): void {
     }
     await withFileSystem(options, io, async (fs) => {
       const found: object[] = [];
+      const next = askedAhead(paths, (path) => (options.dereference === true ? fs.stat(path) : fs.lstat(path)));
       try {
         await eachPath(paths, io, async (path) => {
-          const stats = options.dereference === true ? await fs.stat(path) : await fs.lstat(path);
+          const stats = await next();
           if (options.json === true) found.push({ path, ...jsonStats(stats) });
           else await print(io, statText(path, stats));
         });

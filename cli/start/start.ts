@@ -101,7 +101,7 @@ class GroupRun {
 
   async #startReplicas(): Promise<void> {
     const { root, members } = this.#group;
-    if (this.#group.created) await print(this.#io, `made a new group of ${members.length} replicas in ${root}${outlived(members.length)}`);
+    if (this.#group.created) await print(this.#io, `made a new group of ${members.length} replica${members.length === 1 ? '' : 's'} in ${root}${outlived(members.length)}`);
     const said = Object.keys(this.#request.settings) as ConfigKey[];
     for (const { id } of members) {
       const log = await logFile(memberDirectory(root, id), 'replica.log');
@@ -261,5 +261,5 @@ class GroupRun {
 function outlived(replicas: number): string {
   const failures = Math.floor((replicas - 1) / 2);
   if (failures > 0 && replicas % 2 === 1) return '';
-  return failures === 0 ? '; it stops when any of them does (with 3 replicas it goes on without one)' : `; it goes on without ${failures} of them, as one of ${replicas - 1} does`;
+  return failures === 0 ? `; it stops when ${replicas === 1 ? 'that one' : 'any of them'} does (with 3 replicas it goes on without one)` : `; it goes on without ${failures} of them, as one of ${replicas - 1} does`;
 }

@@ -18,7 +18,6 @@ import { format, newClusterId } from '../../server/data_directory.ts';
 import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import { EnvironmentError } from '../failure.ts';
 import type { FromReplica } from '../serve.ts';
-import { replicaEnvironment } from '../start/supervised_replica.ts';
 
 const HOST = '127.0.0.1';
 const START_MS = 60_000;
@@ -194,7 +193,7 @@ export class LocalGroup {
 
 /** Only what is measured decides how the replicas are configured: VRFS_* of this environment would be the same for all runs, and wins over their files. */
 function ownEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(replicaEnvironment(process.env, [])).filter(([name]) => !name.startsWith('VRFS_')));
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('VRFS_')));
 }
 
 async function within<T>(promise: Promise<T>, ms: number, what: string, signal: AbortSignal): Promise<T> {

@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { LogController, fastify, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { Administrator } from '../../client/administrator.ts';
+import { tellAcceptFailures } from '../accept_failures.ts';
 import { connectionShares, descriptorLimit } from '../descriptors.ts';
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
@@ -100,7 +101,7 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
     // Names like any other: JSON.parse makes plain fields of them, and each schema refuses fields that it does not know, by name.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
-    serverFactory: (handle) => server(handle, limits, answers),
+    serverFactory: (handle) => server(handle, limits, answers, log),
     rewriteUrl: (request) => routedUrl(request.url ?? '/'),
     routerOptions: { querystringParser: parseQuery },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: false, allErrors: false } },
@@ -115,7 +116,7 @@ function application(limits: HttpLimits, log: HttpLog): FastifyInstance {
   return app;
 }
 
-function server(handle: RequestListener, limits: HttpLimits, answers: Answers): Server {
+function server(handle: RequestListener, limits: HttpLimits, answers: Answers, log: HttpLog): Server {
   // A path of 4096 bytes is 12288 characters when every byte is escaped.
   const inTurn = oneAtATime(handle, answers);
   const made = createServer({ maxHeaderSize: HEADERS_MAX }, inTurn);
@@ -127,6 +128,8 @@ function server(handle: RequestListener, limits: HttpLimits, answers: Answers): 
   made.maxConnections = Math.min(limits.connections, connectionShares(descriptorLimit()).http);
   // The parser would pass over headers beyond a number without a word, credentials and conditions too. Their bytes are bounded above.
   made.maxHeadersCount = 0;
+  // An 'error' before is fastify's: it cannot listen.
+  made.once('listening', () => { tellAcceptFailures(made, (reason) => { log.warn({ reason }, 'an HTTP connection was refused'); }); });
   return made;
 }
 

@@ -185,7 +185,13 @@ describe('exit codes', () => {
 });
 
 describe('a command says whether it only reads, and may end when nobody reads its output any more', () => {
-  it.each([[['ls', '/'], true], [['cat', '/f'], true], [['xattr', 'list', '/'], true], [['mkdir', '/onlyreads'], false], [['members', 'replace', 'nothing', 'nothing'], false]])('%j: %s', async (args, expected) => {
+  it.each([
+    [['ls', '/'], true], [['cat', '/f'], true], [['xattr', 'list', '/'], true], [['mkdir', '/onlyreads'], false], [['members', 'replace', 'nothing', 'nothing'], false],
+    [['checkpoint', 'diff', '1', 'newest'], true], [['members', 'list'], true], [['members'], true], [['metrics'], true],
+    [['get', '/f', '-'], true], [['get', '/f', '/dev/null'], false],
+    // Their exit code says how the group is: it has to be theirs to the end, which comes at once.
+    [['status'], false], [['scrub'], false], [['checkpoint', 'list'], false],
+  ])('%j: %s', async (args, expected) => {
     expect((await vrfs(args, { servers: group.servers })).onlyReads).toBe(expected);
   });
 });
@@ -194,6 +200,16 @@ describe('vrfs stat', () => {
   it.each([[[], 'File: /'], [['--json'], '"path": "/"']])('shows those that are there when one is missing %j', async (json, expected) => {
     const result = await cli('stat', ...json, '/nothing', '/');
     expect(result).toMatchObject({ exitCode: 1, stdout: expect.stringContaining(expected) as string, stderr: expect.stringContaining("ENOENT: no such file or directory, getattr '/nothing'") as string });
+  });
+
+  it('asks for many at once, and shows them in order', async () => {
+    const paths = Array.from({ length: 200 }, (_, i) => `${home}/${i}`);
+    await ok('touch', ...paths);
+    const before = group.chunks;
+    expect((await ok('stat', ...paths)).match(/(?<=File: ).*/g)).toEqual(paths);
+    // What is asked for one after the other comes in a piece each.
+    expect(group.chunks - before).toBeLessThan(paths.length);
+    expect(JSON.parse(await ok('stat', '--json', ...paths))).toMatchObject(paths.map((path) => ({ path })));
   });
 });
 

@@ -105,6 +105,18 @@ describe('vrfs get', () => {
     expect((await localMode('new')).toString(8)).toBe('600');
   });
 
+  it('gives a new file the mode of the one in the namespace, without the umask and set-id bits', async () => {
+    await ok(['put', '-m', '0600', '-', '/secret'], 'secret');
+    await ok(['put', '-m', '6775', '-', '/script'], '#!/bin/sh');
+    process.umask(0o022);
+    await ok(['get', '/secret', 'secret']);
+    await ok(['get', '/script', 'script']);
+    expect([await localMode('secret'), await localMode('script')].map((mode) => mode.toString(8))).toEqual(['600', '755']);
+    await ok(['chmod', '444', '/script']);
+    await ok(['get', '/script', 'readonly']);
+    expect((await localMode('readonly')).toString(8)).toBe('444');
+  });
+
   it('does not write through a link that leads nowhere, nor over it', async () => {
     await ok(['put', '-', '/g'], 'new');
     await symlink('nowhere', join(directory, 'link'));

@@ -39,7 +39,7 @@ describe('vrfs start, while its replicas come up', () => {
     const { ended, out } = await starting('');
     process.emit('SIGINT', 'SIGINT');
     expect(await ended).toBeNull();
-    expect(out.text).toMatch(/made a new group of 1 replicas in .*; it stops when any of them does \(with 3 replicas it goes on without one\)/);
+    expect(out.text).toMatch(/made a new group of 1 replica in .*; it stops when that one does \(with 3 replicas it goes on without one\)/);
     expect(out.text).toContain('stopping: unmounting, then the replicas');
   });
 

@@ -10,7 +10,7 @@ import { errnoOfRejection, MountError } from '../../mount/binding.ts';
 import { CallerCredentials, parseGroups } from '../../mount/caller_credentials.ts';
 import { makeLibraryFolder, shippedLibrary } from '../../mount/fuse_library.ts';
 import { HandleTable } from '../../mount/handles.ts';
-import { isOurs, mountAt, parseMountInfo, resolveMountpoint } from '../../mount/mount_table.ts';
+import { isOurs, mountAt, parseMountInfo, resolveMountpoint, unmountTree } from '../../mount/mount_table.ts';
 import { checkDevice } from '../../mount/prepare_mountpoint.ts';
 import { typeBits, typeOfMode } from '../../mount/attributes.ts';
 
@@ -44,6 +44,42 @@ describe('parseMountInfo', () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+});
+
+describe('taking a mount away as root', () => {
+  /** The commands that are run when umount answers as `umount` does; undefined: it has unmounted. */
+  async function commandsOf(umount: (args: readonly string[]) => string | undefined): Promise<string[]> {
+    const commands: string[] = [];
+    let mounted = true;
+    const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+    await unmountTree('/nowhere/mnt', 'vrfs', log, {
+      isRoot: () => true,
+      isMounted: () => mounted,
+      run: (command, args) => {
+        commands.push([command, ...args].join(' '));
+        const stderr = umount(args);
+        if (stderr !== undefined) return Promise.reject(Object.assign(new Error('failed'), { stderr }));
+        mounted = false;
+        return Promise.resolve();
+      },
+    });
+    return commands;
+  }
+
+  it('does not let umount look at the path', async () => {
+    expect(await commandsOf((args) => (args.includes('-l') ? undefined : 'umount: /nowhere/mnt: target is busy.'))).toEqual(['umount -c /nowhere/mnt', 'umount -c -f /nowhere/mnt', 'umount -c -l /nowhere/mnt']);
+  });
+
+  it.each(['umount: unrecognized option: c\nBusyBox v1.36.1 multi-call binary.\n\nUsage: umount [OPTIONS] FILESYSTEM|DIRECTORY', "umount: invalid option -- 'c'", "umount: Unknown option 'c' (see \"umount --help\")"])('does without -c where there is none (%j)', async (refusal) => {
+    expect(await commandsOf((args) => {
+      if (args.includes('-c')) return refusal;
+      return args.includes('-f') ? undefined : "umount: can't unmount /nowhere/mnt: Resource busy";
+    })).toEqual(['umount -c /nowhere/mnt', 'umount /nowhere/mnt', 'umount -f /nowhere/mnt']);
+  });
+
+  it('says what each way was refused with', async () => {
+    await expect(commandsOf((args) => `umount: no ${args.join(' ')}`)).rejects.toThrow('/nowhere/mnt cannot be unmounted: umount: no -c /nowhere/mnt; umount: no -c -f /nowhere/mnt; umount: no -c -l /nowhere/mnt');
   });
 });
 

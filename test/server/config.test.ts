@@ -73,6 +73,8 @@ describe('the configuration', () => {
     }
     for (const odd of ['0x10', '1e3', '-5', '5 s', '1.5']) await expect(load({ leaseMs: odd })).rejects.toThrow(/leaseMs .*: has to be a whole number/);
     expect(await load({ leaseMs: ' 150 ', maxClockDrift: '0.01', http: 'false' })).toMatchObject({ leaseMs: 150, maxClockDrift: 0.01, http: false });
+    expect(await load({ maxClockDrift: '.04' })).toMatchObject({ maxClockDrift: 0.04 });
+    for (const odd of ['.', '1e-2', '0,1', '-.1']) await expect(load({ maxClockDrift: odd })).rejects.toThrow(/maxClockDrift .*: has to be a number, as 0.05/);
     await expect(load({ maxClockDrift: 0.6 })).rejects.toThrow(/maxClockDrift .*: may be 0.5 at most, not 0.6/);
     await expect(loadConfig({ file: await file({ data: 'd', scrubIntervalMs: null }) })).rejects.toThrow(/scrubIntervalMs \(from .*config.json\): has to be a whole number, not null/);
   });

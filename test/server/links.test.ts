@@ -327,7 +327,8 @@ describe('the links between replicas', () => {
     cleanups.push(() => listener.close());
     await listener.listen({ host: '127.0.0.1', port: 0 });
     for (const code of ['ENOBUFS', 'ENOMEM']) server.emit('error', new Error(`accept ${code}`));
-    expect(refused).toEqual(['it could not be accepted: accept ENOBUFS', 'it could not be accepted: accept ENOMEM']);
+    // The second is told later (accept_failures.test.ts).
+    expect(refused[0]).toBe('it could not be accepted: accept ENOBUFS');
   });
 
   it('name the port and the remedy when they cannot listen', async () => {

@@ -20,7 +20,8 @@ afterEach(async () => { await rm(directory, { recursive: true }); });
 async function* content(): AsyncGenerator<Buffer, void, void> { yield Buffer.from('new'); }
 const remote = { content, mode: () => Promise.resolve(0o644) };
 
-describe.skipIf(process.geteuid?.() !== 0)('a local file that root replaces', () => {
+// Needs root, as the mount's tests do.
+describe('a local file that root replaces', () => {
   it.each(['EPERM', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])('is replaced, without its set-id bits, where its owner cannot be set (%s)', async (code) => {
     system.chownFails = code;
     const local = join(directory, 'local');

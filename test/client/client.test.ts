@@ -331,6 +331,7 @@ describe('a client that gets no answer', () => {
 
   it('refuses servers that are no addresses', async () => {
     await expect(VrfsClient.connect({ servers: [] })).rejects.toThrow('at least one');
+    await expect(VrfsClient.connect({ servers: ['a:1'], readFrom: 'nowhere' })).rejects.toThrow(/readFrom: .*write host:port/);
     await expect(VrfsClient.connect({ servers: ['localhost'] })).rejects.toThrow('"localhost" is not an address: write host:port');
   });
 });

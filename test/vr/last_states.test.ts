@@ -4,6 +4,7 @@
  */
 import { expect, test } from 'vitest';
 import { members, started, writeAll } from './administrator.ts';
+import type { ReplicaOptions } from '../../vr/replica_types.ts';
 import type { Node } from './node.ts';
 import { testMember as member } from './group.ts';
 
@@ -70,8 +71,9 @@ test('an epoch that has begun meanwhile makes no difference to it', () => {
   expect([two.event('state-transfer'), two.event('log-filled')]).toMatchObject([undefined, {}]);
 });
 
-test('nor does one with few entries in a turn', () => {
-  const { cluster, client, admin } = started({ members: 3, witnesses: 1, replica: { entriesPerTurn: 3 } });
+/** Two voters and a witness; voter 2 is cut off, and an epoch has begun without it. */
+function awayInANewEpoch(replica: Partial<ReplicaOptions> = {}): { readonly cluster: ReturnType<typeof started>['cluster']; readonly two: Node } {
+  const { cluster, client, admin } = started({ members: 3, witnesses: 1, replica });
   const two = cluster.node(1);
   cluster.untilConverged();
   cluster.isolate(two.id);
@@ -79,6 +81,11 @@ test('nor does one with few entries in a turn', () => {
   cluster.join(4);
   admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer')));
   writeAll(client, 'in the new epoch', 10);
+  return { cluster, two };
+}
+
+test('nor does one with few entries in a turn', () => {
+  const { cluster, two } = awayInANewEpoch({ entriesPerTurn: 3 });
   cluster.run(2500);
   cluster.heal();
   cluster.until(() => two.replica.configuration.epoch === 1, 'member 2 in the new epoch');
@@ -87,14 +94,7 @@ test('nor does one with few entries in a turn', () => {
 });
 
 test('but it takes the state when nobody gives the log', () => {
-  const { cluster, client, admin } = started({ members: 3, witnesses: 1 });
-  const two = cluster.node(1);
-  cluster.untilConverged();
-  cluster.isolate(two.id);
-  writeAll(client, 'away', 30);
-  cluster.join(4);
-  admin.change(members(1, 2, member(3, 'witness'), member(4, 'observer')));
-  writeAll(client, 'in the new epoch', 10);
+  const { cluster, two } = awayInANewEpoch();
   cluster.drop = (p) => p.to === two.id && p.message.type === 'newState' && p.message.kind === 'entries' && two.event('log-not-given') === undefined;
   cluster.until(() => two.event('state-installed') !== undefined, 'the state');
   expect(two.event('log-not-given')).toBeDefined();

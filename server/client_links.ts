@@ -104,7 +104,7 @@ export class ClientLinks {
     this.#turnBytes += payload.length;
   }
 
-  /** Who the group is has changed. A client that was told when it connected may not have asked anybody but this replica since. */
+  /** Who the group is, or who leads it, has changed. A client that was told when it connected may not have asked anybody but this replica since. */
   welcomeAgain(): void {
     if (this.#connections.size === 0) return;
     const payload = encodeMessage(this.#options.welcome());

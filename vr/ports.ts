@@ -35,7 +35,7 @@ export interface Network {
   broadcast(to: readonly MemberId[], message: Message): void;
   /** To a client; dropped when the connection has gone. Replies of one turn of the loop go out together. */
   reply(connection: ConnectionId, message: Message): void;
-  /** To each client that is connected what it was told when it connected, as it is now: who the members are. */
+  /** To each client that is connected what it was told when it connected, as it is now: who the members are, and the view. */
   welcomeAgain(): void;
 }
 

@@ -370,6 +370,8 @@ export class ViewChange {
     r.commit = Math.max(r.commit, Math.min(log.commit, r.log.head)) as OpNumber;
     r.event('normal', { view: r.view, op: r.log.head, commit: r.commit, primary: r.primary });
     r.normal.enter();
+    // Clients of the primary that has gone have asked everybody by now, and would ask again only when their answers are overdue.
+    r.ports.network.welcomeAgain();
     r.execution.run();
   }
 

@@ -73,6 +73,21 @@ describe('a client session', () => {
     expect(h.executed.length).toBe(5);
   });
 
+  it('goes to the new primary when anybody tells of it, long before its answers are overdue', () => {
+    const h = new ClientHarness(1, { resendMs: 5000, maxResendMs: 5000 });
+    h.welcome('a:1');
+    h.submit('first');
+    h.run(20);
+    h.mute.add('a:1');
+    for (const n of names(4)) h.submit(n);
+    h.run(300);
+    expect(h.outcomes.size).toBe(1);
+    h.view = 1;
+    h.welcome('c:1');
+    h.run(50);
+    expect(h.outcomes.size).toBe(5);
+  });
+
   // Seeds 231 and 243: what gives up before the others are asked never hears who leads now, nor does what comes after it.
   it.each([30, 150, 240])('finds it also when it gives up after %i ms, before the usual time to ask again', (requestTimeoutMs) => {
     const h = new ClientHarness(1, { requestTimeoutMs });

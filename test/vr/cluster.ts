@@ -9,7 +9,7 @@
  *   node.crash(), node.start(), node.paused, node.slowJournal, node.slowSuperblock, node.slowCheckpoint, node.failFetch
  */
 import { assert, defined } from '../../lib/assert.ts';
-import { memberId, view, type MemberId } from '../../lib/ids.ts';
+import { memberId, view, type MemberId, type View } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
 import { isMember, primaryOf, type Configuration, type Durability } from '../../vr/configuration.ts';
 import { decodeMessage, encodeMessage } from '../../vr/message_codec.ts';
@@ -53,8 +53,8 @@ export class Cluster {
   readonly options: ReplicaOptions;
   readonly nodes: Node[];
   readonly replies: ClientReply[] = [];
-  /** Which epoch a replica told its clients of, without being asked. */
-  readonly welcomes: { readonly node: number; readonly epoch: number }[] = [];
+  /** Which view, of which epoch, a replica told its clients of, without being asked. */
+  readonly welcomes: { readonly node: number; readonly epoch: number; readonly view: View }[] = [];
   readonly random: Prng;
   now = 0;
   /** Microseconds; moves with `now`. */

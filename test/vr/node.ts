@@ -244,7 +244,10 @@ export class Node {
         send: (to, m) => { cluster.send(this, to, m); },
         broadcast: (to, m) => { for (const id of to) cluster.send(this, id, m); },
         reply: (connection, message) => { cluster.replies.push({ node: cluster.nodes.indexOf(this), connection, message }); },
-        welcomeAgain: () => { cluster.welcomes.push({ node: cluster.nodes.indexOf(this), epoch: this.replica.redirect().configuration.epoch }); },
+        welcomeAgain: () => {
+          const { configuration, view } = this.replica.redirect();
+          cluster.welcomes.push({ node: cluster.nodes.indexOf(this), epoch: configuration.epoch, view });
+        },
       },
       journal,
       superblock,

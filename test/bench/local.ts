@@ -9,7 +9,7 @@ import { ProcessGroup } from '../support/process_group.ts';
 import { runLoad, type Workload } from './load.ts';
 import { MOST_READ } from './peers/matrix.ts';
 import { report, row, type Report, type Row } from './report.ts';
-import { cpuMicrosecondsOf, ownCpuMicroseconds } from './resources.ts';
+import { cpuMicrosecondsOf, ownCpuMicroseconds, threadMicrosecondsOf, threadShares } from './resources.ts';
 
 export interface LocalOptions {
   readonly replicas: number;
@@ -36,9 +36,15 @@ function fileAt(n: number): { dir: typeof ROOT_INO; path: Buffer } {
 
 const CREATES: Workload = { write: true, body: (n) => call({ type: 'create', at: fileAt(n), mode: 0o644, exclusive: true, truncate: false }) };
 
+interface Cpu {
+  readonly replicas: number;
+  readonly threads: ReadonlyMap<string, number>;
+  readonly client: number;
+}
+
 /** Microseconds of CPU so far: says what an operation costs, however busy the machine is. */
-function cpuMicroseconds(group: ProcessGroup): { readonly replicas: number; readonly client: number } {
-  return { replicas: cpuMicrosecondsOf(group.servers.map((_, i) => group.pid(i))), client: ownCpuMicroseconds() };
+function cpuMicroseconds(pids: readonly number[]): Cpu {
+  return { replicas: cpuMicrosecondsOf(pids), threads: threadMicrosecondsOf(pids), client: ownCpuMicroseconds() };
 }
 
 interface Series {
@@ -46,10 +52,12 @@ interface Series {
   readonly p50: number[];
   readonly p99: number[];
   readonly replicaCpu: number[];
+  readonly loopCpu: number[];
+  readonly otherCpu: number[];
   readonly clientCpu: number[];
 }
 function series(): Series {
-  return { rate: [], p50: [], p99: [], replicaCpu: [], clientCpu: [] };
+  return { rate: [], p50: [], p99: [], replicaCpu: [], loopCpu: [], otherCpu: [], clientCpu: [] };
 }
 
 async function prepare(client: VrfsClient): Promise<void> {
@@ -77,19 +85,23 @@ async function measure(mode: Durability, options: LocalOptions): Promise<Row[]> 
     const client = await VrfsClient.connect({ servers: group.servers, name: 'bench' });
     await prepare(client);
     const rows: Row[] = [];
+    const pids = group.servers.map((_, i) => group.pid(i));
     let next = (await runLoad(client, CREATES, 64, 2000, 0)).next; // warm-up
     for (const w of options.inFlight) {
       const creates = series();
       const stats = series();
       const run = async (into: Series, workload: Workload, first: number): Promise<number> => {
-        const before = cpuMicroseconds(group);
+        const before = cpuMicroseconds(pids);
         const result = await runLoad(client, workload, w, options.seconds * 1000, first);
-        const after = cpuMicroseconds(group);
+        const after = cpuMicroseconds(pids);
         const operations = result.next - first;
+        const { loops, busiestOthers } = threadShares(pids, before.threads, after.threads);
         into.rate.push(result.perSecond);
         into.p50.push(result.p50);
         into.p99.push(result.p99);
         into.replicaCpu.push((after.replicas - before.replicas) / operations);
+        into.loopCpu.push(loops / operations);
+        into.otherCpu.push(busiestOthers / operations);
         into.clientCpu.push((after.client - before.client) / operations);
         return result.next;
       };
@@ -101,7 +113,9 @@ async function measure(mode: Durability, options: LocalOptions): Promise<Row[]> 
       for (const [what, r] of [['create', creates], ['stat', stats]] as const) {
         const name = `${mode} ${what} ${w} in flight`;
         rows.push(row(name, '1/s', r.rate), row(`${name} p50`, 'ms', r.p50), row(`${name} p99`, 'ms', r.p99));
-        rows.push(row(`${name} CPU of all replicas`, 'µs per operation', r.replicaCpu), row(`${name} CPU of the client`, 'µs per operation', r.clientCpu));
+        rows.push(row(`${name} CPU of all replicas`, 'µs per operation', r.replicaCpu));
+        rows.push(row(`${name} CPU of the event loops`, 'µs per operation', r.loopCpu), row(`${name} CPU of each replica's busiest other thread`, 'µs per operation', r.otherCpu));
+        rows.push(row(`${name} CPU of the client`, 'µs per operation', r.clientCpu));
       }
     }
     await client.close();

@@ -1,6 +1,6 @@
 /** What processes have used so far, from /proc: says what an operation costs, however busy the machine is. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { defined } from '../../lib/assert.ts';
 
 const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
@@ -14,6 +14,36 @@ export function cpuMicrosecondsOf(pids: readonly number[]): number {
     ticks += Number(fields[11]) + Number(fields[12]);
   }
   return (ticks / TICKS_PER_SECOND) * 1e6;
+}
+
+/** Microseconds of CPU of each thread, by `pid/thread id`; of node the first thread, whose id is the process', is the event loop. */
+export function threadMicrosecondsOf(pids: readonly number[]): Map<string, number> {
+  const threads = new Map<string, number>();
+  for (const pid of pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      // Nanoseconds on a core, nanoseconds of waiting for one, turns.
+      const [nanoseconds] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ');
+      threads.set(`${pid}/${thread}`, Number(nanoseconds) / 1000);
+    }
+  }
+  return threads;
+}
+
+/** What all event loops took between two such, and what the busiest other thread of each process did. */
+export function threadShares(pids: readonly number[], before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): { readonly loops: number; readonly busiestOthers: number } {
+  let loops = 0;
+  let busiestOthers = 0;
+  for (const pid of pids) {
+    let busiest = 0;
+    for (const [thread, microseconds] of after) {
+      if (!thread.startsWith(`${pid}/`)) continue;
+      const took = microseconds - (before.get(thread) ?? 0);
+      if (thread === `${pid}/${pid}`) loops += took;
+      else busiest = Math.max(busiest, took);
+    }
+    busiestOthers += busiest;
+  }
+  return { loops, busiestOthers };
 }
 
 /** Microseconds of CPU of this process. */

@@ -19,7 +19,7 @@
  * Who has granted reads the monotonic clock, on which too little time may pass (the machine was suspended): it is bound for longer then. Who
  * counts on a grant, or on the age of its state, counts such time (passing_time.ts).
  */
-import type { MemberId, OpNumber } from '../lib/ids.ts';
+import type { MemberId, OpNumber, View } from '../lib/ids.ts';
 import type { Commit, Echo } from './messages.ts';
 import { PassingTime, UNNOTICED_MS } from './passing_time.ts';
 import { quorumPoint } from './quorum.ts';
@@ -37,6 +37,8 @@ export class Leases {
   readonly #r: Replica;
   /** No vote before this, by the own clock. */
   #boundUntil: number;
+  /** Of this life: to whom, as the primary of which view. */
+  #boundTo: { readonly primary: MemberId; readonly view: View } | null = null;
   /** What it granted in its last life is over then. */
   readonly #lastLifeUntil: number;
   readonly #passing: PassingTime;
@@ -91,8 +93,21 @@ export class Leases {
 
   /** The primary's round has just been taken. */
   bind(): void {
+    const { primary, view } = this.#r;
     const { leaseMs } = this.#r.options;
-    if (leaseMs > 0) this.#boundUntil = Math.max(this.#boundUntil, this.#clock() + leaseMs);
+    if (leaseMs === 0) return;
+    this.#boundUntil = Math.max(this.#boundUntil, this.#clock() + leaseMs);
+    if (this.#boundTo?.view !== view) this.#boundTo = { primary, view };
+  }
+
+  /**
+   * `member` has given up every view below `left` and cannot go back: as the primary of one of them it counts on nothing any more. What was granted to primaries of
+   * views before that one counts for nothing since it began, and what was granted in the last life, to whomever, is waited out.
+   */
+  onLeft(member: MemberId, left: View): void {
+    if (this.#boundTo === null || this.#boundTo.primary !== member || left <= this.#boundTo.view) return;
+    this.#boundTo = null;
+    this.#boundUntil = this.#lastLifeUntil;
   }
 
   /** May not help a view change yet. */

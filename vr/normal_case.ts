@@ -4,7 +4,7 @@
  * acknowledge what is durable, and execute what the primary says is committed.
  */
 import { defined } from '../lib/assert.ts';
-import { opNumber, view, type MemberId, type OpNumber, type SessionId } from '../lib/ids.ts';
+import { opNumber, type MemberId, type OpNumber, type SessionId } from '../lib/ids.ts';
 import { encodeExpireBody, encodeRegisterBody, type Slot } from './client_table.ts';
 import { GROUP, makeEntry, MAX_BODY_BYTES, type Entry, type EntryKind } from './entry.ts';
 import { HeldBack, RETRY_MS, type Held } from './held_back.ts';
@@ -384,8 +384,7 @@ export class NormalCase {
     const r = this.#r;
     if (!r.isPrimary || !this.#open) return;
     if (r.now - this.#sentAt >= r.options.heartbeatMs) this.sendCommit();
-    this.#abdicateWhenUnheard();
-    this.#abdicateWhenStalled();
+    r.abdication.tick();
     if (!this.serving || this.#closing) return;
     if (!this.#housekeeping) {
       const body = r.ports.stateMachine.housekeeping();
@@ -395,32 +394,6 @@ export class NormalCase {
       }
     }
     this.#proposeExpiries();
-  }
-
-  /**
-   * Row 22: a primary that does not hear from a quorum must stop to send heart-beats that keep the others loyal. Any message
-   * is a sign of life: a backup that still fetches the view's log has nothing to acknowledge.
-   */
-  #abdicateWhenUnheard(): void {
-    const r = this.#r;
-    if (this.hearsQuorum()) return;
-    r.event('abdicated', { view: r.view });
-    r.viewChange.leaveFor(view(r.view + 1));
-  }
-
-  hearsQuorum(): boolean {
-    const r = this.#r;
-    let heard = 1;
-    for (const id of r.otherElectors) if (r.now - Math.max(r.heardAt(id), this.#openedAt) < r.options.viewChangeMs * 2) heard++;
-    return heard >= r.quorum;
-  }
-
-  /** A primary whose disk has stopped writes nothing more, and the group waits for it with each view change and checkpoint. */
-  #abdicateWhenStalled(): void {
-    const r = this.#r;
-    if (!r.isPrimary || r.persistence.stalledFor < r.options.diskStallMs) return;
-    r.event('disk-stalled', { view: r.view });
-    r.viewChange.leaveFor(view(r.view + 1));
   }
 
   #proposeExpiries(): void {

@@ -18,6 +18,7 @@
  */
 import { assert, defined, unreachable } from '../lib/assert.ts';
 import { opNumber, viewNumber, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
+import { Abdication } from './abdication.ts';
 import { electors, isElector, isMember, memberOf, primaryOf, quorum, type Configuration } from './configuration.ts';
 import { Reconfiguration } from './reconfiguration.ts';
 import { CheckpointIntervals } from './checkpoint_interval.ts';
@@ -93,6 +94,7 @@ export class Replica implements ReplicaEvents {
   readonly leases: Leases;
   readonly reads: Reads;
   readonly viewChange: ViewChange;
+  readonly abdication: Abdication;
   readonly recovery: Recovery;
   readonly catchUp: LogCatchUp;
   readonly handOver: CheckpointHandOver;
@@ -138,6 +140,7 @@ export class Replica implements ReplicaEvents {
     this.leases = new Leases(this);
     this.reads = new Reads(this);
     this.viewChange = new ViewChange(this);
+    this.abdication = new Abdication(this);
     this.recovery = new Recovery(this);
     this.catchUp = new LogCatchUp(this);
     this.handOver = new CheckpointHandOver(this, state);
@@ -196,6 +199,13 @@ export class Replica implements ReplicaEvents {
     const answer = busyAnswer(message, reason);
     this.event('rejected', { code: 'busy' });
     if (answer !== null) this.ports.network.reply(connection, answer);
+  }
+
+  /** The process is about to end. True: this was the primary, and the caller lets it act until it is a backup of another, for as long as it can wait. */
+  stepDown(): boolean {
+    const steps = this.#booted && this.abdication.stepDown();
+    if (steps) this.flush();
+    return steps;
   }
 
   /** Where a client should go instead. */

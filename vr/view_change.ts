@@ -181,6 +181,7 @@ export class ViewChange {
     if (!r.isElector || !r.reconfiguration.isElector(from)) return;
     if (m.view < (this.#said.get(from)?.view ?? 0)) return; // overtaken by a later word
     this.#said.set(from, { view: m.view, at: r.now });
+    if (m.left !== null) r.leases.onLeft(from, m.left);
     if (m.view <= r.view) {
       // It left for a view that has begun meanwhile, or is still at the one that begins now.
       if (m.left !== null && r.isPrimary && r.normal.open) this.#sendStartView(from, NO_NONCE);

@@ -349,6 +349,13 @@ export class Host {
     this.#input(process, () => this.#turn(() => process.replica.onLogCramped(process.cramped)));
   }
 
+  /** The process is told to end. */
+  stepDown(): void {
+    const process = this.#process;
+    if (process === null) return;
+    this.#input(process, () => this.#turn(() => { if (process.replica.stepDown()) this.#world.coverage.count('primaries that stepped down'); }));
+  }
+
   /** Something has arrived for the process: handled when it gets to it, if it still lives. */
   #input(process: Process, action: () => void): void {
     const handle = (): void => this.#run(() => { if (this.#process === process) action(); });

@@ -9,10 +9,11 @@ import { electors, quorum, tolerated, voters, type Configuration } from '../../v
 import type { ReplicaMessage } from '../../vr/messages.ts';
 import { Changes } from './changes.ts';
 import type { Cluster } from './cluster.ts';
-import { Deposals } from './deposals.ts';
+import { Deposals, type DeposalWorld } from './deposals.ts';
 import type { Host } from './host.ts';
 import type { FaultKind, Profile } from './profile.ts';
 import { CALM_NETWORK, type SeededPolicy } from './seeded_policy.ts';
+import { StepDowns } from './step_downs.ts';
 import { doesNotCount } from './witness_counts.ts';
 
 /** Kinds of messages that may all be lost for a while: finds what relies on one of them. */
@@ -29,6 +30,7 @@ export class Nemesis {
   readonly #total: number;
   readonly #changes: Changes | null;
   readonly #deposals: Deposals | null;
+  readonly #stepDowns: StepDowns | null;
   #active = true;
 
   constructor(cluster: Cluster, policy: SeededPolicy, profile: Profile, random: Prng) {
@@ -39,9 +41,9 @@ export class Nemesis {
     this.#total = profile.weights.reduce((sum, [, n]) => sum + n, 0);
     const certainty = { uncertain: (id: number): boolean => this.#uncertain(cluster.hostOf(id)) };
     this.#changes = profile.changes === null ? null : new Changes(cluster, profile.changes, random.fork(), certainty, (host) => this.#equip(host));
-    this.#deposals = profile.deposals === null ? null : new Deposals(cluster, policy, profile.deposals, random.fork(), {
-      alive: () => this.#alive, equip: (host) => this.#equip(host), crash: (host) => this.#crashes(host), restart: (host) => this.restart(host),
-    });
+    const world: DeposalWorld = { alive: () => this.#alive, equip: (host) => this.#equip(host), crash: (host) => this.#crashes(host), restart: (host) => this.restart(host) };
+    this.#deposals = profile.deposals === null ? null : new Deposals(cluster, policy, profile.deposals, random.fork(), world);
+    this.#stepDowns = profile.stepDownsMs === null ? null : new StepDowns(cluster, profile.stepDownsMs, random.fork(), world);
   }
 
   /** Those that could run: the others have left for good, or have no disk. */
@@ -54,6 +56,7 @@ export class Nemesis {
     for (const host of this.#cluster.hosts) this.#equip(host);
     this.#changes?.start();
     this.#deposals?.start();
+    this.#stepDowns?.start();
     if (this.#profile.intervalChangesMs !== null) this.#cluster.intervals.start(this.#profile.intervalChangesMs);
     this.#next();
   }
@@ -266,6 +269,7 @@ export class Nemesis {
     this.#active = false;
     this.#changes?.stop();
     this.#deposals?.stop();
+    this.#stepDowns?.stop();
     const { hosts, clients, coverage, membership, administrator } = this.#cluster;
     this.#policy.heal();
     this.#policy.faults = { ...CALM_NETWORK };

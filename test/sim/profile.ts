@@ -37,6 +37,8 @@ export interface Profile {
   readonly boundedReads: number;
   /** Null: no primary is cut off with a client beside it that reads, but by chance. */
   readonly deposals: DeposalProfile | null;
+  /** Mean milliseconds from one primary that is told to end to the next; null: none is. */
+  readonly stepDownsMs: number | null;
 }
 
 /** How far from the true rate a clock may run, in parts per million: what leases allow for. */
@@ -48,7 +50,7 @@ function some(random: Prng, most: number): number {
 }
 
 /** @param fixed the members stay who they are: voters, all of them */
-export function drawProfile(random: Prng, durability: Durability, replicas: number, fixed: boolean): Omit<Profile, 'deposals'> {
+export function drawProfile(random: Prng, durability: Durability, replicas: number, fixed: boolean): Omit<Profile, 'deposals' | 'stepDownsMs'> {
   const network: NetworkFaults = {
     loss: some(random, 0.3),
     duplication: some(random, 0.5),
@@ -96,6 +98,11 @@ export function drawDeposals(random: Prng): DeposalProfile | null {
     timings: random.pick([timings, timings, timings.slice(0, 1), timings.slice(1)]),
     lateAnswers: often(), earlySuspicion: often(), clocks: often(), standstill: often(), suspension: 0.5, restarts: often(), rolling: often(), slowLogs: often(),
   };
+}
+
+/** Null in most seeds; from a stream of its own. */
+export function drawStepDowns(random: Prng): number | null {
+  return random.chance(0.6) ? null : random.pick([300, 1500, 4000]);
 }
 
 type Members = Pick<Profile, 'witnesses' | 'observers' | 'changes' | 'boundedReads'>;

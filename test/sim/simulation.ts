@@ -15,7 +15,7 @@ import { CALLERS } from './deposals.ts';
 import type { Host, ReplicaConstructor } from './host.ts';
 import { describe } from './membership.ts';
 import { Nemesis } from './nemesis.ts';
-import { drawDeposals, drawPatience, drawProfile, type Profile } from './profile.ts';
+import { drawDeposals, drawPatience, drawProfile, drawStepDowns, type Profile } from './profile.ts';
 import { SeededPolicy } from './seeded_policy.ts';
 import { demandService } from './service.ts';
 import { doesNotCount } from './witness_counts.ts';
@@ -60,7 +60,8 @@ export function simulate(options: SimulationOptions): SimulationResult {
   const random = new Prng(options.seed);
   const deposals = drawDeposals(new Prng(options.seed ^ 0xdeb05ed));
   const main = drawProfile(random.fork(), options.durability, options.replicas, options.fixedMembers ?? false);
-  const drawn = { ...main, deposals, clients: drawPatience(new Prng(options.seed ^ 0x7a71e), main.clients) };
+  const stepDownsMs = drawStepDowns(new Prng(options.seed ^ 0x57e9d0));
+  const drawn = { ...main, deposals, stepDownsMs, clients: drawPatience(new Prng(options.seed ^ 0x7a71e), main.clients) };
   const profile = options.adjustProfile?.(drawn) ?? drawn;
   const coverage = new Coverage();
   const policyRandom = random.fork();

@@ -1,7 +1,7 @@
 /** Leases and bounded staleness (PROTOCOL row 18). Each story fails when its clause is taken out of the core. */
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
-import { memberId, opNumber } from '../../lib/ids.ts';
+import { memberId, opNumber, view } from '../../lib/ids.ts';
 import type { ReadReply, Reject } from '../../vr/messages.ts';
 import { members } from './administrator.ts';
 import { Cluster, type ClusterOptions } from './cluster.ts';
@@ -175,6 +175,67 @@ describe('a lease', () => {
     cluster.run(20);
     expect(one.replica.leases.bound).toBe(true);
     cluster.untilServing();
+  });
+});
+
+describe('a primary that steps down', () => {
+  const quick = { replica: { viewChangeMs: 60, heartbeatMs: 20, leaseMs: 1000 } };
+
+  test('has another lead at once: it is not missed first, and nobody waits for what it was granted', () => {
+    const { cluster, client } = started(quick);
+    client.write('before');
+    const one = cluster.node(0);
+    const at = cluster.now;
+    expect(one.replica.stepDown()).toBe(true);
+    expect(one.replica.leases.held).toBe(false);
+    cluster.until(() => cluster.leader !== undefined, 'another primary');
+    expect(cluster.leader?.id).toBe(2);
+    expect(cluster.now - at).toBeLessThan(60);
+    expect(client.write('after').op).toBe(3);
+    cluster.untilConverged();
+    // It goes on as a backup of the new one, until it ends.
+    expect(one.replica.status()).toMatchObject({ status: 'normal', view: 1, isPrimary: false });
+  });
+
+  test('passes over members that it has not heard for a while', () => {
+    const { cluster } = started({ ...quick, members: 5 });
+    cluster.node(1).crash();
+    cluster.run(200);
+    const at = cluster.now;
+    expect(cluster.node(0).replica.stepDown()).toBe(true);
+    cluster.until(() => cluster.leader !== undefined, 'another primary');
+    expect([cluster.leader?.id, cluster.leader?.replica.view]).toEqual([3, 2]);
+    expect(cluster.now - at).toBeLessThan(60);
+  });
+
+  test('stays where nobody could take over, and a backup has nothing to give up', () => {
+    const { cluster } = started(quick);
+    expect(cluster.node(1).replica.stepDown()).toBe(false);
+    cluster.isolate(memberId(1));
+    cluster.run(130);
+    expect(cluster.node(0).replica.stepDown()).toBe(false);
+  });
+
+  test('frees nobody of what was granted to another, or in a life before', () => {
+    const { cluster } = started(quick);
+    const [one, two, three] = [cluster.node(0), cluster.node(1), cluster.node(2)];
+    // Another backup has left the view for good: that says nothing about who leads it.
+    cluster.drop = (p) => p.to === one.id || p.from === one.id;
+    three.replica.viewChange.leaveFor(view(1));
+    cluster.until(() => cluster.sentBy(three.id, 'startViewChange').length > 0, 'its word');
+    cluster.settle();
+    expect(two.replica.leases.bound).toBe(true);
+    cluster.heal();
+    const leader = cluster.untilServing(20_000);
+    const grantor = cluster.nodes.find((n) => n !== leader && n !== one) ?? three;
+    cluster.run(2000);
+    // It does not know what it granted in its last life, nor to whom.
+    grantor.restart();
+    cluster.run(100);
+    expect(leader.replica.stepDown()).toBe(true);
+    cluster.settle();
+    cluster.run(60);
+    expect(grantor.replica.leases.bound).toBe(true);
   });
 });
 

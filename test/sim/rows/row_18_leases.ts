@@ -1,5 +1,6 @@
 /** Row 18, leases: two primaries, of which one answers reads with what was. */
 import { defined } from '../../../lib/assert.ts';
+import { memberId } from '../../../lib/ids.ts';
 import type { Ports } from '../../../vr/ports.ts';
 import { Replica } from '../../../vr/replica.ts';
 import type { BootState, ReplicaOptions } from '../../../vr/replica_types.ts';
@@ -79,6 +80,32 @@ function forgetfulGrantor(broken: Breakage): void {
   noViewWithin(s, 100);
   s.until('then one does', () => [1, 2].some((i) => s.status(i).isPrimary));
   s.heal();
+  s.converged();
+}
+
+/** R2, which R0 does not count on, gives up R0's view for good: that says nothing about R0, to which R1 has promised something. */
+function anotherLeaves(broken: Breakage): void {
+  const s = Scenario.settled({ clients: 2, replica: { viewChangeMs: 3000, leaseMs: 2900 }, ...broken });
+  readerOfR0(s);
+  s.write(1, 1);
+  s.cut(0, 2);
+  s.run(2400);
+  s.isolate(0);
+  const promisedAt = s.cluster.now;
+  s.until('R2 has left, with the agreement of R1', () => s.status(2).status === 'view-change');
+  noViewWithin(s, promisedAt + 2850 - s.cluster.now);
+  s.until('then one does', () => [1, 2].some((i) => s.status(i).isPrimary));
+  s.heal();
+  s.converged();
+}
+
+/** R0 steps down: nobody waits for the end of what it was granted. */
+function stepsDown(broken: Breakage): void {
+  const s = Scenario.settled({ clients: 2, replica: { viewChangeMs: 3000, leaseMs: 2900 }, ...broken });
+  s.write(1, 1);
+  s.host(0).stepDown();
+  s.expect('another leads', s.comesTrue(() => s.status(1).isPrimary, 200));
+  s.write(1, 2);
   s.converged();
 }
 
@@ -178,6 +205,8 @@ const LATE: NamedScenario = { name: 'the answers that a lease would be made of a
 const CLOCK: NamedScenario = { name: 'the wall clock of a primary that is cut off goes back', run: clockGoesBack };
 const STOPPED: NamedScenario = { name: 'a primary with a lease is stopped and goes on', run: (broken) => { standsStill(broken, 'process'); } };
 const SUSPENDED: NamedScenario = { name: 'the machine of a primary with a lease is suspended and goes on', run: (broken) => { standsStill(broken, 'machine'); } };
+const LEAVER: NamedScenario = { name: 'another than the primary leaves the view', run: anotherLeaves };
+const STEPS_DOWN: NamedScenario = { name: 'the primary steps down', run: stepsDown };
 const TWICE: NamedScenario = { name: 'a grantor restarts twice, with shorter leases', run: grantorRestartsTwice };
 const SHORTER: NamedScenario = { name: 'those who grant a lease are configured with shorter ones', run: shorterGrants };
 const INHERITED: NamedScenario = { name: 'a new primary is asked before it has executed what it inherited', run: inheritedWrite };
@@ -191,6 +220,12 @@ function forgetsItsGrants({ leases }: Replica): void {
     bind();
   };
   alterGetter(leases, 'bound', (original) => granted && original());
+}
+
+/** Whoever has left a view frees those who promised something to its primary. */
+function believesAnybody({ leases }: Replica): void {
+  const left = leases.onLeft.bind(leases);
+  leases.onLeft = (_member, view) => { for (const id of [1, 2, 3, 4, 5]) left(memberId(id), view); };
 }
 
 /** A lease counts from when the answer comes. */
@@ -257,11 +292,15 @@ function cuttingOff(most: Partial<DeposalProfile>): Seeds {
 export const leases: Row = {
   row: 18,
   title: 'leases',
-  scenarios: [GRANTOR, TWICE, LATE, SHORTER, CLOCK, STOPPED, SUSPENDED, INHERITED],
+  scenarios: [GRANTOR, LEAVER, STEPS_DOWN, TWICE, LATE, SHORTER, CLOCK, STOPPED, SUSPENDED, INHERITED],
   mutants: [
     {
       name: 'a grantor that has restarted votes at once', breakage: { Replica: altered(forgetsItsGrants) }, scenario: GRANTOR, killedBy: STALE,
       seeds: cuttingOff({ restarts: 0.8 }), foundBy: STALE,
+    },
+    {
+      name: 'any member that leaves a view ends the leases of its primary', breakage: { Replica: altered(believesAnybody) }, scenario: LEAVER, killedBy: STALE,
+      seeds: cuttingOff({ earlySuspicion: 0.8 }), foundBy: STALE,
     },
     {
       name: 'a life names its own leases only', breakage: { wrapPorts: forgetsTheLifeBefore }, scenario: TWICE, killedBy: STALE,

@@ -106,7 +106,7 @@ export const liveness: Row = {
   scenarios: [DEAF, LONE, INFLATED, RARE],
   mutants: [
     {
-      name: 'a primary that nobody answers goes on', breakage: { Replica: altered((r) => { r.normal.hearsQuorum = () => true; }) }, scenario: DEAF, killedBy: [EXPECTATION],
+      name: 'a primary that nobody answers goes on', breakage: { Replica: altered((r) => { r.abdication.hearsQuorum = () => true; }) }, scenario: DEAF, killedBy: [EXPECTATION],
       seeds: { adjustProfile: restless }, foundBy: STALL,
     },
     {

@@ -25,6 +25,7 @@ const LEVELS: Readonly<Record<string, Level>> = {
   yields: 'info',
   abdicated: 'warn',
   'disk-stalled': 'warn',
+  'steps-down': 'info',
   reconfiguration: 'info',
   promotes: 'warn',
   'epoch-begins': 'info',

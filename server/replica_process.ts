@@ -34,6 +34,7 @@ import { repairDamage } from './record_repair.ts';
 import { Scrubber } from './scrubber.ts';
 import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus } from './running_replica.ts';
 import type { SuperblockFile, SuperblockFileOptions } from './superblock_file.ts';
+import { SteppingDown } from './stepping_down.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
 
@@ -73,6 +74,7 @@ export class ReplicaProcess implements RunningReplica {
   readonly #sink: CountingSink;
   readonly #scrubber: Scrubber;
   readonly #known = new KnownCheckpoints();
+  readonly #steppingDown = new SteppingDown();
   #settleStopped: (end: Promise<void>) => void = () => undefined;
   #halted = false;
   #stopping: Promise<void> | null = null;
@@ -408,6 +410,7 @@ export class ReplicaProcess implements RunningReplica {
     }
     peers.flush();
     clients.flush();
+    this.#steppingDown.look(replica, () => peers.status().flatMap((l) => (l.connected ? [l.member] : [])));
   }
 
   // --- the end -----------------------------------------------------------------------------------------------------------
@@ -434,6 +437,9 @@ export class ReplicaProcess implements RunningReplica {
     // A repair that is under way ends first; it sees that nothing is to be started again.
     await this.#repairing;
     const parts = this.#started;
+    let stepsDown = false;
+    this.#run((replica) => { stepsDown = replica.stepDown(); });
+    if (stepsDown) await this.#steppingDown.wait(this.#config.viewChangeMs);
     parts.listener.stopAccepting();
     await this.#http?.close();
     if (this.#tick !== null) clearInterval(this.#tick);

@@ -3,7 +3,9 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, vi } from 'vitest';
+import type { VrfsClient } from '../../client/client.ts';
 import { StoreDamageError } from '../../checkpoint/store_damage.ts';
+import { ROOT_INO } from '../../fsservice/operations.ts';
 import { loadConfig } from '../../server/config.ts';
 import { LOCK_NAME } from '../../server/process_lock.ts';
 import { startReplica, type ReplicaProcess, type StartOptions } from '../../server/replica_process.ts';
@@ -27,6 +29,37 @@ async function start(attachHttp?: StartOptions['attachHttp']): Promise<Started> 
   const replica = await startReplica(config, log, { onFatal: (error) => { fatal.push(error); }, ...(attachHttp === undefined ? {} : { attachHttp }) });
   return { replica, lock: join(group.data(1), LOCK_NAME), lines, fatal };
 }
+
+function make(client: VrfsClient, name: string): ReturnType<VrfsClient['submit']> {
+  return client.submit({ credentials: { uid: 0, gid: 0, groups: [] }, operation: { type: 'mkdir', at: { dir: ROOT_INO, path: Buffer.from(name) }, mode: 0o755 } });
+}
+
+describe('a primary that stops', () => {
+  it('lets another lead first, so that nobody has to miss it', async () => {
+    const group = await TestGroup.make();
+    await group.startAll();
+    const client = await group.client();
+    await make(client, 'before');
+    const [one, ...others] = [1, 2, 3].map((id) => group.replica(id));
+    await until(() => one?.status().replica.isPrimary === true, 'the first leads');
+    const under = Array.from({ length: 50 }, (_, i) => make(client, `under-way-${i}`));
+    await one?.stop();
+    expect(one?.eventCounts().get('steps-down')).toBe(1);
+    // It has seen the next view begin before it ended.
+    expect(one?.eventCounts().get('normal')).toBe(1);
+    expect(others.some((r) => r.status().replica.isPrimary)).toBe(true);
+    for (const made of await Promise.all(under)) expect(made.ok).toBe(true);
+  });
+
+  it('ends also when the others have ended', async () => {
+    const group = await TestGroup.make();
+    await group.startAll();
+    const replicas = [1, 2, 3].map((id) => group.replica(id));
+    await until(() => replicas[0]?.status().replica.isPrimary === true, 'the first leads');
+    await Promise.all(replicas.map((r) => r.stop()));
+    expect(replicas[0]?.eventCounts().get('steps-down')).toBe(1);
+  });
+});
 
 describe('a replica that stops', () => {
   it('does not mind when its lock was removed by hand', async () => {

@@ -39,6 +39,8 @@ export class ClientSession<Token> {
   readonly #route: ClientRoute;
   #now: number;
   #closed = false;
+  /** The presumed primary, when it has said that it does not lead, or not yet: what went there has to go again when it does. */
+  #deniedBy = '';
   #lastOp: OpNumber = opNumber(0);
 
   #session: SessionState = { kind: 'none' };
@@ -141,6 +143,7 @@ export class ClientSession<Token> {
         return this.#onMoved();
       case 'redirect':
         if (this.#route.learn(message.view, message.configuration)) this.#onMoved();
+        else if (from === this.#route.primary) this.#deniedBy = from;
         return this.#reads.redirected(from, now);
       case 'reject': return this.#onReject(from, message);
       case 'newEpoch':
@@ -433,16 +436,18 @@ export class ClientSession<Token> {
   /** The primary is another, or can be reached again: what it has not been sent goes there now. */
   #onMoved(): void {
     const primary = this.#route.primary;
+    const denied = this.#deniedBy === primary;
+    this.#deniedBy = '';
     const s = this.#session;
     if (s.kind === 'registering') {
       s.sends = 0;
       this.#sendRegister();
     }
     if (s.kind === 'live') {
-      for (const p of this.#slots) if (p.sentTo !== primary) this.#transmit(s.id, p);
+      for (const p of this.#slots) if (denied || p.sentTo !== primary) this.#transmit(s.id, p);
     }
     for (const p of this.#reads) {
-      if (p.sentTo !== primary && (p.consistency === 'linearizable' || p.sentTo === '')) this.#reads.transmit(p, this.#now);
+      if ((denied || p.sentTo !== primary) && (p.consistency === 'linearizable' || p.sentTo === '')) this.#reads.transmit(p, this.#now);
     }
   }
 

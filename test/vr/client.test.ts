@@ -88,6 +88,29 @@ describe('a client session', () => {
     expect(h.outcomes.size).toBe(5);
   });
 
+  it('sends to the next primary again, as soon as that leads, what it did not take before', () => {
+    const h = new ClientHarness(1, { resendMs: 5000, maxResendMs: 5000 });
+    h.welcome('a:1');
+    h.submit('first');
+    h.run(20);
+    // The old one has given up its view, and the next has not begun.
+    h.client.receive('a:1', { type: 'redirect', view: view(1), configuration: h.configuration }, h.now);
+    for (const n of names(4)) h.submit(n);
+    h.read('r');
+    h.run(50);
+    expect(h.client.primary).toBe('b:1');
+    expect(h.outcomes.size).toBe(1);
+    h.view = 1;
+    h.welcome('b:1');
+    h.run(50);
+    expect([...h.outcomes.keys()].sort()).toEqual(['first', 'r', ...names(4)]);
+    // Once is enough.
+    const sent = h.sent.length;
+    h.welcome('c:1');
+    h.run(50);
+    expect(h.sent.length).toBe(sent);
+  });
+
   // Seeds 231 and 243: what gives up before the others are asked never hears who leads now, nor does what comes after it.
   it.each([30, 150, 240])('finds it also when it gives up after %i ms, before the usual time to ask again', (requestTimeoutMs) => {
     const h = new ClientHarness(1, { requestTimeoutMs });

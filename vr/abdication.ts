@@ -21,7 +21,7 @@ export class Abdication {
   /** Another leads at once, instead of missing this one first. False: this is no primary, or nobody could take over. */
   stepDown(): boolean {
     const r = this.#r;
-    if (!r.isPrimary || !r.normal.open || !this.hearsQuorum()) return false;
+    if (!r.isPrimary || !r.normal.open || r.otherElectors.length === 0 || !this.hearsQuorum()) return false;
     this.#leave('steps-down', this.#nextHeard());
     return true;
   }

@@ -105,8 +105,11 @@ export class ReplicaProcess implements RunningReplica {
     try {
       await this.#bringUp();
       this.#http = (await this.#options.attachHttp?.(this)) ?? null;
-      // It has left the group meanwhile.
-      if (this.#stopping !== null) await this.#http?.close();
+      // It has left the group meanwhile, and its log ends with that.
+      if (this.#stopping !== null) {
+        await this.#http?.close();
+        return;
+      }
     } catch (error) {
       if (this.#parts !== null) await this.stop();
       throw error;

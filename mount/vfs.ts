@@ -78,6 +78,8 @@ const W_OK = 2;
 
 /** This session holds as many files and directories open as a session may. */
 const ENFILE = 23;
+/** How often a name is tried that others make and remove all the time; the kernel tries twice. */
+const CREATE_TRIES = 32;
 const LOOK_AGAIN = { ok: false, errno: Errno.ESTALE } as const;
 const BAD_HANDLE = { ok: false, errno: Errno.EBADF } as const;
 
@@ -234,6 +236,16 @@ export class Vfs {
    * from before the file is made: ENFILE leaves nothing behind.
    */
   async create(credentials: Credentials, at: At, mode: number, flags: number): Promise<Outcome<Opened>> {
+    for (let tries = 1; tries <= CREATE_TRIES; tries++) {
+      const made = await this.#createNew(credentials, at, mode, flags);
+      if (made.ok || made.errno !== Errno.EEXIST || (flags & O_EXCL) !== 0) return made;
+      const own = await this.#openOwn(credentials, at, flags);
+      if (own !== 'removed again') return own;
+    }
+    return LOOK_AGAIN;
+  }
+
+  async #createNew(credentials: Credentials, at: At, mode: number, flags: number): Promise<Outcome<Opened>> {
     const { openFiles } = this.#client;
     if (!hasRoom(() => { openFiles.reserve(); })) return { ok: false, errno: ENFILE };
     let made: Result<'create'>;
@@ -242,8 +254,7 @@ export class Vfs {
     } finally {
       openFiles.unreserve();
     }
-    if (made.ok) return this.#opened(made.value.attributes, flags);
-    return made.errno === Errno.EEXIST && (flags & O_EXCL) === 0 ? this.#openOwn(credentials, at, mode, flags) : made;
+    return made.ok ? this.#opened(made.value.attributes, flags) : made;
   }
 
   /**
@@ -251,10 +262,9 @@ export class Vfs {
    * directories, what is no regular file). It does that once: so a regular file of the caller's own, which none of these rules is about, is opened here, or programs on two mounts
    * that make and remove one name all the time would meet ESTALE.
    */
-  async #openOwn(credentials: Credentials, at: At, mode: number, flags: number): Promise<Outcome<Opened>> {
+  async #openOwn(credentials: Credentials, at: At, flags: number): Promise<Outcome<Opened> | 'removed again'> {
     const found = await this.getattr(credentials, at);
-    // Removed again.
-    if (!found.ok && found.errno === Errno.ENOENT) return this.create(credentials, at, mode, flags);
+    if (!found.ok && found.errno === Errno.ENOENT) return 'removed again';
     if (!found.ok || found.value.attributes.type !== 'file' || found.value.attributes.uid !== credentials.uid) return LOOK_AGAIN;
     const opened = this.#opened(found.value.attributes, flags);
     if (!opened.ok) return opened;

@@ -292,6 +292,38 @@ describe('create', () => {
     expect([vfs.openHandles, client.openFiles.size]).toEqual([0, 0]);
   });
 
+  /** Through a mount beside another, which makes this file before each create, so many times, and removes it before each look. */
+  async function createInRace(times: number): Promise<{ outcome: Outcome<Opened>; made: number }> {
+    const other = group.client();
+    let made = 0;
+    const racing = new Vfs({
+      openFiles: client.openFiles,
+      submit: async (call) => {
+        if (made < times) await other.submit({ credentials: root, operation: { type: 'create', at: at('f'), mode: 0o644, exclusive: true, truncate: false } });
+        if (made < times) made++;
+        return client.submit(call);
+      },
+      query: async (call) => {
+        await other.submit({ credentials: root, operation: { type: 'unlink', at: at('f') } });
+        return client.query(call);
+      },
+      close: () => client.close(),
+    });
+    return { outcome: await racing.create(root, at('f'), 0o644, O_RDWR), made };
+  }
+
+  it('tries again when what had come to the name is gone', async () => {
+    const { outcome } = await createInRace(3);
+    expect(value(outcome).attributes).toMatchObject({ type: 'file', nlink: 1 });
+  });
+
+  it('of a name that another mount makes and removes all the time gives up with ESTALE, after which the kernel looks once more, and holds nothing', async () => {
+    const { outcome, made } = await createInRace(1000);
+    expect(outcome).toEqual({ ok: false, errno: Errno.ESTALE });
+    expect(made).toBeLessThan(100);
+    expect(client.openFiles.size).toBe(0);
+  });
+
   it('beyond what a session may hold is ENFILE, and makes nothing', async () => {
     for (let i = 0; i < KEEP_ALIVE_OPEN_MAX - 1; i++) client.openFiles.open((i + 100) as Ino);
     const [last, none] = await Promise.all([vfs.create(root, at('last'), 0o600, O_EXCL), vfs.create(root, at('lock'), 0o600, O_EXCL)]);

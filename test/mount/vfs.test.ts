@@ -412,6 +412,53 @@ describe('set-uid and set-gid', () => {
     expect(value(await vfs.fgetattr(handle)).attributes.mode).toBe(after);
   });
 
+  const outsider: Credentials = { uid: 1000, gid: 1000, groups: [] };
+  it.each<[string, (handle: number, writer: () => Credentials) => Promise<Outcome<unknown>>]>([
+    ['write', (handle, writer) => vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true, writer })],
+    ['copy', (handle, writer) => vfs.copy({ handle, offset: 0 }, { handle, offset: 0 }, 1, { dropSetId: true, writer })],
+    ['truncation', (handle, writer) => vfs.ftruncate(handle, 0, true, writer)],
+  ])('set-gid without group execute goes by the %s of somebody outside of the group', async (_, change) => {
+    const { handle, attributes } = await create('f');
+    await vfs.write(handle, 0, Buffer.from('content'));
+    for (const [writer, after] of [[user, 0o2666], [root, 0o2666], [outsider, 0o666]] as const) {
+      value(await vfs.setattr(root, inode(attributes.ino), { gid: 4242 }));
+      value(await vfs.setattr(root, inode(attributes.ino), { mode: 0o2666 }));
+      value(await change(handle, () => writer));
+      expect(value(await vfs.fgetattr(handle)).attributes.mode).toBe(after);
+    }
+  });
+
+  it('a write of which the bit was not seen to go is not one of which nothing was done', async () => {
+    const { handle } = await create('f', 0o2666);
+    const writer = (): Credentials => {
+      client.failNext = new TimedOut('no quorum');
+      return outsider;
+    };
+    const failure: unknown = await vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true, writer }).catch((error: unknown) => error);
+    expect([failure, errnoOfRejection(failure)]).toEqual([expect.objectContaining({ name: 'OutcomeUnknown' }), Errno.EIO]);
+  });
+
+  it('nobody is asked who writes where that makes no difference', async () => {
+    const { handle } = await create('f', 0o2755);
+    value(await vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true, writer: () => { throw new Error('asked'); } }));
+    expect(client.counts.get('setattr')).toBeUndefined();
+  });
+
+  it.each([[user, 0o755], [root, 0o755], [outsider, 0o6755]])("chown of neither owner nor group takes them where it is the owner's or root's: %j", async (who, after) => {
+    const { attributes } = await create('f');
+    value(await vfs.setattr(root, at('f'), { uid: user.uid + (who === outsider ? 1 : 0) }));
+    const before = value(await vfs.setattr(root, at('f'), { mode: 0o6755 })).attributes;
+    const chowned = value(await vfs.chownNothing(who, inode(attributes.ino))).attributes;
+    expect([chowned.mode, chowned.uid, chowned.gid]).toEqual([after, before.uid, before.gid]);
+    expect(value(await vfs.getattr(root, at('f'))).attributes).toEqual(chowned);
+    expect(chowned.version === before.version).toBe(who === outsider);
+  });
+
+  it('chown of neither owner nor group moves the ctime of what has no such bits, whoever calls', async () => {
+    const before = (await create('f')).attributes;
+    expect(value(await vfs.chownNothing(outsider, at('f'))).attributes.ctime).not.toEqual(before.ctime);
+  });
+
   it.each<[string, (handle: number) => Promise<Outcome<unknown>>]>([
     ['write', (handle) => vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true })],
     ['truncation', (handle) => vfs.ftruncate(handle, 0, true)],

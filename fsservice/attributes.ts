@@ -31,9 +31,7 @@ export function setattr(ctx: Context, o: Of<'setattr'>): Outcome<Results['setatt
   const { set } = o;
   const denied = checkSet(ctx, inode, set, o.at.path.length === 0);
   if (denied !== 0) return denied;
-  if (set.mode === undefined && set.uid === undefined && set.gid === undefined && set.size === undefined && set.atime === undefined && set.mtime === undefined) {
-    return { attributes: attributesOf(inode) };
-  }
+  if (isEmpty(set) && o.dropSetId !== true) return { attributes: attributesOf(inode) };
   applySet(ctx, inode, set);
   if (o.dropSetId === true) inode.mode = modeWithoutSetId(inode);
   ctx.records.putInode(inode);
@@ -74,10 +72,15 @@ function checkTimes(ctx: Context, inode: Inode, set: SetAttributes): Verdict {
   return mayAccess(inode, ctx.credentials, MAY_WRITE) ? 0 : Errno.EACCES;
 }
 
+function isEmpty(set: SetAttributes): boolean {
+  return set.mode === undefined && set.uid === undefined && set.gid === undefined && set.size === undefined && set.atime === undefined && set.mtime === undefined;
+}
+
+/** An empty set is chown(-1, -1). */
 function applySet(ctx: Context, inode: Inode, set: SetAttributes): void {
   const { credentials } = ctx;
   if (set.size !== undefined) applySize(ctx, inode, set.size);
-  if (set.uid !== undefined || set.gid !== undefined) {
+  if (set.uid !== undefined || set.gid !== undefined || isEmpty(set)) {
     inode.mode = modeAfterChown(inode, credentials);
     dropCapabilities(ctx, inode);
     inode.uid = set.uid ?? inode.uid;

@@ -76,7 +76,8 @@ export type WriteOperation =
   | { readonly type: 'rename'; readonly from: At; readonly to: At; readonly flags: 'none' | 'noreplace' | 'exchange' }
   /**
    * `dropSetId`: on behalf of somebody who may not keep the set-uid and set-gid bits of a regular file (the latter only beside group execute), by whoever
-   * has checked the rights before, as the kernel in front of a mount. Nothing when `set` is empty.
+   * has checked the rights before, as the kernel in front of a mount. With an empty `set`, which does nothing else, it is what chown(2) of neither owner nor group
+   * does: the bits go that the caller may not keep, set-gid without group execute too where it is not in the group, and ctime moves.
    */
   | { readonly type: 'setattr'; readonly at: At; readonly follow: boolean; readonly set: SetAttributes; readonly dropSetId?: true }
   /** 'end': behind the file's last byte as it is when this is executed, so that appends never overlap. Below 2^53 - 1 otherwise. `dropSetId`: as of setattr. */

@@ -54,11 +54,11 @@ function isPrivileged(credentials: Credentials): boolean {
   return credentials.uid === 0;
 }
 
-/** chmod, chown and open drop a set-gid bit without a word for a group that the caller is not in, so that no refusal would tell that it is in it by now. */
+/** chmod, chown, truncate and open drop a set-gid bit without a word for a group that the caller is not in, so that no refusal would tell that it is in it by now. */
 function mayDropSetGid(operation: WriteOperation): boolean {
   switch (operation.type) {
     case 'setattr':
-      return operation.set.uid !== undefined || operation.set.gid !== undefined || hasSetGid(operation.set.mode);
+      return operation.set.uid !== undefined || operation.set.gid !== undefined || hasSetGid(operation.set.mode) || operation.dropSetId === true;
     case 'create':
     case 'mknod':
       return hasSetGid(operation.mode);

@@ -154,7 +154,8 @@ export class KernelBinding implements Binding {
   #setattr(q: FuseRequest): void {
     const { set, handle, kill } = setattrOf(q);
     // ftruncate(2): the right to it came with the descriptor. Never anything else beside the size there.
-    if (handle !== undefined && set.size !== undefined) this.#attributes(q, this.#vfs.ftruncate(handle, set.size, kill));
+    if (handle !== undefined && set.size !== undefined) this.#attributes(q, this.#vfs.ftruncate(handle, set.size, kill, () => this.#who(q)));
+    else if (Object.keys(set).length === 0) this.#attributes(q, this.#vfs.chownNothing(this.#who(q), inode(q.nodeId)));
     else this.#attributes(q, this.#vfs.setattr(this.#who(q), inode(q.nodeId), set, kill));
   }
 
@@ -215,12 +216,12 @@ export class KernelBinding implements Binding {
     const bits = q.u32(20);
     // The flags of the descriptor as they are now. A page that was mapped, then written, has its place whatever they say.
     const append = (bits & WRITE_CACHE) === 0 && (q.u32(32) & O_APPEND) !== 0;
-    this.#run(q, this.#vfs.write(q.u64(0), q.u64(8), data, { dropSetId: (bits & WRITE_KILL_SUIDGID) !== 0, append }), (written) => { this.#written(q, written); });
+    this.#run(q, this.#vfs.write(q.u64(0), q.u64(8), data, { dropSetId: (bits & WRITE_KILL_SUIDGID) !== 0, writer: () => this.#who(q), append }), (written) => { this.#written(q, written); });
   }
 
   /** No flag says who may not keep set-id bits, other than for a write. Answered here because the kernel's own way reads its page cache, which may be older than what another mount has written. */
   #copyFileRange(q: FuseRequest): void {
-    const copied = this.#vfs.copy({ handle: q.u64(0), offset: q.u64(8) }, { handle: q.u64(24), offset: q.u64(32) }, q.u64(40), q.uid !== 0);
+    const copied = this.#vfs.copy({ handle: q.u64(0), offset: q.u64(8) }, { handle: q.u64(24), offset: q.u64(32) }, q.u64(40), { dropSetId: q.uid !== 0, writer: () => this.#who(q) });
     this.#run(q, copied, (length) => { this.#written(q, length); });
   }
 

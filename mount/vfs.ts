@@ -10,7 +10,7 @@
  * `readdir` for a daemon that has given up root since), by the kernel (default_permissions); so they go out as the superuser's.
  */
 import { setTimeout } from 'node:timers/promises';
-import { TimedOut } from '../client/errors.ts';
+import { OutcomeUnknown, TimedOut } from '../client/errors.ts';
 import type { Ino } from '../lib/ids.ts';
 import { EMPTY } from '../lib/bytes.ts';
 import { Errno } from '../fsservice/errno.ts';
@@ -18,6 +18,7 @@ import { READ_MAX } from '../fsservice/operations.ts';
 import type {
   At, Attributes, Credentials, DirectoryEntry, FileType, Result, SetAttributes,
 } from '../fsservice/operations.ts';
+import { inGroupOrRoot, S_ISGID, S_ISUID, S_IXGRP } from '../fsservice/permissions.ts';
 import { HandleTable } from './handles.ts';
 import type { NamespaceClient } from './namespace_client.ts';
 
@@ -43,6 +44,8 @@ export interface Place {
 export interface WriteOptions {
   /** The writer may not keep set-uid and set-gid. */
   readonly dropSetId?: boolean;
+  /** Who that is: asked where its groups make a difference. */
+  readonly writer?: () => Credentials;
   /** What the kernel says of this write; default: as the file was opened (O_APPEND). */
   readonly append?: boolean;
 }
@@ -78,6 +81,8 @@ const W_OK = 2;
 
 /** This session holds as many files and directories open as a session may. */
 const ENFILE = 23;
+/** How often a name is tried that others make and remove all the time; the kernel tries twice. */
+const CREATE_TRIES = 32;
 const LOOK_AGAIN = { ok: false, errno: Errno.ESTALE } as const;
 const BAD_HANDLE = { ok: false, errno: Errno.EBADF } as const;
 
@@ -107,6 +112,19 @@ export class Vfs {
     if (set.size !== undefined && set.size > Number.MAX_SAFE_INTEGER) return Promise.resolve({ ok: false, errno: Errno.EFBIG });
     const submit = (): Promise<Result<'setattr'>> => this.#client.submit({ credentials, operation: { type: 'setattr', at, follow: false, set, ...dropping(dropSetId) } });
     return set.size === undefined ? submit() : this.#whenCollected(submit);
+  }
+
+  /**
+   * chown(2) of neither owner nor group. Where a file has set-id bits the kernel says the same before a write through its page cache and a copy, of whoever writes, and asks nobody
+   * whether the caller may: so they go where it is the owner or root, and for others by the write itself.
+   */
+  async chownNothing(credentials: Credentials, at: At): Promise<Outcome<{ readonly attributes: Attributes }>> {
+    const found = await this.getattr(credentials, at);
+    if (!found.ok) return found;
+    const { type, uid, mode } = found.value.attributes;
+    const losesBits = type !== 'directory' && (mode & (S_ISUID | S_ISGID)) !== 0;
+    if (losesBits && credentials.uid !== 0 && credentials.uid !== uid) return found;
+    return this.setattr(credentials, at, {}, true);
   }
 
   /**
@@ -234,6 +252,16 @@ export class Vfs {
    * from before the file is made: ENFILE leaves nothing behind.
    */
   async create(credentials: Credentials, at: At, mode: number, flags: number): Promise<Outcome<Opened>> {
+    for (let tries = 1; tries <= CREATE_TRIES; tries++) {
+      const made = await this.#createNew(credentials, at, mode, flags);
+      if (made.ok || made.errno !== Errno.EEXIST || (flags & O_EXCL) !== 0) return made;
+      const own = await this.#openOwn(credentials, at, flags);
+      if (own !== 'removed again') return own;
+    }
+    return LOOK_AGAIN;
+  }
+
+  async #createNew(credentials: Credentials, at: At, mode: number, flags: number): Promise<Outcome<Opened>> {
     const { openFiles } = this.#client;
     if (!hasRoom(() => { openFiles.reserve(); })) return { ok: false, errno: ENFILE };
     let made: Result<'create'>;
@@ -242,8 +270,7 @@ export class Vfs {
     } finally {
       openFiles.unreserve();
     }
-    if (made.ok) return this.#opened(made.value.attributes, flags);
-    return made.errno === Errno.EEXIST && (flags & O_EXCL) === 0 ? this.#openOwn(credentials, at, mode, flags) : made;
+    return made.ok ? this.#opened(made.value.attributes, flags) : made;
   }
 
   /**
@@ -251,10 +278,9 @@ export class Vfs {
    * directories, what is no regular file). It does that once: so a regular file of the caller's own, which none of these rules is about, is opened here, or programs on two mounts
    * that make and remove one name all the time would meet ESTALE.
    */
-  async #openOwn(credentials: Credentials, at: At, mode: number, flags: number): Promise<Outcome<Opened>> {
+  async #openOwn(credentials: Credentials, at: At, flags: number): Promise<Outcome<Opened> | 'removed again'> {
     const found = await this.getattr(credentials, at);
-    // Removed again.
-    if (!found.ok && found.errno === Errno.ENOENT) return this.create(credentials, at, mode, flags);
+    if (!found.ok && found.errno === Errno.ENOENT) return 'removed again';
     if (!found.ok || found.value.attributes.type !== 'file' || found.value.attributes.uid !== credentials.uid) return LOOK_AGAIN;
     const opened = this.#opened(found.value.attributes, flags);
     if (!opened.ok) return opened;
@@ -302,10 +328,27 @@ export class Vfs {
     return this.getattr(SUPERUSER, inode(file.ino));
   }
 
-  ftruncate(handle: number, size: number, dropSetId = false): Promise<Result<'setattr'>> {
+  async ftruncate(handle: number, size: number, dropSetId = false, writer?: () => Credentials): Promise<Result<'setattr'>> {
     const file = this.#handles.get(handle);
-    if (file === undefined) return Promise.resolve(BAD_HANDLE);
-    return this.setattr(SUPERUSER, inode(file.ino), { size }, dropSetId);
+    if (file === undefined) return BAD_HANDLE;
+    const cut = await this.setattr(SUPERUSER, inode(file.ino), { size }, dropSetId);
+    return cut.ok ? this.#withoutSetGid(cut.value.attributes, { dropSetId, writer }) : cut;
+  }
+
+  /**
+   * What was written on behalf of somebody outside of its group loses a set-gid bit without group execute too. The kernel leaves that to the file system, and the operation itself, which
+   * is the superuser's, does not know of the writer's groups. A step of its own, as on a local disk: of a chmod that comes between it takes set-id bits and nothing else.
+   */
+  async #withoutSetGid(attributes: Attributes, { dropSetId, writer }: WriteOptions): Promise<Result<'setattr'>> {
+    if (dropSetId !== true || writer === undefined || (attributes.mode & (S_ISGID | S_IXGRP)) !== S_ISGID) return { ok: true, value: { attributes } };
+    const credentials = writer();
+    if (inGroupOrRoot(attributes.gid, credentials)) return { ok: true, value: { attributes } };
+    try {
+      return await this.setattr(credentials, inode(attributes.ino), {}, true);
+    } catch (error) {
+      // Whatever became of this, the data is there.
+      throw new OutcomeUnknown('the data was written, and whether the set-gid bit of the file went, as it had to, is not known', { cause: error });
+    }
   }
 
   /** Up to `length` bytes; fewer only at the end of the file. */
@@ -342,30 +385,31 @@ export class Vfs {
   write(handle: number, offset: number, data: Buffer, options: WriteOptions = {}): Promise<Outcome<number>> {
     const file = this.#handles.get(handle);
     if (file === undefined) return Promise.resolve(BAD_HANDLE);
-    const dropSetId = options.dropSetId ?? false;
     // The kernel's idea of the end of the file may be older than another mount's last write.
-    if (options.append ?? file.append) return this.#write(file.ino, 'end', data, dropSetId);
+    if (options.append ?? file.append) return this.#write(file.ino, 'end', data, options);
     // The kernel lets 63 bits pass.
     if (offset + data.length > Number.MAX_SAFE_INTEGER) return Promise.resolve({ ok: false, errno: Errno.EFBIG });
-    return this.#write(file.ino, offset, data, dropSetId);
+    return this.#write(file.ino, offset, data, options);
   }
 
-  async #write(ino: Ino, offset: number | 'end', data: Buffer, dropSetId: boolean): Promise<Outcome<number>> {
+  async #write(ino: Ino, offset: number | 'end', data: Buffer, options: WriteOptions): Promise<Outcome<number>> {
     let done = 0;
     do {
       const part = data.length <= WRITE_MAX ? data : data.subarray(done, done + WRITE_MAX);
-      const answer = await this.#client.submit({ credentials: SUPERUSER, operation: { type: 'write', at: inode(ino), offset: offset === 'end' ? offset : offset + done, data: part, ...dropping(dropSetId) } });
+      const answer = await this.#client.submit({ credentials: SUPERUSER, operation: { type: 'write', at: inode(ino), offset: offset === 'end' ? offset : offset + done, data: part, ...dropping(options.dropSetId) } });
       if (!answer.ok) return done > 0 ? { ok: true, value: done } : answer;
+      const dropped = await this.#withoutSetGid(answer.value.attributes, options);
+      if (!dropped.ok) return dropped;
       done += part.length;
     } while (done < data.length);
     return { ok: true, value: done };
   }
 
   /** Up to `length` bytes from one open file to another; fewer at the end of the file, or where it is more than one operation reads. The value is how many. */
-  async copy(from: Place, to: Place, length: number, dropSetId = false): Promise<Outcome<number>> {
+  async copy(from: Place, to: Place, length: number, options: WriteOptions = {}): Promise<Outcome<number>> {
     const data = await this.read(from.handle, from.offset, Math.min(length, READ_MAX));
     if (!data.ok) return data;
-    return data.value.length === 0 ? { ok: true, value: 0 } : this.write(to.handle, to.offset, data.value, { append: false, dropSetId });
+    return data.value.length === 0 ? { ok: true, value: 0 } : this.write(to.handle, to.offset, data.value, { ...options, append: false });
   }
 
   #opened(attributes: Attributes, flags: number): Outcome<Opened> {
@@ -407,7 +451,7 @@ const DROPS_SET_ID = { dropSetId: true } as const;
 const KEEPS_SET_ID = {};
 
 /** In the operation itself: a second one would undo the chmod of somebody else that came between. */
-function dropping(dropSetId: boolean): { readonly dropSetId?: true } {
+function dropping(dropSetId = false): { readonly dropSetId?: true } {
   return dropSetId ? DROPS_SET_ID : KEEPS_SET_ID;
 }
 

@@ -3,11 +3,10 @@
  * clock have, and ends it. An assertion that fails inside the replica, and an I/O error of journal or superblock, mean
  * that what it knows cannot be relied on any more: nothing is sent or written after that, and the process ends.
  *
- * Damaged records have a remedy (record_repair.ts): the replica is dropped at once, the store repaired, and another
+ * Damaged records have a remedy (repairs.ts): the replica is dropped at once, the store repaired, and another
  * replica made of what is on the disk, in the same process; it recovers from the others what is missing.
  */
 import { randomBytes } from 'node:crypto';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Proof } from '../checkpoint/proof_codec.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { formatAddress, parseAddress, type HostPort } from '../lib/address.ts';
@@ -30,9 +29,9 @@ import type { DiskRoomOptions } from './disk_room.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
 import type { NodeAddresses } from './data_directory.ts';
 import { assemble, closeParts, type Parts } from './parts.ts';
-import { repairDamage } from './record_repair.ts';
+import { Repairs } from './repairs.ts';
 import { Scrubber } from './scrubber.ts';
-import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, DamageReport, Health, HttpHandle, RunningReplica, ServerStatus } from './running_replica.ts';
+import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, Health, HttpHandle, RunningReplica, ServerStatus } from './running_replica.ts';
 import type { SuperblockFile, SuperblockFileOptions } from './superblock_file.ts';
 import { SteppingDown } from './stepping_down.ts';
 import { Turn } from './turn.ts';
@@ -73,6 +72,7 @@ export class ReplicaProcess implements RunningReplica {
   readonly #turn = new Turn(() => { this.#endTurn(); });
   readonly #sink: CountingSink;
   readonly #scrubber: Scrubber;
+  readonly #repairs: Repairs;
   readonly #known = new KnownCheckpoints();
   readonly #steppingDown = new SteppingDown();
   #settleStopped: (end: Promise<void>) => void = () => undefined;
@@ -83,11 +83,6 @@ export class ReplicaProcess implements RunningReplica {
   #bound: HostPort | null = null;
   #parts: Parts | null = null;
   #envelope: Envelope | null = null;
-  #repairing: Promise<void> | null = null;
-  #damages = 0;
-  #lastDamage: DamageReport | null = null;
-  /** Damage that can wait for its repair, and the members that were not heard of since. */
-  #deferred: { readonly damage: StoreDamageError; readonly waitingFor: Set<MemberId> } | null = null;
   /** What the replica said of itself before its records were found damaged. */
   #lastStatus: ReplicaStatus | null = null;
 
@@ -99,7 +94,19 @@ export class ReplicaProcess implements RunningReplica {
     // Whoever waits for it has the outcome.
     this.stopped.catch(onlyTheMoment);
     this.#sink = eventSink(log);
-    this.#scrubber = new Scrubber({ rate: config.scrubRate, intervalMs: config.scrubIntervalMs, log, onDamage: (damage) => { this.#repairLater(damage, 'was found damaged on this disk by a scrub'); } });
+    this.#scrubber = new Scrubber({ rate: config.scrubRate, intervalMs: config.scrubIntervalMs, log, onDamage: (damage) => { this.#repairs.later(damage, 'was found damaged on this disk by a scrub'); } });
+    this.#repairs = new Repairs({
+      log,
+      stopping: () => this.#stopping !== null,
+      halted: () => this.#halted,
+      // A witness has no checkpoint to tell of, and none to lose.
+      others: () => this.configuration().members.filter((m) => m.id !== this.memberId && m.role !== 'witness').map((m) => m.id),
+      drop: () => this.#drop(),
+      close: (parts) => this.#close(parts),
+      bringUp: () => this.#bringUp(),
+      startedAgain: () => { log.info({ memberId: this.memberId }, 'replica started again after a repair of its records'); },
+      fatal: this.#fatal,
+    });
   }
 
   async start(): Promise<void> {
@@ -107,8 +114,11 @@ export class ReplicaProcess implements RunningReplica {
     try {
       await this.#bringUp();
       this.#http = (await this.#options.attachHttp?.(this)) ?? null;
-      // It has left the group meanwhile.
-      if (this.#stopping !== null) await this.#http?.close();
+      // It has left the group meanwhile, and its log ends with that.
+      if (this.#stopping !== null) {
+        await this.#http?.close();
+        return;
+      }
     } catch (error) {
       if (this.#parts !== null) await this.stop();
       throw error;
@@ -127,7 +137,7 @@ export class ReplicaProcess implements RunningReplica {
       this.#makeReplica(parts);
     } catch (error) {
       if (!(error instanceof StoreDamageError)) throw error;
-      await this.#mend(parts, error);
+      await this.#repairs.mend(parts, error);
       return this.#bringUp();
     }
     this.#tick = setInterval(() => { this.#onTick(); }, TICK_MS);
@@ -144,7 +154,7 @@ export class ReplicaProcess implements RunningReplica {
       writev: this.#options.disk?.writev,
       look: this.#options.disk?.look,
     });
-    if (booted.damage !== null) this.#onRepaired(booted.damage);
+    if (booted.damage !== null) this.#repairs.repaired(booted.damage);
     return booted;
   }
 
@@ -190,7 +200,7 @@ export class ReplicaProcess implements RunningReplica {
       store: {
         records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
         takes: s.takes, lastTakeMs: s.lastTakeMs, waitingForRoom: booted.room.waiting, roomWaits: booted.room.waits,
-        damages: this.#damages, lastDamage: this.#lastDamage,
+        ...this.#repairs.report(),
       },
       checkpointCost: { ...s.costs, ...this.#sinceCheckpoint() },
       scrub: this.#scrubber.status(),
@@ -210,7 +220,7 @@ export class ReplicaProcess implements RunningReplica {
 
   health(): Health {
     if (this.#halted) return { ok: false, reason: 'the replica has stopped after an error; see its log' };
-    if (this.#repairing !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
+    if (this.#repairs.running !== null) return { ok: false, reason: 'the records on the disk were found damaged and are being repaired; wait, and see its log and lastDamage in /v1/status' };
     const { boot: { data, room }, linkLog: { refusals } } = this.#started;
     return healthOf(this.#replicaStatus(), {
       data: data.root, address: data.addresses.address, waitingForRoom: room.waiting, refusals,
@@ -226,7 +236,7 @@ export class ReplicaProcess implements RunningReplica {
     try {
       return await read();
     } catch (error) {
-      if (error instanceof StoreDamageError) this.#repairLater(error, 'that a peer or a client asked for is damaged on this disk');
+      if (error instanceof StoreDamageError) this.#repairs.later(error, 'that a peer or a client asked for is damaged on this disk');
       throw error;
     }
   }
@@ -347,7 +357,7 @@ export class ReplicaProcess implements RunningReplica {
   // The two hot ones have their own try, so that no closure is made for each message.
   #step(from: Envelope, message: ReplicaMessage, bytes: number): void {
     const parts = this.#started;
-    if (this.#deferred !== null && message.type === 'checkpointNotice') this.#repairIfOthersTakePart(from.sender);
+    if (this.#repairs.deferred && message.type === 'checkpointNotice') this.#repairs.takesPart(from.sender);
     if (this.#halted || parts.replica === null) return;
     parts.recovery.onMessage(message, bytes);
     try {
@@ -422,7 +432,7 @@ export class ReplicaProcess implements RunningReplica {
       return;
     }
     if (error instanceof StoreDamageError) {
-      this.#onDamage(error);
+      this.#repairs.now(error);
       return;
     }
     this.#halted = true;
@@ -435,7 +445,7 @@ export class ReplicaProcess implements RunningReplica {
 
   async #stop(): Promise<void> {
     // A repair that is under way ends first; it sees that nothing is to be started again.
-    await this.#repairing;
+    await this.#repairs.running;
     const parts = this.#started;
     let stepsDown = false;
     this.#run((replica) => { stepsDown = replica.stepDown(); });
@@ -446,72 +456,21 @@ export class ReplicaProcess implements RunningReplica {
     this.#endTurn();
     // What was promised to the others is on disk or goes there; nothing new is taken in from here on.
     this.#halted = true;
-    await this.#scrubber.detach();
-    await closeParts(parts);
+    await this.#close(parts);
     this.#log.info('replica stopped');
   }
 
-  // --- damaged records ---------------------------------------------------------------------------------------------------
-
-  /** From here on nothing is answered or executed, in this very turn. What was promised goes to the disk as in any other stop. */
-  #onDamage(damage: StoreDamageError): void {
-    // What was still under way finds it again.
-    if (this.#repairing !== null) return;
+  /** Its records are damaged: from here on nothing is answered or executed, in this very turn. */
+  #drop(): Parts {
     const parts = this.#started;
     this.#lastStatus = this.#replicaStatus();
     parts.replica = null;
-    this.#deferred = null;
     if (this.#tick !== null) clearInterval(this.#tick);
-    if (this.#stopping !== null) {
-      this.#log.error({ err: damage }, `the records are damaged (${damage.message}), and the replica is being stopped: its next start repairs them`);
-      return;
-    }
-    this.#repairing = this.#repair(parts, damage).catch((error: unknown) => {
-      this.#repairing = null;
-      this.#fatal(new Error(`the records are damaged (${damage.message}) and could not be repaired: ${error instanceof Error ? error.message : String(error)}. Make room or check the disk, then start the replica again`, { cause: error }));
-    });
+    return parts;
   }
 
-  /**
-   * Found for a peer that fetches, which has other donors, or by a scrub: nothing here depends on it now. The peer takes no
-   * part yet, and two such may be more than the group can do without; those that do take part tell of their checkpoints now and then.
-   */
-  #repairLater(damage: StoreDamageError, how: string): void {
-    if (this.#deferred !== null || this.#repairing !== null || this.#halted) return;
-    this.#log.error({ damage: damage.message }, `a part of the state ${how}: ${damage.message}. This replica goes on, and is repaired when all the others take part`);
-    // A witness has no checkpoint to tell of, and none to lose.
-    const others = this.configuration().members.filter((m) => m.id !== this.memberId && m.role !== 'witness').map((m) => m.id);
-    this.#deferred = { damage, waitingFor: new Set(others) };
-  }
-
-  #repairIfOthersTakePart(sender: MemberId): void {
-    const deferred = this.#deferred;
-    deferred?.waitingFor.delete(sender);
-    if (deferred?.waitingFor.size === 0) this.#onDamage(deferred.damage);
-  }
-
-  async #repair(parts: Parts, damage: StoreDamageError): Promise<void> {
-    await nextTurn();
-    await this.#mend(parts, damage);
-    if (this.#stopping !== null) return;
-    await this.#bringUp();
-    this.#repairing = null;
-    this.#log.info({ memberId: this.memberId }, 'replica started again after a repair of its records');
-  }
-
-  async #mend(parts: Parts, damage: StoreDamageError): Promise<void> {
-    const last = this.#lastDamage;
-    const again = last !== null && parts.recovery.report().caughtUpMs === null;
+  async #close(parts: Parts): Promise<void> {
     await this.#scrubber.detach();
     await closeParts(parts);
-    if (again && last.remedy === 'set aside') {
-      throw new Error('they had just been fetched anew, and are damaged again: this disk or this memory does not keep what is written');
-    }
-    this.#onRepaired(await repairDamage(parts.boot.data.records, damage, this.#log, !again));
-  }
-
-  #onRepaired(damage: DamageReport): void {
-    this.#damages++;
-    this.#lastDamage = damage;
   }
 }

@@ -168,10 +168,11 @@ export class ModelContents {
         demand(allowed(who, node, 'w'), 'EACCES');
       }
     }
-    if ([mode, uid, gid, size, atime, mtime].every((v) => v === undefined)) return { attributes: fs.attributes(node) };
+    const isEmpty = [mode, uid, gid, size, atime, mtime].every((v) => v === undefined);
+    if (isEmpty && o.dropSetId !== true) return { attributes: fs.attributes(node) };
 
     if (size !== undefined) this.resize(node, size);
-    if (uid !== undefined || gid !== undefined) {
+    if (uid !== undefined || gid !== undefined || isEmpty) {
       if (!isDirectory(node)) this.#dropSetId(node);
       node.xattrs.delete('security.capability');
       node.uid = uid ?? node.uid;

@@ -474,6 +474,63 @@ def test_groups_that_change():
     in_child(child)
 
 
+def test_set_id_bits_go_as_on_a_local_disk():
+    """As root only: by writes of others, by set-gid without group execute too where they are not in the group, and by chown of neither owner nor group."""
+    needs_root()
+    if not kernel:
+        return
+
+    def file(name, mode):
+        write(name, b"content")
+        os.chown(path(name), 3001, 3001)
+        os.chmod(path(name), mode)
+        return path(name)
+
+    def mode_after(name, mode, uid, groups, call):
+        at = file(name, mode)
+
+        def child():
+            os.setgroups(groups)
+            os.setgid(uid)
+            os.setuid(uid)
+            call(at)
+
+        in_child(child)
+        return oct(stat.S_IMODE(os.stat(at).st_mode))
+
+    def written(at):
+        f = os.open(at, os.O_WRONLY)
+        os.write(f, b"x")
+        os.close(f)
+
+    def cut(at):
+        f = os.open(at, os.O_WRONLY)
+        os.ftruncate(f, 1)
+        os.close(f)
+
+    def copied(at):
+        f = os.open(at, os.O_RDWR)
+        os.copy_file_range(f, f, 2, 0, 4)
+        os.close(f)
+
+    for what, call in (("written", written), ("cut", cut), ("copied", copied)):
+        assert mode_after(what + " outside", 0o2666, 3002, [], call) == "0o666", what
+        assert mode_after(what + " inside", 0o2666, 3002, [3001], call) == "0o2666", what
+        assert mode_after(what + " set-uid", 0o6676, 3002, [3001], call) == "0o676", what
+
+    def chown(at):
+        os.chown(at, -1, -1)
+
+    assert mode_after("chown", 0o6755, 3001, [], chown) == "0o755"
+    # ext4 would refuse it: the kernel lets it pass, and it does nothing.
+    assert mode_after("chown by another", 0o6755, 3002, [], chown) == "0o6755"
+    before = os.stat(file("chown by root", 0o2744))
+    chown(path("chown by root"))
+    after = os.stat(path("chown by root"))
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert after.st_ctime_ns > before.st_ctime_ns
+
+
 def test_permission_to_read_a_directory_is_checked_at_open_only():
     """As root only: a descriptor reads on for a process that has given up root, and after a chmod."""
     needs_root()

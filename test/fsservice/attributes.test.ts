@@ -70,6 +70,20 @@ describe('chown', () => {
     expect(w.setattr('d', { uid: 5 }).mode).toBe(0o6755);
   });
 
+  // chown(-1, -1) on ext4 and tmpfs, Linux 6.18.
+  it.each([
+    ['6755', ROOT, 'root', '755'], ['6755', ALICE, 'the owner', '755'], ['2666', ROOT, 'root', '2666'], ['2666', ALICE, 'the owner', '2666'], ['2666', BOB, 'somebody outside of the group', '666'],
+  ])('of neither owner nor group takes from a file of mode %s what the caller may not keep, and moves ctime: %j, %s, gives %s', (mode, who, _, after) => {
+    w.create('f', 0o644, ALICE);
+    const before = w.setattr('f', { mode: Number.parseInt(mode, 8) });
+    const neither = w.ok<'setattr'>({ ...set('f', {}), dropSetId: true }, who).attributes;
+    expect([neither.mode.toString(8), neither.version, neither.uid, neither.gid, neither.mtime]).toEqual([after, w.op, before.uid, before.gid, before.mtime]);
+    expect(neither.ctime).not.toEqual(before.ctime);
+    w.mkdir('d');
+    w.setattr('d', { mode: 0o6777 });
+    expect(w.ok<'setattr'>({ ...set('d', {}), dropSetId: true }, who).attributes.mode).toBe(0o6777);
+  });
+
   it('and file capabilities', () => {
     w.create('f');
     w.ok<'setxattr'>({ type: 'setxattr', at: at('f'), follow: true, name: Buffer.from('security.capability'), value: Buffer.from('x'), mode: 'any' });

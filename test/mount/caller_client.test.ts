@@ -67,6 +67,8 @@ describe('a caller whose groups have changed since they were looked up', () => {
     expect(await vfs.setattr(before, at('d/f'), { mode: 0o755 })).toMatchObject({ ok: true, value: { attributes: { mode: 0o755 } } });
     expect(await vfs.setattr(before, at('d/f'), { mode: 0o2744 })).toMatchObject({ ok: true, value: { attributes: { mode: 0o2744 } } });
     expect(await vfs.setattr(before, at('d/f'), { gid: 4002 })).toMatchObject({ ok: true, value: { attributes: { mode: 0o2744 } } });
+    expect(await vfs.setattr(before, at('d/f'), { size: 5 }, true)).toMatchObject({ ok: true, value: { attributes: { mode: 0o2744, size: 5 } } });
+    expect(await vfs.chownNothing(before, at('d/f'))).toMatchObject({ ok: true, value: { attributes: { mode: 0o2744 } } });
   });
 
   it('is so in each of several calls at once', async () => {

@@ -292,6 +292,38 @@ describe('create', () => {
     expect([vfs.openHandles, client.openFiles.size]).toEqual([0, 0]);
   });
 
+  /** Through a mount beside another, which makes this file before each create, so many times, and removes it before each look. */
+  async function createInRace(times: number): Promise<{ outcome: Outcome<Opened>; made: number }> {
+    const other = group.client();
+    let made = 0;
+    const racing = new Vfs({
+      openFiles: client.openFiles,
+      submit: async (call) => {
+        if (made < times) await other.submit({ credentials: root, operation: { type: 'create', at: at('f'), mode: 0o644, exclusive: true, truncate: false } });
+        if (made < times) made++;
+        return client.submit(call);
+      },
+      query: async (call) => {
+        await other.submit({ credentials: root, operation: { type: 'unlink', at: at('f') } });
+        return client.query(call);
+      },
+      close: () => client.close(),
+    });
+    return { outcome: await racing.create(root, at('f'), 0o644, O_RDWR), made };
+  }
+
+  it('tries again when what had come to the name is gone', async () => {
+    const { outcome } = await createInRace(3);
+    expect(value(outcome).attributes).toMatchObject({ type: 'file', nlink: 1 });
+  });
+
+  it('of a name that another mount makes and removes all the time gives up with ESTALE, after which the kernel looks once more, and holds nothing', async () => {
+    const { outcome, made } = await createInRace(1000);
+    expect(outcome).toEqual({ ok: false, errno: Errno.ESTALE });
+    expect(made).toBeLessThan(100);
+    expect(client.openFiles.size).toBe(0);
+  });
+
   it('beyond what a session may hold is ENFILE, and makes nothing', async () => {
     for (let i = 0; i < KEEP_ALIVE_OPEN_MAX - 1; i++) client.openFiles.open((i + 100) as Ino);
     const [last, none] = await Promise.all([vfs.create(root, at('last'), 0o600, O_EXCL), vfs.create(root, at('lock'), 0o600, O_EXCL)]);
@@ -378,6 +410,53 @@ describe('set-uid and set-gid', () => {
     value(await vfs.setattr(root, inode(attributes.ino), { mode: before }));
     await vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true });
     expect(value(await vfs.fgetattr(handle)).attributes.mode).toBe(after);
+  });
+
+  const outsider: Credentials = { uid: 1000, gid: 1000, groups: [] };
+  it.each<[string, (handle: number, writer: () => Credentials) => Promise<Outcome<unknown>>]>([
+    ['write', (handle, writer) => vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true, writer })],
+    ['copy', (handle, writer) => vfs.copy({ handle, offset: 0 }, { handle, offset: 0 }, 1, { dropSetId: true, writer })],
+    ['truncation', (handle, writer) => vfs.ftruncate(handle, 0, true, writer)],
+  ])('set-gid without group execute goes by the %s of somebody outside of the group', async (_, change) => {
+    const { handle, attributes } = await create('f');
+    await vfs.write(handle, 0, Buffer.from('content'));
+    for (const [writer, after] of [[user, 0o2666], [root, 0o2666], [outsider, 0o666]] as const) {
+      value(await vfs.setattr(root, inode(attributes.ino), { gid: 4242 }));
+      value(await vfs.setattr(root, inode(attributes.ino), { mode: 0o2666 }));
+      value(await change(handle, () => writer));
+      expect(value(await vfs.fgetattr(handle)).attributes.mode).toBe(after);
+    }
+  });
+
+  it('a write of which the bit was not seen to go is not one of which nothing was done', async () => {
+    const { handle } = await create('f', 0o2666);
+    const writer = (): Credentials => {
+      client.failNext = new TimedOut('no quorum');
+      return outsider;
+    };
+    const failure: unknown = await vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true, writer }).catch((error: unknown) => error);
+    expect([failure, errnoOfRejection(failure)]).toEqual([expect.objectContaining({ name: 'OutcomeUnknown' }), Errno.EIO]);
+  });
+
+  it('nobody is asked who writes where that makes no difference', async () => {
+    const { handle } = await create('f', 0o2755);
+    value(await vfs.write(handle, 0, Buffer.from('x'), { dropSetId: true, writer: () => { throw new Error('asked'); } }));
+    expect(client.counts.get('setattr')).toBeUndefined();
+  });
+
+  it.each([[user, 0o755], [root, 0o755], [outsider, 0o6755]])("chown of neither owner nor group takes them where it is the owner's or root's: %j", async (who, after) => {
+    const { attributes } = await create('f');
+    value(await vfs.setattr(root, at('f'), { uid: user.uid + (who === outsider ? 1 : 0) }));
+    const before = value(await vfs.setattr(root, at('f'), { mode: 0o6755 })).attributes;
+    const chowned = value(await vfs.chownNothing(who, inode(attributes.ino))).attributes;
+    expect([chowned.mode, chowned.uid, chowned.gid]).toEqual([after, before.uid, before.gid]);
+    expect(value(await vfs.getattr(root, at('f'))).attributes).toEqual(chowned);
+    expect(chowned.version === before.version).toBe(who === outsider);
+  });
+
+  it('chown of neither owner nor group moves the ctime of what has no such bits, whoever calls', async () => {
+    const before = (await create('f')).attributes;
+    expect(value(await vfs.chownNothing(outsider, at('f'))).attributes.ctime).not.toEqual(before.ctime);
   });
 
   it.each<[string, (handle: number) => Promise<Outcome<unknown>>]>([

@@ -103,4 +103,13 @@ describe('a replica that stops', () => {
     await replica.stopped;
     expect(closes).toBe(1);
   });
+
+  it('while its HTTP API comes up, as one that leaves its group may, says of no start behind its end', async () => {
+    const { lines } = await start(async (running) => {
+      await running.stop();
+      return { address: '127.0.0.1:1', close: () => Promise.resolve() };
+    });
+    expect(lines.at(-1)).toBe('replica stopped');
+    expect(lines).not.toContain('replica started');
+  });
 });

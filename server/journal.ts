@@ -16,6 +16,7 @@ import type { Journal, JournalRecord } from '../vr/ports.ts';
 import { GroupBuilder } from './journal_group.ts';
 import { encodeSegmentHeader, newSegmentKey, PAGE_BYTES, pages, type JournalIdentity, type LogPosition, type SegmentKey } from './journal_format.ts';
 import { scanJournal, type ScanResult } from './journal_scan.ts';
+import { LatencyHistogram, type LatencyCounts } from './latency_histogram.ts';
 import type { JournalStatus } from './running_replica.ts';
 import { syncDirectory } from './directories.ts';
 import { readSegments, SegmentFiles } from './segment_files.ts';
@@ -110,7 +111,8 @@ export class DiskJournal implements Journal {
   #groups = 0;
   #records = 0;
   #bytesWritten = 0;
-  #syncMs = 0;
+  /** Of groups that somebody waited for. */
+  readonly #writes = new LatencyHistogram();
 
   private constructor(options: JournalOptions, scan: ScanResult) {
     this.#options = options;
@@ -180,8 +182,13 @@ export class DiskJournal implements Journal {
   status(): JournalStatus {
     return {
       segments: this.#segments.length, bytes: this.#segments.length * this.#segmentBytes,
-      groups: this.#groups, records: this.#records, bytesWritten: this.#bytesWritten, syncMs: this.#syncMs,
+      groups: this.#groups, records: this.#records, bytesWritten: this.#bytesWritten, syncMs: this.#writes.seconds * 1000,
     };
+  }
+
+  /** How long each group took that `status` counts. */
+  get writes(): LatencyCounts {
+    return this.#writes;
   }
 
   /** Only the last group can be taken for one that a crash has torn: where there is time it is not to be the last. */
@@ -290,7 +297,7 @@ export class DiskJournal implements Journal {
         this.#groups++;
         this.#records += this.#builder.records;
         this.#bytesWritten += length;
-        this.#syncMs += performance.now() - started;
+        this.#writes.count(performance.now() - started);
       }
       this.#unmarked = unmarked;
       this.#finished(ticket);
@@ -405,6 +412,9 @@ export class MemoryJournal implements Journal {
   status(): JournalStatus {
     return { segments: 0, bytes: 0, groups: 0, records: this.#records, bytesWritten: 0, syncMs: 0 };
   }
+
+  /** There are none. */
+  readonly writes: LatencyCounts = new LatencyHistogram();
 
   close(): Promise<void> {
     return Promise.resolve();

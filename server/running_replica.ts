@@ -7,6 +7,7 @@ import type { Proof } from '../checkpoint/proof_codec.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import type { NodeAddresses } from './data_directory.ts';
+import type { LatencyCounts } from './latency_histogram.ts';
 import type { TakeCosts } from '../checkpoint/take_costs.ts';
 import type { RepairReport } from '../checkpoint/repair.ts';
 import type { ReplicaStatus } from '../vr/replica_types.ts';
@@ -220,6 +221,12 @@ export interface JournalStatus {
   readonly syncMs: number;
 }
 
+/** How long things took since the boot. */
+export interface Timings {
+  /** One writev and fdatasync of the journal each. */
+  readonly journalWrites: LatencyCounts;
+}
+
 export interface LinkStatus {
   readonly member: number;
   readonly connected: boolean;
@@ -289,6 +296,7 @@ export interface RunningReplica {
   scrub(rate?: number): number;
   /** Counters of the replica's events since the boot ('view-change', 'recovery', ...), by name. */
   eventCounts(): ReadonlyMap<string, number>;
+  timings(): Timings;
   /** Stops accepting, sends and writes what has gathered, closes everything. Idempotent. */
   stop(): Promise<void>;
   /** Settles when the replica has stopped. */

@@ -5,7 +5,8 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { viewNumber } from '../../lib/ids.ts';
-import type { RunningReplica, ServerStatus } from '../running_replica.ts';
+import type { LatencyCounts } from '../latency_histogram.ts';
+import type { RunningReplica, ServerStatus, Timings } from '../running_replica.ts';
 import type { AllRooms, Rooms } from './rooms.ts';
 
 const BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -120,6 +121,20 @@ const FAMILIES: readonly Family[] = [
   family('counter', 'events_total', 'Events of the replica since the boot, by name.', (_s, running) => [...running.eventCounts()].map(([event, n]) => [{ event }, n] as const), ['event']),
 ];
 
+/** prom-client's histograms are made by telling them of each value: these are counted where things happen, and only shown here. */
+const HISTOGRAMS: readonly (readonly [name: string, help: string, counts: (t: Timings) => LatencyCounts])[] = [
+  ['vrfs_journal_write_seconds', 'How long group commits took: one write and one fdatasync each.', (t) => t.journalWrites],
+];
+
+function histogramText(name: string, help: string, { bounds, counts, seconds }: LatencyCounts): string {
+  let below = 0;
+  const buckets = [...bounds, '+Inf'].map((le, i) => {
+    below += counts[i] ?? 0;
+    return `${name}_bucket{le="${le}"} ${below}`;
+  });
+  return [`\n# HELP ${name} ${help}`, `# TYPE ${name} histogram`, ...buckets, `${name}_sum ${seconds}`, `${name}_count ${below}`, ''].join('\n');
+}
+
 /** The monitor's timer; what it records is the time from one to the next. */
 const MONITOR_MS = 10;
 const STALL_QUANTILES = [0.5, 0.99, 0.999, 1] as const;
@@ -180,7 +195,9 @@ export class HttpMetrics {
     }
     this.#delays.reset();
     for (const [of, rooms] of Object.entries(this.#rooms)) this.#held.set({ of }, (rooms as Rooms).held);
-    return await this.#registry.metrics();
+    const timings = this.#running.timings();
+    const histograms = HISTOGRAMS.map(([name, help, counts]) => histogramText(name, help, counts(timings)));
+    return await this.#registry.metrics() + histograms.join('');
   }
 
   /** Ends the event-loop monitors, this one and that of the default metrics. */

@@ -88,6 +88,20 @@ describe('the journal', () => {
     await again.journal.close();
   });
 
+  it('counts how long each group took, and not the mark of the end', async () => {
+    const h = await harness();
+    const { journal } = await h.open(undefined, 0);
+    const entries = chain(0, ZERO_DIGEST, 3);
+    for (const entry of entries) await h.write(append([entry]));
+    await until(() => journal.marked, 'the end is marked');
+    const { counts, seconds } = journal.writes;
+    expect(Array.from(counts).reduce((sum, n) => sum + n)).toBe(3);
+    expect(journal.status().groups).toBe(3);
+    expect(seconds).toBeCloseTo(journal.status().syncMs / 1000, 9);
+    expect(seconds).toBeGreaterThan(0);
+    await journal.close();
+  });
+
   it('writes in one group what gathers while another is under way, and completes in order', async () => {
     const h = await harness();
     let writes = 0;

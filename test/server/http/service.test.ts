@@ -66,6 +66,22 @@ describe('metrics', () => {
     expect((await api.request('GET', '/metrics')).body).toContain('\nvrfs_journal_groups_total 9\n');
   });
 
+  test('histograms are cumulative, as Prometheus has them', async () => {
+    const { body } = await api.request('GET', '/metrics');
+    expect(body).toContain(`
+# TYPE vrfs_journal_write_seconds histogram
+vrfs_journal_write_seconds_bucket{le="0.001"} 5
+vrfs_journal_write_seconds_bucket{le="0.01"} 8
+vrfs_journal_write_seconds_bucket{le="+Inf"} 9
+vrfs_journal_write_seconds_sum 0.08
+vrfs_journal_write_seconds_count 9
+`);
+    expect(body).toMatch(/^# HELP vrfs_journal_write_seconds \S/m);
+    // Each family has one name: a client that reads OpenMetrics takes x_total for a counter x.
+    const names = [...body.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type]) => (type === 'counter' ? name.replace(/_total$/, '') : name));
+    expect(names.filter((name, i) => names.indexOf(name) !== i)).toEqual([]);
+  });
+
   test('what is not known yet is absent: a scrub that never ended has not ended in 1970', async () => {
     const before = api.replica.status();
     const status = { ...before, store: { ...before.store, takes: 0, lastTakeMs: 0 }, scrub: { ...before.scrub, lastCompleteAt: null }, recovery: { ...before.recovery, caughtUpMs: null, transfer: null } };

@@ -10,6 +10,7 @@ import type { ClientRequest, Hello, Message, Reject, Welcome } from '../vr/messa
 import { MAX_BODY_BYTES } from '../vr/entry.ts';
 import type { ConnectionId } from '../vr/ports.ts';
 import type { FramedSocket } from './framed_socket.ts';
+import { RequestMeter, RequestTimes } from './request_meter.ts';
 
 /** Above this a connection is not read from until its client has taken what waits for it, bytes. */
 export const PAUSE_BYTES = 1 << 20;
@@ -29,6 +30,8 @@ const ANY_CLUSTER = Buffer.alloc(16);
 export interface ClientLinksOptions {
   readonly clusterId: Buffer;
   readonly maxConnections: number;
+  /** Of a session. */
+  readonly sessionSlots: number;
   readonly welcome: () => Welcome;
   readonly onMessage: (connection: ConnectionId, message: ClientRequest) => void;
   readonly requestTurn: () => void;
@@ -47,6 +50,7 @@ interface Connection {
   turn: number;
   /** Decoded and not handed on yet; while there are any, or the client does not take its replies, the socket is not read. */
   readonly held: ClientRequest[];
+  readonly times: RequestTimes;
 }
 
 function invalid(reason: string): Reject {
@@ -54,6 +58,7 @@ function invalid(reason: string): Reject {
 }
 
 export class ClientLinks {
+  readonly meter: RequestMeter;
   readonly #options: ClientLinksOptions;
   readonly #connections = new Map<ConnectionId, Connection>();
   readonly #batch = new FrameBatch();
@@ -67,6 +72,7 @@ export class ClientLinks {
 
   constructor(options: ClientLinksOptions) {
     this.#options = options;
+    this.meter = new RequestMeter(options.sessionSlots);
   }
 
   get size(): number {
@@ -81,7 +87,7 @@ export class ClientLinks {
       this.#options.onRejected(framed.remote, hello);
       return hello;
     }
-    const connection: Connection = { id: this.#nextId++, framed, outbox: [], outboxBytes: 0, reads: 0, turn: 0, held: [] };
+    const connection: Connection = { id: this.#nextId++, framed, outbox: [], outboxBytes: 0, reads: 0, turn: 0, held: [], times: new RequestTimes() };
     this.#connections.set(connection.id, connection);
     framed.handle((p) => this.#onPayload(connection, p), MESSAGE_BYTES, (reason) => { this.#reject(connection, reason); });
     framed.socket.on('drain', () => { this.#onDrained(connection); });
@@ -92,7 +98,9 @@ export class ClientLinks {
   /** Dropped when the connection has gone. */
   reply(id: ConnectionId, message: Message): void {
     const connection = this.#connections.get(id);
-    if (connection !== undefined) this.#queue(connection, encodeMessage(message));
+    if (connection === undefined) return;
+    this.meter.answered(connection.times, message);
+    this.#queue(connection, encodeMessage(message));
   }
 
   #queue(connection: Connection, payload: Buffer): void {
@@ -119,6 +127,7 @@ export class ClientLinks {
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const connection of dirty) this.#write(connection);
+    if (this.meter.hasAnswers) this.meter.endTurn(performance.now());
   }
 
   /** The connection has ended. */
@@ -225,6 +234,7 @@ export class ClientLinks {
       case 'reconfigure':
       case 'checkEpoch':
       case 'askInterval':
+        this.meter.takenIn(connection.times, m, connection.framed.lastReceived);
         if (connection.held.length === 0 && !this.#hasNoRoomForNew && !this.#isFull(connection)) {
           this.#hand(connection, m);
           return null;

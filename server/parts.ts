@@ -73,7 +73,7 @@ export function assemble(booted: Boot, owner: PartsOwner): Parts {
   const shares = connectionShares(descriptorLimit());
   const maxConnections = Math.min(config.maxClientConnections, shares.clients);
   const clients = new ClientLinks({
-    clusterId: data.clusterId, maxConnections, requestTurn,
+    clusterId: data.clusterId, maxConnections, requestTurn, sessionSlots: config.sessionSlots,
     welcome: owner.welcome,
     onMessage: owner.receive,
     onRejected: (remote, reason) => { log.warn({ remote, reason }, 'a client was turned away'); },

@@ -31,7 +31,7 @@ import type { NodeAddresses } from './data_directory.ts';
 import { assemble, closeParts, type Parts } from './parts.ts';
 import { Repairs } from './repairs.ts';
 import { Scrubber } from './scrubber.ts';
-import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, Health, HttpHandle, RunningReplica, ServerStatus, Timings } from './running_replica.ts';
+import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, ClientMessages, Health, HttpHandle, RunningReplica, ServerStatus, Timings } from './running_replica.ts';
 import type { SuperblockFile, SuperblockFileOptions } from './superblock_file.ts';
 import { SteppingDown } from './stepping_down.ts';
 import { Turn } from './turn.ts';
@@ -266,7 +266,12 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   timings(): Timings {
-    return { journalWrites: this.#started.journal.writes };
+    const { journal, clients } = this.#started;
+    return { journalWrites: journal.writes, requests: clients.meter.latency };
+  }
+
+  clientMessages(): ClientMessages {
+    return this.#started.clients.meter.messages;
   }
 
   stop(): Promise<void> {

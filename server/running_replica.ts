@@ -6,6 +6,7 @@ import type { ProvenCheckpoint } from '../checkpoint/proof.ts';
 import type { Proof } from '../checkpoint/proof_codec.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
 import type { Configuration } from '../vr/configuration.ts';
+import type { ClientRequest } from '../vr/messages.ts';
 import type { NodeAddresses } from './data_directory.ts';
 import type { LatencyCounts } from './latency_histogram.ts';
 import type { TakeCosts } from '../checkpoint/take_costs.ts';
@@ -225,7 +226,12 @@ export interface JournalStatus {
 export interface Timings {
   /** One writev and fdatasync of the journal each. */
   readonly journalWrites: LatencyCounts;
+  /** Requests of clients, from the read that brought them to the write of their replies: at the primary. */
+  readonly requests: LatencyCounts;
 }
+
+/** Messages of clients since the boot, by type. */
+export type ClientMessages = Readonly<Record<ClientRequest['type'], number>>;
 
 export interface LinkStatus {
   readonly member: number;
@@ -297,6 +303,7 @@ export interface RunningReplica {
   /** Counters of the replica's events since the boot ('view-change', 'recovery', ...), by name. */
   eventCounts(): ReadonlyMap<string, number>;
   timings(): Timings;
+  clientMessages(): ClientMessages;
   /** Stops accepting, sends and writes what has gathered, closes everything. Idempotent. */
   stop(): Promise<void>;
   /** Settles when the replica has stopped. */

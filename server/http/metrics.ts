@@ -57,6 +57,7 @@ const FAMILIES: readonly Family[] = [
   gauge('transferring', '1 while the state is being fetched from a peer.', (s) => (s.replica.transferring ? 1 : 0)),
   gauge('sessions', 'Client sessions of the group.', (s) => s.replica.sessions),
   gauge('client_connections', 'Client connections of this replica.', (s) => s.clientConnections),
+  family('counter', 'client_messages_total', 'Messages of clients to this replica, by type: request (an operation that goes through the log), read, register (a session), endSession, reconfigure, checkEpoch, askInterval.', (_s, running) => Object.entries(running.clientMessages()).map(([type, n]) => [{ type }, n] as const), ['type']),
   gauge('members', 'Members of the group.', (s) => s.replica.configuration.members.length),
   perPeer('peer_silence_seconds', 'Time since something came from the peer.', (p) => (p.silentMs === null ? null : p.silentMs / 1000)),
   perPeer('peer_acked_op_number', 'Newest operation that the peer acknowledged; at the primary.', (p) => p.acked),
@@ -124,6 +125,7 @@ const FAMILIES: readonly Family[] = [
 /** prom-client's histograms are made by telling them of each value: these are counted where things happen, and only shown here. */
 const HISTOGRAMS: readonly (readonly [name: string, help: string, counts: (t: Timings) => LatencyCounts])[] = [
   ['vrfs_journal_write_seconds', 'How long group commits took: one write and one fdatasync each.', (t) => t.journalWrites],
+  ['vrfs_request_seconds', 'How long clients\' requests took that this replica answered as the primary, each of them: from the read of the connection that brought one to the end of the turn of the event loop in which its reply was written. Reads, and requests that were refused, are not among them.', (t) => t.requests],
 ];
 
 function histogramText(name: string, help: string, { bounds, counts, seconds }: LatencyCounts): string {

@@ -66,7 +66,7 @@ class Edge {
     });
     this.peers.setPeers(configuration.members);
     this.clients = new ClientLinks({
-      clusterId, maxConnections, requestTurn,
+      clusterId, maxConnections, requestTurn, sessionSlots: 1024,
       welcome: () => ({ type: 'welcome', view: view(3), configuration, self, address: 'h:0', httpAddress: 'h:1', clusterId: Buffer.alloc(16) }),
       onMessage: (connection, message) => {
         this.requests.push({ connection, message });
@@ -410,6 +410,8 @@ describe('the links of clients', () => {
     expect(c.messages.slice(1).map((m) => (m.type === 'reply' ? m.seq : -1))).toEqual(Array.from({ length: 500 }, (_, i) => i));
     expect(edge.requests.map(({ message }) => (message.type === 'request' ? message.body.length : -1))).toEqual(Array.from({ length: 500 }, (_, i) => i % 97));
     expect(edge.turns).toBeLessThan(400);
+    const { latency, messages } = edge.clients.meter;
+    expect([latency.counts.reduce((sum, n) => sum + n), messages.request]).toEqual([500, 500]);
   });
 
   it('answer bad input with a Reject that says what is wrong, and end the connection', async () => {

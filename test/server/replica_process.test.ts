@@ -53,6 +53,10 @@ describe('a group of three', () => {
       const status = group.replica(1).status();
       expect(status.clientConnections).toBeGreaterThan(0);
       expect(status.journal.segments > 0).toBe(durability === 'disk');
+      // Whoever was primary.
+      const sum = (of: (id: number) => ArrayLike<number>): number => [1, 2, 3].flatMap((id) => Array.from(of(id))).reduce((a, b) => a + b);
+      expect(sum((id) => [group.replica(id).clientMessages().request])).toBeGreaterThanOrEqual(100);
+      await until(() => sum((id) => group.replica(id).timings().requests.counts) >= 100, 'what was answered is measured');
     });
   }
 

@@ -52,7 +52,7 @@ describe('metrics', () => {
       'vrfs_view 3', 'vrfs_op_number 42', 'vrfs_healthy 1', 'vrfs_is_primary 1', 'vrfs_status{status="normal"} 1', 'vrfs_status{status="recovering"} 0',
       'vrfs_peer_silence_seconds{peer="2"} 0.012', 'vrfs_peer_acked_op_number{peer="2"} 41', 'vrfs_link_sent_bytes_total{peer="3"} 30',
       'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
-      'vrfs_checkpoint_interval_ops 1000', 'vrfs_checkpoint_busy_seconds_total 0.012', 'vrfs_checkpoint_node_bytes_total 5000', 'vrfs_checkpoint_longest_hold_seconds 0.0025',
+      'vrfs_client_messages_total{type="request"} 130', 'vrfs_client_messages_total{type="reconfigure"} 0', 'vrfs_checkpoint_interval_ops 1000', 'vrfs_checkpoint_busy_seconds_total 0.012', 'vrfs_checkpoint_node_bytes_total 5000', 'vrfs_checkpoint_longest_hold_seconds 0.0025',
       'vrfs_checkpoint_share 0.02', 'vrfs_checkpoint_log_bytes 200', 'vrfs_checkpoint_seconds_total 0.024',
       'vrfs_state_transfer_settled_ratio 0.41', 'vrfs_state_transfer_nodes_wanted 40', 'vrfs_state_transfer_eta_seconds 5.8', 'vrfs_donor_sent_bytes_total 34567', 'vrfs_donor_deferred_total 3',
       'vrfs_checkpoint_waiting_for_room 1', 'vrfs_checkpoint_missing_room_bytes 3000', 'vrfs_checkpoint_room_waits_total 2', 'vrfs_cramped 1',
@@ -76,6 +76,7 @@ vrfs_journal_write_seconds_bucket{le="+Inf"} 9
 vrfs_journal_write_seconds_sum 0.08
 vrfs_journal_write_seconds_count 9
 `);
+    expect(body).toMatch(/^vrfs_request_seconds_bucket\{le="0.25"\} 120\nvrfs_request_seconds_bucket\{le="\+Inf"\} 120\nvrfs_request_seconds_sum 0.75$/m);
     expect(body).toMatch(/^# HELP vrfs_journal_write_seconds \S/m);
     // Each family has one name: a client that reads OpenMetrics takes x_total for a counter x.
     const names = [...body.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type]) => (type === 'counter' ? name.replace(/_total$/, '') : name));

@@ -15,7 +15,7 @@ import { makeEntry } from '../../../vr/entry.ts';
 import { buildHttp } from '../../../server/http/server.ts';
 import type { FileSystemClient, HttpLimits, HttpLog, ReadOptions } from '../../../server/http/ports.ts';
 import type { ProblemDetails } from '../../../server/http/problem.ts';
-import type { CheckpointList, CheckpointParts, Health, RunningReplica, ServerStatus, Timings } from '../../../server/running_replica.ts';
+import type { CheckpointList, CheckpointParts, ClientMessages, Health, RunningReplica, ServerStatus, Timings } from '../../../server/running_replica.ts';
 
 export const CLUSTER_ID = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 
@@ -149,7 +149,10 @@ export class FakeReplica implements RunningReplica {
     return new Map([['view-change', 3]]);
   }
   timings(): Timings {
-    return { journalWrites: { bounds: [0.001, 0.01], counts: [5, 3, 1], seconds: 0.08 } };
+    return { journalWrites: { bounds: [0.001, 0.01], counts: [5, 3, 1], seconds: 0.08 }, requests: { bounds: [0.0025, 0.25], counts: [100, 20, 0], seconds: 0.75 } };
+  }
+  clientMessages(): ClientMessages {
+    return { request: 130, read: 40, register: 2, endSession: 1, reconfigure: 0, checkEpoch: 0, askInterval: 0 };
   }
   async stop(): Promise<void> {
     await this.stopped;

@@ -20,7 +20,7 @@ import { create, link, mkdir, mknod, rmdir, symlink, unlink } from './directory_
 import { Errno } from './errno.ts';
 import { DEFAULT_LIMITS, type Limits } from './limits.ts';
 import { decodeCall, encodeCall, encodeFailure, encodeResult, isWriteOperation } from './operation_codec.ts';
-import type { Credentials, Operation, OperationType, Results } from './operations.ts';
+import type { Credentials, FileSystemStatistics, Operation, OperationType, Results } from './operations.ts';
 import { holderEnded, holderStarted, keepAlive } from './orphans.ts';
 import { readdir, readlink, statfs } from './read_operations.ts';
 import { formatNamespace, Records } from './records.ts';
@@ -86,6 +86,11 @@ export class FileSystemService implements StateMachine {
     if (!call.ok || isWriteOperation(call.value.operation)) return UNDECODABLE;
     const counters = this.#records.counters()?.draft() ?? new Counters();
     return dispatch(this.#context(call.value.credentials, counters, 0, 0, time), call.value.operation);
+  }
+
+  /** For its own process. */
+  statistics(): FileSystemStatistics {
+    return statfs(this.#context(ROOT_CREDENTIALS, this.#records.counters()?.draft() ?? new Counters(), 0, 0, 0));
   }
 
   housekeeping(): Buffer | undefined {

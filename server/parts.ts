@@ -1,4 +1,6 @@
 /** What a replica process is made of: the files and sockets behind the ports, put together once for each opening of the data directory, and closed in order. */
+import type { FileSystemStatistics } from '../fsservice/operations.ts';
+import { FileSystemService } from '../fsservice/service.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
 import type { ConnectionId } from '../vr/ports.ts';
 import type { Replica } from '../vr/replica.ts';
@@ -46,6 +48,7 @@ export interface Parts {
   readonly superblock: SuperblockFile;
   readonly donors: DonorClient;
   readonly checkpoints: StoreCheckpoints;
+  readonly service: FileSystemService;
   /** Null until the port is open, and from the moment on in which its records are found damaged. */
   replica: Replica | null;
   closed: boolean;
@@ -84,7 +87,14 @@ export function assemble(booted: Boot, owner: PartsOwner): Parts {
     onDurable: (ticket) => { owner.run((replica) => { replica.onSuperblockDurable(ticket); }); },
   });
   const donors = new DonorClient(data.clusterId);
-  return { boot: booted, store, journal, recovery, peers, linkLog, clients, listener, superblock, donors, checkpoints: checkpointsOf(booted, donors, recovery, owner), replica: null, closed: false };
+  const checkpoints = checkpointsOf(booted, donors, recovery, owner);
+  const service = new FileSystemService(checkpoints.table);
+  return { boot: booted, store, journal, recovery, peers, linkLog, clients, listener, superblock, donors, checkpoints, service, replica: null, closed: false };
+}
+
+/** Null: there is no state here that may be read. Throws what reading the records does. */
+export function namespaceOf({ replica, service }: Parts): FileSystemStatistics | null {
+  return replica === null || replica.isWitness || !replica.execution.ready ? null : service.statistics();
 }
 
 function checkpointsOf({ store, data }: Boot, donors: DonorClient, recovery: RecoveryTracker, { run, onCheckpoint, fatal }: PartsOwner): StoreCheckpoints {

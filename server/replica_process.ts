@@ -13,7 +13,7 @@ import { formatAddress, parseAddress, type HostPort } from '../lib/address.ts';
 import { defined } from '../lib/assert.ts';
 import { onlyTheMoment } from '../lib/promises.ts';
 import { memberId as memberIdOf, type MemberId, type OpNumber } from '../lib/ids.ts';
-import { FileSystemService } from '../fsservice/service.ts';
+import type { FileSystemStatistics } from '../fsservice/operations.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
 import type { Clock, ConnectionId, Ports, Random, SuperblockStore } from '../vr/ports.ts';
@@ -28,7 +28,7 @@ import type { WriteVector } from './journal.ts';
 import type { DiskRoomOptions } from './disk_room.ts';
 import { eventSink, type CountingSink, type Log } from './log.ts';
 import type { NodeAddresses } from './data_directory.ts';
-import { assemble, closeParts, type Parts } from './parts.ts';
+import { assemble, closeParts, namespaceOf, type Parts } from './parts.ts';
 import { Repairs } from './repairs.ts';
 import { Scrubber } from './scrubber.ts';
 import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, ClientMessages, Health, HttpHandle, RunningReplica, ServerStatus, Timings } from './running_replica.ts';
@@ -189,6 +189,7 @@ export class ReplicaProcess implements RunningReplica {
   status(): ServerStatus {
     const { boot: booted, store, journal, peers, linkLog, clients, recovery } = this.#started;
     const s = store.status();
+    const namespace = this.#namespace();
     return {
       clusterId: this.clusterId.toString('hex'),
       version: VERSION,
@@ -206,9 +207,21 @@ export class ReplicaProcess implements RunningReplica {
       scrub: this.#scrubber.status(),
       journal: journal.status(),
       links: peers.status().map((l) => ({ ...l, refused: linkLog.refusals.get(memberIdOf(l.member)) ?? null })),
+      namespace,
       clientConnections: clients.size,
       ...(booted.data.warnings.length > 0 ? { warnings: booted.data.warnings } : {}),
     };
+  }
+
+  /** Read from the records, which may be found damaged. */
+  #namespace(): FileSystemStatistics | null {
+    if (this.#halted) return null;
+    try {
+      return namespaceOf(this.#started);
+    } catch (error) {
+      this.#fatal(error);
+      return null;
+    }
   }
 
   #sinceCheckpoint(): Pick<CheckpointCost, 'logOpsSince' | 'logBytesSince'> {
@@ -318,7 +331,7 @@ export class ReplicaProcess implements RunningReplica {
 
   /** From here on the replica is fed. */
   #makeReplica(parts: Parts): void {
-    const { boot: booted, journal, peers, clients, superblock, checkpoints } = parts;
+    const { boot: booted, journal, peers, clients, superblock, checkpoints, service } = parts;
     const ports: Ports = {
       network: {
         setPeers: (members) => {
@@ -332,7 +345,7 @@ export class ReplicaProcess implements RunningReplica {
       },
       journal,
       superblock: this.#remembering(superblock),
-      stateMachine: new FileSystemService(checkpoints.table),
+      stateMachine: service,
       checkpoints,
       clock: CLOCK,
       random: RANDOM,

@@ -5,6 +5,7 @@
 import type { ProvenCheckpoint } from '../checkpoint/proof.ts';
 import type { Proof } from '../checkpoint/proof_codec.ts';
 import type { Digest, OpNumber } from '../lib/ids.ts';
+import type { FileSystemStatistics } from '../fsservice/operations.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import type { ClientRequest } from '../vr/messages.ts';
 import type { NodeAddresses } from './data_directory.ts';
@@ -260,6 +261,8 @@ export interface ServerStatus {
   readonly scrub: ScrubStatus;
   readonly journal: JournalStatus;
   readonly links: readonly LinkStatus[];
+  /** Use and limits of the file system, as of what is executed here; null: a witness keeps none, and what is being fetched is not known yet. */
+  readonly namespace: FileSystemStatistics | null;
   readonly clientConnections: number;
   /** What was wrong at boot and could be got over. */
   readonly warnings?: readonly string[];

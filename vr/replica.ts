@@ -425,6 +425,7 @@ export class Replica implements ReplicaEvents {
       transferring: this.handOver.fetching,
       recoveryImpossible: this.recovery.impossible,
       sessions: this.clients.size,
+      maxSessions: this.options.maxSessions,
       configuration: this.configuration,
       role: memberOf(this.configuration, this.self)?.role ?? null,
       epochComplete: this.reconfiguration.complete,

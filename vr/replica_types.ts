@@ -144,6 +144,8 @@ export interface ReplicaStatus {
   /** The disk has hardly room for the log: nothing more is taken into it. */
   readonly cramped: boolean;
   readonly sessions: number;
+  /** As this replica is configured: the primary's counts. */
+  readonly maxSessions: number;
   readonly configuration: Configuration;
   /** A quorum of the members is known to have started this epoch. Known at the primary and at who leaves. */
   readonly epochComplete: boolean;

@@ -109,6 +109,7 @@ export function statusView(s: ServerStatus, health: Health, httpAddress: string 
     checkpointCost: s.checkpointCost,
     scrub: s.scrub,
     journal: s.journal,
+    namespace: s.namespace,
     clientConnections: s.clientConnections,
   };
 }

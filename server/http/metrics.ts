@@ -40,6 +40,10 @@ function perLink(type: Family['type'], name: string, help: string, value: (l: Se
   return family(type, name, help, (s) => s.links.map((l) => [{ peer: l.member }, value(l)] as const), ['peer']);
 }
 
+function ofNamespace(name: string, help: string, value: (n: NonNullable<ServerStatus['namespace']>) => number): Family {
+  return family('gauge', name, help, (s) => (s.namespace === null ? [] : [[{}, value(s.namespace)]]));
+}
+
 const STATUSES = ['normal', 'view-change', 'recovering', 'transitioning', 'joining', 'retired'] as const;
 
 const FAMILIES: readonly Family[] = [
@@ -56,6 +60,7 @@ const FAMILIES: readonly Family[] = [
   gauge('checkpointing', '1 while a checkpoint is being written, or waits for its turn.', (s) => (s.replica.checkpointing ? 1 : 0)),
   gauge('transferring', '1 while the state is being fetched from a peer.', (s) => (s.replica.transferring ? 1 : 0)),
   gauge('sessions', 'Client sessions of the group.', (s) => s.replica.sessions),
+  gauge('sessions_limit', 'Client sessions that the group may have (maxSessions), as this replica is configured: the primary\'s counts.', (s) => s.replica.maxSessions),
   gauge('client_connections', 'Client connections of this replica.', (s) => s.clientConnections),
   family('counter', 'client_messages_total', 'Messages of clients to this replica, by type: request (an operation that goes through the log), read, register (a session), endSession, reconfigure, checkEpoch, askInterval.', (_s, running) => Object.entries(running.clientMessages()).map(([type, n]) => [{ type }, n] as const), ['type']),
   gauge('members', 'Members of the group.', (s) => s.replica.configuration.members.length),
@@ -66,6 +71,10 @@ const FAMILIES: readonly Family[] = [
   perLink('counter', 'link_sent_bytes_total', 'Bytes sent to the peer.', (l) => l.sentBytes),
   perLink('counter', 'link_received_bytes_total', 'Bytes received from the peer.', (l) => l.receivedBytes),
   perLink('counter', 'link_dropped_messages_total', 'Messages dropped because the peer was slow or away.', (l) => l.dropped),
+  ofNamespace('inodes', 'Inodes of the file system, as of what is executed here; absent where there is no state, as at a witness.', (n) => n.inodes),
+  ofNamespace('inodes_limit', 'Inodes that the file system may have.', (n) => n.maxInodes),
+  ofNamespace('namespace_bytes', 'Bytes of the contents of files, as stored.', (n) => n.bytes),
+  ofNamespace('namespace_bytes_limit', 'Bytes that the contents of files may have.', (n) => n.maxBytes),
   gauge('store_records', 'Records of the state.', (s) => s.store.records),
   gauge('store_bytes', 'Bytes of the records of the newest durable checkpoint.', (s) => s.store.bytes),
   gauge('store_overlay_records', 'Records changed since the last durable checkpoint.', (s) => s.store.overlayRecords),

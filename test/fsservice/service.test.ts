@@ -16,8 +16,17 @@ describe('the state machine', () => {
     const root = decodeResult('getattr', ask({ type: 'getattr', at: at(''), follow: false }));
     expect(root).toMatchObject({ ok: true, value: { ok: true, value: { attributes: { ino: 1, type: 'directory', mode: 0o755, nlink: 2, uid: 0, gid: 0 } } } });
     expect(decodeResult('statfs', ask({ type: 'statfs' }))).toMatchObject({ value: { value: { inodes: 1, bytes: 0 } } });
+    expect(service.statistics()).toMatchObject({ inodes: 1, bytes: 0 });
     expect(service.housekeeping()).toBeUndefined();
     expect(table.size).toBe(0);
+  });
+
+  it('tells its own process of its use and limits what it tells who asks', () => {
+    const w = new World();
+    w.create('f');
+    w.mkdir('d');
+    expect(w.service.statistics()).toEqual(w.statfs());
+    expect(w.service.statistics()).toMatchObject({ inodes: 3, maxInodes: 2 ** 32, maxBytes: 2 ** 46 });
   });
 
   it('formatting before or by the first operation gives the same records', () => {

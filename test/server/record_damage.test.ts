@@ -7,6 +7,7 @@ import type { VrfsClient } from '../../client/client.ts';
 import { FileSystem } from '../../client/file_system.ts';
 import { defined } from '../../lib/assert.ts';
 import { digestToHex } from '../../lib/hash.ts';
+import { COUNTERS_KEY } from '../../fsservice/keys.ts';
 import { TestGroup } from './group.ts';
 import { until } from './support.ts';
 
@@ -130,6 +131,30 @@ describe('records that are damaged on the disk of one replica', () => {
     expect(running.status().store).toMatchObject({ damages: 1, lastDamage: { remedy: 'repaired', report: { damagedRecords: 1 } } });
     await expectFiles(fs);
     await equalCheckpoints(group, fs);
+  });
+
+  it('are found by who asks for the state of the replica, which says how full the namespace is', async () => {
+    const { group, fs } = await filled();
+    await equalCheckpoints(group, fs);
+    const backup = group.replica(1).status().replica.primary === 2 ? 3 : 2;
+    expect(group.replica(backup).status().namespace).toMatchObject({ inodes: FILES + 2 });
+    await group.stopOne(backup);
+    expect(await tamper(group, backup, async (db) => {
+      let n = 0;
+      for await (const [key, value] of db.iterator(RECORDS)) {
+        if (!key.subarray(1).equals(COUNTERS_KEY)) continue;
+        const at = value.length >> 1;
+        value[at] = (value[at] ?? 0) ^ 1;
+        await db.put(key, value);
+        n++;
+      }
+      return n;
+    })).toBe(1);
+    const running = await group.start(backup);
+    await until(() => running.status().store.damages === 1, 'the damage is found');
+    await converged(group);
+    expect(running.status()).toMatchObject({ store: { lastDamage: { remedy: 'repaired', report: { damagedRecords: 1 } } }, namespace: { inodes: FILES + 2 } });
+    await expectFiles(fs);
   });
 
   it('are found by execution on a backup, and only what is damaged travels', async () => {

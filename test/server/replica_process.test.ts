@@ -53,6 +53,8 @@ describe('a group of three', () => {
       const status = group.replica(1).status();
       expect(status.clientConnections).toBeGreaterThan(0);
       expect(status.journal.segments > 0).toBe(durability === 'disk');
+      expect(status.namespace).toMatchObject({ inodes: 101, maxInodes: 2 ** 32, maxBytes: 2 ** 46 });
+      expect(status.replica.maxSessions).toBe(4096);
       // Whoever was primary.
       const sum = (of: (id: number) => ArrayLike<number>): number => [1, 2, 3].flatMap((id) => Array.from(of(id))).reduce((a, b) => a + b);
       expect(sum((id) => [group.replica(id).clientMessages().request])).toBeGreaterThanOrEqual(100);

@@ -24,6 +24,7 @@ describe('status and health', () => {
       peers: [{ id: 2, acked: 41, silentMs: 12 }, { id: 3, acked: null, silentMs: null }],
       recovery: { bytesReceived: 2048, lastTransfer: { stateBytes: 1 << 20, donors: ['2'] }, transfer: { op: 90, settled: 0.41, nodesVerified: 60, nodesWanted: 40, etaMs: 5800 } },
       donor: { requests: 12, deferred: 3, checkpoints: [60, 90] },
+      sessions: 4, maxSessions: 4096, namespace: { inodes: 120, maxInodes: 2 ** 32, bytes: 51_200, maxBytes: 2 ** 46 },
     });
     expect(status).not.toHaveProperty('configuration');
   });
@@ -52,6 +53,7 @@ describe('metrics', () => {
       'vrfs_view 3', 'vrfs_op_number 42', 'vrfs_healthy 1', 'vrfs_is_primary 1', 'vrfs_status{status="normal"} 1', 'vrfs_status{status="recovering"} 0',
       'vrfs_peer_silence_seconds{peer="2"} 0.012', 'vrfs_peer_acked_op_number{peer="2"} 41', 'vrfs_link_sent_bytes_total{peer="3"} 30',
       'vrfs_events_total{event="view-change"} 3', 'vrfs_state_transfer_bytes_total 2048', 'vrfs_journal_sync_seconds_total 0.08',
+      'vrfs_sessions 4', 'vrfs_sessions_limit 4096', 'vrfs_inodes 120', 'vrfs_inodes_limit 4294967296', 'vrfs_namespace_bytes 51200', 'vrfs_namespace_bytes_limit 70368744177664',
       'vrfs_client_messages_total{type="request"} 130', 'vrfs_client_messages_total{type="reconfigure"} 0', 'vrfs_checkpoint_interval_ops 1000', 'vrfs_checkpoint_busy_seconds_total 0.012', 'vrfs_checkpoint_node_bytes_total 5000', 'vrfs_checkpoint_longest_hold_seconds 0.0025',
       'vrfs_checkpoint_share 0.02', 'vrfs_checkpoint_log_bytes 200', 'vrfs_checkpoint_seconds_total 0.024',
       'vrfs_state_transfer_settled_ratio 0.41', 'vrfs_state_transfer_nodes_wanted 40', 'vrfs_state_transfer_eta_seconds 5.8', 'vrfs_donor_sent_bytes_total 34567', 'vrfs_donor_deferred_total 3',
@@ -85,11 +87,13 @@ vrfs_journal_write_seconds_count 9
 
   test('what is not known yet is absent: a scrub that never ended has not ended in 1970', async () => {
     const before = api.replica.status();
-    const status = { ...before, store: { ...before.store, takes: 0, lastTakeMs: 0 }, scrub: { ...before.scrub, lastCompleteAt: null }, recovery: { ...before.recovery, caughtUpMs: null, transfer: null } };
+    const status = { ...before, namespace: null, store: { ...before.store, takes: 0, lastTakeMs: 0 }, scrub: { ...before.scrub, lastCompleteAt: null }, recovery: { ...before.recovery, caughtUpMs: null, transfer: null } };
     vi.spyOn(api.replica, 'status').mockReturnValueOnce(status);
     const early = (await api.request('GET', '/metrics')).body;
     expect(early).toContain('\nvrfs_scrub_passes_total 2\n');
     expect(early).not.toMatch(/^vrfs_(scrub_last_complete_timestamp|checkpoint_last|caught_up|state_transfer_eta)_seconds/m);
+    // A witness keeps no namespace, and one that is being fetched is not known yet.
+    expect(early).not.toMatch(/^vrfs_(inodes|namespace)/m);
     expect((await api.request('GET', '/metrics')).body).toMatch(/^vrfs_caught_up_seconds 0.015$/m);
     expect((await api.request('GET', '/metrics')).body).toMatch(/^vrfs_checkpoint_last_seconds \d/m);
   });

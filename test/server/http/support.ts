@@ -93,7 +93,7 @@ export class FakeReplica implements RunningReplica {
       clusterId: CLUSTER_ID.toString('hex'), version: '0.1.0', pid: 4711, uptimeMs: 90_061_000, clientConnections: 2,
       replica: {
         memberId: memberId(1), epoch: epoch(0), status: 'normal', view: view(3), logView: view(3), primary: memberId(1), isPrimary: true, primarySilentMs: 0,
-        op: opNumber(42), commit: opNumber(41), executed: opNumber(41), checkpointInterval: { ops: 1000, bytes: 64 << 20, since: opNumber(0) }, checkpointing: true, transferring: false, recoveryImpossible: false, cramped: true, sessions: 4,
+        op: opNumber(42), commit: opNumber(41), executed: opNumber(41), checkpointInterval: { ops: 1000, bytes: 64 << 20, since: opNumber(0) }, checkpointing: true, transferring: false, recoveryImpossible: false, cramped: true, sessions: 4, maxSessions: 4096,
         checkpoint: { op: opNumber(40), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(3), time: 5 },
         configuration: this.configuration(), role: 'voter' as const, epochComplete: true, leaseMs: 0, stalenessMs: null, peers: [peer(2), peer(3)],
       },
@@ -108,6 +108,7 @@ export class FakeReplica implements RunningReplica {
       scrub: { rate: 1 << 18, state: 'resting', pass: null, last: null, lastCompleteAt: 1_700_000_000_000, passes: 2, pages: 30, records: 1000, bytes: 90_000, damages: 0, rewrittenTables: 0, lastDamage: null },
       journal: { segments: 1, bytes: 4096, groups: 9, records: 40, bytesWritten: 4000, syncMs: 80 },
       links: [link(2), link(3)],
+      namespace: { inodes: 120, maxInodes: 4_294_967_296, bytes: 51_200, maxBytes: 70_368_744_177_664, blockSize: 65_536, orphans: 1 },
     };
   }
 

@@ -40,8 +40,8 @@ type Status = z.infer<typeof Status>;
 type Answer = { readonly member: Member; readonly status: Status } | { readonly member: Member; readonly error: string };
 
 export function groupCommands(program: Command, io: Io): void {
-  const status = program.command('status').description('each replica: role, view, op-numbers, checkpoint; exit code 1 unless all are healthy');
-  status.option('-v, --verbose', 'also each version, uptime, epoch and durability, and what checkpoints cost: the last one, and those of the last minutes');
+  const status = program.command('status').description('each replica: role, since when it runs, view, op-numbers, checkpoint; exit code 1 unless all are healthy');
+  status.option('-v, --verbose', 'also each version, epoch and durability, and what checkpoints cost: the last one, and those of the last minutes');
   jsonOption(connectionOptions(status)).addHelpText('after', '\nExample:\n  vrfs status').action(async (options: ConnectionOptions & { verbose?: boolean }) => {
     const answers = await Promise.all((await membersOf(options, io)).map((m) => statusOf(m, options.timeout)));
     if (options.json === true) await printJson(io, answers.map((a) => ({ id: a.member.id, address: a.member.address, httpAddress: a.member.httpAddress, ...('status' in a ? { status: a.status } : { error: a.error }) })));
@@ -118,19 +118,19 @@ export function shownRole(role: Member['role'], { status, isPrimary }: Pick<Stat
 function statusTable(answers: readonly Answer[]): string {
   const rows = answers.map((a) => {
     const head = [String(a.member.id), a.member.address];
-    if (!('status' in a)) return [...head, 'no answer', '', '', '', '', '', ''];
+    if (!('status' in a)) return [...head, 'no answer', '', '', '', '', '', '', ''];
     const s = a.status;
     const checkpoint = a.member.role === 'witness' ? '-' : `${s.checkpoint.op} ${s.checkpoint.root.slice(0, 12)}`;
     const transfer = s.recovery.lastTransfer;
     const fetched = s.transferring ? underWay(s.recovery.transfer) : transfer === null ? '-' : `${sizeText(transfer.bytesReceived)} of ${sizeText(transfer.stateBytes)}`;
-    return [...head, shownRole(a.member.role, s), String(s.view), String(s.op), String(s.commit), String(s.executed), checkpoint, fetched];
+    const up = s.uptimeMs === null ? '-' : durationText(s.uptimeMs);
+    return [...head, shownRole(a.member.role, s), up, String(s.view), String(s.op), String(s.commit), String(s.executed), checkpoint, fetched];
   });
-  return table([['ID', 'ADDRESS', 'ROLE', 'VIEW', 'OP', 'COMMIT', 'EXECUTED', 'CHECKPOINT', 'FETCHED'], ...rows]);
+  return table([['ID', 'ADDRESS', 'ROLE', 'UP', 'VIEW', 'OP', 'COMMIT', 'EXECUTED', 'CHECKPOINT', 'FETCHED'], ...rows]);
 }
 
-/** What runs as which replica, and since when. */
+/** What runs as which replica. */
 function processTable(answered: readonly { readonly id: number; readonly status: Status }[]): string {
-  const rows = answered.map(({ id, status: { version, uptimeMs, epoch, durability, clusterId } }) =>
-    [String(id), version, uptimeMs === null ? '-' : durationText(uptimeMs), String(epoch), durability, clusterId]);
-  return table([['ID', 'VERSION', 'UP', 'EPOCH', 'DURABILITY', 'GROUP'], ...rows]);
+  const rows = answered.map(({ id, status: { version, epoch, durability, clusterId } }) => [String(id), version, String(epoch), durability, clusterId]);
+  return table([['ID', 'VERSION', 'EPOCH', 'DURABILITY', 'GROUP'], ...rows]);
 }

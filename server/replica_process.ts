@@ -12,7 +12,7 @@ import { StoreDamageError } from '../checkpoint/store_damage.ts';
 import { formatAddress, parseAddress, type HostPort } from '../lib/address.ts';
 import { defined } from '../lib/assert.ts';
 import { onlyTheMoment } from '../lib/promises.ts';
-import { memberId as memberIdOf, type MemberId, type OpNumber } from '../lib/ids.ts';
+import type { MemberId, OpNumber } from '../lib/ids.ts';
 import type { FileSystemStatistics } from '../fsservice/operations.ts';
 import type { Configuration } from '../vr/configuration.ts';
 import type { ClientRequest, Envelope, ReplicaMessage, Welcome } from '../vr/messages.ts';
@@ -31,7 +31,8 @@ import type { NodeAddresses } from './data_directory.ts';
 import { assemble, closeParts, namespaceOf, type Parts } from './parts.ts';
 import { Repairs } from './repairs.ts';
 import { Scrubber } from './scrubber.ts';
-import type { AttachHttp, CheckpointCost, CheckpointList, CheckpointParts, ClientMessages, Health, HttpHandle, RunningReplica, ServerStatus, Timings } from './running_replica.ts';
+import type { AttachHttp, CheckpointList, CheckpointParts, ClientMessages, Health, HttpHandle, RunningReplica, ServerStatus, Timings } from './running_replica.ts';
+import { serverStatus } from './server_status.ts';
 import type { SuperblockFile, SuperblockFileOptions } from './superblock_file.ts';
 import { SteppingDown } from './stepping_down.ts';
 import { Turn } from './turn.ts';
@@ -187,30 +188,8 @@ export class ReplicaProcess implements RunningReplica {
   }
 
   status(): ServerStatus {
-    const { boot: booted, store, journal, peers, linkLog, clients, recovery } = this.#started;
-    const s = store.status();
     const namespace = this.#namespace();
-    return {
-      clusterId: this.clusterId.toString('hex'),
-      version: VERSION,
-      pid: process.pid,
-      uptimeMs: Math.round(process.uptime() * 1000),
-      replica: this.#replicaStatus(),
-      recovery: recovery.report(),
-      donor: { requests: s.donor.requests, bytesSent: s.donor.bytesSent, deferred: s.donor.deferred, checkpoints: s.donor.checkpoints.map(({ op }) => op) },
-      store: {
-        records: s.records, bytes: s.recordBytes, overlayRecords: s.overlayRecords + s.frozenRecords, overlayBytes: s.overlayBytes + s.frozenBytes,
-        takes: s.takes, lastTakeMs: s.lastTakeMs, waitingForRoom: booted.room.waiting, roomWaits: booted.room.waits,
-        ...this.#repairs.report(),
-      },
-      checkpointCost: { ...s.costs, ...this.#sinceCheckpoint() },
-      scrub: this.#scrubber.status(),
-      journal: journal.status(),
-      links: peers.status().map((l) => ({ ...l, refused: linkLog.refusals.get(memberIdOf(l.member)) ?? null })),
-      namespace,
-      clientConnections: clients.size,
-      ...(booted.data.warnings.length > 0 ? { warnings: booted.data.warnings } : {}),
-    };
+    return serverStatus(this.#started, { replica: this.#replicaStatus(), scrub: this.#scrubber.status(), namespace, ...this.#repairs.report() });
   }
 
   /** Read from the records, which may be found damaged. */
@@ -222,13 +201,6 @@ export class ReplicaProcess implements RunningReplica {
       this.#fatal(error);
       return null;
     }
-  }
-
-  #sinceCheckpoint(): Pick<CheckpointCost, 'logOpsSince' | 'logBytesSince'> {
-    const replica = this.#parts?.replica ?? null;
-    if (replica === null) return { logOpsSince: 0, logBytesSince: 0 };
-    const { log, persistence: { superblock: { checkpoint } } } = replica;
-    return { logOpsSince: Math.max(0, log.head - checkpoint.op), logBytesSince: log.bytesAfter(checkpoint.op) };
   }
 
   health(): Health {

@@ -39,6 +39,11 @@ export function shortTime(t: Timestamp): string {
   return text === null ? `@${t.sec}` : text.slice(0, -':00.000Z'.length).replace('T', ' ');
 }
 
+/** 2026-01-31T12:00:00Z, of milliseconds since 1970. */
+export function momentText(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
+}
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 export function sizeText(bytes: number): string {
   let n = bytes;

@@ -12,6 +12,7 @@ import { namespaceCommands } from './commands/namespace.ts';
 import { replicaCommands } from './commands/replica.ts';
 import { reviveCommand } from './commands/revive.ts';
 import { scrubCommand } from './commands/scrub.ts';
+import { sessionsCommand } from './commands/sessions.ts';
 import { startCommand } from './commands/start.ts';
 import { statCommand } from './commands/stat.ts';
 import { tuneCommand } from './commands/tune.ts';
@@ -46,6 +47,7 @@ export function buildProgram(io: Io, written: Promise<void>[] = [], json = false
   mountCommands(program, io);
   groupCommands(program, io);
   membersCommands(program, io);
+  sessionsCommand(program, io);
   scrubCommand(program, io);
   checkpointCommands(program, io);
   namespaceCommands(program, io);

@@ -31,8 +31,9 @@ import type { NodeAddresses } from './data_directory.ts';
 import { assemble, closeParts, namespaceOf, type Parts } from './parts.ts';
 import { Repairs } from './repairs.ts';
 import { Scrubber } from './scrubber.ts';
-import type { AttachHttp, CheckpointList, CheckpointParts, ClientMessages, Health, HttpHandle, RunningReplica, ServerStatus, Timings } from './running_replica.ts';
+import type { AttachHttp, CheckpointList, CheckpointParts, ClientMessages, Health, HttpHandle, RunningReplica, ServerStatus, SessionPage, Timings } from './running_replica.ts';
 import { serverStatus } from './server_status.ts';
+import { sessionPage } from './session_list.ts';
 import type { SuperblockFile, SuperblockFileOptions } from './superblock_file.ts';
 import { SteppingDown } from './stepping_down.ts';
 import { Turn } from './turn.ts';
@@ -257,6 +258,11 @@ export class ReplicaProcess implements RunningReplica {
 
   clientMessages(): ClientMessages {
     return this.#started.clients.meter.messages;
+  }
+
+  sessions(after: number, limit: number): SessionPage | null {
+    const { replica } = this.#started;
+    return replica === null ? null : sessionPage(replica, after, limit);
   }
 
   stop(): Promise<void> {

@@ -246,6 +246,27 @@ export interface LinkStatus {
   readonly refused: string | null;
 }
 
+/** A client's session. */
+export interface SessionStatus {
+  /** The op of its registration. */
+  readonly id: number;
+  readonly name: string;
+  /** Time of its last operation, by the log, microseconds since 1970. */
+  readonly lastActive: number;
+  /** It keeps unlinked files for as long as it has them open. */
+  readonly holdsOpens: boolean;
+  /** How many it has used: the lowest are taken first, so this is about the most operations that it had under way at once. */
+  readonly slots: number;
+}
+export interface SessionPage {
+  /** The list is as of this operation. */
+  readonly executed: OpNumber;
+  /** By id. */
+  readonly sessions: readonly SessionStatus[];
+  /** There are none behind these. */
+  readonly last: boolean;
+}
+
 export interface ServerStatus {
   /** 32 hex digits. */
   readonly clusterId: string;
@@ -307,6 +328,8 @@ export interface RunningReplica {
   eventCounts(): ReadonlyMap<string, number>;
   timings(): Timings;
   clientMessages(): ClientMessages;
+  /** The sessions whose ids are above `after`, `limit` at most. Null: a witness has none, and what is being fetched is not known yet. */
+  sessions(after: number, limit: number): SessionPage | null;
   /** Stops accepting, sends and writes what has gathered, closes everything. Idempotent. */
   stop(): Promise<void>;
   /** Settles when the replica has stopped. */

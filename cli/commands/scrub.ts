@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { Member } from '../../vr/configuration.ts';
 import { connectionOptions, jsonOption, positiveInteger, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
-import { sizeText, table } from '../format.ts';
+import { momentText, sizeText, table } from '../format.ts';
 import { membersOf } from '../group_members.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { getJson, postJson, type Answered } from './replica_http.ts';
@@ -64,8 +64,8 @@ function rowOf(member: Member, answer: Answered<Status>): string[] {
   if (!answer.ok) return [String(member.id), member.address, 'no answer', '', '', '', ''];
   const s = answer.value.scrub;
   const state = s.pass === null ? s.state : `${s.state}, ${percent(s.pass)} %`;
-  const damage = s.lastDamage === null ? '-' : `${timeText(s.lastDamage.at)} ${s.lastDamage.damage}`;
-  return [String(member.id), member.address, state, s.rate === 0 ? '-' : `${sizeText(s.rate)}/s`, String(s.passes), s.lastCompleteAt === null ? 'never' : timeText(s.lastCompleteAt), damage];
+  const damage = s.lastDamage === null ? '-' : `${momentText(s.lastDamage.at)} ${s.lastDamage.damage}`;
+  return [String(member.id), member.address, state, s.rate === 0 ? '-' : `${sizeText(s.rate)}/s`, String(s.passes), s.lastCompleteAt === null ? 'never' : momentText(s.lastCompleteAt), damage];
 }
 
 interface Result {
@@ -124,10 +124,6 @@ function resultText({ member, pass, error }: Result): string {
 
 function percent(pass: Pass): number {
   return Math.floor(pass.progress * 100);
-}
-
-function timeText(at: number): string {
-  return `${new Date(at).toISOString().slice(0, 19)}Z`;
 }
 
 /** One line on standard error, written over where that is a terminal. */

@@ -30,6 +30,7 @@ import { readRoutes } from './read_routes.ts';
 import { Rooms, type AllRooms } from './rooms.ts';
 import { refuseTwoHosts } from './request_target.ts';
 import { checkpointRoute, serviceRoutes } from './service_routes.ts';
+import { sessionRoutes } from './session_routes.ts';
 import { Uploads } from './uploads.ts';
 import { writeRoutes } from './write_routes.ts';
 import { xattrRoutes } from './xattr_routes.ts';
@@ -190,6 +191,7 @@ function operatorRoutes(app: FastifyInstance, options: AppOptions, metrics: Http
   scoped((scope) => { intervalRoutes(scope, administrator); });
   scoped((scope) => { proofRoutes(scope, running, gatewayOf); });
   scoped((scope) => { maintenanceRoutes(scope, running); });
+  scoped((scope) => { sessionRoutes(scope, running); });
   scoped((scope) => { checkpointRoute(scope, running, log); });
 }
 

@@ -187,7 +187,7 @@ describe('exit codes', () => {
 describe('a command says whether it only reads, and may end when nobody reads its output any more', () => {
   it.each([
     [['ls', '/'], true], [['cat', '/f'], true], [['xattr', 'list', '/'], true], [['mkdir', '/onlyreads'], false], [['members', 'replace', 'nothing', 'nothing'], false],
-    [['checkpoint', 'diff', '1', 'newest'], true], [['members', 'list'], true], [['members'], true], [['metrics'], true],
+    [['checkpoint', 'diff', '1', 'newest'], true], [['members', 'list'], true], [['members'], true], [['metrics'], true], [['sessions'], true],
     [['get', '/f', '-'], true], [['get', '/f', '/dev/null'], false],
     // Their exit code says how the group is: it has to be theirs to the end, which comes at once.
     [['status'], false], [['scrub'], false], [['checkpoint', 'list'], false],

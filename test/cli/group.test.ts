@@ -46,3 +46,39 @@ describe('vrfs status', () => {
     expect(cells(lines[at + 1])).toEqual(['1', '0.1.0', '0', 'disk', '00112233445566778899aabbccddeeff']);
   });
 });
+
+describe('vrfs sessions', () => {
+  const session = (id: number, name: string, holdsOpens = false) => ({ id, name, lastActive: Date.UTC(2026, 10, 30, 16, 20, 4) * 1000 + 5, holdsOpens, slots: 3 });
+
+  it('shows who has a session, as one replica knows it', async () => {
+    replica.sessionsNow = [session(7, 'mount /mnt/vrfs', true), session(12, 'cli\u001b[2J'), session(13, '')];
+    const { stdout, stderr, exitCode } = await run('sessions');
+    expect(stdout.trimEnd().split('\n').map(cells)).toEqual([
+      ['ID', 'NAME', 'LAST ACTIVE', 'SLOTS', 'HOLDS'],
+      ['7', 'mount /mnt/vrfs', '2026-11-30T16:20:04Z', '3', 'files open'],
+      ['12', 'cli\\x1b[2J', '2026-11-30T16:20:04Z', '3', '-'],
+      ['13', '-', '2026-11-30T16:20:04Z', '3', '-'],
+    ]);
+    // Another member does not answer, which is nothing to end for.
+    expect([exitCode, stderr]).toEqual([0, '3 sessions, as of operation 41, at replica 1\n']);
+  });
+
+  it('shows all of them, of however many pages', async () => {
+    replica.sessionsNow = Array.from({ length: 2500 }, (_, i) => session(i + 1, `client ${i + 1}`));
+    const told = JSON.parse((await run('sessions', '--json')).stdout) as { id: number; executed: number; sessions: { id: number; name: string }[] };
+    expect(told).toMatchObject({ id: 1, executed: 41, sessions: { length: 2500 } });
+    expect(told.sessions[0]).toEqual({ id: 1, name: 'client 1', lastActiveMicros: Date.UTC(2026, 10, 30, 16, 20, 4) * 1000 + 5, holdsOpens: false, slots: 3 });
+    expect(told.sessions.map((s) => s.id)).toEqual(Array.from({ length: 2500 }, (_, i) => i + 1));
+  });
+
+  it('asks one member where that is wanted, and says why nobody knows', async () => {
+    replica.sessionsNow = [session(7, 'mount /mnt/vrfs')];
+    expect((await run('sessions', '--member', '1')).stdout).toContain('mount /mnt/vrfs');
+    expect(await run('sessions', '--member', '2')).toMatchObject({ exitCode: 1, stdout: '', stderr: expect.stringContaining('replica 2: http://127.0.0.1:1/v1/sessions?limit=1024 does not answer') as string });
+    expect(await run('sessions', '--member', '9')).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('the group has no member 9: 1, 2') as string });
+    replica.sessionsNow = null;
+    const none = await run('sessions');
+    expect(none).toMatchObject({ exitCode: 1, stdout: '', stderr: expect.stringContaining('replica 1: ') as string });
+    expect(none.stderr).toContain('a witness, or');
+  });
+});

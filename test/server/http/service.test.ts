@@ -99,6 +99,40 @@ vrfs_journal_write_seconds_count 9
   });
 });
 
+describe('the sessions', () => {
+  const session = (id: number) => ({ id, name: `mount /mnt/${id}`, lastActive: 1_700_000_000_000_000 + id, holdsOpens: id % 2 === 0, slots: id });
+  test('are those that this replica has executed, by their ids', async () => {
+    api.replica.sessionsNow = [session(7), session(12)];
+    expect((await api.request('GET', '/v1/sessions')).json()).toEqual({
+      clusterId: CLUSTER_ID.toString('hex'), memberId: 1, executed: 41,
+      sessions: [
+        { id: 7, name: 'mount /mnt/7', lastActiveMicros: 1_700_000_000_000_007, holdsOpens: false, slots: 7 },
+        { id: 12, name: 'mount /mnt/12', lastActiveMicros: 1_700_000_000_000_012, holdsOpens: true, slots: 12 },
+      ],
+      cursor: null,
+    });
+  });
+  test('come in pages', async () => {
+    interface Page { readonly sessions: readonly { readonly id: number }[]; readonly cursor: string | null }
+    api.replica.sessionsNow = Array.from({ length: 1030 }, (_, i) => session(i + 1));
+    const whole = (await api.request('GET', '/v1/sessions')).json<Page>();
+    expect([whole.sessions.length, whole.cursor]).toEqual([1024, '1024']);
+    const rest = (await api.request('GET', `/v1/sessions?cursor=${whole.cursor ?? ''}`)).json<Page>();
+    expect([rest.sessions.map((s) => s.id), rest.cursor]).toEqual([[1025, 1026, 1027, 1028, 1029, 1030], null]);
+    const short = (await api.request('GET', '/v1/sessions?limit=2&cursor=5')).json<Page>();
+    expect([short.sessions.map((s) => s.id), short.cursor]).toEqual([[6, 7], '7']);
+    for (const limit of ['0', '1025', 'all']) expect(problemOf(await api.request('GET', `/v1/sessions?limit=${limit}`)).detail).toContain('limit');
+    for (const cursor of ['', '-1', '1.5', 'x', '01', '281474976710656']) {
+      expect(problemOf(await api.request('GET', `/v1/sessions?cursor=${cursor}`))).toMatchObject({ status: 400, detail: `cursor '${cursor}' was not given by an earlier page.` });
+    }
+  });
+  test('are not known to a witness, nor to one that fetches its state', async () => {
+    api.replica.sessionsNow = null;
+    const answer = await api.request('GET', '/v1/sessions');
+    expect(problemOf(answer)).toMatchObject({ status: 503, type: 'urn:vrfs:problem:no-state', remedy: expect.stringContaining('another replica') as string });
+  });
+});
+
 describe('a scrub', () => {
   test('is begun by root, at a rate if there is one', async () => {
     const begun = await api.request('POST', '/v1/scrub', { payload: {} });
@@ -201,7 +235,7 @@ describe('OpenAPI', () => {
     const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, o]) => [`${method} ${path}`, o] as const));
     expect(operations.map(([name]) => name).sort()).toEqual([
       'delete /v1/fs/{path}', 'delete /v1/xattr/{path}', 'get /metrics', 'get /v1/checkpoints', 'get /v1/checkpoints/interval', 'get /v1/fs/{path}', 'get /v1/health',
-      'get /v1/health/live', 'get /v1/proof/{path}', 'get /v1/readlink/{path}', 'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}',
+      'get /v1/health/live', 'get /v1/proof/{path}', 'get /v1/readlink/{path}', 'get /v1/sessions', 'get /v1/stat/{path}', 'get /v1/statfs', 'get /v1/status', 'get /v1/xattr/{path}', 'head /v1/fs/{path}',
       'patch /v1/fs/{path}', 'patch /v1/stat/{path}', 'post /v1/checkpoints', 'post /v1/checkpoints/keep', 'post /v1/checkpoints/read', 'post /v1/rename', 'post /v1/scrub',
       'put /v1/checkpoints/interval', 'put /v1/fs/{path}', 'put /v1/xattr/{path}',
     ]);

@@ -15,7 +15,7 @@ import { makeEntry } from '../../../vr/entry.ts';
 import { buildHttp } from '../../../server/http/server.ts';
 import type { FileSystemClient, HttpLimits, HttpLog, ReadOptions } from '../../../server/http/ports.ts';
 import type { ProblemDetails } from '../../../server/http/problem.ts';
-import type { CheckpointList, CheckpointParts, ClientMessages, Health, RunningReplica, ServerStatus, Timings } from '../../../server/running_replica.ts';
+import type { CheckpointList, CheckpointParts, ClientMessages, Health, RunningReplica, ServerStatus, SessionPage, SessionStatus, Timings } from '../../../server/running_replica.ts';
 
 export const CLUSTER_ID = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 
@@ -154,6 +154,13 @@ export class FakeReplica implements RunningReplica {
   }
   clientMessages(): ClientMessages {
     return { request: 130, read: 40, register: 2, endSession: 1, reconfigure: 0, checkEpoch: 0, askInterval: 0 };
+  }
+  /** Null: no state to read them from. */
+  sessionsNow: SessionStatus[] | null = [];
+  sessions(after: number, limit: number): SessionPage | null {
+    if (this.sessionsNow === null) return null;
+    const behind = this.sessionsNow.filter((s) => s.id > after);
+    return { executed: opNumber(41), sessions: behind.slice(0, limit), last: behind.length <= limit };
   }
   async stop(): Promise<void> {
     await this.stopped;

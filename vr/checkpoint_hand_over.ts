@@ -72,7 +72,8 @@ export class CheckpointHandOver {
   /** The state is exactly at a checkpoint point. While the last one is not durable yet this one is left out. */
   onPoint(entry: Entry): void {
     const r = this.#r;
-    if (this.#taking || this.#target !== null) {
+    // While the log is filled the state is in use: without checkpoints nothing of that log could be forgotten.
+    if (this.#taking || (this.#target !== null && this.#filling === null)) {
       this.#leftOut++;
       r.event('checkpoint-skipped', { op: entry.op });
       return;
@@ -198,7 +199,7 @@ export class CheckpointHandOver {
     const target = this.#target;
     if (filling === null || target === null) return;
     if (r.log.hashAt(target.op) === target.entryHash) {
-      this.#onWhole(target.op);
+      this.#onReached(target.op);
       return;
     }
     if (!FILLED_IN.includes(r.phase) || r.isPrimary || target.op <= r.executed) {
@@ -210,12 +211,13 @@ export class CheckpointHandOver {
       return;
     }
     const { collected } = r.catchUp;
+    const { mayCollect } = r.room;
     // It may have been elected meanwhile, and repair the log of its view.
-    if (collected > filling.collected || !r.catchUp.mayFill) filling.since = r.now;
+    if (collected > filling.collected || !r.catchUp.mayFill || !mayCollect) filling.since = r.now;
     filling.collected = collected;
-    const isNeeded = collected > 0 || this.#isNeeded();
+    const isNeeded = this.#isNeeded();
     if (isNeeded && r.now - filling.since <= r.options.resendMs * VAIN_RESENDS) {
-      this.#fill(target);
+      if (mayCollect) this.#fill(target);
       return;
     }
     if (isNeeded) r.event('log-not-given', { op: target.op });
@@ -241,7 +243,7 @@ export class CheckpointHandOver {
     this.#target = target;
     if (r.log.hashAt(target.op) === target.entryHash) {
       // All of it is here, and now it is known to be committed.
-      this.#onWhole(target.op);
+      this.#onReached(target.op);
     } else if (this.#mayPassOver(target.op)) {
       this.#started = true;
       r.catchUp.cancel();
@@ -279,30 +281,30 @@ export class CheckpointHandOver {
     return r.phase === 'normal' || r.phase === 'view-change' || (r.phase === 'transitioning' && r.reconfiguration.committedByNext(op));
   }
 
-  /** What the log of a witness, or of a voter whose state is needed, lacked has come: `entries` follow op `keep` and are committed. */
-  onFilled(keep: OpNumber, entries: readonly Entry[]): void {
+  /** What the log of a witness, or of a voter whose state is needed, lacked has come, or a piece of it: `entries` follow op `keep` and are committed. */
+  onFilled(keep: OpNumber, entries: readonly Entry[], isWhole: boolean): void {
     const r = this.#r;
     const last = entries.at(-1);
     if (last !== undefined && r.log.hashAt(last.op) === last.hash) {
       // Prepares that came late have brought it meanwhile, and maybe more, which is acknowledged.
-      this.#onWhole(last.op);
+      this.#onReached(last.op, isWhole);
       return;
     }
     const log = r.log.replaceBehind(keep, entries);
     // While it recovers nothing is journaled, as with a state that has come. The beginning of an epoch journals all of it.
     if (r.phase === 'transitioning') r.reconfiguration.onRebased();
     else if (r.phase !== 'recovering') r.persistence.install(r.logView, log.keep, log.hash, log.entries);
-    this.#onWhole(r.log.head);
+    this.#onReached(r.log.head, isWhole);
   }
 
-  /** The log has everything up to here, and it is committed. */
-  #onWhole(op: OpNumber): void {
+  /** The log has everything up to here, and it is committed. If that is not all that was asked for, what follows has to be asked for anew. */
+  #onReached(op: OpNumber, isAll = true): void {
     const r = this.#r;
     this.#target = null;
     this.#filling = null;
     r.catchUp.cancel();
     r.commit = opNumber(Math.max(r.commit, op));
-    r.event('log-filled', { op });
+    r.event(isAll ? 'log-filled' : 'log-filled-in-part', { op });
     r.execution.run();
     this.#goOn();
   }

@@ -9,11 +9,11 @@
  * Sending: to the presumed primary. What is not answered in time goes there again, and the oldest of it to every other
  * peer too, which either leads by now or says who does. Nothing here allocates a timer per operation: `tick` scans.
  */
-import { assert } from '../lib/assert.ts';
 import { Fifo } from '../lib/fifo.ts';
 import { opNumber, type OpNumber, type SessionId, type View } from '../lib/ids.ts';
 import { ClientPace } from './client_pace.ts';
 import { ClientReads } from './client_reads.ts';
+import { ClientRegistration } from './client_registration.ts';
 import { ClientRoute } from './client_route.ts';
 import { ClientSlots } from './client_slots.ts';
 import type { Configuration } from './configuration.ts';
@@ -22,16 +22,6 @@ import { mayHaveHappened, type ClientFailure, type ClientOptions, type ClientPor
 import type { Registered, Reject, ReplicaToClient, Reply } from './messages.ts';
 
 export { DEFAULT_CLIENT_OPTIONS, type ClientFailure, type ClientOptions, type ClientPorts, type Consistency, type ReadBounds } from './client_types.ts';
-
-type SessionState =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'registering'; readonly nonce: Buffer; due: number; sends: number; postponed: boolean }
-  | { readonly kind: 'live'; readonly id: SessionId; readonly timeoutMs: number }
-  /** The group has said that it knows the session no more; what is under way still gets its own answer, or none. */
-  | { readonly kind: 'ending'; readonly id: SessionId };
-
-/** How often another than the presumed primary must deny the session before it is believed: it may merely be behind. */
-const STRAY_DENIALS = 3;
 
 export class ClientSession<Token> {
   readonly #ports: ClientPorts<Token>;
@@ -43,13 +33,10 @@ export class ClientSession<Token> {
   #deniedBy = '';
   #lastOp: OpNumber = opNumber(0);
 
-  #session: SessionState = { kind: 'none' };
-  #strayDenials = 0;
+  readonly #registration: ClientRegistration;
   /** What was last heard of requests and registrations; null: an answer, or nothing. */
   #putOff: PutOff | null = null;
-  /** When the session last proved to be alive. */
-  #lastReplyAt: number;
-  readonly #slots = new ClientSlots<Token>();
+  readonly #slots: ClientSlots<Token>;
   readonly #waiting = new Fifo<Pending<Token>>();
 
   readonly #reads: ClientReads<Token>;
@@ -62,9 +49,11 @@ export class ClientSession<Token> {
     this.#options = options;
     this.#route = new ClientRoute(options.servers);
     this.#pace = new ClientPace(options, () => ports.uint32());
-    this.#reads = new ClientReads(ports, this.#route, this.#pace, options, (at) => { this.#deadline(at); });
+    const deadline = (at: number): void => { this.#deadline(at); };
+    this.#slots = new ClientSlots(ports, this.#route, this.#pace, deadline);
+    this.#reads = new ClientReads(ports, this.#route, this.#pace, options, deadline);
+    this.#registration = new ClientRegistration(ports, this.#route, this.#pace, options, { deadline, heard: (putOff) => { this.#putOff = putOff; } }, now);
     this.#now = now;
-    this.#lastReplyAt = now;
   }
 
   /** The causal token: the highest op-number that any answer has shown. */
@@ -72,7 +61,7 @@ export class ClientSession<Token> {
     return this.#lastOp;
   }
   get session(): SessionId | null {
-    return this.#session.kind === 'live' ? this.#session.id : null;
+    return this.#registration.session;
   }
   get configuration(): Configuration | null {
     return this.#route.configuration;
@@ -94,12 +83,12 @@ export class ClientSession<Token> {
 
   /** Something has to be done when time goes by: `tick` has to be called. */
   get waits(): boolean {
-    return this.outstanding > 0 || this.#session.kind === 'registering';
+    return this.outstanding > 0 || this.#registration.isUnderWay;
   }
 
   /** Begins a session now; else the first request does. */
   register(): void {
-    if (this.#session.kind === 'none' && !this.#closed) this.#beginRegistration();
+    if (!this.#closed) this.#registration.begin(this.#now);
   }
 
   /** An operation that changes state: executed exactly once, if `completed` follows. */
@@ -107,8 +96,8 @@ export class ClientSession<Token> {
     const refusal = this.#refusal(body, this.#waiting.length);
     if (refusal !== null) return this.#ports.failed(token, refusal);
     const p = this.#pending(token, body, null, {});
-    if (this.#session.kind === 'live' && this.#slots.haveFree && this.#waiting.length === 0) {
-      this.#occupySlot(this.#session.id, p);
+    if (this.session !== null && this.#slots.haveFree && this.#waiting.length === 0) {
+      this.#slots.occupy(p, this.#now);
       return;
     }
     this.#waiting.push(p);
@@ -162,7 +151,7 @@ export class ClientSession<Token> {
       p.sentTo = '';
       p.due = Math.min(p.due, soon);
     }
-    if (this.#session.kind === 'registering') this.#session.due = Math.min(this.#session.due, soon);
+    this.#registration.onDisconnected(soon);
     if (from === this.#route.primary) this.#route.rotate();
     this.#reads.disconnected(from);
     this.#deadline(soon);
@@ -173,15 +162,15 @@ export class ClientSession<Token> {
     this.#now = now;
     if (now < this.#nextDeadline || this.#closed) return;
     this.#expire();
-    if (this.#session.kind === 'registering' && this.#session.due <= now) this.#sendRegister();
-    if (this.#session.kind === 'ending') this.#giveUpUnanswered();
+    this.#registration.tick(now);
+    if (this.#registration.isEnding) this.#giveUpUnanswered();
     this.#resendDue();
     this.#nextDeadline = this.#earliestDeadline();
   }
 
   /** The session will end unless something is submitted soon. */
   needsKeepAlive(now: number): boolean {
-    return this.#session.kind === 'live' && this.#slots.busy === 0 && now - this.#lastReplyAt >= this.#session.timeoutMs / 3;
+    return this.#slots.busy === 0 && this.#registration.isFading(now);
   }
 
   /** Fails everything that is outstanding. */
@@ -190,41 +179,15 @@ export class ClientSession<Token> {
     this.#closed = true;
     const all = [...this.#underWay(), ...drain(this.#waiting), ...drain(this.#reads.waiting)];
     this.#reads.clear();
-    this.#slots.reset(0);
+    this.#slots.clear();
     for (const p of all) this.#fail(p, { code: 'closed', mayHaveHappened: mayHaveHappened(p), reason: 'the client was closed' });
   }
 
   // --- the session -------------------------------------------------------------------------------------------------
 
-  #beginRegistration(): void {
-    // A nonce of its own for each session: with the old one, the group would find the old session.
-    this.#session = { kind: 'registering', nonce: this.#ports.bytes(16), due: this.#now, sends: 0, postponed: false };
-    this.#sendRegister();
-  }
-
-  #sendRegister(): void {
-    const s = this.#session;
-    assert(s.kind === 'registering', 'a registration is under way');
-    const message = { type: 'register', nonce: s.nonce, flags: this.#options.flags, name: this.#options.name } as const;
-    if (s.postponed) s.postponed = false;
-    else if (s.sends > 0) this.#putOff = null;
-    this.#ports.send(this.#route.primary, message);
-    if (s.sends > 0) {
-      for (const peer of this.#route.peers) if (peer !== this.#route.primary) this.#ports.send(peer, message);
-    }
-    s.due = this.#now + this.#pace.backOff(s.sends);
-    s.sends++;
-    this.#deadline(s.due);
-  }
-
   #onRegistered(from: string, m: Registered): void {
-    const s = this.#session;
-    if (s.kind !== 'registering' || !s.nonce.equals(m.nonce) || m.slots === 0) return;
-    this.#session = { kind: 'live', id: m.session, timeoutMs: m.timeoutMs };
-    this.#strayDenials = 0;
-    this.#putOff = null;
-    this.#lastReplyAt = this.#now;
-    this.#slots.reset(m.slots);
+    if (!this.#registration.onRegistered(m, this.#now)) return;
+    this.#slots.reset(m.session, m.slots);
     if (this.#route.answered(from, null)) this.#onMoved();
     this.#ports.sessionStarted(m.session, m.timeoutMs);
     this.#fillSlots();
@@ -232,10 +195,7 @@ export class ClientSession<Token> {
 
   /** `p` was denied because the group does not know its session (any more). */
   #onNoSession(from: string, p: Pending<Token>): void {
-    const s = this.#session;
-    assert(s.kind === 'live' || s.kind === 'ending', 'a request under way has a session');
-    if (s.kind === 'live' && from !== this.#route.primary && ++this.#strayDenials < STRAY_DENIALS) return;
-    this.#session = { kind: 'ending', id: s.id };
+    if (!this.#registration.onDenied(from)) return;
     this.#slots.giveUp(p);
     // Of a single copy, this denial is the only answer that there will ever be.
     this.#afterSession(p, p.sends === 1 && this.#options.deliveredOnce);
@@ -257,7 +217,7 @@ export class ClientSession<Token> {
     }
   }
 
-  /** In status 'ending': nothing is sent any more; who is overdue has no answer to expect. */
+  /** The session ends: nothing is sent any more; who is overdue has no answer to expect. */
   #giveUpUnanswered(): void {
     for (const p of [...this.#slots]) {
       if (p.due > this.#now) continue;
@@ -269,14 +229,13 @@ export class ClientSession<Token> {
 
   /** When every slot of the session has been given up, the next one begins. */
   #endSessionWithoutSlots(): void {
-    const s = this.#session;
-    if (s.kind === 'live' && this.#slots.areUsedUp) this.#session = { kind: 'ending', id: s.id };
+    if (this.#slots.areUsedUp) this.#registration.onUsedUp();
     this.#endSessionWhenIdle();
   }
 
   #endSessionWhenIdle(): void {
-    if (this.#session.kind !== 'ending' || this.#slots.busy > 0) return;
-    this.#session = { kind: 'none' };
+    if (!this.#registration.isEnding || this.#slots.busy > 0) return;
+    this.#registration.onIdle();
     // Who holds files open has to say so again soon; anybody else needs a session only to write.
     if (this.#waiting.length > 0 || this.#options.flags !== 0) this.register();
   }
@@ -301,42 +260,21 @@ export class ClientSession<Token> {
     };
   }
 
-  #occupySlot(session: SessionId, p: Pending<Token>): void {
-    this.#slots.occupy(p);
-    this.#transmit(session, p);
-  }
-
   #fillSlots(): void {
-    while (this.#session.kind === 'live' && this.#slots.haveFree) {
+    while (this.session !== null && this.#slots.haveFree) {
       const p = this.#waiting.shift();
       if (p === undefined) return;
-      this.#occupySlot(this.#session.id, p);
+      this.#slots.occupy(p, this.#now);
     }
   }
 
-  #transmit(session: SessionId, p: Pending<Token>): void {
-    this.#sendTo(this.#route.primary, session, p);
-    p.due = this.#now + this.#pace.backOff(p.overdue);
-    this.#deadline(p.due);
-  }
-
-  #sendTo(address: string, session: SessionId, p: Pending<Token>): void {
-    if (!this.#ports.send(address, { type: 'request', session, slot: p.id, seq: p.seq, body: p.body })) return;
-    p.sends++;
-    p.sentTo = address;
-    p.sentAt = this.#now;
-  }
-
   #onReply(from: string, m: Reply): void {
-    const s = this.#session;
-    if ((s.kind !== 'live' && s.kind !== 'ending') || s.id !== m.session) return;
+    if (!this.#registration.isOf(m.session)) return;
     const p = this.#slots.find(m.slot, m.seq);
     if (p === undefined) return;
     this.#pace.answered(p, this.#now);
-    this.#lastReplyAt = this.#now;
+    this.#registration.onAlive(this.#now);
     if (m.op > this.#lastOp) this.#lastOp = m.op;
-    this.#strayDenials = 0;
-    this.#putOff = null;
     this.#slots.release(p);
     if (this.#route.answered(from, m.view)) this.#onMoved();
     if (this.#waiting.length > 0) this.#fillSlots();
@@ -351,8 +289,7 @@ export class ClientSession<Token> {
       else if (m.id === 0) this.#onRegistrationRejected(m);
       return;
     }
-    const s = this.#session;
-    if ((s.kind !== 'live' && s.kind !== 'ending') || s.id !== m.session) return;
+    if (!this.#registration.isOf(m.session)) return;
     const p = this.#slots.find(m.slot, m.seq);
     if (p === undefined) return;
     switch (m.code) {
@@ -370,16 +307,8 @@ export class ClientSession<Token> {
   }
 
   #onRegistrationRejected(m: Reject): void {
-    const s = this.#session;
-    if (s.kind !== 'registering') return;
-    if (m.code !== 'invalid') {
-      this.#putOff = putOffBy(m);
-      s.postponed = true;
-      s.due = this.#now + this.#pace.afterRegistrationPutOff(m.retryAfterMs);
-      this.#deadline(s.due);
-      return;
-    }
-    this.#session = { kind: 'none' };
+    if (m.code !== 'invalid') return this.#registration.onPutOff(putOffBy(m), this.#now);
+    if (!this.#registration.onRefused()) return;
     for (const p of drain(this.#waiting)) this.#fail(p, { code: 'invalid', mayHaveHappened: false, reason: `no session: ${m.reason}` });
   }
 
@@ -435,16 +364,12 @@ export class ClientSession<Token> {
 
   /** The primary is another, or can be reached again: what it has not been sent goes there now. */
   #onMoved(): void {
-    const primary = this.#route.primary;
+    const { primary } = this.#route;
     const denied = this.#deniedBy === primary;
     this.#deniedBy = '';
-    const s = this.#session;
-    if (s.kind === 'registering') {
-      s.sends = 0;
-      this.#sendRegister();
-    }
-    if (s.kind === 'live') {
-      for (const p of this.#slots) if (denied || p.sentTo !== primary) this.#transmit(s.id, p);
+    this.#registration.onMoved(this.#now);
+    if (this.session !== null) {
+      for (const p of this.#slots) if (denied || p.sentTo !== primary) this.#slots.transmit(p, this.#now);
     }
     for (const p of this.#reads) {
       if ((denied || p.sentTo !== primary) && (p.consistency === 'linearizable' || p.sentTo === '')) this.#reads.transmit(p, this.#now);
@@ -455,11 +380,11 @@ export class ClientSession<Token> {
   #resendDue(): void {
     const now = this.#now;
     const primary = this.#route.primary;
-    const session = this.#session.kind === 'live' ? this.#session.id : null;
+    const hasSession = this.session !== null;
     let oldest: Pending<Token> | null = null;
     const toOthers: Pending<Token>[] = [];
     for (const p of this.#underWay()) {
-      if (p.due > now || (p.consistency === null && session === null)) continue;
+      if (p.due > now || (p.consistency === null && !hasSession)) continue;
       if (p.askOthers) toOthers.push(p);
       p.askOthers = false;
       if (p.postponed) p.postponed = false;
@@ -473,19 +398,19 @@ export class ClientSession<Token> {
         if (p.consistency === null) this.#putOff = null;
       }
       p.sentTo = '';
-      if (p.consistency !== null) this.#reads.transmit(p, this.#now);
-      else if (session !== null) this.#transmit(session, p);
+      if (p.consistency !== null) this.#reads.transmit(p, now);
+      else this.#slots.transmit(p, now);
     }
     if (oldest !== null && !toOthers.includes(oldest)) toOthers.push(oldest);
-    for (const p of toOthers) this.#sendToOthers(p, primary, session);
+    for (const p of toOthers) this.#sendToOthers(p, primary);
   }
 
-  #sendToOthers(p: Pending<Token>, primary: string, session: SessionId | null): void {
+  #sendToOthers(p: Pending<Token>, primary: string): void {
     const { sentTo } = p;
     for (const peer of this.#route.peers) {
       if (peer === primary) continue;
       if (p.consistency !== null) this.#reads.sendTo(peer, p, this.#now);
-      else if (session !== null) this.#sendTo(peer, session, p);
+      else this.#slots.sendTo(peer, p, this.#now);
     }
     // Whether the primary has it decides what happens when the primary is heard of again.
     p.sentTo = sentTo;
@@ -521,8 +446,7 @@ export class ClientSession<Token> {
   }
 
   #earliestDeadline(): number {
-    let at = Math.min(this.#waiting.peek()?.expires ?? Infinity, this.#reads.waiting.peek()?.expires ?? Infinity);
-    if (this.#session.kind === 'registering') at = Math.min(at, this.#session.due);
+    let at = Math.min(this.#waiting.peek()?.expires ?? Infinity, this.#reads.waiting.peek()?.expires ?? Infinity, this.#registration.due);
     for (const p of this.#underWay()) at = Math.min(at, p.due, p.token === undefined ? Infinity : p.expires);
     return at;
   }

@@ -1,23 +1,44 @@
 /** The slots of a client's session: each carries one request at a time, under a sequence number of its own that is never used twice. */
 import { defined } from '../lib/assert.ts';
-import type { Pending } from './client_types.ts';
+import { sessionId, type SessionId } from '../lib/ids.ts';
+import type { ClientPace } from './client_pace.ts';
+import type { ClientRoute } from './client_route.ts';
+import type { ClientPorts, Pending } from './client_types.ts';
 
 const MAX_SEQ = 0xffff_ffff;
 
 export class ClientSlots<Token> {
+  readonly #ports: Pick<ClientPorts<Token>, 'send'>;
+  readonly #route: ClientRoute;
+  readonly #pace: ClientPace;
+  /** Told when something has to be done next. */
+  readonly #deadline: (at: number) => void;
+  #session: SessionId = sessionId(0);
   /** By slot: what is under way, and the last sequence number used. */
   #pending: (Pending<Token> | undefined)[] = [];
   #seqs: number[] = [];
   #free: number[] = [];
   #busy = 0;
 
+  constructor(ports: Pick<ClientPorts<Token>, 'send'>, route: ClientRoute, pace: ClientPace, deadline: (at: number) => void) {
+    this.#ports = ports;
+    this.#route = route;
+    this.#pace = pace;
+    this.#deadline = deadline;
+  }
+
   /** Of a session that begins; none is in use. */
-  reset(slots: number): void {
+  reset(session: SessionId, slots: number): void {
+    this.#session = session;
     this.#pending = new Array<undefined>(slots).fill(undefined);
     this.#seqs = new Array<number>(slots).fill(0);
     // The lowest first.
     this.#free = Array.from({ length: slots }, (_, i) => slots - 1 - i);
     this.#busy = 0;
+  }
+
+  clear(): void {
+    this.reset(this.#session, 0);
   }
 
   get busy(): number {
@@ -45,8 +66,8 @@ export class ClientSlots<Token> {
     return this.#pending[p.id] === p;
   }
 
-  /** Puts it into a free slot, with the next number. */
-  occupy(p: Pending<Token>): void {
+  /** Puts it into a free slot, with the next number, and sends it. */
+  occupy(p: Pending<Token>, now: number): void {
     const slot = defined(this.#free.pop(), 'a free slot');
     const seq = defined(this.#seqs[slot], 'sequence number') + 1;
     this.#seqs[slot] = seq;
@@ -54,6 +75,20 @@ export class ClientSlots<Token> {
     this.#busy++;
     p.id = slot;
     p.seq = seq;
+    this.transmit(p, now);
+  }
+
+  transmit(p: Pending<Token>, now: number): void {
+    this.sendTo(this.#route.primary, p, now);
+    p.due = now + this.#pace.backOff(p.overdue);
+    this.#deadline(p.due);
+  }
+
+  sendTo(address: string, p: Pending<Token>, now: number): void {
+    if (!this.#ports.send(address, { type: 'request', session: this.#session, slot: p.id, seq: p.seq, body: p.body })) return;
+    p.sends++;
+    p.sentTo = address;
+    p.sentAt = now;
   }
 
   /** It was answered: the slot may carry another, but for one behind the last number. */

@@ -9,6 +9,10 @@
  *   fill     the log of a witness, or of a voter whose state is needed, ends before what the primary still has: what lies between is
  *            asked for by hash, of any member (row 21)
  *   repair   a new primary lacks bodies of the winning log: asked for by hash, of whoever voted (row 4)
+ *
+ * A bridge and a fill may be longer than a log, since a witness keeps its own from the oldest state on. Whoever answers them has the committed
+ * entry that is asked for, or gives no more than it knows to be committed: so what has come is committed, also when it does not lead there
+ * yet, and goes into the log in pieces (log_room.ts). Each ends what was asked for; what follows is asked for anew from the head of the log.
  */
 import { assert, defined } from '../lib/assert.ts';
 import { opNumber, type Digest, type MemberId, type OpNumber, type View } from '../lib/ids.ts';
@@ -35,8 +39,8 @@ type Task = { nonce: Buffer; progressAt: number } & (
   | ({ readonly kind: 'gather' } & Collected)
   /** `base`: where what the voters said of the winning log begins. */
   | ({ readonly kind: 'repair'; readonly commit: OpNumber; readonly base: OpNumber; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
-  | ({ readonly kind: 'bridge'; readonly head: Header; readonly from: readonly Source[]; turn: number } & Collected)
-  | ({ readonly kind: 'fill'; readonly head: Header; readonly from: readonly Source[]; turn: number; skipped: number } & Collected)
+  | ({ readonly kind: 'bridge'; readonly head: Header; readonly from: readonly Source[]; turn: number; bytes: number } & Collected)
+  | ({ readonly kind: 'fill'; readonly head: Header; readonly from: readonly Source[]; turn: number; bytes: number; skipped: number } & Collected)
 );
 
 /** Who may have entries of the log that is asked for, and up to where. */
@@ -143,7 +147,7 @@ export class LogCatchUp {
 
   #collectFrom(kind: 'bridge' | 'fill', c: { readonly view: View; readonly head: Header; readonly from: readonly Source[] }, keep: OpNumber): void {
     const hash = defined(this.#r.log.hashAt(keep), 'kept entry');
-    const task = { view: c.view, head: c.head, from: c.from, keep, entries: [], at: keep, hash, turn: this.#turn, ...this.#fresh() };
+    const task = { view: c.view, head: c.head, from: c.from, keep, entries: [], bytes: 0, at: keep, hash, turn: this.#turn, ...this.#fresh() };
     this.#begin(kind === 'fill' ? { kind, skipped: 0, ...task } : { kind, ...task });
   }
 
@@ -269,14 +273,18 @@ export class LogCatchUp {
   #onCollected(task: Exclude<Task, { kind: 'append' }>, m: Extract<NewState, { kind: 'entries' }>): void {
     const r = this.#r;
     if (m.after !== task.at || m.parent !== task.hash) return;
-    for (const e of m.entries) task.entries.push(e);
+    for (const e of m.entries) {
+      task.entries.push(e);
+      if ('bytes' in task) task.bytes += e.bytes.length;
+    }
     const last = m.entries.at(-1);
     if (last !== undefined) {
       task.at = last.op;
       task.hash = last.hash;
     }
     const target = task.kind === 'gather' ? m.op : task.head.op;
-    if (task.at < target) {
+    const isWhole = task.at >= target;
+    if (!isWhole && !('bytes' in task && r.room.isEnough(task.entries.length, task.bytes))) {
       task.nonce = r.ports.random.bytes(16);
       this.#resend.start(r.now);
       this.#ask(task);
@@ -286,14 +294,14 @@ export class LogCatchUp {
       this.#superseded();
       return;
     }
-    assert(task.kind === 'gather' || task.hash === task.head.hash, 'what is committed leads to the header that was asked for');
+    assert(task.kind === 'gather' || !isWhole || task.hash === task.head.hash, 'what is committed leads to the header that was asked for');
     this.cancel();
     if (task.kind === 'bridge') {
       r.reconfiguration.onBridged(task.keep, task.entries);
       return;
     }
     if (task.kind === 'fill') {
-      r.handOver.onFilled(task.keep, task.entries);
+      r.handOver.onFilled(task.keep, task.entries, isWhole);
       return;
     }
     const commit = task.kind === 'gather' ? m.commit : task.commit;

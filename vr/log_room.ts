@@ -47,8 +47,25 @@ export class LogRoom {
     return ahead >= options.maxLogEntries || log.bytes + gatheredBytes >= options.maxLogBytes;
   }
 
+  /**
+   * So much has been collected beside the log that it has to go into the log and be executed before more is: there a checkpoint lets it be
+   * forgotten. A witness has no checkpoints, and all of it in its log in the end.
+   */
+  isEnough(collected: number, collectedBytes: number): boolean {
+    const { isWitness, log, options } = this.#r;
+    return !isWitness && (log.head - log.base + collected >= options.maxLogEntries || log.bytes + collectedBytes >= options.maxLogBytes);
+  }
+
+  /** What has come before has been executed, and there is room for more to be collected. */
+  get mayCollect(): boolean {
+    const { executed, commit, isWitness } = this.#r;
+    return isWitness || (executed >= commit && !this.isFull());
+  }
+
   get #journalLags(): boolean {
-    const { log, options, persistence } = this.#r;
+    const { log, options, persistence, phase } = this.#r;
+    // On the way into an epoch nothing is journaled until all of it is here.
+    if (phase === 'transitioning') return false;
     return log.head - persistence.durable.op >= options.maxLogEntries || persistence.pendingBytes >= options.maxLogBytes;
   }
 

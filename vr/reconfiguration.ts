@@ -266,7 +266,7 @@ export class Reconfiguration {
       return;
     }
     // What was collected is being executed.
-    if (r.commit >= next.start.op || r.catchUp.bridging) return;
+    if (r.commit >= next.start.op || r.catchUp.bridging || !r.room.mayCollect) return;
     const { op, entryHash, view } = next.start;
     r.catchUp.bridge({ view, head: { op, view, hash: entryHash }, from: this.everybody() });
   }
@@ -283,7 +283,7 @@ export class Reconfiguration {
     if (r.executed >= start.op) this.advance();
   }
 
-  /** All entries from `keep` to the start of the epoch. They are committed. */
+  /** All entries from `keep` to the start of the epoch, or the first of them. They are committed. */
   onBridged(keep: OpNumber, entries: readonly Entry[]): void {
     const r = this.#r;
     r.log.replaceBehind(keep, entries);

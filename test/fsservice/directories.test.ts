@@ -1,22 +1,11 @@
 /** Making and removing names, and what it does to the directory and to the links. */
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { Ino } from '../../lib/ids.ts';
-import { inodeKey } from '../../fsservice/keys.ts';
-import { decodeInode, encodeInode } from '../../fsservice/inode.ts';
-import { defined } from '../../lib/assert.ts';
 import { ALICE, at, BOB, ROOT, World } from './harness.ts';
 
 let w: World;
 beforeEach(() => {
   w = new World();
 });
-
-/** As if it had that many links. */
-function forceLinks(world: World, ino: Ino, nlink: number): void {
-  const inode = decodeInode(ino, defined(world.table.get(inodeKey(ino)), 'inode'));
-  inode.nlink = nlink;
-  world.table.put(inodeKey(ino), encodeInode(inode));
-}
 
 describe('making', () => {
   it('gives the caller what it made, at the predetermined time', () => {
@@ -110,14 +99,14 @@ describe('links', () => {
     w.symlink('f', 's');
     expect(w.ok<'link'>({ type: 'link', from: at('s'), to: at('s2'), follow: false }).attributes.type).toBe('symlink');
     expect(w.ok<'link'>({ type: 'link', from: at('s'), to: at('f2'), follow: true }).attributes.ino).toBe(f.ino);
-    forceLinks(w, f.ino, 64_999);
+    w.forceLinks(f.ino, 64_999);
     w.link('f', 'f3');
     w.fails('EMLINK', { type: 'link', from: at('f'), to: at('f4'), follow: false });
   });
 
   it('EMLINK for the 64,999th subdirectory', () => {
     const d = w.mkdir('d');
-    forceLinks(w, d.ino, 64_999);
+    w.forceLinks(d.ino, 64_999);
     w.mkdir('d/a');
     w.fails('EMLINK', { type: 'mkdir', at: at('d/b'), mode: 0o755 });
     w.mkdir('b');

@@ -3,6 +3,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'vitest';
 import { assert, defined } from '../../lib/assert.ts';
 import { Errno, type ErrnoCode, type ErrnoName } from '../../fsservice/errno.ts';
+import { decodeInode, encodeInode } from '../../fsservice/inode.ts';
+import { inodeKey } from '../../fsservice/keys.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../fsservice/limits.ts';
 import { decodeResult, encodeCall } from '../../fsservice/operation_codec.ts';
 import {
@@ -193,6 +195,13 @@ export class World {
     let steps = 0;
     while (this.collectStep()) steps++;
     return steps;
+  }
+
+  /** As if it had that many links. */
+  forceLinks(ino: Ino, nlink: number): void {
+    const inode = decodeInode(ino, defined(this.table.get(inodeKey(ino)), 'inode'));
+    inode.nlink = nlink;
+    this.table.put(inodeKey(ino), encodeInode(inode));
   }
 
   records(): [string, string][] {

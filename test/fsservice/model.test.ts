@@ -4,8 +4,9 @@ import type { Ino } from '../../lib/ids.ts';
 import { Prng } from '../../lib/prng.ts';
 import { decodeCounters } from '../../fsservice/counters.ts';
 import { COUNTERS_KEY } from '../../fsservice/keys.ts';
+import { DEFAULT_LIMITS, XATTR_TOTAL_MAX, type Limits } from '../../fsservice/limits.ts';
 import { decodeResult, encodeCall, isWriteOperation, OPCODES } from '../../fsservice/operation_codec.ts';
-import type { Call, OperationType, Result } from '../../fsservice/operations.ts';
+import { LINK_MAX, NAME_MAX, PATH_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX, type Call, type Operation, type OperationType, type Result } from '../../fsservice/operations.ts';
 import { defined } from '../../lib/assert.ts';
 import { checkResult } from '../checkers/compare_results.ts';
 import { ModelFileSystem } from '../checkers/model_fs.ts';
@@ -18,13 +19,14 @@ interface Run {
   readonly steps: number;
   readonly bigFiles: boolean;
   readonly sessions: boolean;
-  /** How likely a collect step is after each operation, when there is something to collect. */
-  readonly collect: number;
+  /** How likely a collect step is after each operation, when there is something to collect; or all of them are taken. */
+  readonly collect: number | 'all';
+  readonly limits?: Limits;
 }
 
 class Duel {
-  readonly world = new World();
-  readonly model = new ModelFileSystem();
+  readonly world: World;
+  readonly model: ModelFileSystem;
   /** What was met, to see that the sequences reach everything. */
   readonly outcomes = new Map<string, number>();
   readonly #sessions: number[] = [];
@@ -33,6 +35,8 @@ class Duel {
 
   constructor(run: Run) {
     this.#run = run;
+    this.world = new World(run.limits);
+    this.model = new ModelFileSystem(run.limits);
     this.#rng = new Prng(run.seed);
     this.#openRoot();
   }
@@ -69,7 +73,9 @@ class Duel {
     if (this.#run.sessions && rng.chance(0.05)) this.#sessionEvent();
     this.call({ credentials: randomCredentials(rng), operation: randomOperation(rng, { maxIno, paths, directories, bigFiles: this.#run.bigFiles }) });
     if (rng.chance(0.02)) this.#openRoot();
-    if (rng.chance(this.#run.collect)) this.world.collectStep();
+    const { collect } = this.#run;
+    if (collect === 'all') this.world.collectAll();
+    else if (rng.chance(collect)) this.world.collectStep();
     if (this.settled) this.model.settled();
   }
 
@@ -146,7 +152,7 @@ function duel(run: Run): Duel {
   return d;
 }
 
-/** Reasons that say something about the rule of the operation itself. Full limits (ENOSPC, EMLINK, EFBIG) have tests of their own. */
+/** Reasons that say something about the rule of the operation itself. Limits are below. */
 const REFUSALS: readonly string[] = [
   'create EACCES', 'create EEXIST', 'create EISDIR', 'getattr ELOOP', 'getxattr ENODATA', 'getxattr ERANGE', 'link EEXIST', 'link EPERM', 'mkdir EEXIST', 'mknod EPERM', 'putFile EAGAIN', 'putFile EISDIR',
   'read EISDIR', 'readdir ENOTDIR', 'readlink EINVAL', 'removeTree EPERM', 'removexattr ENODATA', 'removexattr EPERM', 'rename EBUSY', 'rename EEXIST', 'rename EINVAL', 'rename EISDIR', 'rename ENOTDIR', 'rename ENOTEMPTY',
@@ -172,6 +178,94 @@ describe('random sequences: the state machine answers as the model does', () => 
     const types = (Object.keys(OPCODES) as OperationType[]).filter((type) => type !== 'collect' && type !== 'checkpoint');
     expect(types.filter((type) => (met.get(`${type} ok`) ?? 0) < 10)).toEqual([]);
     expect(REFUSALS.filter((what) => !met.has(what))).toEqual([]);
+  });
+});
+
+// How far removed files have been collected is the state machine's own affair, and says how much room there is: here it always has.
+describe('random sequences in a file system that is nearly full', () => {
+  const met = new Map<string, number>();
+  const few: Limits = { maxInodes: 9, maxBytes: DEFAULT_LIMITS.maxBytes, maxFileSize: DEFAULT_LIMITS.maxFileSize };
+  const cases: readonly (readonly [string, Limits])[] = [
+    ['of inodes', few],
+    ['of bytes', { ...few, maxInodes: DEFAULT_LIMITS.maxInodes, maxBytes: 140 * 512 }],
+    ['whose files are small', { ...few, maxInodes: DEFAULT_LIMITS.maxInodes, maxFileSize: 513 }],
+    ['of everything', { maxInodes: 15, maxBytes: 137 * 512, maxFileSize: 70_000 }],
+  ];
+  it.each(cases)('%s', (_what, limits) => {
+    for (let seed = 300; seed < 312; seed++) {
+      const { outcomes, world } = duel({ seed, steps: 400, bigFiles: seed % 2 === 0, sessions: false, collect: 'all', limits });
+      for (const [what, n] of outcomes) met.set(what, (met.get(what) ?? 0) + n);
+      const { inodes, bytes } = world.statfs();
+      expect([inodes <= limits.maxInodes, bytes <= limits.maxBytes]).toEqual([true, true]);
+    }
+  });
+  it('that meet each limit in every operation that has it', () => {
+    const refusals = [
+      'create ENOSPC', 'mkdir ENOSPC', 'mknod ENOSPC', 'symlink ENOSPC', 'putFile ENOSPC', 'write ENOSPC', 'putFile EFBIG', 'setattr EFBIG', 'write EFBIG',
+    ];
+    expect(refusals.filter((what) => !met.has(what))).toEqual([]);
+  });
+});
+
+describe('limits that are the same in every group: the last that is allowed, and the first that is not', () => {
+  const quiet = (): Duel => new Duel({ seed: 1, steps: 0, bigFiles: false, sessions: false, collect: 0 });
+  const of = (n: number): Buffer => Buffer.alloc(n, 'n');
+  const outcomes = (operations: readonly Operation[]): string[] => {
+    const d = quiet();
+    d.outcomes.clear();
+    for (const operation of operations) d.call({ credentials: ROOT, operation });
+    d.world.check();
+    return [...d.outcomes].map(([what, n]) => `${what} ${n}`);
+  };
+  const mkdir = (path: Buffer): Operation => ({ type: 'mkdir', at: at(path), mode: 0o755 });
+  const create = (path: Buffer): Operation => ({ type: 'create', at: at(path), mode: 0o644, exclusive: true, truncate: false });
+  const setxattr = (name: string, value: Buffer): Operation => ({ type: 'setxattr', at: at(''), follow: true, name: Buffer.from(name), value, mode: 'any' });
+
+  it('names', () => {
+    expect(outcomes([create(of(NAME_MAX)), create(of(NAME_MAX + 1))])).toEqual(['create ok 1', 'create ENAMETOOLONG 1']);
+    const after = (n: number): Operation => ({ type: 'readdir', at: at(''), after: of(n), limit: 1, attributes: false });
+    expect(outcomes([after(NAME_MAX), after(NAME_MAX + 1)])).toEqual(['readdir ok 1', 'readdir ENAMETOOLONG 1']);
+  });
+  it('paths', () => {
+    const path = (n: number): Buffer => Buffer.from('./'.repeat(PATH_MAX).slice(0, n - 1) + 'x');
+    const getattr = (n: number): Operation => ({ type: 'getattr', at: at(path(n)), follow: false });
+    expect(outcomes([create(Buffer.from('x')), getattr(PATH_MAX - 1), getattr(PATH_MAX), getattr(PATH_MAX + 1)])).toEqual(['create ok 1', 'getattr ok 1', 'getattr ENOENT 1', 'getattr ENAMETOOLONG 1']);
+  });
+  it('targets of symbolic links', () => {
+    const symlink = (path: string, n: number): Operation => ({ type: 'symlink', at: at(path), target: of(n) });
+    expect(outcomes([symlink('a', PATH_MAX - 1), symlink('b', PATH_MAX), symlink('c', 0)])).toEqual(['symlink ok 1', 'symlink ENAMETOOLONG 1', 'symlink ENOENT 1']);
+  });
+  it('extended attributes', () => {
+    const name = (n: number): string => `user.${'n'.repeat(n - 5)}`;
+    expect(outcomes([setxattr(name(XATTR_NAME_MAX), of(1)), setxattr(name(XATTR_NAME_MAX + 1), of(1))])).toEqual(['setxattr ok 1', 'setxattr ERANGE 1']);
+    expect(outcomes([setxattr('user.a', of(XATTR_SIZE_MAX)), setxattr('user.a', of(XATTR_SIZE_MAX + 1))])).toEqual(['setxattr ok 1', 'setxattr E2BIG 1']);
+    const full = ['a', 'b', 'c'].map((n) => setxattr(`user.${n}`, of(XATTR_SIZE_MAX)));
+    const left = XATTR_TOTAL_MAX - 3 * (XATTR_SIZE_MAX + 6) - 6;
+    expect(outcomes([...full, setxattr('user.d', of(left + 1)), setxattr('user.d', of(left)), setxattr('user.e', of(0))])).toEqual(['setxattr ok 4', 'setxattr ENOSPC 2']);
+  });
+  it('links of a file', () => {
+    const d = quiet();
+    const link = (to: string): Operation => ({ type: 'link', from: at('f'), to: at(to), follow: false });
+    d.call({ credentials: ROOT, operation: create(Buffer.from('f')) });
+    const { ino } = d.world.stat('f');
+    d.world.forceLinks(ino, LINK_MAX - 1);
+    defined(d.model.nodes.get(ino), 'f').names = LINK_MAX - 1;
+    for (const to of ['last', 'more']) d.call({ credentials: ROOT, operation: link(to) });
+    expect([d.outcomes.get('link ok'), d.outcomes.get('link EMLINK')]).toEqual([1, 1]);
+  });
+  it('directories in a directory', () => {
+    const d = quiet();
+    for (const path of ['d', 'a', 'b', 'f']) d.call({ credentials: ROOT, operation: path === 'f' ? create(Buffer.from(path)) : mkdir(Buffer.from(path)) });
+    const { ino } = d.world.stat('d');
+    const [dir, child] = [defined(d.model.nodes.get(ino), 'd'), defined(d.model.nodes.get(d.world.stat('a').ino), 'a')];
+    d.world.forceLinks(ino, LINK_MAX - 1);
+    for (let n = 2; n < LINK_MAX - 1; n++) dir.children.set(`#${n}`, child);
+    const rename = (from: string, to: string, flags: 'none' | 'exchange' = 'none'): Operation => ({ type: 'rename', from: at(from), to: at(to), flags });
+    const steps: Operation[] = [
+      mkdir(Buffer.from('d/last')), mkdir(Buffer.from('d/more')), rename('b', 'd/b'), create(Buffer.from('d/f')), rename('b', 'd/f', 'exchange'), rename('d/f', 'b', 'exchange'), rename('b', 'd/last'), mkdir(Buffer.from('d/more')),
+    ];
+    for (const operation of steps) d.call({ credentials: ROOT, operation });
+    expect(['mkdir EMLINK', 'rename EMLINK', 'rename ok'].map((what) => d.outcomes.get(what))).toEqual([2, 3, 1]);
   });
 });
 

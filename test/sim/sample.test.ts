@@ -32,10 +32,6 @@ describe('a sample of seeds', () => {
     for (const what of ['checkpoints', 'crashes', 'event view-change', 'checkpoint transfers']) expect(coverage.get(what), what).toBeGreaterThan(0);
   });
 
-  it('a node that the group has dropped while it fetched a checkpoint that is gone is told so, and ends (it asked for that checkpoint for ever)', () => {
-    sample(1, 1, { ...DEFAULT_SETTINGS, application: 'fs-checkpoints', replicas: 3, durability: 'memory' });
-  });
-
   it('gives the same run for the same seed', () => {
     for (const seed of [11, 12, 16]) {
       const one: string[] = [];

@@ -51,7 +51,7 @@ export class PooledDonor {
   failures = 0;
   /** When the last of them was noted; what was sent before that fails for the same reason. */
   failedAt = -Infinity;
-  /** Its last answer took longer than `answerMs`; and since when it is asked for less for that. */
+  /** Its last answer took longer than `answerMs`, or has not come; and since when it is asked for less for that. */
   isSlow = false;
   slowAt = -Infinity;
   usable = true;
@@ -209,7 +209,7 @@ export class DonorPool {
     donor.sentAt.push(sentAt);
     let bytes: Buffer;
     try {
-      bytes = await this.#inTime(donor.connection, body, unwanted);
+      bytes = await this.#inTime(donor, body, unwanted);
     } catch (error) {
       this.#signal.throwIfAborted();
       if (unwanted?.aborted === true) {
@@ -289,7 +289,7 @@ export class DonorPool {
   }
 
   /** A donor that hangs, or sends a byte now and then, must keep neither a transfer nor one that was broken off. */
-  async #inTime(connection: DonorConnection, body: Buffer, unwanted: AbortSignal | undefined): Promise<Buffer> {
+  async #inTime(donor: PooledDonor, body: Buffer, unwanted: AbortSignal | undefined): Promise<Buffer> {
     const { answerMs } = this.#limits;
     const late = new AbortController();
     const signal = AbortSignal.any(unwanted === undefined ? [this.#signal, late.signal] : [this.#signal, late.signal, unwanted]);
@@ -297,12 +297,13 @@ export class DonorPool {
     let lately = 0;
     const timer = setInterval(() => {
       times++;
+      donor.isSlow = true;
       if (lately < LEAST_BYTES_IN_TIME || times >= MAX_TIMES) late.abort(new Error(`no whole answer within ${times * answerMs} ms`));
       lately = 0;
     }, answerMs);
     const { promise, stop } = aborted(signal);
     try {
-      return await Promise.race([connection.request(body, signal, (bytes) => { lately += bytes; }), promise]);
+      return await Promise.race([donor.connection.request(body, signal, (bytes) => { lately += bytes; }), promise]);
     } finally {
       clearInterval(timer);
       stop();

@@ -226,6 +226,34 @@ describe('an answer that comes slowly', () => {
     expect(donor).toMatchObject({ failures: 1, report: { error: 'no whole answer within 30000 ms' } });
   });
 
+  test.each([['nothing comes', []], ['it comes slowly', new Array<number>(12).fill(64)]])('has the primary asked until the next one comes in time: %s', async (_what, arriving) => {
+    vi.useFakeTimers();
+    onTestFinished(() => { vi.useRealTimers(); });
+    let answers = false;
+    let arrive: (bytes: number) => void = () => undefined;
+    const backup = named('backup', (_body, _signal, arrived) => {
+      arrive = arrived;
+      return answers ? Promise.resolve(ANSWER) : new Promise<Buffer>(() => undefined);
+    });
+    const pool = new DonorPool(target, [named('primary', () => Promise.resolve(ANSWER), true), backup], limits, undefined);
+    const ask = (donor: PooledDonor): Promise<unknown> => pool.ask(donor, { ...target, since: 0, maxBytes: null, top: 'no', items: [] });
+    const asked = pool.next() ?? fail();
+    expect(asked.connection.name).toBe('backup');
+    const answer = ask(asked);
+    expect(pool.next()).toBeNull();
+    for (const kib of arriving) {
+      arrive(kib * KIB);
+      await vi.advanceTimersByTimeAsync(limits.answerMs);
+      expect(pool.next()?.connection.name).toBe('primary');
+    }
+    await vi.advanceTimersByTimeAsync(limits.answerMs);
+    expect(await answer).toBeNull();
+    expect(pool.next()?.connection.name).toBe('primary');
+    answers = true;
+    await ask(asked);
+    expect(pool.next()?.connection.name).toBe('backup');
+  });
+
   test('is given up after a while, however much of it comes', async () => {
     const { answered, donor, milliseconds } = await asked(new Array<number>(12).fill(64), false);
     expect(answered).toBe(false);
@@ -328,8 +356,10 @@ describe('the end of a transfer', () => {
     return { name, request, lastResort, items };
   }
 
-  test.each([['another', false], ['the primary, where there is no other', true]])('is not held up by a donor that sends just enough: %s does what it was asked for', async (_who, lastResort) => {
-    const world = await made(6000, LIMITS);
+  test.each([
+    ['another', false, {}], ['the primary, where there is no other,', true, {}], ['the primary, where there is no other, and much is left to be asked for,', true, { maxItems: 4 }],
+  ])('is not held up by a donor that sends just enough: %s does what it was asked for', async (_who, lastResort, limits) => {
+    const world = await made(6000, { ...LIMITS, ...limits });
     const never = slow('slow', world, () => false);
     const good = served('good', world, lastResort);
     const report = await arrives(world, [good, never]);

@@ -1,10 +1,10 @@
 /**
  * Which donor is asked next, and what becomes of one that does not answer as it should. Each is asked for a few things at
  * a time; of those that are free the one that has given least has its turn, and the primary, which has clients to serve,
- * only when none of the others is left.
+ * only while none of the others answers in time.
  *
- *   answers in time and right     goes on
- *   slowly, but it comes          goes on, and is asked for less
+ *   answers in time and right     goes on; after some such answers that are full it is asked for more again
+ *   slowly, but it comes          goes on, is asked for less, and after the others
  *   not in time, or not at all    is asked for less, after the others; after some failures in a row never again
  *   "not now"                     is left alone for as long as it says, within a bound
  *   wrong, gone, refused          never again
@@ -28,6 +28,8 @@ export interface PoolLimits {
 const MAX_FAILURES = 3;
 /** An answer that did not come in time is asked for again in eighths, down to this. */
 const LEAST_ANSWER_BYTES = 64 << 10;
+/** After so many full answers in time it is asked for twice as much; for twice as many after each time that this was too much, so that a slow line is seldom tried. */
+const GROW_AFTER = 4;
 /** What has to come of an answer in `answerMs` for it to go on: a page of large values cannot be asked for in parts, and a slow line takes longer for it. */
 const LEAST_BYTES_IN_TIME = 64 << 10;
 /** A donor that sends no more than that keeps nobody for longer than so many times `answerMs` with one answer. */
@@ -49,12 +51,16 @@ export class PooledDonor {
   failures = 0;
   /** When the last of them was noted; what was sent before that fails for the same reason. */
   failedAt = -Infinity;
-  /** Its last answer took longer than `answerMs`; and since when it is asked for less for that. */
+  /** Its last answer took longer than `answerMs`, or has not come; and since when it is asked for less for that. */
   isSlow = false;
   slowAt = -Infinity;
   usable = true;
-  inFlight = 0;
+  /** When the requests were sent that are under way, the oldest first. */
+  readonly sentAt: number[] = [];
   answerBytes: number;
+  /** Full answers in time since that was changed, and how many it takes for more. */
+  inTime = 0;
+  growAfter = GROW_AFTER / 2;
   /** It is not asked before. */
   freeAt = 0;
   /** Since when it has said nothing but "not now". */
@@ -66,6 +72,10 @@ export class PooledDonor {
     this.connection = connection;
     this.answerBytes = answerBytes;
     this.report = { name: connection.name, requests: 0, bytesReceived: 0, error: null };
+  }
+
+  get inFlight(): number {
+    return this.sentAt.length;
   }
 
   blame(error: string): void {
@@ -108,16 +118,16 @@ export class DonorPool {
   /** Requests that may be sent now. Rejects in the fetcher's name when no donor is left: TargetGone or FetchFailed. */
   get slots(): number {
     const now = performance.now();
-    return this.#preferred().reduce((n, donor) => n + (donor.freeAt > now ? 0 : Math.max(0, this.#mostOf(donor, now) - donor.inFlight)), 0);
+    return this.#preferred(now).reduce((n, donor) => n + (donor.freeAt > now ? 0 : Math.max(0, this.#mostOf(donor, now) - donor.inFlight)), 0);
   }
 
   /** The donor whose turn it is; null: all are busy, or want to be left alone. Throws when none is left. */
   next(): PooledDonor | null {
     const now = performance.now();
     let best: PooledDonor | null = null;
-    for (const donor of this.#preferred()) {
+    for (const donor of this.#preferred(now)) {
       if (donor.inFlight >= this.#mostOf(donor, now) || donor.freeAt > now) continue;
-      if (best === null || isBefore(donor, best)) best = donor;
+      if (best === null || this.#isBefore(donor, best, now)) best = donor;
     }
     return best;
   }
@@ -125,22 +135,61 @@ export class DonorPool {
   /** Milliseconds until one that is left alone may be asked again; null: none is. */
   waitMs(): number | null {
     const now = performance.now();
-    const waits = this.#preferred().filter((d) => d.inFlight < this.#mostOf(d, now) && d.freeAt > now).map((d) => d.freeAt - now);
-    return waits.length === 0 ? null : Math.ceil(Math.min(...waits));
+    const waits = this.#preferred(now).filter((d) => d.inFlight < this.#mostOf(d, now) && d.freeAt > now).map((d) => d.freeAt - now);
+    return leastOf(waits);
   }
 
   /** Requests that it gets at once: one until it has answered again in time, if the last one failed or took long. */
   #mostOf(donor: PooledDonor, now: number): number {
     const most = this.#limits.requestsPerDonor;
-    if (donor.failures > 0 || donor.isSlow) return 1;
+    if (donor.failures > 0 || this.isSlow(donor, now)) return 1;
     return now - donor.deferredAt < SPARED_MS ? Math.ceil(most / 2) : most;
   }
 
-  #preferred(): PooledDonor[] {
+  #preferred(now: number): PooledDonor[] {
+    if (!this.#donors.some((donor) => donor.usable)) this.#giveUp();
+    return this.#inTurn(now);
+  }
+
+  #inTurn(now: number): PooledDonor[] {
     const usable = this.#donors.filter((donor) => donor.usable);
-    if (usable.length === 0) this.#giveUp();
     const ordinary = usable.filter(({ connection }) => connection.lastResort !== true);
-    return ordinary.length > 0 ? ordinary : usable;
+    return ordinary.some((donor) => !this.isSlow(donor, now)) ? ordinary : usable;
+  }
+
+  #isBefore(a: PooledDonor, b: PooledDonor, now: number): boolean {
+    if (a.failures !== b.failures) return a.failures < b.failures;
+    const slow = this.isSlow(a, now);
+    if (slow !== this.isSlow(b, now)) return !slow;
+    if (a.inFlight !== b.inFlight) return a.inFlight < b.inFlight;
+    return a.report.bytesReceived < b.report.bytesReceived;
+  }
+
+  /** Its last answer took longer than `answerMs`, or one that is under way does. */
+  isSlow(donor: PooledDonor, now = performance.now()): boolean {
+    return donor.isSlow || now - (donor.sentAt[0] ?? Infinity) > this.#limits.answerMs;
+  }
+
+  /** Milliseconds until a donor turns out slow if it does not answer; null: none may. */
+  slowInMs(): number | null {
+    const now = performance.now();
+    return leastOf(this.#donors.filter((d) => d.inFlight > 0 && !this.isSlow(d, now)).map(({ sentAt }) => (sentAt[0] as number) + this.#limits.answerMs - now));
+  }
+
+  /** Asked for what a slow donor has not sent: one that has nothing to do and always answers in time. */
+  standIn(): PooledDonor | null {
+    const now = performance.now();
+    return this.#idle(now).find(({ freeAt }) => freeAt <= now) ?? null;
+  }
+
+  /** Milliseconds until there is one; null: only when a request has ended. */
+  standInMs(): number | null {
+    const now = performance.now();
+    return leastOf(this.#idle(now).map(({ freeAt }) => Math.max(0, freeAt - now)));
+  }
+
+  #idle(now: number): PooledDonor[] {
+    return this.#inTurn(now).filter((donor) => donor.inFlight === 0 && donor.failures === 0 && !this.isSlow(donor, now));
   }
 
   #giveUp(): never {
@@ -149,35 +198,34 @@ export class DonorPool {
     throw new FetchFailed(this.#target, this.reports());
   }
 
-  /** One request; null when the donor could not answer it, which is noted. Rejects with the signal's reason only. */
-  async ask(donor: PooledDonor, question: Question): Promise<NodesAnswer | null> {
+  /** One request; null when the donor could not answer it, which is noted, or when its answer is not wanted any more. Rejects with the signal's reason only. */
+  async ask(donor: PooledDonor, question: Question, unwanted?: AbortSignal): Promise<NodesAnswer | null> {
     const request: TransferRequest = { ...question, maxBytes: Math.min(question.maxBytes ?? Infinity, donor.answerBytes) };
     const body = encodeRequest(request);
     this.traffic.requests++;
     this.traffic.bytesSent += body.length;
     donor.report.requests++;
-    donor.inFlight++;
     const sentAt = performance.now();
+    donor.sentAt.push(sentAt);
     let bytes: Buffer;
     try {
-      bytes = await this.#inTime(donor.connection, body);
+      bytes = await this.#inTime(donor, body, unwanted);
     } catch (error) {
       this.#signal.throwIfAborted();
+      if (unwanted?.aborted === true) {
+        this.#noteTime(donor, sentAt);
+        return null;
+      }
       // One stall, and all that was under way has failed: that is one failure.
       if (sentAt >= donor.failedAt) this.#failed(donor, error instanceof Error ? error.message : String(error));
       return null;
     } finally {
-      donor.inFlight--;
+      donor.sentAt.splice(donor.sentAt.indexOf(sentAt), 1);
     }
     donor.report.bytesReceived += bytes.length;
     this.traffic.bytesReceived += bytes.length;
-    const now = performance.now();
-    // What was sent before it was asked for less is as slow for the same reason.
-    donor.isSlow = now - sentAt > this.#limits.answerMs;
-    if (donor.isSlow && sentAt >= donor.slowAt) {
-      donor.slowAt = now;
-      askForLess(donor);
-    }
+    this.#noteTime(donor, sentAt);
+    if (!donor.isSlow && sentAt >= Math.max(donor.slowAt, donor.failedAt)) this.#askForMore(donor, bytes.length);
     return this.#judge(donor, bytes, request);
   }
 
@@ -222,21 +270,40 @@ export class DonorPool {
     if (++donor.failures >= MAX_FAILURES) donor.usable = false;
   }
 
+  #noteTime(donor: PooledDonor, sentAt: number): void {
+    const now = performance.now();
+    donor.isSlow = now - sentAt > this.#limits.answerMs;
+    // What was sent before it was asked for less is as slow for the same reason.
+    if (!donor.isSlow || sentAt < donor.slowAt) return;
+    donor.slowAt = now;
+    askForLess(donor);
+  }
+
+  /** An answer of so many bytes came in time. One that is short anyhow does not tell what a longer one would take. */
+  #askForMore(donor: PooledDonor, bytes: number): void {
+    const { maxAnswerBytes } = this.#limits;
+    if (donor.answerBytes >= maxAnswerBytes || bytes < donor.answerBytes / 2 || ++donor.inTime < donor.growAfter) return;
+    donor.answerBytes = Math.min(maxAnswerBytes, 2 * donor.answerBytes);
+    donor.inTime = 0;
+    if (donor.answerBytes === maxAnswerBytes) donor.growAfter = GROW_AFTER / 2;
+  }
+
   /** A donor that hangs, or sends a byte now and then, must keep neither a transfer nor one that was broken off. */
-  async #inTime(connection: DonorConnection, body: Buffer): Promise<Buffer> {
+  async #inTime(donor: PooledDonor, body: Buffer, unwanted: AbortSignal | undefined): Promise<Buffer> {
     const { answerMs } = this.#limits;
     const late = new AbortController();
-    const signal = AbortSignal.any([this.#signal, late.signal]);
+    const signal = AbortSignal.any(unwanted === undefined ? [this.#signal, late.signal] : [this.#signal, late.signal, unwanted]);
     let times = 0;
     let lately = 0;
     const timer = setInterval(() => {
       times++;
+      donor.isSlow = true;
       if (lately < LEAST_BYTES_IN_TIME || times >= MAX_TIMES) late.abort(new Error(`no whole answer within ${times * answerMs} ms`));
       lately = 0;
     }, answerMs);
     const { promise, stop } = aborted(signal);
     try {
-      return await Promise.race([connection.request(body, signal, (bytes) => { lately += bytes; }), promise]);
+      return await Promise.race([donor.connection.request(body, signal, (bytes) => { lately += bytes; }), promise]);
     } finally {
       clearInterval(timer);
       stop();
@@ -246,12 +313,12 @@ export class DonorPool {
 
 function askForLess(donor: PooledDonor): void {
   donor.answerBytes = Math.max(Math.min(LEAST_ANSWER_BYTES, donor.answerBytes), donor.answerBytes >> 3);
+  donor.inTime = 0;
+  donor.growAfter *= 2;
 }
 
-function isBefore(a: PooledDonor, b: PooledDonor): boolean {
-  if (a.failures !== b.failures) return a.failures < b.failures;
-  if (a.inFlight !== b.inFlight) return a.inFlight < b.inFlight;
-  return a.report.bytesReceived < b.report.bytesReceived;
+function leastOf(waits: readonly number[]): number | null {
+  return waits.length === 0 ? null : Math.ceil(Math.min(...waits));
 }
 
 /** Rejects when the signal is given. */

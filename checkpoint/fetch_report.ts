@@ -5,7 +5,7 @@ import type { AvailableCheckpoint } from './transfer_messages.ts';
 /** Sends a request to a donor's `serve` and gives its answer; rejects when it cannot. Given up when the signal is given. Tells `arrived` of bytes of the answer as they come, if it can. */
 export interface DonorConnection {
   readonly name: string;
-  /** Asked only when no other donor is left: it has clients to serve. */
+  /** Asked only while no other donor answers in time: it has clients to serve. */
   readonly lastResort?: boolean;
   request(body: Buffer, signal: AbortSignal, arrived: (bytes: number) => void): Promise<Buffer>;
 }

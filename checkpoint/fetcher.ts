@@ -78,13 +78,25 @@ interface Clear {
   readonly only: ReadonlySet<string> | null;
 }
 
-/** A request that has ended. */
-interface Round {
+/** Nodes that were asked for together, of one donor; of a second one only at the end, when the first is slow (DonorPool.standIn). */
+interface Lot {
+  /** Not found right yet. */
+  readonly open: Set<Wanted>;
+  readonly asks: Set<Ask>;
+}
+
+interface Ask {
+  readonly lot: Lot;
   readonly donor: PooledDonor;
   readonly items: readonly Wanted[];
+  /** Another donor has answered. */
+  readonly unwanted: AbortController;
+}
+
+/** A request that has ended. */
+interface Round {
+  readonly ask: Ask;
   readonly answer: NodesAnswer | null;
-  /** It is no longer under way. */
-  readonly forget: () => void;
 }
 
 const WHOLE: Range = { prefix: Buffer.alloc(0), bits: 0 };
@@ -98,9 +110,7 @@ export class Fetcher {
   readonly #slices: Slices;
   /** Lowest stamp of interest; behind full nodes nothing follows unasked unless it is 0. */
   readonly #since: number;
-  readonly #underWay = new Set<Promise<Round>>();
-  /** Nodes that were asked for and not answered yet. */
-  #asked = 0;
+  readonly #underWay = new Map<Ask, Promise<Round>>();
   // What is left to do, the next at the end: depth first, so that it stays short.
   readonly #wanted: Wanted[] = [];
   readonly #clears: Clear[] = [];
@@ -132,6 +142,7 @@ export class Fetcher {
       while (this.#wanted.length > 0 || this.#clears.length > 0 || this.#underWay.size > 0) {
         await this.#clear();
         this.#send();
+        this.#sendAgain();
         const round = await this.#nextRound();
         if (round === null) continue;
         await this.#onRound(round);
@@ -142,7 +153,7 @@ export class Fetcher {
     } finally {
       this.#pool.close();
       // Whatever ended the transfer, requests that were broken off are not waited for by anybody else.
-      await Promise.allSettled(this.#underWay);
+      await Promise.allSettled(this.#underWay.values());
     }
     const stateBytes = this.#own.top()?.recordBytes ?? 0;
     return { ...this.#pool.traffic, ...this.#total, stateBytes, milliseconds: performance.now() - this.#startedAt, donors: this.#pool.reports() };
@@ -176,8 +187,8 @@ export class Fetcher {
         return top;
       }
       // The top is what the root says if its node hashes right; of the rest, what is wrong is asked for again.
-      if (await this.#use([wanted], answer.nodes, donor)) return top;
-      this.#wanted.length = 0;
+      const [left] = await this.#use([{ node: wanted, place: wanted }], answer.nodes, donor);
+      if (left === null) return top;
       if (full && donor.usable) donor.blame('its top node does not hash to the root');
       full = true;
     }
@@ -203,14 +214,41 @@ export class Fetcher {
       if (donor === null) return;
       const part = Math.max(LEAST_ITEMS, Math.ceil(this.#wanted.length / slots));
       const items = this.#wanted.splice(-Math.min(part, this.#limits.maxItems, MAX_ITEMS)).reverse().map((node) => this.#asAsked(node));
-      this.#asked += items.length;
-      const maxBytes = Math.ceil(this.#limits.maxAnswerBytes * SIDE_BY_SIDE);
-      const round = this.#pool.ask(donor, { ...this.#target, since: this.#since, maxBytes, top: 'no', items })
-        .then((answer): Round => ({ donor, items, answer, forget: () => { this.#underWay.delete(round); } }));
-      this.#underWay.add(round);
-      // It rejects when the transfer is broken off, perhaps while nobody waits for it; who does next sees it.
-      round.catch(onlyTheMoment);
+      this.#ask(donor, { open: new Set(items), asks: new Set() });
     }
+  }
+
+  #ask(donor: PooledDonor, lot: Lot): void {
+    const ask: Ask = { lot, donor, items: [...lot.open], unwanted: new AbortController() };
+    const maxBytes = Math.ceil(this.#limits.maxAnswerBytes * SIDE_BY_SIDE);
+    const round = this.#pool.ask(donor, { ...this.#target, since: this.#since, maxBytes, top: 'no', items: ask.items }, ask.unwanted.signal)
+      .then((answer): Round => ({ ask, answer }));
+    lot.asks.add(ask);
+    this.#underWay.set(ask, round);
+    // It rejects when the transfer is broken off, perhaps while nobody waits for it; who does next sees it.
+    round.catch(onlyTheMoment);
+  }
+
+  /** Nothing is left but what donors were asked for: one that has nothing to do is asked for what a slow one has not sent, too. */
+  #sendAgain(): void {
+    if (this.#wanted.length > 0) return;
+    for (const ask of this.#late()) {
+      const donor = this.#pool.standIn();
+      if (donor === null) return;
+      this.#ask(donor, ask.lot);
+    }
+  }
+
+  /** What slow donors were asked for, and nobody else. */
+  #late(): Ask[] {
+    return [...this.#underWay.keys()].filter(({ lot, donor }) => lot.asks.size === 1 && this.#pool.isSlow(donor));
+  }
+
+  /** Milliseconds until there may be something to do without a request's end; null: nothing. */
+  #waitMs(): number | null {
+    const free = this.#wanted.length > 0 ? this.#pool.waitMs() : this.#late().length > 0 ? this.#pool.standInMs() : null;
+    const slow = this.#pool.slowInMs();
+    return free === null || slow === null ? free ?? slow : Math.min(free, slow);
   }
 
   // In full, so that nothing follows unasked of which a part may be here already.
@@ -218,10 +256,10 @@ export class Fetcher {
     return this.#own.isMixed && node.kind === 'inner' ? { ...node, full: true } : node;
   }
 
-  /** The next request that ends; null: a donor that wanted to be left alone may be asked again, or there is other work. */
+  /** The next request that ends; null: a donor that wanted to be left alone may be asked again, one has turned out slow, or there is other work. */
   async #nextRound(): Promise<Round | null> {
-    const ends: Promise<Round | null>[] = [...this.#underWay];
-    const wait = this.#wanted.length > 0 ? this.#pool.waitMs() : null;
+    const ends: Promise<Round | null>[] = [...this.#underWay.values()];
+    const wait = this.#waitMs();
     if (ends.length === 0 && wait === null) return null;
     const timer = new AbortController();
     if (wait !== null) ends.push(sleep(wait, null, { signal: timer.signal }));
@@ -234,25 +272,34 @@ export class Fetcher {
     }
   }
 
-  async #onRound({ donor, items, answer, forget }: Round): Promise<void> {
-    forget();
-    this.#asked -= items.length;
-    if (answer === null) {
-      for (let i = items.length - 1; i >= 0; i--) this.#wanted.push(items[i] as Wanted);
-      return;
+  async #onRound({ ask, answer }: Round): Promise<void> {
+    const { lot, donor, items } = ask;
+    this.#underWay.delete(ask);
+    lot.asks.delete(ask);
+    // Another donor's answer was used.
+    if (lot.open.size === 0) return;
+    let left = items.map((node) => (lot.open.has(node) ? node : null));
+    if (answer !== null) {
+      if (answer.nodes.isDone) donor.blame('it answers with nothing');
+      left = await this.#use(items.map((place, i) => ({ node: left[i] ?? null, place })), answer.nodes, donor);
+      for (const [i, item] of items.entries()) if (left[i] === null) lot.open.delete(item);
     }
-    if (answer.nodes.isDone) donor.blame('it answers with nothing');
-    await this.#use(items, answer.nodes, donor);
+    // What did not come, or was wrong, may come from the other donor that was asked for it.
+    if (lot.open.size > 0 && lot.asks.size > 0 && (answer === null || !donor.usable)) return;
+    for (const { unwanted } of lot.asks) unwanted.abort(new Error('another donor has answered'));
+    lot.asks.clear();
+    lot.open.clear();
+    for (let i = left.length - 1; i >= 0; i--) if (left[i] !== null) this.#wanted.push(left[i] as Wanted);
   }
 
   /**
-   * Uses the answers for `items` and for what follows them (transfer_messages.ts); what is left goes back to be asked for.
-   * Returns whether the first one was right. `donor`: whom to blame for what cannot be read, and for a full answer that is wrong.
+   * Uses the answers for what is `asked` and for what follows it (transfer_messages.ts). Returns what of `asked` is still to be asked for, and how, null where
+   * it is nothing; what follows goes back by itself. `donor`: whom to blame for what cannot be read, and for a full answer that is wrong.
    */
-  async #use(items: readonly Wanted[], nodes: AnswerNodes, donor: PooledDonor): Promise<boolean> {
+  async #use(asked: readonly Expected[], nodes: AnswerNodes, donor: PooledDonor): Promise<(Wanted | null)[]> {
     // In the order of the answers; null: of no interest, because it is equal to the own or its parent's answer was wrong.
-    const expected: Expected[] = items.map((node) => ({ node, place: node }));
-    let first = false;
+    const expected: Expected[] = [...asked];
+    const left = asked.map(({ node }) => node);
     let at = 0;
     for (; !nodes.isDone; at++) {
       const { node = null, place } = expected[at] ?? {};
@@ -265,9 +312,10 @@ export class Fetcher {
       const children = node === null || answer === null ? null : this.#take(node, answer);
       if (node !== null && answer !== null && children === null) {
         if (node.full || tellsAll(answer)) donor.blame(`its ${node.kind} at ${node.bits} bits does not hash to what the node above says`);
-        this.#wanted.push({ ...node, full: true });
+        if (at < left.length) left[at] = { ...node, full: true };
+        else this.#wanted.push({ ...node, full: true });
       }
-      if (at === 0) first = children !== null;
+      if (at < left.length && children !== null) left[at] = null;
       if (answer?.kind === 'inner' && place !== undefined && isFollowed({ since: this.#since }, place)) {
         const told = toldChildren(place, answer.slots);
         for (const [i, child] of told.entries()) expected.push({ node: children === null ? null : this.#filter(children[i] as Wanted), place: child });
@@ -279,11 +327,11 @@ export class Fetcher {
       }
       await this.#relieve();
     }
-    for (; at < expected.length; at++) {
+    for (at = Math.max(at, left.length); at < expected.length; at++) {
       const { node } = expected[at] as Expected;
       if (node !== null) this.#wanted.push(node);
     }
-    return first;
+    return left;
   }
 
   /** Uses an answer if it hashes right, and gives the children that it tells of; otherwise null. */
@@ -375,7 +423,8 @@ export class Fetcher {
   #progress(): void {
     const { onProgress } = this.#options;
     if (onProgress === undefined) return;
-    const wanted = this.#wanted.length + this.#asked;
+    const asked = new Set([...this.#underWay.keys()].map(({ lot }) => lot));
+    const wanted = [...asked].reduce((n, { open }) => n + open.size, this.#wanted.length);
     const milliseconds = performance.now() - this.#startedAt;
     const settled = Math.min(1, this.#present + this.#fetched);
     onProgress({

@@ -19,7 +19,7 @@ import type { Change } from './page.ts';
 import { Slices } from './slices.ts';
 import { unmarkSalvaged } from './salvage_mark.ts';
 import { StoreDamageError } from './store_damage.ts';
-import { META_KEY, RECORDS_END, RECORDS_START, encodeMeta, keyOfRecord, nodeKey } from './store_keys.ts';
+import { META_KEY, NODES_END, NODES_START, RECORDS_END, RECORDS_START, encodeMeta, keyOfRecord, nodeKey } from './store_keys.ts';
 import { readMeta, writeMeta } from './store_meta.ts';
 import { sealNode } from './stored_node.ts';
 
@@ -38,7 +38,7 @@ export interface RepairReport {
 
 const LEVEL_OPTIONS = { blockCacheBytes: 16 << 20, writeBufferBytes: 16 << 20 } as const;
 const SLICE_MS = 2;
-/** Records in one batch of a rebuild. */
+/** Records, or nodes, in one batch of a rebuild. */
 const REBUILD_CHUNK = 8192;
 
 /**
@@ -121,6 +121,7 @@ async function rebuild(store: KeyValueStore, base: OpNumber, slices: Slices): Pr
     changes = [];
   };
   await writeMeta(store, { top, state: { kind: 'between', base: opNumber(base) } });
+  await removeNodes(store, slices);
   try {
     for await (const [at, value] of store.entries(RECORDS_START, RECORDS_END)) {
       const key = keyOfRecord(at);
@@ -130,6 +131,28 @@ async function rebuild(store: KeyValueStore, base: OpNumber, slices: Slices): Pr
     }
   } catch (error) {
     // The rest could not be read: it is missing, as everything else that is damaged.
+    if (!(error instanceof StoreDamageError)) throw error;
+  }
+  await flush();
+}
+
+/** All of them, once nothing names them: where the new tree has no node at the place of an old one, that would stay for ever. */
+async function removeNodes(store: KeyValueStore, slices: Slices): Promise<void> {
+  let keys: Buffer[] = [];
+  const flush = async (): Promise<void> => {
+    const batch = store.batch();
+    for (const key of keys) batch.delete(key);
+    keys = [];
+    await batch.write();
+  };
+  try {
+    for await (const [key] of store.entries(NODES_START, NODES_END)) {
+      keys.push(key);
+      if (keys.length >= REBUILD_CHUNK) await flush();
+      if (slices.over) await slices.giveWay();
+    }
+  } catch (error) {
+    // Those that cannot be read only take room.
     if (!(error instanceof StoreDamageError)) throw error;
   }
   await flush();

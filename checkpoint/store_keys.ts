@@ -17,6 +17,9 @@ import type { Top } from './merkle_tree.ts';
 export const META_KEY: Buffer = Buffer.from('m');
 const NODE = 'n'.charCodeAt(0);
 const RECORD = 'r'.charCodeAt(0);
+/** All nodes lie from the one up to the other. */
+export const NODES_START: Buffer = Buffer.of(NODE);
+export const NODES_END: Buffer = Buffer.of(NODE + 1);
 /** All records lie from the one up to the other. */
 export const RECORDS_START: Buffer = Buffer.of(RECORD);
 export const RECORDS_END: Buffer = Buffer.of(RECORD + 1);

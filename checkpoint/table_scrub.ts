@@ -1,6 +1,7 @@
 /**
  * One table of the database compared with its checksums, as the disk has it. A block that has rotted on the disk while
- * the page cache still has what was written is written again from there; everything else that does not check is damage.
+ * the page cache still has what was written is written again from there; where the disk does not take that either, it is
+ * whole in memory for now. Everything else that does not check is damage.
  */
 import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -20,10 +21,12 @@ export type TableResult =
   | { readonly kind: 'sound'; readonly bytes: number; readonly direct: boolean }
   /** The disk had lost some of it, and has it again. */
   | { readonly kind: 'rewritten'; readonly bytes: number }
+  /** The disk has lost some of it and does not take it again, as when it is full; memory still has it. */
+  | { readonly kind: 'unwritten'; readonly bytes: number; readonly error: NodeJS.ErrnoException }
   /** A compaction has replaced it meanwhile. */
   | { readonly kind: 'gone' };
 
-/** Rejects with StoreDamageError when the table is damaged, with the system's error when it cannot be read or written for another reason. */
+/** Rejects with StoreDamageError when the table is damaged, with the system's error when it cannot be read for another reason. */
 export async function scrubTable(path: string, reader: TableReader, slices: Slices): Promise<TableResult> {
   let disk: DiskRead | null;
   try {
@@ -43,8 +46,9 @@ export async function scrubTable(path: string, reader: TableReader, slices: Slic
     const where = found === null ? 'cannot be read' : `has ${found.length} blocks with wrong checksums`;
     throw new StoreDamageError('database', `the table ${basename(path)} of the database ${where}`);
   }
-  await rewrite(path, cached);
-  return { kind: 'rewritten', bytes: cached.length };
+  const error = await rewrite(path, cached);
+  if (error === null) return { kind: 'rewritten', bytes: cached.length };
+  return error.code === 'ENOENT' ? { kind: 'gone' } : { kind: 'unwritten', bytes: cached.length, error };
 }
 
 async function check(table: Buffer, slices: Slices): Promise<number[] | null> {
@@ -69,13 +73,20 @@ async function soundCopy(path: string, reader: TableReader, slices: Slices): Pro
   }
 }
 
-/** Tables never change, so whoever reads it meanwhile reads the same. */
-async function rewrite(path: string, bytes: Buffer): Promise<void> {
-  const handle = await open(path, 'r+');
+/** Tables never change, so whoever reads it meanwhile reads the same. Returns the system's error when the disk does not take it. */
+async function rewrite(path: string, bytes: Buffer): Promise<NodeJS.ErrnoException | null> {
   try {
-    await handle.write(bytes, 0, bytes.length, 0);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(path, 'r+');
+    try {
+      // All of it, in as many writes as it takes.
+      await handle.writeFile(bytes);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    return null;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
+    return error as NodeJS.ErrnoException;
   }
 }

@@ -2,6 +2,7 @@
 import { READ_MAX, type Attributes } from '../fsservice/operations.ts';
 import { defined } from '../lib/assert.ts';
 import { EMPTY } from '../lib/bytes.ts';
+import { Pieces } from '../lib/pieces.ts';
 import { chunksUntil } from './abort.ts';
 import { atPath, type Caller } from './caller.ts';
 import { FileChanged, InvalidCall, VrfsError } from './errors.ts';
@@ -171,18 +172,11 @@ async function* inSteps(content: Content, signal?: AbortSignal): AsyncGenerator<
     }
     return;
   }
-  let gathered: Uint8Array[] = [];
-  let length = 0;
+  const pieces = new Pieces(STEP_BYTES);
   for await (const chunk of signal !== undefined && Symbol.asyncIterator in content ? chunksUntil(signal, content) : content) {
     signal?.throwIfAborted();
-    gathered.push(chunk);
-    length += chunk.length;
-    if (length < STEP_BYTES) continue;
-    const all = Buffer.concat(gathered, length);
-    const whole = length - (length % STEP_BYTES);
-    for (let at = 0; at < whole; at += STEP_BYTES) yield all.subarray(at, at + STEP_BYTES);
-    gathered = whole < length ? [all.subarray(whole)] : [];
-    length -= whole;
+    yield* pieces.add(chunk);
   }
-  if (length > 0) yield Buffer.concat(gathered, length);
+  const rest = pieces.rest();
+  if (rest !== null) yield rest;
 }

@@ -145,7 +145,7 @@ export interface ScrubPass {
   /** Milliseconds since 1970; null: under way. */
   readonly startedAt: number;
   readonly endedAt: number | null;
-  /** 'broken off': by a stop, by another pass, or by an error that is in the log. */
+  /** 'broken off': by a stop, by another pass, or by `error`. */
   readonly end: 'running' | 'complete' | 'damage' | 'broken off';
   /** 0 to 1, about. */
   readonly progress: number;
@@ -158,6 +158,8 @@ export interface ScrubPass {
   readonly direct: boolean;
   /** Tables of which the disk had lost a part that was still in memory. */
   readonly rewrittenTables: number;
+  /** The same of those that the disk did not take again. */
+  readonly unwrittenTables: number;
   /** Nodes and records compared with the Merkle tree, and their bytes. */
   readonly pages: number;
   readonly innerNodes: number;
@@ -165,6 +167,8 @@ export interface ScrubPass {
   readonly bytes: number;
   /** What was found, in words. */
   readonly damage: string | null;
+  /** What broke it off and is no damage, as that a file cannot be opened. */
+  readonly error: string | null;
 }
 
 export interface ScrubStatus {
@@ -184,6 +188,10 @@ export interface ScrubStatus {
   readonly bytes: number;
   readonly damages: number;
   readonly rewrittenTables: number;
+  /** Tables that are whole in memory alone at present: the disk has lost a part of them and did not take it again. */
+  readonly unwrittenTables: number;
+  /** Passes in a row that an error broke off which is no damage. */
+  readonly failures: number;
   readonly lastDamage: { readonly at: number; readonly damage: string } | null;
 }
 

@@ -48,8 +48,9 @@ const ASKED_RATE = 64 << 20;
 const SLICE_MS = 2;
 /** A process that has just begun has better things to do. */
 const FIRST_MS = 60_000;
-/** While there is no checkpoint to read, and after an error that is no damage. */
+/** While there is no checkpoint to read. */
 const RETRY_MS = 1_000;
+/** After an error that is no damage, and twice as long each time that one follows, up to the interval. */
 const AFTER_ERROR_MS = 60_000;
 /** From this load on, a pass in the background takes an eighth of its rate. */
 const BUSY = 0.7;
@@ -79,6 +80,10 @@ export class Scrubber {
   #numbers = 0;
   #totals = { passes: 0, pages: 0, records: 0, bytes: 0, damages: 0, rewrittenTables: 0 };
   #lastDamage: ScrubStatus['lastDamage'] = null;
+  /** Why the last passes were broken off, and how many in a row. */
+  #failure: { readonly message: string; readonly times: number } | null = null;
+  /** Tables that the disk did not take again, and why. */
+  readonly #unwritten = new Map<string, string>();
 
   constructor(options: ScrubberOptions) {
     this.#options = options;
@@ -91,7 +96,7 @@ export class Scrubber {
   status(): ScrubStatus {
     const { rate } = this.#options;
     const state = this.#halted ? 'halted' : this.#pass !== null ? 'running' : rate === 0 ? 'off' : 'resting';
-    return { rate, state, pass: this.#pass === null ? null : { ...this.#pass }, last: this.#last, lastCompleteAt: this.#lastCompleteAt, ...this.#totals, lastDamage: this.#lastDamage };
+    return { rate, state, pass: this.#pass === null ? null : { ...this.#pass }, last: this.#last, lastCompleteAt: this.#lastCompleteAt, ...this.#totals, unwrittenTables: this.#unwritten.size, failures: this.#failure?.times ?? 0, lastDamage: this.#lastDamage };
   }
 
   /** From here on this is what is read. */
@@ -99,6 +104,7 @@ export class Scrubber {
     const abort = new AbortController();
     this.#abort = abort;
     this.#halted = false;
+    this.#unwritten.clear();
     this.#running = this.#run(store, abort.signal);
   }
 
@@ -129,7 +135,6 @@ export class Scrubber {
   }
 
   async #onePass(store: ScrubbedStore, stop: AbortSignal): Promise<void> {
-    const { log } = this.#options;
     const asked = this.#asked;
     this.#asked = null;
     const rate = asked?.rate ?? this.#options.rate;
@@ -138,7 +143,7 @@ export class Scrubber {
     this.#paidUntil = startedAt;
     const pass: Mutable<ScrubPass> = {
       number: ++this.#numbers, asked: asked !== null, rate, startedAt: this.#clock.wall(), endedAt: null, end: 'running', progress: 0, op: 0,
-      tables: 0, tableBytes: 0, direct: true, rewrittenTables: 0, pages: 0, innerNodes: 0, records: 0, bytes: 0, damage: null,
+      tables: 0, tableBytes: 0, direct: true, rewrittenTables: 0, unwrittenTables: 0, pages: 0, innerNodes: 0, records: 0, bytes: 0, damage: null, error: null,
     };
     this.#pass = pass;
     try {
@@ -147,20 +152,33 @@ export class Scrubber {
       pass.end = stop.aborted || this.#asked !== null ? 'broken off' : 'complete';
     } catch (error) {
       if (error instanceof StoreDamageError) this.#damaged(pass, error);
-      else {
-        pass.end = 'broken off';
-        this.#dueAt = this.#clock.now() + Math.min(AFTER_ERROR_MS, this.#options.intervalMs);
-        log.warn({ err: error }, `a scrub was broken off: ${error instanceof Error ? error.message : String(error)}. It begins anew after a while`);
-      }
+      else this.#failed(pass, error);
     }
     pass.endedAt = this.#clock.wall();
     this.#pass = null;
     this.#last = pass;
     if (pass.end !== 'complete') return;
     pass.progress = 1;
+    this.#failure = null;
     this.#totals.passes++;
     this.#lastCompleteAt = pass.endedAt;
-    log.info({ ...pass }, `scrubbed ${pass.records} records in ${pass.pages} pages and ${pass.tables} tables: no damage`);
+    const found = pass.unwrittenTables === 0 ? 'no damage' : `no damage, but for ${pass.unwrittenTables} tables that are whole in memory alone`;
+    this.#options.log.info({ ...pass }, `scrubbed ${pass.records} records in ${pass.pages} pages and ${pass.tables} tables: ${found}`);
+  }
+
+  /** By an error that is no damage: what comes again is told once, and waited for longer each time. */
+  #failed(pass: Mutable<ScrubPass>, error: unknown): void {
+    const { rate, intervalMs, log } = this.#options;
+    const message = error instanceof Error ? error.message : String(error);
+    const last = this.#failure;
+    this.#failure = { message, times: (last?.times ?? 0) + 1 };
+    const waitMs = Math.min(AFTER_ERROR_MS * 2 ** (this.#failure.times - 1), Math.max(AFTER_ERROR_MS, intervalMs));
+    this.#dueAt = this.#clock.now() + waitMs;
+    pass.end = 'broken off';
+    pass.error = message;
+    if (last?.message === message && !pass.asked) return;
+    const next = rate === 0 ? 'Ask for it again' : `It begins anew in ${Math.round(waitMs / 1000)} s, later each time that this comes again`;
+    log.warn({ err: error }, `a scrub was broken off: ${message}. ${next}`);
   }
 
   #damaged(pass: Mutable<ScrubPass>, damage: StoreDamageError): void {
@@ -175,11 +193,14 @@ export class Scrubber {
   /** What no reading through the database would notice: it does not look at the checksums, and much of it comes from memory. */
   async #readTables(store: ScrubbedStore, pass: Mutable<ScrubPass>, stop: AbortSignal): Promise<void> {
     const names = await this.#tableNames(store.directory, stop);
+    for (const name of this.#unwritten.keys()) if (!names.includes(name)) this.#unwritten.delete(name);
     const slices = new Slices(SLICE_MS);
     for (const [i, name] of names.entries()) {
       if (this.#isOver(stop)) return;
       const result = await scrubTable(join(store.directory, name), this.#tables, slices);
       pass.progress = ((i + 1) / names.length) * 0.5;
+      if (result.kind === 'unwritten') this.#unwrittenTable(name, result.error, pass);
+      else this.#unwritten.delete(name);
       if (result.kind === 'gone') continue;
       pass.tables++;
       pass.tableBytes += result.bytes;
@@ -188,11 +209,19 @@ export class Scrubber {
         pass.rewrittenTables++;
         this.#totals.rewrittenTables++;
         this.#options.log.error({ table: name }, `the disk has lost a part of the table ${name} of the database; it was still in memory and has been written again. Check the disk`);
-      } else if (!result.direct) {
+      } else if (result.kind === 'sound' && !result.direct) {
         pass.direct = false;
       }
       await this.#pace(result.bytes, pass, stop);
     }
+  }
+
+  /** The page cache has it for now, so it is read as it was written: the rest of the pass goes on, and the next one tries again. Told once. */
+  #unwrittenTable(name: string, error: Error, pass: Mutable<ScrubPass>): void {
+    pass.unwrittenTables++;
+    if (this.#unwritten.get(name) === error.message) return;
+    this.#unwritten.set(name, error.message);
+    this.#options.log.error({ table: name, err: error }, `the disk has lost a part of the table ${name} of the database, and writing it again failed: ${error.message}. It is whole in memory alone until the next scrub tries again; make room or replace the disk`);
   }
 
   /** The manifest is being written while it is read: what is half there now is whole a moment later. */

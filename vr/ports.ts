@@ -94,7 +94,7 @@ export interface CheckpointPort {
   take(at: Omit<CheckpointId, 'root'>, leftOut: number): void;
   /**
    * Replaces the state by a checkpoint that peers hold, fetching what differs, and ends with `replica.onStateInstalled(id)` or
-   * `replica.onStateFetchFailed(reason, intact)`. `lastResort`: the one of the donors that is asked only when no other is left, since it
+   * `replica.onStateFetchFailed(reason, intact)`. `lastResort`: the one of the donors that is asked only while no other answers in time, since it
    * has clients to serve. Until the end the table may not be used; after a failure only if it is intact. The root is the one in `target`.
    */
   fetch(request: { readonly donors: readonly MemberId[]; readonly lastResort: MemberId | null; readonly target: CheckpointId }): void;

@@ -12,12 +12,13 @@ import { getJson, postJson, type Answered } from './replica_http.ts';
 
 const Pass = z.looseObject({
   number: z.number(), asked: z.boolean(), startedAt: z.number(), endedAt: z.number().nullable(), end: z.string(), progress: z.number(),
-  tables: z.number(), tableBytes: z.number(), direct: z.boolean(), rewrittenTables: z.number(), pages: z.number(), records: z.number(), bytes: z.number(), damage: z.string().nullable(),
+  tables: z.number(), tableBytes: z.number(), direct: z.boolean(), rewrittenTables: z.number(), unwrittenTables: z.number().default(0),
+  pages: z.number(), records: z.number(), bytes: z.number(), damage: z.string().nullable(), error: z.string().nullable().default(null),
 });
 type Pass = z.infer<typeof Pass>;
 const Scrub = z.looseObject({
   rate: z.number(), state: z.string(), pass: Pass.nullable(), last: Pass.nullable(), lastCompleteAt: z.number().nullable(), passes: z.number(),
-  damages: z.number(), rewrittenTables: z.number(), lastDamage: z.looseObject({ at: z.number(), damage: z.string() }).nullable(),
+  damages: z.number(), rewrittenTables: z.number(), unwrittenTables: z.number().default(0), failures: z.number().default(0), lastDamage: z.looseObject({ at: z.number(), damage: z.string() }).nullable(),
 });
 const Status = z.looseObject({ pid: z.number(), scrub: Scrub });
 type Status = z.infer<typeof Status>;
@@ -54,10 +55,20 @@ async function show(members: readonly Member[], options: ScrubOptions, io: Io): 
     await printJson(io, answers.map(({ member, answer }) => ({ id: member.id, address: member.address, ...(answer.ok ? { scrub: answer.value.scrub } : { error: answer.error }) })));
   } else {
     await print(io, table([['ID', 'ADDRESS', 'STATE', 'RATE', 'PASSES', 'LAST COMPLETE', 'DAMAGE'], ...answers.map(({ member, answer }) => rowOf(member, answer))]));
-    for (const { member, answer } of answers) if (!answer.ok) await note(io, `replica ${member.id}: ${answer.error}`);
+    for (const { member, answer } of answers) for (const line of notesOn(answer)) await note(io, `replica ${member.id}: ${line}`);
   }
-  const bad = answers.filter(({ answer }) => !answer.ok || answer.value.scrub.lastDamage !== null || answer.value.scrub.rewrittenTables > 0).length;
-  if (bad > 0) throw new Failed(`${bad} of ${answers.length} replicas found damage or did not answer`);
+  const bad = answers.filter(({ answer }) => !answer.ok || answer.value.scrub.lastDamage !== null || answer.value.scrub.rewrittenTables > 0 || notesOn(answer).length > 0).length;
+  if (bad > 0) throw new Failed(`${bad} of ${answers.length} replicas found damage, could not read everything, or did not answer`);
+}
+
+/** What stands in the way of knowing that the store is as it was written. */
+function notesOn(answer: Answered<Status>): string[] {
+  if (!answer.ok) return [answer.error];
+  const { unwrittenTables, failures, last } = answer.value.scrub;
+  const lines: string[] = [];
+  if (unwrittenTables > 0) lines.push(`${unwrittenTables} tables have rotted on the disk and are whole in memory alone, since it does not take them again: make room or replace it`);
+  if (failures > 0) lines.push(`the last scrubs were broken off (${failures} in a row): ${last?.error ?? 'see its log'}`);
+  return lines;
 }
 
 function rowOf(member: Member, answer: Answered<Status>): string[] {
@@ -80,7 +91,7 @@ async function scrubNow(members: readonly Member[], options: ScrubOptions, io: I
   await progress.end();
   if (options.json === true) await printJson(io, results.map((r) => ({ id: r.member.id, address: r.member.address, pass: r.pass, error: r.error })));
   else for (const result of results) await print(io, resultText(result));
-  const bad = results.filter((r) => r.error !== null || r.pass?.end !== 'complete' || r.pass.rewrittenTables > 0).length;
+  const bad = results.filter((r) => r.error !== null || r.pass?.end !== 'complete' || r.pass.rewrittenTables > 0 || r.pass.unwrittenTables > 0).length;
   if (bad > 0) throw new Failed(`${bad} of ${results.length} replicas found damage or did not finish`);
 }
 
@@ -117,7 +128,8 @@ function resultText({ member, pass, error }: Result): string {
   const seconds = ((pass.endedAt ?? pass.startedAt) - pass.startedAt) / 1000;
   const read = `${pass.records} records in ${pass.pages} pages (${sizeText(pass.bytes)}) and ${pass.tables} tables (${sizeText(pass.tableBytes)}${pass.direct ? '' : ', through the page cache'}) in ${seconds.toFixed(1)} s`;
   if (pass.end === 'damage') return `${who}: DAMAGED: ${pass.damage ?? ''}. It is repaired from the others by itself; check the disk`;
-  if (pass.end !== 'complete') return `${who}: ${pass.end} after ${read}`;
+  if (pass.end !== 'complete') return `${who}: ${pass.end} after ${read}${pass.error === null ? '' : `: ${pass.error}`}`;
+  if (pass.unwrittenTables > 0) return `${who}: ${pass.unwrittenTables} tables have rotted on the disk and are whole in memory alone, since it does not take them again; make room or replace it (the replica's log says more). Read: ${read}`;
   if (pass.rewrittenTables > 0) return `${who}: ${pass.rewrittenTables} tables had rotted on the disk and were written again from memory; check the disk. Read: ${read}`;
   return `${who}: no damage: ${read}`;
 }

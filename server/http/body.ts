@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { EMPTY } from '../../lib/bytes.ts';
+import { Pieces } from '../../lib/pieces.ts';
 import { READ_MAX } from '../../fsservice/operations.ts';
 import { badRequest, problem, type ProblemError } from './problem.ts';
 import { NO_ROOM, type Room } from './rooms.ts';
@@ -70,27 +71,22 @@ export async function* pieces(body: Body, limit: number): AsyncGenerator<Buffer>
     return;
   }
   const { room } = body;
-  let held: Buffer[] = [];
-  let length = 0;
+  const gathered = new Pieces(WRITE_MAX);
   let total = 0;
   for await (const chunk of joined(body.first, body.rest)) {
     room.theirs();
-    held.push(chunk);
-    length += chunk.length;
     total += chunk.length;
     if (total > limit) throw tooLarge(limit, IN_PARTS);
-    while (length >= WRITE_MAX) {
-      const all = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held, length);
+    for (const piece of gathered.add(chunk)) {
       room.ours();
-      yield all.subarray(0, WRITE_MAX);
+      yield piece;
       room.theirs();
-      held = [all.subarray(WRITE_MAX)];
-      length -= WRITE_MAX;
     }
   }
   room.ours();
   if (!body.rest.complete) throw cutOff();
-  if (length > 0) yield Buffer.concat(held, length);
+  const last = gathered.rest();
+  if (last !== null) yield last;
 }
 
 async function* joined(first: readonly Buffer[], rest: IncomingMessage): AsyncGenerator<Buffer> {

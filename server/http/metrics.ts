@@ -105,6 +105,8 @@ const FAMILIES: readonly Family[] = [
   counter('scrub_bytes_total', 'Bytes of tables, nodes and records read by scrubs.', (s) => s.scrub.bytes),
   counter('scrub_damages_total', 'Times that a scrub found damage.', (s) => s.scrub.damages),
   counter('scrub_rewritten_tables_total', 'Tables of which the disk had lost a part that was still in memory.', (s) => s.scrub.rewrittenTables),
+  gauge('scrub_unwritten_tables', 'Tables that are whole in memory alone: the disk has lost a part of them and did not take it again.', (s) => s.scrub.unwrittenTables),
+  gauge('scrub_failures', 'Scrubs in a row that were broken off by an error that is no damage.', (s) => s.scrub.failures),
   family('gauge', 'scrub_last_complete_timestamp_seconds', 'When the newest complete scrub ended; absent until then.', (s) => (s.scrub.lastCompleteAt === null ? [] : [[{}, s.scrub.lastCompleteAt / 1000]])),
   gauge('journal_segments', 'Segments of the journal.', (s) => s.journal.segments),
   gauge('journal_bytes', 'Bytes of the journal on disk.', (s) => s.journal.bytes),

@@ -296,6 +296,30 @@ function flipped(bytes: Buffer, at: number): Buffer {
   return out;
 }
 
+test('nodes of records that are lost do not stay when the state has become smaller meanwhile', async () => {
+  const pair = await Pair.make();
+  await tamper(pair.directory, async (db) => {
+    const [node] = await keysOf(db, 'n');
+    const records = await keysOf(db, 'r');
+    await db.batch([defined(node, 'node'), ...records].map((key) => ({ type: 'del', key })));
+  });
+  for (const [i, [key]] of [...pair.model.entries()].entries()) {
+    if (i < 20) continue;
+    pair.donor.delete(key);
+    pair.model.delete(key);
+  }
+  await pair.donor.take(opNumber(4), EXTRA);
+  const { report } = await pair.mend();
+  expect(report).toMatchObject({ rebuilt: true, damagedNodes: 1 });
+  await pair.donor.close();
+  const nodes = async (directory: string): Promise<string[]> => {
+    let ids: string[] = [];
+    await tamper(directory, async (db) => { ids = (await keysOf(db, 'n')).map((key) => key.toString('hex')); });
+    return ids;
+  };
+  expect(await nodes(pair.directory)).toEqual(await nodes(pair.donor.directory));
+});
+
 test('what a repair left undone is not taken for a state', async () => {
   const pair = await Pair.make(500);
   await repairRecords(pair.directory);

@@ -6,7 +6,7 @@ import { MemoryTable } from '../../lib/memory_table.ts';
 import { DonorPool, type PooledDonor } from '../../checkpoint/donor_pool.ts';
 import { FetchFailed, type DonorConnection, type FetchProgress } from '../../checkpoint/fetch_report.ts';
 import type { RecordStore, RecordStoreOptions } from '../../checkpoint/record_store.ts';
-import { encodeWait } from '../../checkpoint/transfer_messages.ts';
+import { decodeRequest, encodeWait } from '../../checkpoint/transfer_messages.ts';
 import { connect, expectSame, openStore } from './store_support.ts';
 import { fileKey } from './tree_support.ts';
 
@@ -226,11 +226,194 @@ describe('an answer that comes slowly', () => {
     expect(donor).toMatchObject({ failures: 1, report: { error: 'no whole answer within 30000 ms' } });
   });
 
+  test.each([['nothing comes', []], ['it comes slowly', new Array<number>(12).fill(64)]])('has the primary asked until the next one comes in time: %s', async (_what, arriving) => {
+    vi.useFakeTimers();
+    onTestFinished(() => { vi.useRealTimers(); });
+    let answers = false;
+    let arrive: (bytes: number) => void = () => undefined;
+    const backup = named('backup', (_body, _signal, arrived) => {
+      arrive = arrived;
+      return answers ? Promise.resolve(ANSWER) : new Promise<Buffer>(() => undefined);
+    });
+    const pool = new DonorPool(target, [named('primary', () => Promise.resolve(ANSWER), true), backup], limits, undefined);
+    const ask = (donor: PooledDonor): Promise<unknown> => pool.ask(donor, { ...target, since: 0, maxBytes: null, top: 'no', items: [] });
+    const asked = pool.next() ?? fail();
+    expect(asked.connection.name).toBe('backup');
+    const answer = ask(asked);
+    expect(pool.next()).toBeNull();
+    for (const kib of arriving) {
+      arrive(kib * KIB);
+      await vi.advanceTimersByTimeAsync(limits.answerMs);
+      expect(pool.next()?.connection.name).toBe('primary');
+    }
+    await vi.advanceTimersByTimeAsync(limits.answerMs);
+    expect(await answer).toBeNull();
+    expect(pool.next()?.connection.name).toBe('primary');
+    answers = true;
+    await ask(asked);
+    expect(pool.next()?.connection.name).toBe('backup');
+  });
+
   test('is given up after a while, however much of it comes', async () => {
     const { answered, donor, milliseconds } = await asked(new Array<number>(12).fill(64), false);
     expect(answered).toBe(false);
     expect(milliseconds).toBe(80_000);
     expect(donor.failures).toBe(1);
+  });
+});
+
+describe('how much a donor is asked for', () => {
+  const KIB = 1024;
+  const limits = { maxAnswerBytes: 2048 * KIB, answerMs: 10_000, deferMs: 60_000, requestsPerDonor: 1 };
+  const target = { op: opNumber(1), root: digest('r'.repeat(32)) };
+
+  /** Asks a donor so often, one after the other, and gives the KiB that it was asked for each time; `answers` says what comes then: how many KiB, after how long. */
+  async function askedFor(times: number, answers: (nth: number, kib: number) => { readonly kib: number; readonly ms: number }): Promise<number[]> {
+    vi.useFakeTimers();
+    onTestFinished(() => { vi.useRealTimers(); });
+    const asked: number[] = [];
+    const line = named('line', (body, signal, arrived) => {
+      const request = decodeRequest(body);
+      const maxBytes = request.ok ? request.value.maxBytes : fail();
+      const { kib, ms } = answers(asked.push(maxBytes / KIB), maxBytes / KIB);
+      const trickle = setInterval(() => { arrived(64 * KIB); }, limits.answerMs / 2);
+      return new Promise((resolve, reject) => {
+        setTimeout(() => { resolve(Buffer.alloc(Math.max(2, kib * KIB))); }, ms);
+        signal.addEventListener('abort', () => { reject(new Error('too late')); });
+      }).finally(() => { clearInterval(trickle); }) as Promise<Buffer>;
+    });
+    const pool = new DonorPool(target, [line], limits, undefined);
+    for (let i = 0; i < times; i++) {
+      const answer = pool.ask(pool.next() ?? fail(), { ...target, since: 0, maxBytes: null, top: 'no', items: [] });
+      await vi.advanceTimersByTimeAsync(20 * limits.answerMs);
+      await answer;
+    }
+    return asked;
+  }
+  const repeat = (kib: number, times: number): number[] => new Array<number>(times).fill(kib);
+
+  test('grows again when it answers in time, to what it was', async () => {
+    const asked = await askedFor(16, (nth, kib) => ({ kib, ms: nth === 1 ? 15_000 : 100 }));
+    expect(asked).toEqual([2048, ...repeat(256, 4), ...repeat(512, 4), ...repeat(1024, 4), ...repeat(2048, 3)]);
+  });
+
+  test('grows after a failure too', async () => {
+    const asked = await askedFor(9, (nth, kib) => ({ kib, ms: nth === 1 ? 1e9 : 100 }));
+    expect(asked).toEqual([2048, ...repeat(256, 4), ...repeat(512, 4)]);
+  });
+
+  test('does not grow by answers that are short anyhow', async () => {
+    expect(await askedFor(20, (nth, kib) => (nth === 1 ? { kib, ms: 15_000 } : { kib: 100, ms: 100 }))).toEqual([2048, ...repeat(256, 19)]);
+  });
+
+  test('behind a line that is always slow becomes too much ever more rarely', async () => {
+    const asked = await askedFor(200, (_nth, kib) => ({ kib, ms: kib > 256 ? 15_000 : 100 }));
+    expect(asked.filter((kib) => kib > 256).length).toBeLessThan(8);
+    expect(asked.slice(0, 15)).toEqual([2048, ...repeat(256, 4), 512, ...repeat(64, 8), 128]);
+  });
+});
+
+describe('the end of a transfer', () => {
+  const LIMITS = { answerMs: 1000, maxAnswerBytes: 100_000 };
+  const TRICKLE_MS = 50;
+  /** The nodes that a request asks for; none when it is for the top. */
+  function itemsOf(body: Buffer): string[] {
+    const request = decodeRequest(body);
+    return request.ok && request.value.top === 'no' ? request.value.items.map(({ kind, bits, prefix, full }) => `${kind} ${bits} ${prefix.toString('hex')} ${full}`) : [];
+  }
+
+  /** Of what it is asked for, nodes that are not the top come once `until` says so; enough of them arrives meanwhile. It hears no end when it is broken off. */
+  function slow(name: string, world: Made, until: (times: number, body: Buffer) => boolean, lastResort = false): DonorConnection & { readonly items: string[]; readonly brokenOff: string[] } {
+    const items: string[] = [];
+    const brokenOff: string[] = [];
+    const request: DonorConnection['request'] = async (body, signal, arrived) => {
+      const mine = itemsOf(body);
+      items.push(...mine);
+      let timer: NodeJS.Timeout | undefined;
+      if (mine.length > 0) {
+        await new Promise<void>((resolve, reject) => {
+          let times = 0;
+          timer = setInterval(() => {
+            arrived(1 << 20);
+            if (until(++times, body)) resolve();
+          }, TRICKLE_MS);
+          signal.addEventListener('abort', () => { reject(signal.reason as Error); });
+        }).catch((reason: unknown) => {
+          brokenOff.push((reason as Error).message);
+          throw reason;
+        }).finally(() => { clearInterval(timer); });
+      }
+      return world.donor.serve(body);
+    };
+    return { name, request, lastResort, items, brokenOff };
+  }
+  function served(name: string, world: Made, lastResort = false): DonorConnection & { readonly items: string[] } {
+    const items: string[] = [];
+    const request: DonorConnection['request'] = (body) => {
+      items.push(...itemsOf(body));
+      return world.donor.serve(body);
+    };
+    return { name, request, lastResort, items };
+  }
+
+  test.each([
+    ['another', false, {}], ['the primary, where there is no other,', true, {}], ['the primary, where there is no other, and much is left to be asked for,', true, { maxItems: 4 }],
+  ])('is not held up by a donor that sends just enough: %s does what it was asked for', async (_who, lastResort, limits) => {
+    const world = await made(6000, { ...LIMITS, ...limits });
+    const never = slow('slow', world, () => false);
+    const good = served('good', world, lastResort);
+    const report = await arrives(world, [good, never]);
+    expect(never.items.length).toBeGreaterThan(0);
+    expect(good.items).toEqual(expect.arrayContaining(never.items));
+    expect(new Set(never.brokenOff)).toEqual(new Set(['another donor has answered']));
+    // Neither has failed, and nothing was given up.
+    expect(report.donors.map(({ error }) => error)).toEqual([null, null]);
+    expect(report.recordsChanged).toBe(6000);
+  });
+
+  test('asks nobody twice while nobody is slow, and when nobody else has nothing to do', async () => {
+    const underWay = new Set<string>();
+    let twice = 0;
+    const watched = (donor: DonorConnection): DonorConnection => ({
+      ...donor,
+      request: async (body, signal, arrived) => {
+        const items = itemsOf(body);
+        for (const item of items) {
+          if (underWay.has(item)) twice++;
+          underWay.add(item);
+        }
+        return donor.request(body, signal, arrived).finally(() => { for (const item of items) underWay.delete(item); });
+      },
+    });
+    const quick = await made(6000, { ...LIMITS, answerMs: 60_000 });
+    const all = ['a', 'b', 'c'].map((name) => served(name, quick));
+    await arrives(quick, all.map(watched));
+    const world = await made(3000, { ...LIMITS, answerMs: 4 * TRICKLE_MS, requestsPerDonor: 1 });
+    // They all take the time of more than one answer for each.
+    const slowOnes = ['a', 'b'].map((name) => slow(name, world, (times) => times > 6));
+    await arrives(world, slowOnes.map(watched));
+    for (const donor of [...all, ...slowOnes]) expect(donor.items.length).toBeGreaterThan(0);
+    expect(slowOnes.flatMap(({ brokenOff }) => brokenOff)).toEqual([]);
+    expect(twice).toBe(0);
+  });
+
+  test('takes nothing that is wrong from the other: what the slow one sends then is used', async () => {
+    const world = await made(2000, LIMITS);
+    let lies = 0;
+    const late = slow('slow', world, () => lies > 0);
+    const liar = named('liar', async (body) => {
+      const answer = await world.donor.serve(body);
+      if (!itemsOf(body).some((item) => late.items.includes(item))) return answer;
+      lies++;
+      const wrong = Buffer.from(answer);
+      wrong[wrong.length - 1] = (wrong[wrong.length - 1] ?? 0) ^ 1;
+      return wrong;
+    });
+    const report = await arrives(world, [liar, late]);
+    expect(lies).toBe(1);
+    expect(report.donors[0]?.error).toMatch(/does not hash|cannot be read/);
+    expect(report.donors[1]?.error).toBeNull();
+    expect(late.brokenOff).toEqual([]);
   });
 });
 

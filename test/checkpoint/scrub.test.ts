@@ -223,6 +223,26 @@ describe('a table', () => {
     await expect(scrubTable(path, { read: () => Promise.reject(unreadable), cached: () => Promise.reject(unreadable) }, new Slices(2))).rejects.toThrow(StoreDamageError);
   });
 
+  test('that the disk does not take again is no damage: it is whole in memory', async () => {
+    const good = await readFile(await table());
+    const bad = Buffer.from(good);
+    bad[bad.length >> 1] = (bad[bad.length >> 1] ?? 0) ^ 1;
+    // Writes to it fail as on a full disk.
+    const result = await scrubTable('/dev/full', { read: () => Promise.resolve({ bytes: bad, direct: true }), cached: () => Promise.resolve(good) }, new Slices(2));
+    expect(result).toMatchObject({ kind: 'unwritten', bytes: good.length, error: { code: 'ENOSPC' } });
+  });
+
+  test('that goes while it is to be written again is gone', async () => {
+    const path = await table();
+    const good = await readFile(path);
+    const bad = await flip(path);
+    const cached = async (): Promise<Buffer> => {
+      await rm(path);
+      return good;
+    };
+    expect(await scrubTable(path, { read: () => Promise.resolve({ bytes: bad, direct: true }), cached }, new Slices(2))).toEqual({ kind: 'gone' });
+  });
+
   test('without reads past the page cache is damage at once: there is no better copy', async () => {
     const path = await table();
     const bad = await flip(path);

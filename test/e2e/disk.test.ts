@@ -4,15 +4,18 @@
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { liveTableNames } from '../../checkpoint/level_tables.ts';
 import { VrfsClient } from '../../client/client.ts';
 import { FileSystem } from '../../client/file_system.ts';
 import { defined } from '../../lib/assert.ts';
 import { Prng } from '../../lib/prng.ts';
 import { CLI, ProcessGroup, until } from '../support/process_group.ts';
+import { ofManifest, ofSegment, ofSuperblock, ofTable, whole, type Stretch } from './compared_bytes.ts';
 
 const ALL = [0, 1, 2];
+const CHECKPOINT_OPS = 100;
 
 class Tree {
   readonly fs: FileSystem;
@@ -61,6 +64,16 @@ async function equalRoots(group: ProcessGroup, tree: Tree): Promise<void> {
   });
 }
 
+/** No checkpoint of this replica is being written: the superblock names the newest that its database has. */
+async function allWritten(group: ProcessGroup, index: number, tree: Tree): Promise<void> {
+  await until('the newest checkpoint is durable', 60_000, async () => {
+    const status = await group.status(index);
+    if (status !== undefined && status.executed - status.checkpoint.op < CHECKPOINT_OPS) return true;
+    await tree.write(10);
+    return undefined;
+  });
+}
+
 describe('bits that flip on the disk of one replica while it is down', () => {
   const random = new Prng(77);
   let group: ProcessGroup;
@@ -69,7 +82,7 @@ describe('bits that flip on the disk of one replica while it is down', () => {
   let next = 0;
 
   beforeAll(async () => {
-    group = await ProcessGroup.create({ config: { checkpointOps: 100, retainEntries: 50, journalSegmentBytes: 64 << 10 } });
+    group = await ProcessGroup.create({ config: { checkpointOps: CHECKPOINT_OPS, retainEntries: 50, journalSegmentBytes: 64 << 10 } });
     group.startAll();
     await group.normal(ALL);
     ({ client, tree } = await connect(group));
@@ -80,14 +93,24 @@ describe('bits that flip on the disk of one replica while it is down', () => {
     await group.destroy();
   });
 
-  /** Flips bits where something was written: a preallocated file has zeros behind. */
-  function flip(path: string, count: number): void {
+  /** Flips bits where the next start looks (compared_bytes.ts). */
+  function flip(path: string, count: number, compared: (bytes: Buffer) => Stretch[]): void {
     const bytes = readFileSync(path);
-    let end = bytes.length;
-    while (end > 1 && bytes[end - 1] === 0) end--;
-    for (let i = 0; i < count; i++) {
-      const at = random.below(end);
-      bytes[at] = defined(bytes[at], 'byte') ^ (1 << random.below(8));
+    const stretches = compared(bytes);
+    const length = stretches.reduce((n, [from, to]) => n + to - from, 0);
+    expect(length, `what can be flipped in ${path}`).toBeGreaterThan(0);
+    const flipped = new Set<number>();
+    while (flipped.size < count) {
+      let at = random.below(length);
+      const [from] = defined(stretches.find(([first, end]) => {
+        if (at < end - first) return true;
+        at -= end - first;
+        return false;
+      }), 'stretch');
+      // Not the same one twice: that could be the bit that was flipped back.
+      if (flipped.has(from + at)) continue;
+      flipped.add(from + at);
+      bytes[from + at] = defined(bytes[from + at], 'byte') ^ (1 << random.below(8));
     }
     writeFileSync(path, bytes);
   }
@@ -99,55 +122,94 @@ describe('bits that flip on the disk of one replica while it is down', () => {
     return defined(paths.at(-1), 'file');
   }
 
-  const places: [string, NodeJS.Signals, (index: number) => void][] = [
-    ['every table of the database', 'SIGTERM', (i) => { for (const path of files(i, 'records', /\.ldb$/)) flip(path, 1); }],
-    ['the log of the database', 'SIGKILL', (i) => { flip(newest(files(i, 'records', /^\d+\.log$/)), 3); }],
-    ['the manifest of the database', 'SIGTERM', (i) => { flip(newest(files(i, 'records', /^MANIFEST/)), 2); }],
-    ['the file CURRENT of the database', 'SIGTERM', (i) => { flip(newest(files(i, 'records', /^CURRENT$/)), 1); }],
-    ['the newest segment of the journal', 'SIGTERM', (i) => { flip(newest(files(i, 'journal', /^segment/)), 3); }],
-    ['the newest segment of the journal of a killed replica', 'SIGKILL', (i) => { flip(newest(files(i, 'journal', /^segment/)), 3); }],
-    ['every segment of the journal', 'SIGKILL', (i) => { for (const path of files(i, 'journal', /^segment/)) flip(path, 2); }],
-    ['the first copy of the superblock', 'SIGKILL', (i) => { flip(join(group.data(i), 'superblock-a'), 1); }],
-    ['the second copy of the superblock', 'SIGTERM', (i) => { flip(join(group.data(i), 'superblock-b'), 1); }],
-    ['journal, database and a copy of the superblock', 'SIGKILL', (i) => {
-      for (const path of [...files(i, 'journal', /^segment/), ...files(i, 'records', /\.(?:ldb|log)$/)]) flip(path, 1);
-      flip(join(group.data(i), 'superblock-a'), 1);
+  // Each flips bits, and says what the replica has to say of that when it is started: a flip that nobody has met shows nothing.
+  /** In every table that the database consists of. */
+  async function inTables(i: number): Promise<RegExp[]> {
+    const names = defined((await liveTableNames(join(group.data(i), 'records'))) ?? undefined, 'tables');
+    for (const name of names) flip(join(group.data(i), 'records', name), 1, ofTable);
+    const more = names.length > 1 ? `, and ${names.length - 1} others are damaged too` : '';
+    return [new RegExp(`the table ${defined(names[0], 'a table')} (?:has 1 blocks with wrong checksums|cannot be read)${more}`)];
+  }
+  function inLog(i: number): RegExp[] {
+    const path = newest(files(i, 'records', /^\d+\.log$/));
+    flip(path, 3, whole);
+    // One in the last record looks as if that had been torn.
+    return [new RegExp(`the log ${basename(path)} of the database has a record that does not check|the records are those of op \\d+, and there was a checkpoint of op \\d+`)];
+  }
+  function inDatabase(i: number, name: RegExp, count: number, compared: (bytes: Buffer) => Stretch[]): RegExp[] {
+    flip(newest(files(i, 'records', name)), count, compared);
+    return [/the records in \S+ are damaged/];
+  }
+  function inSegments(paths: readonly string[], count: number): RegExp[] {
+    // One may still be there in which bits were flipped before.
+    const sound = paths.filter((path) => ofSegment(readFileSync(path)).length > 0);
+    expect(sound.length).toBeGreaterThan(0);
+    for (const path of sound) flip(path, count, ofSegment);
+    return sound.map((path) => new RegExp(`the journal is damaged: [^"]*segment ${Number(/segment-(\d+)/.exec(path)?.[1])} `));
+  }
+  function inSuperblock(i: number, name: string): RegExp[] {
+    flip(join(group.data(i), name), 1, ofSuperblock);
+    return [new RegExp(`${name} cannot be used: `)];
+  }
+  const segments = (i: number): string[] => files(i, 'journal', /^segment/);
+
+  const places: [string, NodeJS.Signals, (index: number) => RegExp[] | Promise<RegExp[]>][] = [
+    ['every table of the database', 'SIGTERM', inTables],
+    ['the log of the database', 'SIGKILL', inLog],
+    ['the manifest of the database', 'SIGTERM', (i) => inDatabase(i, /^MANIFEST/, 2, ofManifest)],
+    ['the file CURRENT of the database', 'SIGTERM', (i) => inDatabase(i, /^CURRENT$/, 1, whole)],
+    ['the newest segment of the journal', 'SIGTERM', (i) => inSegments([newest(segments(i))], 3)],
+    ['the newest segment of the journal of a killed replica', 'SIGKILL', (i) => inSegments([newest(segments(i))], 3)],
+    ['every segment of the journal', 'SIGKILL', (i) => inSegments(segments(i), 2)],
+    ['the first copy of the superblock', 'SIGKILL', (i) => inSuperblock(i, 'superblock-a')],
+    ['the second copy of the superblock', 'SIGTERM', (i) => inSuperblock(i, 'superblock-b')],
+    ['journal, database and a copy of the superblock', 'SIGKILL', async (i) => {
+      // Of the log nothing is told where tables are damaged: everything is looked at then.
+      inLog(i);
+      return [...await inTables(i), ...inSegments(segments(i), 1), ...inSuperblock(i, 'superblock-a')];
     }],
   ];
   for (const [where, signal, damage] of places) {
-    it(`in ${where}: it comes back, and everything is as it was`, async () => {
+    it(`in ${where}: it is found, it comes back, and everything is as it was`, async () => {
       const index = next++ % 3;
+      await allWritten(group, index, tree);
       await group.signal(index, signal);
       await tree.write(20);
-      damage(index);
+      const told = await damage(index);
+      const before = group.log(index).length;
       group.start(index);
       await equalRoots(group, tree);
       await tree.check();
       expect((await group.status(index))?.executed).toBeGreaterThan(0);
+      for (const line of told) expect(group.log(index).slice(before)).toMatch(line);
     });
   }
 
   it('a segment of the journal is gone, two have changed places: the same', async () => {
     await group.signal(1, 'SIGKILL');
-    rmSync(newest(files(1, 'journal', /^segment/)));
+    rmSync(newest(segments(1)));
+    const before = group.log(1).length;
     group.start(1);
     await equalRoots(group, tree);
+    expect(group.log(1).slice(before)).toMatch(/the journal is damaged: segment \d+, in which the log goes on, is missing/);
     await group.signal(1, 'SIGTERM');
-    const [a, b] = files(1, 'journal', /^segment/);
+    const [a, b] = segments(1);
     const [first, second] = [defined(a, 'segment'), defined(b, 'segment')];
     renameSync(first, `${first}.x`);
     renameSync(second, first);
     renameSync(`${first}.x`, second);
+    const swapped = group.log(1).length;
     group.start(1);
     await equalRoots(group, tree);
     await tree.check();
+    expect(group.log(1).slice(swapped)).toMatch(/the journal is damaged: the header of segment \d+ is damaged/);
   });
 
   it('in both copies of the superblock: it refuses to start and says what to do, and never starts empty', async () => {
     await group.signal(2, 'SIGTERM');
     const copies = ['superblock-a', 'superblock-b'].map((name) => join(group.data(2), name));
     const whole = copies.map((path) => readFileSync(path));
-    for (const path of copies) flip(path, 1);
+    for (const path of copies) flip(path, 1, ofSuperblock);
     group.start(2);
     expect(await group.exitCode(2)).toBe(5);
     expect(group.output(2)).toMatch(/neither copy of the superblock can be read .*may not take part again.*vrfs serve --join.*vrfs members replace/);

@@ -58,7 +58,7 @@ describe('metrics', () => {
       'vrfs_checkpoint_share 0.02', 'vrfs_checkpoint_log_bytes 200', 'vrfs_checkpoint_seconds_total 0.024',
       'vrfs_state_transfer_settled_ratio 0.41', 'vrfs_state_transfer_nodes_wanted 40', 'vrfs_state_transfer_eta_seconds 5.8', 'vrfs_donor_sent_bytes_total 34567', 'vrfs_donor_deferred_total 3',
       'vrfs_checkpoint_waiting_for_room 1', 'vrfs_checkpoint_missing_room_bytes 3000', 'vrfs_checkpoint_room_waits_total 2', 'vrfs_cramped 1',
-      'vrfs_scrub_passes_total 2', 'vrfs_scrub_bytes_total 90000', 'vrfs_scrub_last_complete_timestamp_seconds 1700000000', 'vrfs_scrub_progress_ratio 1',
+      'vrfs_scrub_passes_total 2', 'vrfs_scrub_unwritten_tables 1', 'vrfs_scrub_failures 0', 'vrfs_scrub_bytes_total 90000', 'vrfs_scrub_last_complete_timestamp_seconds 1700000000', 'vrfs_scrub_progress_ratio 1',
       'vrfs_http_requests_total{method="PUT",route="/v1/fs",status="201"} 1', 'vrfs_http_requests_total{method="GET",route="/v1/fs",status="404"} 1',
       'vrfs_http_request_seconds_count{method="PUT",route="/v1/fs"} 1',
     ]));

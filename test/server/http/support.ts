@@ -105,7 +105,7 @@ export class FakeReplica implements RunningReplica {
         recent: { spanMs: 300_000, takes: 2, mean: { records: 25, recordBytes: 2500, nodeBytes: 1200, busyMs: 3, longestMs: 2.5, wallMs: 6 }, share: 0.02, busyShare: 0.01 },
         total: { records: 100, recordBytes: 10_000, nodeBytes: 5000, busyMs: 12, longestMs: 2.5, wallMs: 24 }, logOpsSince: 2, logBytesSince: 200,
       },
-      scrub: { rate: 1 << 18, state: 'resting', pass: null, last: null, lastCompleteAt: 1_700_000_000_000, passes: 2, pages: 30, records: 1000, bytes: 90_000, damages: 0, rewrittenTables: 0, lastDamage: null },
+      scrub: { rate: 1 << 18, state: 'resting', pass: null, last: null, lastCompleteAt: 1_700_000_000_000, passes: 2, pages: 30, records: 1000, bytes: 90_000, damages: 0, rewrittenTables: 0, unwrittenTables: 1, failures: 0, lastDamage: null },
       journal: { segments: 1, bytes: 4096, groups: 9, records: 40, bytesWritten: 4000, syncMs: 80 },
       links: [link(2), link(3)],
       namespace: { inodes: 120, maxInodes: 4_294_967_296, bytes: 51_200, maxBytes: 70_368_744_177_664, blockSize: 65_536, orphans: 1 },

@@ -35,12 +35,14 @@ import type { AttachHttp, CheckpointList, CheckpointParts, ClientMessages, Healt
 import { serverStatus } from './server_status.ts';
 import { sessionPage } from './session_list.ts';
 import type { SuperblockFile, SuperblockFileOptions } from './superblock_file.ts';
-import { SteppingDown } from './stepping_down.ts';
+import { connected, SteppingDown } from './stepping_down.ts';
 import { Turn } from './turn.ts';
 import { VERSION } from './version.ts';
 
 /** The replica's clock ticks this often, milliseconds. */
 const TICK_MS = 10;
+/** A replica that is stopped waits no longer for another to lead. */
+const STEP_DOWN_MS = 5000;
 /** Exit code of a process that could not go on. */
 export const EXIT_FATAL = 70;
 
@@ -420,7 +422,7 @@ export class ReplicaProcess implements RunningReplica {
     }
     peers.flush();
     clients.flush();
-    this.#steppingDown.look(replica, () => peers.status().flatMap((l) => (l.connected ? [l.member] : [])));
+    this.#steppingDown.look(replica, peers);
   }
 
   // --- the end -----------------------------------------------------------------------------------------------------------
@@ -443,15 +445,25 @@ export class ReplicaProcess implements RunningReplica {
     else process.exit(EXIT_FATAL);
   };
 
+  /** Another leads before this one ends, where that is to be had. */
+  async #stepDown({ peers }: Parts): Promise<void> {
+    let stepsDown = false;
+    this.#run((replica) => {
+      const reached = connected(peers);
+      stepsDown = replica.stepDown((id) => reached.includes(id));
+    });
+    if (stepsDown) await this.#steppingDown.wait(Math.min(this.#config.viewChangeMs, STEP_DOWN_MS));
+  }
+
   async #stop(): Promise<void> {
     // A repair that is under way ends first; it sees that nothing is to be started again.
     await this.#repairs.running;
     const parts = this.#started;
-    let stepsDown = false;
-    this.#run((replica) => { stepsDown = replica.stepDown(); });
-    if (stepsDown) await this.#steppingDown.wait(this.#config.viewChangeMs);
+    await this.#stepDown(parts);
     parts.listener.stopAccepting();
     await this.#http?.close();
+    // It may have been given the lead meanwhile.
+    await this.#stepDown(parts);
     if (this.#tick !== null) clearInterval(this.#tick);
     this.#endTurn();
     // What was promised to the others is on disk or goes there; nothing new is taken in from here on.

@@ -4,6 +4,12 @@
  */
 import { quorum } from '../vr/configuration.ts';
 import type { Replica } from '../vr/replica.ts';
+import type { PeerLinks } from './peer_links.ts';
+
+/** Members that there is a link to. */
+export function connected(peers: PeerLinks): number[] {
+  return peers.status().flatMap((link) => (link.connected ? [link.member] : []));
+}
 
 export class SteppingDown {
   #done: (() => void) | null = null;
@@ -20,15 +26,15 @@ export class SteppingDown {
     });
   }
 
-  /** After each turn. `connected`: the members that there is a link to. */
-  look(replica: Replica, connected: () => readonly number[]): void {
+  /** After each turn. */
+  look(replica: Replica, peers: PeerLinks): void {
     if (this.#done === null) return;
     // In a view again: as the backup of whoever leads now.
-    if (replica.phase === 'normal' || !canElect(replica, connected())) this.#done();
+    if (replica.phase === 'normal' || !canElect(replica, connected(peers))) this.#done();
   }
 }
 
 /** When a whole group is told to end, the others may have gone already. */
-function canElect(replica: Replica, connected: readonly number[]): boolean {
-  return 1 + replica.otherElectors.filter((id) => connected.includes(id)).length >= quorum(replica.configuration);
+function canElect(replica: Replica, reached: readonly number[]): boolean {
+  return 1 + replica.otherElectors.filter((id) => reached.includes(id)).length >= quorum(replica.configuration);
 }

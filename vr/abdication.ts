@@ -1,5 +1,5 @@
 /** When a primary gives up its view of its own accord: it hears no majority any more, its disk has stopped, or its process is about to end. */
-import { view, type View } from '../lib/ids.ts';
+import { view, type MemberId, type View } from '../lib/ids.ts';
 import { primaryOf } from './configuration.ts';
 import type { Replica } from './replica.ts';
 
@@ -18,11 +18,13 @@ export class Abdication {
     else if (r.persistence.stalledFor >= r.options.diskStallMs) this.#leave('disk-stalled', r.view + 1);
   }
 
-  /** Another leads at once, instead of missing this one first. False: this is no primary, or nobody could take over. */
-  stepDown(): boolean {
+  /** Another leads at once, instead of missing this one first. False: this is no primary, or nobody that it reaches could take over. */
+  stepDown(reaches: (member: MemberId) => boolean): boolean {
     const r = this.#r;
-    if (!r.isPrimary || !r.normal.open || r.otherElectors.length === 0 || !this.hearsQuorum()) return false;
-    this.#leave('steps-down', this.#nextHeard());
+    if (!r.isPrimary || !r.normal.open || !this.hearsQuorum()) return false;
+    const next = this.#successor(reaches);
+    if (next === null) return false;
+    this.#leave('steps-down', next);
     return true;
   }
 
@@ -43,13 +45,17 @@ export class Abdication {
     return heard >= r.quorum;
   }
 
-  /** The next view whose primary has been heard of late. */
-  #nextHeard(): View {
-    const { view: current, configuration, now, options, self } = this.#r;
+  /** The next view whose primary can begin it at once: it is there, and has all that is committed; or else the one whose primary has the most of the log. Null: nobody is there. */
+  #successor(reaches: (member: MemberId) => boolean): View | null {
+    const { view: current, configuration, now, commit, options, self, normal } = this.#r;
+    let best: { readonly view: View; readonly acked: number } | null = null;
     for (let v = current + 1; v < current + configuration.members.length; v++) {
       const { id } = primaryOf(configuration, view(v));
-      if (id !== self && now - this.#r.heardAt(id) < options.viewChangeMs) return view(v);
+      if (id === self || !reaches(id) || now - this.#r.heardAt(id) >= options.viewChangeMs) continue;
+      const acked = normal.acked(id) ?? 0;
+      if (acked >= commit) return view(v);
+      if (best === null || acked > best.acked) best = { view: view(v), acked };
     }
-    return view(current + 1);
+    return best?.view ?? null;
   }
 }

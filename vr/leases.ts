@@ -3,7 +3,7 @@
  * and answers reads at once.
  *
  * A backup that takes a round of the primary's heart-beats binds itself: for `leaseMs` of its own clock from then on it votes in no
- * view change. The primary counts from when it sent that round, on its own clock, and so much less that the clocks may
+ * view change, unless that primary itself has left its view. The primary counts from when it sent that round, on its own clock, and so much less that the clocks may
  * differ: as long as a quorum is bound, every quorum that could vote has one in it that does not. Replicas may be configured
  * with different lengths, if only while an administrator changes it on one after the other: the answer says for how long its sender
  * is bound. A replica that has restarted does not know what it granted: it votes for nobody before a lease of the length that

@@ -6,6 +6,7 @@
  *   reads.ts                         reads without a log entry
  *   leases.ts                        when a primary may answer them without asking, and how old a backup's state is
  *   view_change.ts         VRR 4.2   StartViewChange, DoViewChange, StartView, GetView
+ *   abdication.ts                    when a primary gives up its view of its own accord
  *   recovery.ts            VRR 4.3   Recovery, RecoveryResponse
  *   log_catch_up.ts        VRR 5.2   GetState, NewState
  *   reconfiguration.ts     VRR 7     StartEpoch, EpochStarted, who is told what of which epoch
@@ -201,9 +202,9 @@ export class Replica implements ReplicaEvents {
     if (answer !== null) this.ports.network.reply(connection, answer);
   }
 
-  /** The process is about to end. True: this was the primary, and the caller lets it act until it is a backup of another, for as long as it can wait. */
-  stepDown(): boolean {
-    const steps = this.#booted && this.abdication.stepDown();
+  /** The process is about to end. True: this was the primary, and the caller lets it act until it is a backup of another, for as long as it can wait. `reaches`: who is connected. */
+  stepDown(reaches: (member: MemberId) => boolean = () => true): boolean {
+    const steps = this.#booted && this.abdication.stepDown(reaches);
     if (steps) this.flush();
     return steps;
   }

@@ -36,7 +36,8 @@ function make(client: VrfsClient, name: string): ReturnType<VrfsClient['submit']
 
 describe('a primary that stops', () => {
   it('lets another lead first, so that nobody has to miss it', async () => {
-    const group = await TestGroup.make();
+    // Longer than any of this takes: nobody is missed.
+    const group = await TestGroup.make({ flags: { viewChangeMs: 5000 } });
     await group.startAll();
     const client = await group.client();
     await make(client, 'before');
@@ -55,13 +56,25 @@ describe('a primary that stops', () => {
     const group = await TestGroup.make();
     await group.startAll();
     const replicas = [1, 2, 3].map((id) => group.replica(id));
-    await until(() => replicas[0]?.status().replica.isPrimary === true, 'the first leads');
+    await make(await group.client(), 'all are there');
     await Promise.all(replicas.map((r) => r.stop()));
     expect(replicas[0]?.eventCounts().get('steps-down')).toBe(1);
   });
 });
 
 describe('a replica that stops', () => {
+  it('steps down again when its HTTP API has ended: the others may have given it the lead meanwhile', async () => {
+    let closeHttp: () => void = () => undefined;
+    const closed = new Promise<void>((resolve) => { closeHttp = resolve; });
+    const { replica } = await start(() => Promise.resolve({ address: '127.0.0.1:1', close: () => closed }));
+    const stepDown = vi.spyOn(replica.replica, 'stepDown');
+    const stopped = replica.stop();
+    await until(() => stepDown.mock.calls.length === 1, 'it steps down');
+    closeHttp();
+    await stopped;
+    expect(stepDown).toHaveBeenCalledTimes(2);
+  });
+
   it('does not mind when its lock was removed by hand', async () => {
     const { replica, lock, lines } = await start();
     await rm(lock);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { memberId, opNumber, view } from '../../lib/ids.ts';
-import type { ReadReply, Reject } from '../../vr/messages.ts';
+import type { ReadReply, Reject, StartViewChange } from '../../vr/messages.ts';
 import { members } from './administrator.ts';
 import { Cluster, type ClusterOptions } from './cluster.ts';
 import { testMember as member } from './group.ts';
@@ -214,7 +214,50 @@ describe('a primary that steps down', () => {
     cluster.isolate(memberId(1));
     cluster.run(130);
     expect(cluster.node(0).replica.stepDown()).toBe(false);
+    // Too long ago to count on it.
+    const two = started({ ...quick, members: 3 });
+    two.cluster.node(1).crash();
+    two.cluster.node(2).crash();
+    two.cluster.run(80);
+    expect(two.cluster.node(0).replica.abdication.hearsQuorum()).toBe(true);
+    expect(two.cluster.node(0).replica.stepDown()).toBe(false);
     expect(started({ ...quick, members: 1 }).cluster.node(0).replica.stepDown()).toBe(false);
+  });
+
+  test('passes over one that is not connected, and one that lacks what is committed', () => {
+    const { cluster, client } = started({ ...quick, members: 5 });
+    const one = cluster.node(0);
+    // R3 takes in nothing more, and is heard all the same.
+    cluster.drop = (p) => p.to === 3 && p.message.type === 'prepare';
+    client.write('not at R3');
+    expect(one.replica.stepDown((id) => id !== 2)).toBe(true);
+    cluster.until(() => cluster.leader !== undefined, 'another primary');
+    expect(cluster.leader?.id).toBe(4);
+  });
+
+  test('takes the one that has the most of the log where nobody that it reaches has all', () => {
+    const { cluster, client } = started({ ...quick, members: 5 });
+    cluster.drop = (p) => p.to === 4 && p.message.type === 'prepare';
+    client.write('not at R4');
+    cluster.drop = (p) => p.to >= 4 && p.message.type === 'prepare';
+    client.write('at neither');
+    expect(cluster.node(0).replica.stepDown((id) => id >= 4)).toBe(true);
+    expect(cluster.node(0).replica.view).toBe(4);
+  });
+
+  test('counts as one that has left its view only when it has: it may take up the wish of another, and lead on', () => {
+    const { cluster, client } = started({ members: 5, replica: { viewChangeMs: 3000, leaseMs: 1000 } });
+    const [one, two, five] = [cluster.node(0), cluster.node(1), cluster.node(4)];
+    client.write('old');
+    cluster.run(1500);
+    // It hears nothing but the word of one that has left.
+    cluster.drop = (p) => p.to === one.id && !(p.from === five.id && p.message.type === 'startViewChange');
+    five.replica.viewChange.leaveFor(view(1));
+    cluster.run(100);
+    const said = cluster.sentBy(one.id, 'startViewChange');
+    expect(new Set(said.map((p) => (p.message as StartViewChange).left))).toEqual(new Set([0]));
+    expect([one.replica.isPrimary, one.replica.leases.held]).toEqual([true, true]);
+    expect([two.replica.leases.bound, cluster.leader?.id]).toEqual([true, one.id]);
   });
 
   test('frees nobody of what was granted to another, or in a life before', () => {

@@ -1,6 +1,6 @@
 /** Row 18, leases: two primaries, of which one answers reads with what was. */
 import { defined } from '../../../lib/assert.ts';
-import { memberId } from '../../../lib/ids.ts';
+import { memberId, view } from '../../../lib/ids.ts';
 import type { Ports } from '../../../vr/ports.ts';
 import { Replica } from '../../../vr/replica.ts';
 import type { BootState, ReplicaOptions } from '../../../vr/replica_types.ts';
@@ -61,7 +61,7 @@ function promisedAndCutOff(broken: Breakage): { readonly s: Scenario; readonly w
 
 /** Whoever is left may not begin a view for so long. If it does, the reader at R0 sees what was. */
 function noViewWithin(s: Scenario, milliseconds: number): void {
-  const changed = s.comesTrue(() => [1, 2].some((i) => s.status(i).isPrimary), milliseconds);
+  const changed = s.comesTrue(() => s.cluster.hosts.slice(1).some((h) => s.status(h.index).isPrimary), milliseconds);
   if (changed) {
     writesElsewhere(s, 1, 2);
     s.read(1, 1);
@@ -96,6 +96,20 @@ function anotherLeaves(broken: Breakage): void {
   noViewWithin(s, promisedAt + 2850 - s.cluster.now);
   s.until('then one does', () => [1, 2].some((i) => s.status(i).isPrimary));
   s.heal();
+  s.converged();
+}
+
+/** R0 hears nothing but R4's word, and takes up its wish for another view: that it has left its own it does not say, for it leads on. */
+function takesUpAWish(broken: Breakage): void {
+  const s = Scenario.settled({ replicas: 5, clients: 2, replica: { viewChangeMs: 3000, leaseMs: 2900 }, ...broken });
+  readerOfR0(s);
+  s.write(1, 1);
+  s.run(3000);
+  const deaf = s.hold((p) => p.to === 0 && p.from > 0 && p.from < 5 && !(p.from === 4 && p.message.type === 'startViewChange'));
+  s.host(4).inject((r) => { r.viewChange.leaveFor(view(1)); });
+  noViewWithin(s, 500);
+  deaf.stop();
+  s.until('R0 leads on, or another', () => [0, 1, 2, 3, 4].some((i) => s.status(i).isPrimary));
   s.converged();
 }
 
@@ -206,6 +220,7 @@ const CLOCK: NamedScenario = { name: 'the wall clock of a primary that is cut of
 const STOPPED: NamedScenario = { name: 'a primary with a lease is stopped and goes on', run: (broken) => { standsStill(broken, 'process'); } };
 const SUSPENDED: NamedScenario = { name: 'the machine of a primary with a lease is suspended and goes on', run: (broken) => { standsStill(broken, 'machine'); } };
 const LEAVER: NamedScenario = { name: 'another than the primary leaves the view', run: anotherLeaves };
+const WISH: NamedScenario = { name: 'a primary takes up the wish for another view, and leads on', run: takesUpAWish };
 const STEPS_DOWN: NamedScenario = { name: 'the primary steps down', run: stepsDown };
 const TWICE: NamedScenario = { name: 'a grantor restarts twice, with shorter leases', run: grantorRestartsTwice };
 const SHORTER: NamedScenario = { name: 'those who grant a lease are configured with shorter ones', run: shorterGrants };
@@ -225,7 +240,13 @@ function forgetsItsGrants({ leases }: Replica): void {
 /** Whoever has left a view frees those who promised something to its primary. */
 function believesAnybody({ leases }: Replica): void {
   const left = leases.onLeft.bind(leases);
-  leases.onLeft = (_member, view) => { for (const id of [1, 2, 3, 4, 5]) left(memberId(id), view); };
+  leases.onLeft = (_member, at) => { for (const id of [1, 2, 3, 4, 5]) left(memberId(id), at); };
+}
+
+/** Who wants another view has left its own. */
+function believesAWish({ leases }: Replica): void {
+  const left = leases.onLeft.bind(leases);
+  leases.onLeft = (member, at) => { left(member, view(at + 1)); };
 }
 
 /** A lease counts from when the answer comes. */
@@ -292,7 +313,7 @@ function cuttingOff(most: Partial<DeposalProfile>): Seeds {
 export const leases: Row = {
   row: 18,
   title: 'leases',
-  scenarios: [GRANTOR, LEAVER, STEPS_DOWN, TWICE, LATE, SHORTER, CLOCK, STOPPED, SUSPENDED, INHERITED],
+  scenarios: [GRANTOR, LEAVER, WISH, STEPS_DOWN, TWICE, LATE, SHORTER, CLOCK, STOPPED, SUSPENDED, INHERITED],
   mutants: [
     {
       name: 'a grantor that has restarted votes at once', breakage: { Replica: altered(forgetsItsGrants) }, scenario: GRANTOR, killedBy: STALE,
@@ -300,6 +321,10 @@ export const leases: Row = {
     },
     {
       name: 'any member that leaves a view ends the leases of its primary', breakage: { Replica: altered(believesAnybody) }, scenario: LEAVER, killedBy: STALE,
+      seeds: cuttingOff({ earlySuspicion: 0.8 }), foundBy: STALE,
+    },
+    {
+      name: 'a primary that wants another view counts as one that has left its own', breakage: { Replica: altered(believesAWish) }, scenario: WISH, killedBy: STALE,
       seeds: cuttingOff({ earlySuspicion: 0.8 }), foundBy: STALE,
     },
     {

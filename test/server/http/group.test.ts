@@ -85,9 +85,11 @@ describe('a group of three', () => {
     expect(token).toMatch(/^\d+@[0-9a-f]{16}$/);
     expect(Number.parseInt(token)).toBeGreaterThan(3);
     expect(await (await http.send(2, 'GET', '/v1/fs/note?consistency=causal', undefined, { 'x-vrfs-op': token })).body.text()).toBe('x');
-    const statuses = await Promise.all([1, 2, 3].map(async (id) => (await (await http.send(id, 'GET', '/v1/status')).body.json()) as { readonly primary: number; readonly healthy: boolean }));
-    expect(new Set(statuses.map((s) => s.primary)).size).toBe(1);
-    expect(statuses.every((s) => s.healthy)).toBe(true);
+    // A busy machine may have one miss the primary for a moment.
+    await eventually(async () => {
+      const statuses = await Promise.all([1, 2, 3].map(async (id) => (await (await http.send(id, 'GET', '/v1/status')).body.json()) as { readonly primary: number; readonly healthy: boolean }));
+      return new Set(statuses.map((s) => s.primary)).size === 1 && statuses.every((s) => s.healthy);
+    }, 'all are healthy, with one primary');
   });
 
   test('a read of a stated age is answered through every replica, also one that has to include an op', async () => {

@@ -67,8 +67,8 @@ async function startOf(group: ProcessGroup, index: number, signal: 'SIGTERM' | '
   return performance.now() - started;
 }
 
-/** Milliseconds without an acknowledged write around the kill of the primary; writers keep asking. */
-async function failOver(group: ProcessGroup, client: VrfsClient, first: number): Promise<{ readonly gap: number; readonly next: number }> {
+/** Milliseconds without an acknowledged write around the end of the primary, by this signal; writers keep asking. */
+async function failOver(group: ProcessGroup, client: VrfsClient, signal: 'SIGTERM' | 'SIGKILL', first: number): Promise<{ readonly gap: number; readonly next: number }> {
   let last = performance.now();
   let gap = 0;
   let next = first;
@@ -87,7 +87,7 @@ async function failOver(group: ProcessGroup, client: VrfsClient, first: number):
   const { view } = defined(await group.status(primary), 'the primary');
   last = performance.now();
   gap = 0;
-  await group.signal(primary, 'SIGKILL');
+  await group.signal(primary, signal);
   const killedAt = performance.now();
   await until('a later view', 60_000, async () => (((await group.status((primary + 1) % ALL.length))?.view ?? 0) > view ? true : undefined));
   await until('writes go on', 60_000, () => (last > killedAt && performance.now() - last < 20 ? true : undefined));
@@ -139,15 +139,18 @@ export async function scale({ inodes, seconds, rounds, say }: ScaleOptions): Pro
     const clean: number[] = [];
     const killed: number[] = [];
     const gaps: number[] = [];
+    const stops: number[] = [];
     let writes = 0;
     for (let round = 0; round < rounds; round++) {
       say(`starts and fail-over ${round + 1} of ${rounds}`);
       clean.push(await startOf(group, 2, 'SIGTERM'));
       killed.push(await startOf(group, 2, 'SIGKILL'));
       await group.normal(ALL, 120_000);
-      const over = await failOver(group, client, writes);
+      const over = await failOver(group, client, 'SIGKILL', writes);
       gaps.push(over.gap);
-      writes = over.next;
+      const stop = await failOver(group, client, 'SIGTERM', over.next);
+      stops.push(stop.gap);
+      writes = stop.next;
     }
     await client.close();
     const growth = median(full) / median(empty);
@@ -161,6 +164,7 @@ export async function scale({ inodes, seconds, rounds, say }: ScaleOptions): Pro
       target(row('start after a clean stop until it serves', 'ms', clean), '≤ 3000', median(clean) <= 3000),
       target(row('start after kill -9 until it serves', 'ms', killed), '≤ 3000', median(killed) <= 3000),
       target(row('kill -9 of the primary until the next acknowledged write', 'ms', gaps), '≤ 1000', median(gaps) <= 1000),
+      row('the same when it is stopped with SIGTERM', 'ms', stops),
     ]);
   } finally {
     await group.destroy();

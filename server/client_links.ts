@@ -1,5 +1,6 @@
 /**
- * The connections of clients. Replies of one turn leave in one write a connection. A client that does not take its
+ * The connections of clients. Replies of one turn leave in one write a connection, those to reads in several, so that a client is busy with the
+ * first of them while the others are made. A client that does not take its
  * replies is not read from until it does; bad input is answered with a Reject that says what was wrong, and ends the connection.
  */
 import { START_ANEW } from '../client/group_pin.ts';
@@ -20,6 +21,11 @@ const MESSAGE_BYTES = MAX_BODY_BYTES + 1024;
 export const BACKLOG_BYTES = 512 << 20;
 /** Reads of one connection in one turn; the next ones wait until their answers have been written. A read is short, its answer up to 1 MiB. */
 export const READS_PER_TURN = 256;
+/**
+ * So many answers to reads leave together, though the turn goes on: else the client has nothing to do while they are made, and the replica nothing while the client looks at
+ * them (docs/PERFORMANCE.md, "Tried"). Replies to requests wait for the end of the turn: in step, what they bring about goes through the log as one batch.
+ */
+export const READ_REPLIES_PER_WRITE = 32;
 /**
  * When the answers of one turn, to all connections, have so many bytes, what else clients ask waits for the next: a primary that makes answers for as long
  * as backups wait for a heart-beat is taken for dead.
@@ -45,6 +51,10 @@ interface Connection {
   /** Payloads of this turn. */
   outbox: Buffer[];
   outboxBytes: number;
+  /** Of those, answers to reads. */
+  readReplies: number;
+  /** Among those that the end of the turn writes to. */
+  isDirty: boolean;
   /** Reads handed on in the turn `turn`. */
   reads: number;
   turn: number;
@@ -87,7 +97,7 @@ export class ClientLinks {
       this.#options.onRejected(framed.remote, hello);
       return hello;
     }
-    const connection: Connection = { id: this.#nextId++, framed, outbox: [], outboxBytes: 0, reads: 0, turn: 0, held: [], times: new RequestTimes() };
+    const connection: Connection = { id: this.#nextId++, framed, outbox: [], outboxBytes: 0, readReplies: 0, isDirty: false, reads: 0, turn: 0, held: [], times: new RequestTimes() };
     this.#connections.set(connection.id, connection);
     framed.handle((p) => this.#onPayload(connection, p), MESSAGE_BYTES, (reason) => { this.#reject(connection, reason); });
     framed.socket.on('drain', () => { this.#onDrained(connection); });
@@ -101,10 +111,12 @@ export class ClientLinks {
     if (connection === undefined) return;
     this.meter.answered(connection.times, message);
     this.#queue(connection, encodeMessage(message));
+    if (message.type === 'readReply' && ++connection.readReplies === READ_REPLIES_PER_WRITE) this.#write(connection);
   }
 
   #queue(connection: Connection, payload: Buffer): void {
-    if (connection.outbox.length === 0) {
+    if (!connection.isDirty) {
+      connection.isDirty = true;
       if (this.#dirty.push(connection) === 1) this.#options.requestTurn();
     }
     connection.outbox.push(payload);
@@ -126,7 +138,10 @@ export class ClientLinks {
     if (this.#dirty.length === 0) return;
     const dirty = this.#dirty;
     this.#dirty = [];
-    for (const connection of dirty) this.#write(connection);
+    for (const connection of dirty) {
+      connection.isDirty = false;
+      if (connection.outbox.length > 0) this.#write(connection);
+    }
     if (this.meter.hasAnswers) this.meter.endTurn(performance.now());
   }
 
@@ -148,6 +163,7 @@ export class ClientLinks {
     for (const payload of outbox) this.#batch.add(payload);
     connection.outbox = [];
     connection.outboxBytes = 0;
+    connection.readReplies = 0;
     framed.write(this.#batch.take());
     if (framed.backlog > BACKLOG_BYTES) framed.destroy(`it does not take its replies: ${framed.backlog} bytes wait for it`);
     else if (framed.backlog > PAUSE_BYTES) framed.socket.pause();

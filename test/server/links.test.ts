@@ -1,6 +1,6 @@
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { once } from 'node:events';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { encodeFrame, FRAME_HEADER_BYTES, FrameDecoder, MAX_FRAME_BYTES } from '../../lib/frame.ts';
 import { epoch, memberId, opNumber, view, type MemberId } from '../../lib/ids.ts';
@@ -8,7 +8,8 @@ import type { Configuration } from '../../vr/configuration.ts';
 import { MAX_BODY_BYTES } from '../../vr/entry.ts';
 import { decodeMessage, encodeMessage, encodeRequest } from '../../vr/message_codec.ts';
 import type { ClientRequest, Envelope, Message, ReplicaMessage } from '../../vr/messages.ts';
-import { ClientLinks, PAUSE_BYTES, TURN_BYTES } from '../../server/client_links.ts';
+import { ClientLinks, PAUSE_BYTES, READ_REPLIES_PER_WRITE, TURN_BYTES } from '../../server/client_links.ts';
+import { FramedSocket } from '../../server/framed_socket.ts';
 import { Listener, ListenError } from '../../server/listener.ts';
 import { QUEUE_BYTES } from '../../server/peer_link.ts';
 import { PeerLinks } from '../../server/peer_links.ts';
@@ -412,6 +413,31 @@ describe('the links of clients', () => {
     expect(edge.turns).toBeLessThan(400);
     const { latency, messages } = edge.clients.meter;
     expect([latency.counts.reduce((sum, n) => sum + n), messages.request]).toEqual([500, 500]);
+  });
+
+  it('are given answers to reads while others are still made, replies to requests at the end of the turn', async () => {
+    const [a] = await edges(1);
+    const edge = defined(a, 'a');
+    edge.onRequest = (connection, m) => {
+      if (m.type === 'read') edge.clients.reply(connection, { type: 'readReply', id: m.id, op: opNumber(1), result: Buffer.alloc(10) });
+      if (m.type === 'request') edge.clients.reply(connection, { type: 'reply', session: m.session, slot: m.slot, seq: m.seq, view: view(0), op: opNumber(m.seq), result: m.body });
+    };
+    const c = await client(edge);
+    // Of each write which turns had ended, and what had been asked by then.
+    const writes: (readonly [turns: number, asked: number])[] = [];
+    const written = vi.spyOn(FramedSocket.prototype, 'write').mockImplementation(function (this: FramedSocket, frames) {
+      writes.push([edge.turns, edge.requests.length]);
+      for (const frame of frames) this.socket.write(frame);
+    });
+    cleanups.push(() => { written.mockRestore(); });
+    const { turns } = edge;
+    const requests = Array.from({ length: 40 }, (_, i) => request(i));
+    const reads = Array.from({ length: 3 * READ_REPLIES_PER_WRITE + 4 }, (_, id) => encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) })));
+    c.socket.write(Buffer.concat([...requests, ...reads]));
+    await until(() => c.messages.length === 1 + requests.length + reads.length, 'all replies');
+    const inTurn = [1, 2, 3].map((n) => [turns, requests.length + n * READ_REPLIES_PER_WRITE]);
+    expect(writes).toEqual([...inTurn, [turns + 1, requests.length + reads.length]]);
+    expect(c.messages.slice(1).map((m) => (m.type === 'reply' ? -1 - m.seq : m.type === 'readReply' ? m.id : NaN))).toEqual([...requests.map((_, i) => -1 - i), ...reads.map((_, i) => i)]);
   });
 
   it('answer bad input with a Reject that says what is wrong, and end the connection', async () => {

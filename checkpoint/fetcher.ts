@@ -15,7 +15,7 @@ import type { Digest, OpNumber } from '../lib/ids.ts';
 import { onlyTheMoment } from '../lib/promises.ts';
 import type { CheckpointInfo } from './checkpoint_info.ts';
 import type { RecordChange } from './checkpoint_writer.ts';
-import { DonorPool, type NodesAnswer, type PooledDonor, type PoolLimits } from './donor_pool.ts';
+import { DonorPool, type NodesAnswer, type PooledDonor, type PoolLimits, type Question } from './donor_pool.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { rootHash } from './hashes.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
@@ -99,6 +99,13 @@ interface Round {
   readonly answer: NodesAnswer | null;
 }
 
+/** The same of the first request, which is for the top; its answer came. */
+interface TopRound {
+  readonly donor: PooledDonor;
+  readonly answer: NodesAnswer;
+}
+
+const ANOTHER_ANSWERED = 'another donor has answered';
 const WHOLE: Range = { prefix: Buffer.alloc(0), bits: 0 };
 
 export class Fetcher {
@@ -164,12 +171,8 @@ export class Fetcher {
     const { base, isMixed } = this.#own;
     let full = base === null || isMixed;
     for (;;) {
-      const donor = await this.#donorForTop();
-      this.#slices.pause();
       // Of a mixed tree the top alone: most of what would follow may be here.
-      const answer = await this.#pool.ask(donor, { ...this.#target, since: this.#since, maxBytes: isMixed ? 1 : null, top: full ? 'full' : 'changed', items: [] });
-      this.#slices.begin();
-      if (answer === null) continue;
+      const { donor, answer } = await this.#askForTop({ ...this.#target, since: this.#since, maxBytes: isMixed ? 1 : null, top: full ? 'full' : 'changed', items: [] });
       const top = defined(answer.top ?? undefined, 'the top that was asked for');
       const { op, root } = this.#target;
       if (rootHash(op, top.count, top.extra, top.top?.hash ?? null) !== root) {
@@ -191,6 +194,32 @@ export class Fetcher {
       if (left === null) return top;
       if (full && donor.usable) donor.blame('its top node does not hash to the root');
       full = true;
+    }
+  }
+
+  /** The first answer. A donor that is slow with it is not waited for alone: one that has nothing to do is asked as well. */
+  async #askForTop(question: Question): Promise<TopRound> {
+    const unwanted = new AbortController();
+    const asked = new Map<PooledDonor, Promise<TopRound | null>>();
+    const ask = (donor: PooledDonor): void => {
+      const round = this.#pool.ask(donor, question, unwanted.signal).then((answer) => {
+        asked.delete(donor);
+        return answer === null ? null : { donor, answer };
+      });
+      round.catch(onlyTheMoment);
+      asked.set(donor, round);
+    };
+    const areSlow = (): boolean => [...asked.keys()].every((donor) => this.#pool.isSlow(donor));
+    try {
+      for (;;) {
+        const donor = asked.size === 0 ? await this.#donorForTop() : areSlow() ? this.#pool.standIn() : null;
+        if (donor !== null) ask(donor);
+        const first = await this.#firstOf([...asked.values()], areSlow() ? this.#pool.standInMs() : this.#pool.slowInMs());
+        if (first !== null) return first;
+      }
+    } finally {
+      unwanted.abort(new Error(ANOTHER_ANSWERED));
+      await Promise.allSettled(asked.values());
     }
   }
 
@@ -258,14 +287,18 @@ export class Fetcher {
 
   /** The next request that ends; null: a donor that wanted to be left alone may be asked again, one has turned out slow, or there is other work. */
   async #nextRound(): Promise<Round | null> {
-    const ends: Promise<Round | null>[] = [...this.#underWay.values()];
+    const ends = [...this.#underWay.values()];
     const wait = this.#waitMs();
-    if (ends.length === 0 && wait === null) return null;
+    return ends.length === 0 && wait === null ? null : this.#firstOf(ends, wait);
+  }
+
+  /** What ends first; null: none has within `waitMs` (null: for ever). */
+  async #firstOf<T>(ends: readonly Promise<T | null>[], waitMs: number | null): Promise<T | null> {
     const timer = new AbortController();
-    if (wait !== null) ends.push(sleep(wait, null, { signal: timer.signal }));
+    const late = waitMs === null ? [] : [sleep(waitMs, null, { signal: timer.signal })];
     this.#slices.pause();
     try {
-      return await Promise.race(ends);
+      return await Promise.race([...ends, ...late]);
     } finally {
       timer.abort();
       this.#slices.begin();
@@ -286,7 +319,7 @@ export class Fetcher {
     }
     // What did not come, or was wrong, may come from the other donor that was asked for it.
     if (lot.open.size > 0 && lot.asks.size > 0 && (answer === null || !donor.usable)) return;
-    for (const { unwanted } of lot.asks) unwanted.abort(new Error('another donor has answered'));
+    for (const { unwanted } of lot.asks) unwanted.abort(new Error(ANOTHER_ANSWERED));
     lot.asks.clear();
     lot.open.clear();
     for (let i = left.length - 1; i >= 0; i--) if (left[i] !== null) this.#wanted.push(left[i] as Wanted);

@@ -313,6 +313,52 @@ describe('how much a donor is asked for', () => {
   });
 });
 
+describe('the beginning of a transfer', () => {
+  test.each([['another', false], ['the primary, where there is no other,', true]])('is not held up by a donor that sends just enough: %s is asked too', async (_who, lastResort) => {
+    const world = await made(2000, { answerMs: 1000 });
+    const brokenOff: string[] = [];
+    const never = named('slow', async (_body, signal, arrived) => {
+      const trickle = setInterval(() => { arrived(1 << 20); }, 50);
+      return new Promise<Buffer>((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          clearInterval(trickle);
+          brokenOff.push((signal.reason as Error).message);
+          reject(signal.reason as Error);
+        });
+      });
+    });
+    const report = await arrives(world, [never, named('good', (body) => world.donor.serve(body), lastResort)]);
+    // Broken off, all of it: no time of its own has run out.
+    expect(new Set(brokenOff)).toEqual(new Set(['another donor has answered']));
+    expect(report.donors.map(({ error }) => error)).toEqual([null, null]);
+    expect(report.donors[1]?.bytesReceived).toBe(report.bytesReceived);
+  });
+
+  test('takes nothing from the other that does not hash to the root: the slow one is asked again', async () => {
+    const world = await made(2000, { answerMs: 1000 });
+    let lies = 0;
+    let asked = 0;
+    const late = named('slow', async (body, signal, arrived) => {
+      if (++asked > 1) return world.donor.serve(body);
+      const trickle = setInterval(() => { arrived(1 << 20); }, 50);
+      await new Promise<void>((resolve) => { signal.addEventListener('abort', () => { resolve(); }); });
+      clearInterval(trickle);
+      throw signal.reason as Error;
+    });
+    const liar = named('liar', async (body) => {
+      const answer = await world.donor.serve(body);
+      lies++;
+      // The number of records in the answer's top.
+      answer[7] = (answer[7] ?? 0) ^ 1;
+      return answer;
+    });
+    const report = await arrives(world, [late, liar]);
+    expect(lies).toBe(1);
+    expect(report.donors[0]?.error).toBeNull();
+    expect(report.donors[1]?.error).toBe('what it says of the root does not hash to it');
+  });
+});
+
 describe('the end of a transfer', () => {
   const LIMITS = { answerMs: 1000, maxAnswerBytes: 100_000 };
   const TRICKLE_MS = 50;

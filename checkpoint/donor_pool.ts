@@ -166,13 +166,12 @@ export class DonorPool {
   }
 
   /** Its last answer took longer than `answerMs`, or one that is under way does. */
-  isSlow(donor: PooledDonor, now = performance.now()): boolean {
+  isSlow(donor: PooledDonor, now: number): boolean {
     return donor.isSlow || now - (donor.sentAt[0] ?? Infinity) > this.#limits.answerMs;
   }
 
   /** Milliseconds until a donor turns out slow if it does not answer; null: none may. */
-  slowInMs(): number | null {
-    const now = performance.now();
+  slowInMs(now: number): number | null {
     return leastOf(this.#donors.filter((d) => d.inFlight > 0 && !this.isSlow(d, now)).map(({ sentAt }) => (sentAt[0] as number) + this.#limits.answerMs - now));
   }
 
@@ -189,7 +188,11 @@ export class DonorPool {
   }
 
   #idle(now: number): PooledDonor[] {
-    return this.#inTurn(now).filter((donor) => donor.inFlight === 0 && donor.failures === 0 && !this.isSlow(donor, now));
+    const isInTime = (donor: PooledDonor): boolean => donor.usable && donor.failures === 0 && !this.isSlow(donor, now);
+    // One that has just failed is no reason to spare the primary.
+    const inTime = this.#donors.filter(isInTime);
+    const ordinary = inTime.filter(({ connection }) => connection.lastResort !== true);
+    return (ordinary.length > 0 ? ordinary : inTime).filter((donor) => donor.inFlight === 0);
   }
 
   #giveUp(): never {

@@ -19,11 +19,10 @@ import { DonorPool, type NodesAnswer, type PooledDonor, type PoolLimits, type Qu
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { rootHash } from './hashes.ts';
 import type { NodeSource, Top } from './merkle_tree.ts';
-import { keyOfEntry } from './page.ts';
 import type { Slices } from './slices.ts';
 import { MAX_ITEMS, isFollowed, tellsAll, toldChildren, type AnswerNodes, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
 import { findInner, findPage, recordsInRange, type Range } from './tree_walk.ts';
-import { isAscending, verifyInner, verifyPage, type VerifiedChange, type WantedNode } from './verify.ts';
+import { isAscending, verifyInner, verifyPage, withOwnMemory, type VerifiedChange, type WantedNode } from './verify.ts';
 
 /** The tree that is brought to the target. */
 export interface OwnTree {
@@ -99,11 +98,15 @@ interface Round {
   readonly answer: NodesAnswer | null;
 }
 
-/** The same of the first request, which is for the top; its answer came. */
+/** An answer to the first request, with the top in it. */
 interface TopRound {
   readonly donor: PooledDonor;
   readonly answer: NodesAnswer;
+  readonly top: TopAnswer;
 }
+
+/** Of what one answers who is asked for the top beside a slow one. */
+const STAND_IN_BYTES = 64 << 10;
 
 const ANOTHER_ANSWERED = 'another donor has answered';
 const WHOLE: Range = { prefix: Buffer.alloc(0), bits: 0 };
@@ -171,14 +174,7 @@ export class Fetcher {
     const { base, isMixed } = this.#own;
     let full = base === null || isMixed;
     for (;;) {
-      // Of a mixed tree the top alone: most of what would follow may be here.
-      const { donor, answer } = await this.#askForTop({ ...this.#target, since: this.#since, maxBytes: isMixed ? 1 : null, top: full ? 'full' : 'changed', items: [] });
-      const top = defined(answer.top ?? undefined, 'the top that was asked for');
-      const { op, root } = this.#target;
-      if (rootHash(op, top.count, top.extra, top.top?.hash ?? null) !== root) {
-        donor.blame('what it says of the root does not hash to it');
-        continue;
-      }
+      const { donor, answer, top } = await this.#askForTop(full);
       if (top.top === null) {
         this.#clears.push({ range: WHOLE, except: null, only: null });
         this.#present = 1;
@@ -197,30 +193,50 @@ export class Fetcher {
     }
   }
 
-  /** The first answer. A donor that is slow with it is not waited for alone: one that has nothing to do is asked as well. */
-  async #askForTop(question: Question): Promise<TopRound> {
+  /**
+   * The first answer whose top hashes to the root. Everything waits for it: when all who were asked are slow, one that has nothing to do is asked too, for little, since
+   * it may be the own line that is slow.
+   */
+  async #askForTop(full: boolean): Promise<TopRound> {
+    // Of a mixed tree the top alone: most of what would follow may be here.
+    const question: Question = { ...this.#target, since: this.#since, maxBytes: this.#own.isMixed ? 1 : null, top: full ? 'full' : 'changed', items: [] };
     const unwanted = new AbortController();
     const asked = new Map<PooledDonor, Promise<TopRound | null>>();
-    const ask = (donor: PooledDonor): void => {
-      const round = this.#pool.ask(donor, question, unwanted.signal).then((answer) => {
+    const ask = (donor: PooledDonor, maxBytes: number): void => {
+      const round = this.#pool.ask(donor, { ...question, maxBytes: Math.min(question.maxBytes ?? Infinity, maxBytes) }, unwanted.signal).then((answer) => {
         asked.delete(donor);
-        return answer === null ? null : { donor, answer };
+        return answer === null ? null : this.#topOf(donor, answer);
       });
       round.catch(onlyTheMoment);
       asked.set(donor, round);
     };
-    const areSlow = (): boolean => [...asked.keys()].every((donor) => this.#pool.isSlow(donor));
     try {
       for (;;) {
-        const donor = asked.size === 0 ? await this.#donorForTop() : areSlow() ? this.#pool.standIn() : null;
-        if (donor !== null) ask(donor);
-        const first = await this.#firstOf([...asked.values()], areSlow() ? this.#pool.standInMs() : this.#pool.slowInMs());
+        if (asked.size === 0) ask(await this.#donorForTop(), Infinity);
+        const now = performance.now();
+        const areSlow = [...asked.keys()].every((donor) => this.#pool.isSlow(donor, now));
+        const idle = areSlow ? this.#pool.standIn() : null;
+        // One whose request has ended this moment is here still.
+        const standIn = idle !== null && !asked.has(idle) ? idle : null;
+        if (standIn !== null) ask(standIn, STAND_IN_BYTES);
+        // Asked just now, it is slow no sooner than `answerMs` from now.
+        const wait = areSlow && standIn === null ? this.#pool.standInMs() : this.#pool.slowInMs(now) ?? this.#limits.answerMs;
+        const first = await this.#firstOf([...asked.values()], wait);
         if (first !== null) return first;
       }
     } finally {
       unwanted.abort(new Error(ANOTHER_ANSWERED));
       await Promise.allSettled(asked.values());
     }
+  }
+
+  /** Null, and the donor is not asked again: what it says is not what the root is of. */
+  #topOf(donor: PooledDonor, answer: NodesAnswer): TopRound | null {
+    const top = defined(answer.top ?? undefined, 'the top that was asked for');
+    const { op, root } = this.#target;
+    if (rootHash(op, top.count, top.extra, top.top?.hash ?? null) === root) return { donor, answer, top };
+    donor.blame('what it says of the root does not hash to it');
+    return null;
   }
 
   async #donorForTop(): Promise<PooledDonor> {
@@ -261,7 +277,7 @@ export class Fetcher {
   /** Nothing is left but what donors were asked for: one that has nothing to do is asked for what a slow one has not sent, too. */
   #sendAgain(): void {
     if (this.#wanted.length > 0) return;
-    for (const ask of this.#late()) {
+    for (const ask of this.#late(performance.now())) {
       const donor = this.#pool.standIn();
       if (donor === null) return;
       this.#ask(donor, ask.lot);
@@ -269,14 +285,16 @@ export class Fetcher {
   }
 
   /** What slow donors were asked for, and nobody else. */
-  #late(): Ask[] {
-    return [...this.#underWay.keys()].filter(({ lot, donor }) => lot.asks.size === 1 && this.#pool.isSlow(donor));
+  #late(now: number): Ask[] {
+    return [...this.#underWay.keys()].filter(({ lot, donor }) => lot.asks.size === 1 && this.#pool.isSlow(donor, now));
   }
 
   /** Milliseconds until there may be something to do without a request's end; null: nothing. */
   #waitMs(): number | null {
-    const free = this.#wanted.length > 0 ? this.#pool.waitMs() : this.#late().length > 0 ? this.#pool.standInMs() : null;
-    const slow = this.#pool.slowInMs();
+    // By one clock: who turns out slow in between would be waited for.
+    const now = performance.now();
+    const free = this.#wanted.length > 0 ? this.#pool.waitMs() : this.#late(now).length > 0 ? this.#pool.standInMs() : null;
+    const slow = this.#pool.slowInMs(now);
     return free === null || slow === null ? free ?? slow : Math.min(free, slow);
   }
 
@@ -465,22 +483,6 @@ export class Fetcher {
       etaMs: this.#fetched === 0 ? null : milliseconds * (1 - settled) / this.#fetched,
     });
   }
-}
-
-/** In memory of their own: what came is a part of a whole answer, or of own pages, most of which is not needed any more. */
-function withOwnMemory(changes: readonly VerifiedChange[]): RecordChange[] {
-  const block = Buffer.allocUnsafeSlow(changes.reduce((n, { key, value, entry }) => n + (entry ?? key).length + (value?.length ?? 0), 0));
-  let at = 0;
-  const copied = (bytes: Buffer): Buffer => {
-    block.set(bytes, at);
-    at += bytes.length;
-    return block.subarray(at - bytes.length, at);
-  };
-  return changes.map((change) => {
-    const value = change.value === null ? null : copied(change.value);
-    const entry = change.entry === null ? null : copied(change.entry);
-    return { key: entry === null ? copied(change.key) : keyOfEntry(entry), value, entry, size: value?.length ?? 0 };
-  });
 }
 
 function keyOfFirst(run: readonly RecordChange[]): Buffer {

@@ -1,10 +1,11 @@
 /** Pure: does what a donor says of a node hash to what is expected, and what follows from it for the own records? */
 import { sha256Bytes } from '../lib/hash.ts';
+import type { RecordChange } from './checkpoint_writer.ts';
 import { ABSENT, innerHash } from './hashes.ts';
 import { childAt, headBytes, innerId, slotOf, writeHead, type Child, type Place } from './inner_node.ts';
 import { hasPrefix, prefixExtends, slotBits, slotPrefix } from './key_bits.ts';
 import { putChange, type NodeSource, type Top } from './merkle_tree.ts';
-import { PAGE_RECORDS, buildPageOf, entryOfChange, hashOfRecord, hashedPart, type Entry } from './page.ts';
+import { PAGE_RECORDS, buildPageOf, entryOfChange, hashOfRecord, hashedPart, keyOfEntry, type Entry } from './page.ts';
 import { FINGERPRINT_BYTES, type AnswerSlot, type InnerAnswer, type NodePlace, type NodeRequest, type PageAnswer } from './transfer_messages.ts';
 import { findInner, locatePage, recordsInRange, type Range, type RangeRecord } from './tree_walk.ts';
 
@@ -153,6 +154,22 @@ function merged(own: readonly RangeRecord[], told: readonly VerifiedChange[], en
   }
   entries.splice(0, entries.length, ...[...byId.keys()].sort().map((id) => byId.get(id) as Entry));
   return changes;
+}
+
+/** In memory of their own: what came is a part of a whole answer, or of own pages, most of which is not needed any more. */
+export function withOwnMemory(changes: readonly VerifiedChange[]): RecordChange[] {
+  const block = Buffer.allocUnsafeSlow(changes.reduce((n, { key, value, entry }) => n + (entry ?? key).length + (value?.length ?? 0), 0));
+  let at = 0;
+  const copied = (bytes: Buffer): Buffer => {
+    block.set(bytes, at);
+    at += bytes.length;
+    return block.subarray(at - bytes.length, at);
+  };
+  return changes.map((change) => {
+    const value = change.value === null ? null : copied(change.value);
+    const entry = change.entry === null ? null : copied(change.entry);
+    return { key: entry === null ? copied(change.key) : keyOfEntry(entry), value, entry, size: value?.length ?? 0 };
+  });
 }
 
 export function isAscending(records: readonly { readonly key: Buffer }[]): boolean {

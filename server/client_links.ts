@@ -1,7 +1,7 @@
 /**
- * The connections of clients. Replies of one turn leave in one write a connection, those to reads in several, so that a client is busy with the
- * first of them while the others are made. A client that does not take its
- * replies is not read from until it does; bad input is answered with a Reject that says what was wrong, and ends the connection.
+ * The connections of clients. Replies of one turn leave in one write a connection, but those to reads in several, so that a client is busy with the
+ * first of them while the others are made. A client that does not take its replies is not read from until it does; bad input is answered with a Reject
+ * that says what was wrong, and ends the connection.
  */
 import { START_ANEW } from '../client/group_pin.ts';
 import { encodeFrame, FrameBatch } from '../lib/frame.ts';
@@ -22,8 +22,8 @@ export const BACKLOG_BYTES = 512 << 20;
 /** Reads of one connection in one turn; the next ones wait until their answers have been written. A read is short, its answer up to 1 MiB. */
 export const READS_PER_TURN = 256;
 /**
- * So many answers to reads leave together, though the turn goes on: else the client has nothing to do while they are made, and the replica nothing while the client looks at
- * them (docs/PERFORMANCE.md, "Tried"). Replies to requests wait for the end of the turn: in step, what they bring about goes through the log as one batch.
+ * When so many reads have been answered as they came, their answers leave, though the turn goes on: else the client has nothing to do while they are made, and the replica nothing
+ * while the client looks at them (docs/PERFORMANCE.md, "Tried"). Requests are executed and answered at the end of the turn: in step, what their replies bring about goes through the log as one batch.
  */
 export const READ_REPLIES_PER_WRITE = 32;
 /**
@@ -48,7 +48,7 @@ export interface ClientLinksOptions {
 interface Connection {
   readonly id: ConnectionId;
   readonly framed: FramedSocket;
-  /** Payloads of this turn. */
+  /** Payloads that are not written yet. */
   outbox: Buffer[];
   outboxBytes: number;
   /** Of those, answers to reads. */
@@ -77,7 +77,8 @@ export class ClientLinks {
   #turn = 1;
   /** Of the replies of this turn, to all. */
   #turnBytes = 0;
-  /** Those with messages that wait. */
+  #meanwhileMs = 0;
+  /** Those with messages that wait, and those that are not read from until the next turn. */
   readonly #holding = new Set<Connection>();
 
   constructor(options: ClientLinksOptions) {
@@ -87,6 +88,11 @@ export class ClientLinks {
 
   get size(): number {
     return this.#connections.size;
+  }
+
+  /** Milliseconds that writing within turns has taken. */
+  get meanwhileMs(): number {
+    return this.#meanwhileMs;
   }
 
   /** The first payload of a client's connection: takes the connection over, or returns why not; the client has been told. */
@@ -111,7 +117,7 @@ export class ClientLinks {
     if (connection === undefined) return;
     this.meter.answered(connection.times, message);
     this.#queue(connection, encodeMessage(message));
-    if (message.type === 'readReply' && ++connection.readReplies === READ_REPLIES_PER_WRITE) this.#write(connection);
+    if (message.type === 'readReply') connection.readReplies++;
   }
 
   #queue(connection: Connection, payload: Buffer): void {
@@ -191,12 +197,23 @@ export class ClientLinks {
       c.reads++;
     }
     this.#options.onMessage(c.id, message);
+    if (c.readReplies >= READ_REPLIES_PER_WRITE) this.#writeMeanwhile(c);
   }
 
-  /** Its client takes its replies again. What waits is handed on when it is the connection's turn. */
+  #writeMeanwhile(c: Connection): void {
+    const began = performance.now();
+    this.#write(c);
+    this.#meanwhileMs += performance.now() - began;
+  }
+
+  /** Its client takes its replies again. What waits is handed on when it is the connection's turn; so it is read from, where it has had its reads of this one. */
   #onDrained(c: Connection): void {
-    if (c.held.length === 0) this.#release(c);
-    else this.#options.requestTurn();
+    if (c.held.length === 0 && !this.#isFull(c)) {
+      this.#release(c);
+      return;
+    }
+    this.#holding.add(c);
+    this.#options.requestTurn();
   }
 
   /** Goes on with a connection that had to wait. Each answer counts before the next message is handed on. */

@@ -154,7 +154,7 @@ export class ReplicaProcess implements RunningReplica {
       onDurable: (ticket) => { this.#run((replica) => { replica.onJournalDurable(ticket); }); },
       fatal: this.#fatal,
       onCramped: (cramped) => { this.#run((replica) => { replica.onLogCramped(cramped); }); },
-      busyMs: () => this.#turn.busyMs,
+      busyMs: () => this.#turn.busyMs + (this.#parts?.clients.meanwhileMs ?? 0),
       writev: this.#options.disk?.writev,
       look: this.#options.disk?.look,
     });

@@ -1,7 +1,7 @@
 /**
  * One turn of the event loop. Sockets and disks hand their inputs to the replica as they come; once all that were
  * ready have been read, `end` runs, once: the replica sends what has gathered, the journal begins a group, each
- * socket is written to once. No batch has a delay of its own, and under load batches grow by themselves.
+ * socket is written to once (but see client_links.ts). No batch has a delay of its own, and under load batches grow by themselves.
  */
 export class Turn {
   readonly #end: () => void;

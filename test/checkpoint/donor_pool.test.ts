@@ -314,10 +314,14 @@ describe('how much a donor is asked for', () => {
 });
 
 describe('the beginning of a transfer', () => {
-  test.each([['another', false], ['the primary, where there is no other,', true]])('is not held up by a donor that sends just enough: %s is asked too', async (_who, lastResort) => {
-    const world = await made(2000, { answerMs: 1000 });
+  const LIMITS = { answerMs: 1000 };
+
+  /** Sends just enough for ever, the first time that it is asked at least; that is broken off for the reasons in `brokenOff`. */
+  function trickling(world: Made): DonorConnection & { readonly brokenOff: string[] } {
     const brokenOff: string[] = [];
-    const never = named('slow', async (_body, signal, arrived) => {
+    let asked = 0;
+    const request: DonorConnection['request'] = (body, signal, arrived) => {
+      if (++asked > 1) return world.donor.serve(body);
       const trickle = setInterval(() => { arrived(1 << 20); }, 50);
       return new Promise<Buffer>((_resolve, reject) => {
         signal.addEventListener('abort', () => {
@@ -326,24 +330,54 @@ describe('the beginning of a transfer', () => {
           reject(signal.reason as Error);
         });
       });
-    });
-    const report = await arrives(world, [never, named('good', (body) => world.donor.serve(body), lastResort)]);
+    };
+    return { name: 'slow', request, brokenOff };
+  }
+  /** In time however busy the machine is. */
+  function good(world: Made, lastResort = false): DonorConnection {
+    return named('good', (body, _signal, arrived) => {
+      arrived(1 << 20);
+      return world.donor.serve(body);
+    }, lastResort);
+  }
+
+  test.each([['another', false], ['the primary, where there is no other,', true]])('is not held up by a donor that sends just enough: %s is asked too', async (_who, lastResort) => {
+    const world = await made(2000, LIMITS);
+    const slow = trickling(world);
+    const report = await arrives(world, [slow, good(world, lastResort)]);
     // Broken off, all of it: no time of its own has run out.
-    expect(new Set(brokenOff)).toEqual(new Set(['another donor has answered']));
+    expect(slow.brokenOff).toEqual(['another donor has answered']);
     expect(report.donors.map(({ error }) => error)).toEqual([null, null]);
-    expect(report.donors[1]?.bytesReceived).toBe(report.bytesReceived);
   });
 
-  test('takes nothing from the other that does not hash to the root: the slow one is asked again', async () => {
-    const world = await made(2000, { answerMs: 1000 });
+  test('has the primary asked when the only other one beside a slow one cannot be reached', async () => {
+    const world = await made(2000, LIMITS);
+    const slow = trickling(world);
+    const report = await arrives(world, [slow, named('down', () => Promise.reject(new Error('it is down'))), good(world, true)]);
+    expect(slow.brokenOff).toEqual(['another donor has answered']);
+    expect(report.donors.map(({ error }) => error)).toEqual([null, 'it is down', null]);
+  });
+
+  test('asks others for little, as the own line may be what is slow', async () => {
+    const world = await made(2000, { ...LIMITS, maxAnswerBytes: 4 << 20 });
+    const sizes: number[] = [];
+    const other = good(world);
+    await arrives(world, [trickling(world), named('other', (body, signal, arrived) => {
+      const request = decodeRequest(body);
+      if (request.ok && request.value.top !== 'no') sizes.push(request.value.maxBytes);
+      return other.request(body, signal, arrived);
+    })]);
+    expect(sizes).toEqual([64 << 10]);
+  });
+
+  test('takes nothing from the other that does not hash to the root: the slow answer is used', async () => {
+    const world = await made(2000, LIMITS);
     let lies = 0;
-    let asked = 0;
-    const late = named('slow', async (body, signal, arrived) => {
-      if (++asked > 1) return world.donor.serve(body);
+    const late = named('slow', async (body, _signal, arrived) => {
       const trickle = setInterval(() => { arrived(1 << 20); }, 50);
-      await new Promise<void>((resolve) => { signal.addEventListener('abort', () => { resolve(); }); });
+      await until(() => lies > 0);
       clearInterval(trickle);
-      throw signal.reason as Error;
+      return world.donor.serve(body);
     });
     const liar = named('liar', async (body) => {
       const answer = await world.donor.serve(body);
@@ -354,8 +388,22 @@ describe('the beginning of a transfer', () => {
     });
     const report = await arrives(world, [late, liar]);
     expect(lies).toBe(1);
-    expect(report.donors[0]?.error).toBeNull();
-    expect(report.donors[1]?.error).toBe('what it says of the root does not hash to it');
+    expect(report.donors.map(({ error }) => error)).toEqual([null, 'what it says of the root does not hash to it']);
+  });
+
+  test('ends when the transfer is broken off with two asked, and when nobody can answer', async () => {
+    const world = await made(200, LIMITS);
+    const target = world.donor.checkpoint ?? fail();
+    const [one, two] = [trickling(world), trickling(world)];
+    const abort = new AbortController();
+    const second = named('second', (body, signal, arrived) => {
+      setImmediate(() => { abort.abort(new Error('not any more')); });
+      return two.request(body, signal, arrived);
+    });
+    await expect(world.fetcher.fetch(target, [one, second], { signal: abort.signal })).rejects.toThrow('not any more');
+    expect([one.brokenOff, two.brokenOff]).toEqual([['not any more'], ['not any more']]);
+    const down = ['a', 'b'].map((name) => named(name, () => Promise.reject(new Error('it is down'))));
+    await expect(world.fetcher.fetch(target, down)).rejects.toThrow(FetchFailed);
   });
 });
 
@@ -480,6 +528,10 @@ test('progress goes from nothing to all of it, and says what is left', async () 
   expect(last).toMatchObject({ wanted: 0, recordsChanged: 4000, bytesReceived: report.bytesReceived });
   expect(last?.etaMs).toBeCloseTo(0, 3);
 });
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+}
 
 function fail(): never {
   throw new Error('the donor has a checkpoint');

@@ -3,12 +3,12 @@ import { once } from 'node:events';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { encodeFrame, FRAME_HEADER_BYTES, FrameDecoder, MAX_FRAME_BYTES } from '../../lib/frame.ts';
-import { epoch, memberId, opNumber, view, type MemberId } from '../../lib/ids.ts';
+import { epoch, memberId, opNumber, sessionId, view, type MemberId } from '../../lib/ids.ts';
 import type { Configuration } from '../../vr/configuration.ts';
 import { MAX_BODY_BYTES } from '../../vr/entry.ts';
 import { decodeMessage, encodeMessage, encodeRequest } from '../../vr/message_codec.ts';
 import type { ClientRequest, Envelope, Message, ReplicaMessage } from '../../vr/messages.ts';
-import { ClientLinks, PAUSE_BYTES, READ_REPLIES_PER_WRITE, TURN_BYTES } from '../../server/client_links.ts';
+import { ClientLinks, PAUSE_BYTES, READS_PER_TURN, READ_REPLIES_PER_WRITE, TURN_BYTES } from '../../server/client_links.ts';
 import { FramedSocket } from '../../server/framed_socket.ts';
 import { Listener, ListenError } from '../../server/listener.ts';
 import { QUEUE_BYTES } from '../../server/peer_link.ts';
@@ -415,29 +415,56 @@ describe('the links of clients', () => {
     expect([latency.counts.reduce((sum, n) => sum + n), messages.request]).toEqual([500, 500]);
   });
 
-  it('are given answers to reads while others are still made, replies to requests at the end of the turn', async () => {
+  /** An edge that answers reads at once, the replica's end of the connection of a client, and what is called at each write to it, behind it. */
+  async function reading(): Promise<{ readonly edge: Edge; readonly c: Dialled; readonly socket: Socket; readonly written: { then: () => void } }> {
     const [a] = await edges(1);
     const edge = defined(a, 'a');
     edge.onRequest = (connection, m) => {
       if (m.type === 'read') edge.clients.reply(connection, { type: 'readReply', id: m.id, op: opNumber(1), result: Buffer.alloc(10) });
-      if (m.type === 'request') edge.clients.reply(connection, { type: 'reply', session: m.session, slot: m.slot, seq: m.seq, view: view(0), op: opNumber(m.seq), result: m.body });
     };
-    const c = await client(edge);
-    // Of each write which turns had ended, and what had been asked by then.
-    const writes: (readonly [turns: number, asked: number])[] = [];
-    const written = vi.spyOn(FramedSocket.prototype, 'write').mockImplementation(function (this: FramedSocket, frames) {
-      writes.push([edge.turns, edge.requests.length]);
+    const sockets: Socket[] = [];
+    const written = { then: (): void => undefined };
+    const spy = vi.spyOn(FramedSocket.prototype, 'write').mockImplementation(function (this: FramedSocket, frames) {
+      sockets.push(this.socket);
       for (const frame of frames) this.socket.write(frame);
+      written.then();
     });
-    cleanups.push(() => { written.mockRestore(); });
+    cleanups.push(() => { spy.mockRestore(); });
+    const c = await client(edge);
+    return { edge, c, socket: defined(sockets.at(-1), 'the socket that Welcome went to'), written };
+  }
+  function read(id: number): Buffer {
+    return encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) }));
+  }
+
+  it('are given answers to reads while others are still made, and what else they are told at the end of the turn', async () => {
+    const { edge, c, socket, written } = await reading();
+    // Of each write how many turns had ended, and what had been asked by then.
+    const writes: (readonly [turns: number, asked: number])[] = [];
+    written.then = () => { writes.push([edge.turns, edge.requests.length]); };
     const { turns } = edge;
-    const requests = Array.from({ length: 40 }, (_, i) => request(i));
-    const reads = Array.from({ length: 3 * READ_REPLIES_PER_WRITE + 4 }, (_, id) => encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) })));
-    c.socket.write(Buffer.concat([...requests, ...reads]));
-    await until(() => c.messages.length === 1 + requests.length + reads.length, 'all replies');
-    const inTurn = [1, 2, 3].map((n) => [turns, requests.length + n * READ_REPLIES_PER_WRITE]);
-    expect(writes).toEqual([...inTurn, [turns + 1, requests.length + reads.length]]);
-    expect(c.messages.slice(1).map((m) => (m.type === 'reply' ? -1 - m.seq : m.type === 'readReply' ? m.id : NaN))).toEqual([...requests.map((_, i) => -1 - i), ...reads.map((_, i) => i)]);
+    const reads = Array.from({ length: 3 * READ_REPLIES_PER_WRITE + 4 }, (_, id) => read(id));
+    // In one read of the socket, whatever the network makes of it.
+    socket.emit('data', Buffer.concat(reads));
+    edge.clients.reply(defined(edge.requests[0], 'a read').connection, { type: 'reply', session: sessionId(7), slot: 0, seq: 1, view: view(0), op: opNumber(1), result: Buffer.alloc(3) });
+    await until(() => c.messages.length === 1 + reads.length + 1, 'all replies');
+    expect(writes).toEqual([...[1, 2, 3].map((n) => [turns, n * READ_REPLIES_PER_WRITE]), [turns + 1, reads.length]]);
+    expect(c.messages.slice(1).map((m) => (m.type === 'readReply' ? m.id : m.type))).toEqual([...reads.map((_, i) => i), 'reply']);
+  });
+
+  it('are read from again when they take the last answers that they get in a turn before it ends', async () => {
+    const { c, socket, written } = await reading();
+    let backlog = 0;
+    Object.defineProperty(socket, 'writableLength', { get: () => backlog });
+    let writes = 0;
+    written.then = () => { if (++writes === READS_PER_TURN / READ_REPLIES_PER_WRITE) backlog = PAUSE_BYTES + 1; };
+    socket.emit('data', Buffer.concat(Array.from({ length: READS_PER_TURN }, (_, id) => read(id))));
+    expect(socket.isPaused()).toBe(true);
+    backlog = 0;
+    socket.emit('drain');
+    await until(() => !socket.isPaused(), 'it is read from');
+    c.socket.write(read(9999));
+    await until(() => c.messages.some((m) => m.type === 'readReply' && m.id === 9999), 'its answer');
   });
 
   it('answer bad input with a Reject that says what is wrong, and end the connection', async () => {

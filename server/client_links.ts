@@ -206,7 +206,7 @@ export class ClientLinks {
     this.#meanwhileMs += performance.now() - began;
   }
 
-  /** Its client takes its replies again. What waits is handed on when it is the connection's turn; so it is read from, where it has had its reads of this one. */
+  /** Its client takes its replies again. What waits is handed on when it is the connection's turn; one that has had its reads of this turn is read from in the next. */
   #onDrained(c: Connection): void {
     if (c.held.length === 0 && !this.#isFull(c)) {
       this.#release(c);

@@ -373,9 +373,11 @@ describe('the beginning of a transfer', () => {
   test('takes nothing from the other that does not hash to the root: the slow answer is used', async () => {
     const world = await made(2000, LIMITS);
     let lies = 0;
+    let lied = (): void => undefined;
+    const hasLied = new Promise<void>((resolve) => { lied = resolve; });
     const late = named('slow', async (body, _signal, arrived) => {
       const trickle = setInterval(() => { arrived(1 << 20); }, 50);
-      await until(() => lies > 0);
+      await hasLied;
       clearInterval(trickle);
       return world.donor.serve(body);
     });
@@ -384,6 +386,7 @@ describe('the beginning of a transfer', () => {
       lies++;
       // The number of records in the answer's top.
       answer[7] = (answer[7] ?? 0) ^ 1;
+      lied();
       return answer;
     });
     const report = await arrives(world, [late, liar]);
@@ -528,10 +531,6 @@ test('progress goes from nothing to all of it, and says what is left', async () 
   expect(last).toMatchObject({ wanted: 0, recordsChanged: 4000, bytesReceived: report.bytesReceived });
   expect(last?.etaMs).toBeCloseTo(0, 3);
 });
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
-}
 
 function fail(): never {
   throw new Error('the donor has a checkpoint');

@@ -377,6 +377,10 @@ function request(n: number, bytes = 10): Buffer {
   return encodeFrame(encodeRequest(7, n % 100, n, Buffer.alloc(bytes, n & 0xff)));
 }
 
+function read(id: number): Buffer {
+  return encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) }));
+}
+
 describe('the links of clients', () => {
   it('welcome a client whoever is primary, also one that does not know the group yet', async () => {
     const [a] = await edges(1);
@@ -433,9 +437,6 @@ describe('the links of clients', () => {
     const c = await client(edge);
     return { edge, c, socket: defined(sockets.at(-1), 'the socket that Welcome went to'), written };
   }
-  function read(id: number): Buffer {
-    return encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) }));
-  }
 
   it('are given answers to reads while others are still made, and what else they are told at the end of the turn', async () => {
     const { edge, c, socket, written } = await reading();
@@ -448,6 +449,8 @@ describe('the links of clients', () => {
     socket.emit('data', Buffer.concat(reads));
     edge.clients.reply(defined(edge.requests[0], 'a read').connection, { type: 'reply', session: sessionId(7), slot: 0, seq: 1, view: view(0), op: opNumber(1), result: Buffer.alloc(3) });
     await until(() => c.messages.length === 1 + reads.length + 1, 'all replies');
+    // A donor paces itself by it.
+    expect(edge.clients.meanwhileMs).toBeGreaterThan(0);
     expect(writes).toEqual([...[1, 2, 3].map((n) => [turns, n * READ_REPLIES_PER_WRITE]), [turns + 1, reads.length]]);
     expect(c.messages.slice(1).map((m) => (m.type === 'readReply' ? m.id : m.type))).toEqual([...reads.map((_, i) => i), 'reply']);
   });
@@ -583,7 +586,6 @@ describe('the links of clients', () => {
   it('are answered also when they had to wait and others ask anew all the time', async () => {
     const [a] = await edges(1);
     const edge = defined(a, 'a');
-    const read = (id: number): Buffer => encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) }));
     const result = Buffer.alloc(1 << 20);
     edge.onRequest = (connection, m) => {
       if (m.type === 'read') edge.clients.reply(connection, { type: 'readReply', id: m.id, op: opNumber(1), result });
@@ -621,7 +623,7 @@ describe('the links of clients', () => {
       edge.clients.reply(connection, { type: 'readReply', id: m.id, op: opNumber(1), result });
     };
     const each = 10;
-    const reads = Buffer.concat(Array.from({ length: each }, (_, id) => encodeFrame(encodeMessage({ type: 'read', id, consistency: 'causal', minOp: opNumber(0), maxStalenessMs: 0, body: Buffer.alloc(10) }))));
+    const reads = Buffer.concat(Array.from({ length: each }, (_, id) => read(id)));
     const clients: Dialled[] = [];
     for (let i = 0; i < 40; i++) clients.push(await client(edge));
     for (const c of clients) c.socket.write(reads);

@@ -14,12 +14,15 @@ import type { LinkStatus } from './running_replica.ts';
 /** What may wait for a peer, bytes. */
 export const QUEUE_BYTES = 16 << 20;
 const FIRST_RETRY_MS = 50;
-const LAST_RETRY_MS = 2_000;
+const LAST_RETRY_MS = 500;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** A ping after so much silence of this side; the end of the connection after so much of the other. */
 export const PING_AFTER_MS = 1_000;
 export const DEAD_AFTER_MS = 6_000;
 const DIAL_ANYWAY_MS = 3_000;
+/** What the other side has said on a connection of its own by then, it may have said before it heard of this side's. */
+const CROSSING_MS = 2_000;
+const ANEW = 'the peer has connected anew';
 
 export interface PeerLinkContext {
   readonly clusterId: Buffer;
@@ -46,8 +49,12 @@ export class PeerLink {
   readonly #context: PeerLinkContext;
   readonly #dials: boolean;
   #framed: FramedSocket | null = null;
-  /** A connection that has not come through the handshake. */
+  /** The own connection that has not come through the handshake. */
   #dialling: FramedSocket | null = null;
+  /** The other side's, where both have dialled: it is answered if the own one fails. */
+  #crossing: FramedSocket | null = null;
+  /** Since when there is a connection that this side has dialled; null: it is the other side's, or there is none. */
+  #ownSince: number | null = null;
   #outbox: Buffer[] = [];
   #outboxBytes = 0;
   #retryMs = FIRST_RETRY_MS;
@@ -59,7 +66,7 @@ export class PeerLink {
   #sentBefore = 0;
   #receivedBefore = 0;
 
-  /** The member with the lower id dials, so that a pair has one connection. */
+  /** The member with the lower id goes on dialling, so that a pair has one connection. */
   constructor(member: MemberId, address: HostPort | null, context: PeerLinkContext) {
     this.member = member;
     this.#address = address;
@@ -71,8 +78,9 @@ export class PeerLink {
     return this.#framed !== null;
   }
 
+  /** Dials whatever the ids: the other side does not know that this one is here now, and may wait for the time of its next attempt. */
   start(): void {
-    if (this.#dials) this.#dial();
+    this.#dial();
   }
 
   /** A whole frame; written at the end of the turn, or dropped. */
@@ -101,7 +109,7 @@ export class PeerLink {
     if (framed === null) {
       // The other one should dial. It may not know of this one: it was away while the members changed, or this one was.
       this.#aloneSince ??= now;
-      if (!this.#dials && this.#address !== null && this.#dialling === null && now - this.#aloneSince > DIAL_ANYWAY_MS) {
+      if (!this.#dials && now - this.#aloneSince > DIAL_ANYWAY_MS) {
         this.#aloneSince = now;
         this.#dial();
       }
@@ -112,8 +120,39 @@ export class PeerLink {
     else if (now - framed.lastSent > PING_AFTER_MS) framed.write([encodeFrame(PING)]);
   }
 
-  /** Takes over a connection on which the peer has said hello; the answer goes out here. An older connection ends. */
+  /**
+   * A connection on which the peer has said hello. It is taken over, the answer goes out here, and an older connection ends; but where both sides have dialled at once that
+   * of the lower id stays, so that they do not end each other's: the other side gives up this one when it hears of that.
+   */
   accept(framed: FramedSocket): void {
+    if (this.#dials && this.#crosses()) {
+      this.#crossing?.destroy(ANEW);
+      this.#crossing = framed;
+      framed.handle(() => 'it goes on before it was answered');
+      return;
+    }
+    const own = this.#dialling;
+    this.#dialling = null;
+    own?.destroy('the other side has dialled');
+    this.#answer(framed);
+  }
+
+  /** Whether the other side may have dialled before it has heard of this side's connection. As long as that only begins nothing has been said on it: it can be given up. */
+  #crosses(): boolean {
+    if (this.#dialling !== null) return !this.#dialling.socket.connecting;
+    return this.#ownSince !== null && performance.now() - this.#ownSince < CROSSING_MS;
+  }
+
+  /** The other side's connection takes the place of the own one, which has ended; false: there is none. */
+  #answerCrossing(): boolean {
+    const crossing = this.#crossing;
+    if (crossing === null) return false;
+    this.#crossing = null;
+    this.#answer(crossing);
+    return true;
+  }
+
+  #answer(framed: FramedSocket): void {
     const { clusterId, self, instance } = this.#context;
     framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member, instance }))]);
     this.#establish(framed);
@@ -121,22 +160,28 @@ export class PeerLink {
 
   /** A connection of this link has ended. */
   lost(framed: FramedSocket, reason: string | null): void {
+    if (this.#crossing === framed) this.#crossing = null;
     if (this.#framed !== framed) return;
+    this.#forget(framed, reason);
+    if (!this.#stopped && !this.#answerCrossing() && this.#dials) this.#retry();
+  }
+
+  #forget(framed: FramedSocket, reason: string | null): void {
     this.#sentBefore += framed.sentBytes;
     this.#receivedBefore += framed.receivedBytes;
     this.#framed = null;
+    this.#ownSince = null;
     this.#outbox = [];
     this.#outboxBytes = 0;
-    if (this.#stopped) return;
-    this.#context.onDisconnected(this.member, reason);
-    if (this.#dials) this.#retry();
+    if (!this.#stopped) this.#context.onDisconnected(this.member, reason);
   }
 
   stop(): void {
     this.#stopped = true;
-    if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
+    this.#stopRetrying();
     this.flush();
     this.#dialling?.destroy('stopped');
+    this.#crossing?.destroy('stopped');
     this.#framed?.finish();
   }
 
@@ -166,9 +211,10 @@ export class PeerLink {
   #establish(framed: FramedSocket): void {
     const old = this.#framed;
     if (old !== null) {
-      this.lost(old, 'the peer has connected anew');
-      old.destroy('the peer has connected anew');
+      this.#forget(old, ANEW);
+      old.destroy(ANEW);
     }
+    this.#stopRetrying();
     this.#framed = framed;
     this.#retryMs = FIRST_RETRY_MS;
     this.#lastFailure = null;
@@ -178,7 +224,7 @@ export class PeerLink {
 
   #dial(): void {
     const address = this.#address;
-    if (this.#stopped || address === null) return;
+    if (this.#stopped || address === null || this.#framed !== null || this.#dialling !== null) return;
     const { clusterId, self, instance } = this.#context;
     const socket: Socket = connect({ host: address.host, port: address.port, noDelay: true });
     const framed: FramedSocket = new FramedSocket(socket, (payload) => this.#onAnswer(framed, payload), {
@@ -206,6 +252,7 @@ export class PeerLink {
     framed.socket.setTimeout(0);
     this.#dialling = null;
     this.#establish(framed);
+    this.#ownSince = performance.now();
     return null;
   }
 
@@ -215,9 +262,8 @@ export class PeerLink {
       return;
     }
     this.#dialling = null;
-    // The other side has come through meanwhile.
-    if (this.#framed !== null) return;
     if (this.#stopped) return;
+    if (this.#answerCrossing()) return;
     const failure = reason ?? 'the other side closed the connection before it said who it is';
     if (failure !== this.#lastFailure) this.#context.onDisconnected(this.member, failure);
     this.#lastFailure = failure;
@@ -227,7 +273,13 @@ export class PeerLink {
   /** Back-off with jitter, so that replicas which lost each other do not meet in step. */
   #retry(): void {
     if (this.#stopped) return;
+    this.#stopRetrying();
     this.#retryTimer = setTimeout(() => { this.#dial(); }, this.#retryMs * (0.5 + Math.random()));
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
+  }
+
+  #stopRetrying(): void {
+    if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
+    this.#retryTimer = null;
   }
 }

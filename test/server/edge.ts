@@ -129,6 +129,24 @@ export async function dial(address: string): Promise<Dialled> {
   const parsed = parseAddress(address);
   if (!parsed.ok) throw new Error(parsed.reason);
   const socket = connect({ host: parsed.value.host, port: parsed.value.port });
+  const dialled = reading(socket);
+  await once(socket, 'connect');
+  return dialled;
+}
+
+/** Somebody who only listens at `address`: the connections that come, in their order. */
+export async function accepting(address: string): Promise<readonly Dialled[]> {
+  const parsed = parseAddress(address);
+  if (!parsed.ok) throw new Error(parsed.reason);
+  const accepted: Dialled[] = [];
+  const server = createServer((socket) => { accepted.push(reading(socket)); });
+  cleanups.push(() => { server.close(); });
+  server.listen(parsed.value.port, parsed.value.host);
+  await once(server, 'listening');
+  return accepted;
+}
+
+function reading(socket: Socket): Dialled {
   cleanups.push(() => { socket.destroy(); });
   const decoder = new FrameDecoder();
   const dialled: Dialled = { socket, payloads: [], messages: [], ended: false };
@@ -141,6 +159,5 @@ export async function dial(address: string): Promise<Dialled> {
   });
   socket.on('error', () => { dialled.ended = true; });
   socket.on('close', () => { dialled.ended = true; });
-  await once(socket, 'connect');
   return dialled;
 }

@@ -1,19 +1,68 @@
+import { spawn } from 'node:child_process';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { once } from 'node:events';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { defined } from '../../lib/assert.ts';
 import { encodeFrame } from '../../lib/frame.ts';
 import { ZERO_DIGEST } from '../../lib/hash.ts';
 import { memberId, opNumber, view } from '../../lib/ids.ts';
+import type { Configuration } from '../../vr/configuration.ts';
 import { encodeMessage } from '../../vr/message_codec.ts';
 import type { ReplicaMessage } from '../../vr/messages.ts';
 import { Listener, ListenError } from '../../server/listener.ts';
 import { QUEUE_BYTES } from '../../server/peer_link.ts';
 import { encodePeerHello, PING } from '../../server/peer_handshake.ts';
 import { CLUSTER_ID, groupOf, until } from './support.ts';
-import { cleanups, commit, dial, Edge, edges, freeAddresses } from './edge.ts';
+import { accepting, cleanups, commit, dial, Edge, edges, freeAddresses, type Dialled } from './edge.ts';
 
 const BIG = { type: 'startView', view: view(1), op: opNumber(0), commit: opNumber(0), claim: { base: opNumber(0), baseHash: ZERO_DIGEST, headers: [], entries: [] } } as const;
+
+/** A group of two whose addresses nobody listens at yet. */
+async function pair(): Promise<[one: { readonly address: string; readonly configuration: Configuration }, two: { readonly address: string }]> {
+  const [one, two] = await freeAddresses(2) as [string, string];
+  return [{ address: one, configuration: groupOf([one, two]) }, { address: two }];
+}
+
+const hello = (from: number, to: number): Buffer => encodeFrame(encodePeerHello({ clusterId: CLUSTER_ID, from: memberId(from), to: memberId(to), instance: Buffer.alloc(16, from) }));
+
+/** Somebody who dials `address` and says that it is member `from`. */
+async function says(address: string, from: number, to: number): Promise<Dialled> {
+  const dialled = await dial(address);
+  dialled.socket.write(hello(from, to));
+  return dialled;
+}
+function answers(accepted: Dialled, from: number, to: number): void {
+  accepted.socket.write(hello(from, to));
+}
+
+/** Somebody of another group comes, and is refused. */
+async function refusedBy(address: string): Promise<void> {
+  const stranger = await dial(address);
+  stranger.socket.write(encodeFrame(encodePeerHello({ clusterId: Buffer.alloc(16, 9), from: memberId(2), to: memberId(1), instance: Buffer.alloc(16, 2) })));
+  await until(() => stranger.ended, 'the refusal');
+}
+
+/** An address at which connections are neither taken nor refused, as of a machine that is down: its queue of one is full. */
+async function unanswering(): Promise<string> {
+  const program = 'import socket\ns = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(0)\nc = socket.create_connection(s.getsockname())\nprint(s.getsockname()[1], flush=True)\ninput()';
+  const child = spawn('python3', ['-c', program], { stdio: ['pipe', 'pipe', 'inherit'] });
+  cleanups.push(() => { child.kill('SIGKILL'); });
+  const [port] = await once(child.stdout, 'data') as [Buffer];
+  return `127.0.0.1:${Number(port.toString())}`;
+}
+
+const isConnected = (edge: Edge): boolean => edge.peers.status().every((l) => l.connected);
+
+/** As `until`, where timers do not end by themselves. */
+async function turnsUntil(condition: () => boolean, what: string): Promise<void> {
+  const end = process.hrtime.bigint() + 20_000_000_000n;
+  while (!condition()) {
+    if (process.hrtime.bigint() > end) throw new Error(`not within 20 s: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+afterEach(() => { vi.useRealTimers(); });
 
 describe('the links between replicas', () => {
   it('are one connection a pair; messages arrive in order under the envelope, encoded once', async () => {
@@ -55,6 +104,122 @@ describe('the links between replicas', () => {
     await until(() => a.peers.status()[0]?.connected === true, 'connected again');
     again.peers.send(memberId(1), commit(3));
     await until(() => a.received.length === 1, 'a message over the new connection');
+  });
+
+  it('come at once when the peer starts, though the next attempt of who dials is due much later', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+    const [one, two] = await pair();
+    const [a, b] = [new Edge(memberId(1), one.configuration), new Edge(memberId(2), one.configuration)];
+    await a.listen(one.address);
+    a.peers.start();
+    await turnsUntil(() => a.lost.length === 1, 'the first attempt fails');
+    // The second would be made by a timer, and here no timer ever ends.
+    await b.listen(two.address);
+    b.peers.start();
+    await turnsUntil(() => isConnected(a) && isConnected(b), 'connected');
+  });
+
+  it('are dialled no more once the other side has dialled', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const [one, two] = await pair();
+    const a = new Edge(memberId(1), one.configuration);
+    await a.listen(one.address);
+    a.peers.start();
+    await turnsUntil(() => a.lost.length === 1, 'the first attempt fails, and the next waits for its time');
+    const other = await says(a.address, 2, 1);
+    await turnsUntil(() => other.payloads.length === 1, 'connected');
+    const dialled = await accepting(two.address);
+    for (let i = 0; i < 20; i++) await vi.advanceTimersByTimeAsync(1_000);
+    // Connections come in the order in which they were dialled.
+    await dial(two.address);
+    await turnsUntil(() => dialled.length > 0, 'a connection');
+    expect(dialled.length).toBe(1);
+    expect([isConnected(a), other.ended]).toEqual([true, false]);
+  });
+
+  it('stay one connection, and do not end each other, where both dial at once', async () => {
+    for (let round = 0; round < 20; round++) {
+      const all = await edges(5);
+      for (const edge of all) edge.peers.broadcast(all.map((e) => e.self).filter((id) => id !== edge.self), commit(edge.self));
+      await until(() => all.every((edge) => edge.received.length === 4), 'a message of each to each');
+      expect(all.flatMap((edge) => edge.lost)).toEqual([]);
+    }
+  });
+
+  it('of two that cross, that of the lower id stays: it does not answer the other while its own is under way', async () => {
+    const [one, two] = await pair();
+    const a = new Edge(memberId(1), one.configuration);
+    await a.listen(one.address);
+    const dialled = await accepting(two.address);
+    a.peers.start();
+    await until(() => dialled[0]?.payloads.length === 1, 'it says hello');
+    const crossing = await says(a.address, 2, 1);
+    const own = defined(dialled[0], 'its connection');
+    answers(own, 2, 1);
+    await until(() => isConnected(a), 'it is connected');
+    await refusedBy(a.address);
+    expect([crossing.payloads, own.ended, a.lost]).toEqual([[], false, []]);
+    // So does whoever restarts in that moment, as its old connection ends.
+    own.socket.destroy();
+    await until(() => isConnected(a) && crossing.payloads.length === 1, 'an answer on the other');
+  });
+
+  it('of two that cross, the other one stays when that of the lower id fails', async () => {
+    const [one, two] = await pair();
+    const a = new Edge(memberId(1), one.configuration);
+    await a.listen(one.address);
+    const dialled = await accepting(two.address);
+    a.peers.start();
+    await until(() => dialled[0]?.payloads.length === 1, 'it says hello');
+    const crossing = await says(a.address, 2, 1);
+    // What comes on a connection behind it has been seen to, by the time that this is.
+    await refusedBy(a.address);
+    expect(crossing.payloads).toEqual([]);
+    defined(dialled[0], 'its connection').socket.destroy();
+    await until(() => isConnected(a) && crossing.payloads.length === 1, 'an answer on the other');
+    expect(dialled.length).toBe(1);
+  });
+
+  it('do not wait for an own connection that does not come about, once the other side has dialled', async () => {
+    const mute = await unanswering();
+    const [one] = await pair();
+    const a = new Edge(memberId(1), groupOf([one.address, mute]));
+    await a.listen(one.address);
+    a.peers.start();
+    const other = await says(a.address, 2, 1);
+    // It was answered before whoever came behind it was.
+    await refusedBy(a.address);
+    expect([other.payloads.length, isConnected(a)]).toEqual([1, true]);
+  });
+
+  it('are dialled once at a time, and by who starts only where the other side has not come already', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+    const addresses = await freeAddresses(3) as [string, string, string];
+    const b = new Edge(memberId(2), groupOf(addresses));
+    await b.listen(addresses[1]);
+    const other = await says(addresses[1], 3, 2);
+    await turnsUntil(() => other.payloads.length === 1, 'connected');
+    const [silent, come] = [await accepting(addresses[0]), await accepting(addresses[2])];
+    b.peers.start();
+    await turnsUntil(() => silent.length === 1, 'one is dialled');
+    // Long enough to dial although it is the other's part, but for what is under way.
+    for (let i = 0; i < 20; i++) vi.advanceTimersByTime(500);
+    // Connections come in the order in which they were dialled.
+    for (const address of [addresses[0], addresses[2]]) await dial(address);
+    await turnsUntil(() => silent.length > 1 && come.length > 0, 'those of this test');
+    expect([silent.length, come.length, other.ended]).toEqual([2, 1, false]);
+  });
+
+  it('of two that cross, the higher id gives up its own', async () => {
+    const [one, two] = await pair();
+    const b = new Edge(memberId(2), one.configuration);
+    await b.listen(two.address);
+    const dialled = await accepting(one.address);
+    b.peers.start();
+    await until(() => dialled[0]?.payloads.length === 1, 'it says hello');
+    const crossing = await says(b.address, 1, 2);
+    await until(() => isConnected(b) && crossing.payloads.length === 1 && dialled[0]?.ended === true, 'it answers, and ends its own');
+    expect(b.lost).toEqual([]);
   });
 
   it('leave out a member whose address is none, and say so; the others are connected', async () => {

@@ -69,7 +69,10 @@ export function assemble(booted: Boot, owner: PartsOwner): Parts {
       linkLog.heard(from.sender);
       owner.step(from, message, bytes);
     },
-    onConnected: (member) => { linkLog.connected(member); },
+    onConnected: (member) => {
+      linkLog.connected(member);
+      owner.run((replica) => { replica.onConnected(); });
+    },
     onDisconnected: (member, reason) => { linkLog.lost(member, reason); },
     onRefused: (member, reason) => { linkLog.refused(member, reason); },
   });

@@ -174,6 +174,10 @@ export class LogCatchUp {
     }
   }
 
+  onConnected(): void {
+    this.#resend.hasten(this.#r.now);
+  }
+
   tick(): void {
     const task = this.#task;
     if (task === null || !this.#resend.due(this.#r.now)) return;

@@ -46,6 +46,10 @@ export class Recovery {
     this.#asked.delete(member);
   }
 
+  onConnected(): void {
+    this.#resend.hasten(this.#r.now);
+  }
+
   tick(): void {
     const r = this.#r;
     if (r.phase !== 'recovering' || r.handOver.fetching) return;

@@ -312,6 +312,14 @@ export class Replica implements ReplicaEvents {
     checkInvariants(this);
   }
 
+  onConnected(): void {
+    if (!this.#booted) return;
+    this.viewChange.onConnected();
+    this.recovery.onConnected();
+    this.catchUp.onConnected();
+    this.reconfiguration.onConnected();
+  }
+
   onJournalDurable(ticket: number): void {
     this.persistence.onJournalDurable(ticket);
     if (!this.#booted) return;

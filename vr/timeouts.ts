@@ -26,6 +26,12 @@ export class Backoff {
   stop(): void {
     this.#at = Infinity;
   }
+  /** What was in vain so far need not be: due now, and again soon. */
+  hasten(now: number): void {
+    if (!this.running) return;
+    this.#interval = this.#base;
+    this.#at = now;
+  }
   /** No interval is longer. */
   get longest(): number {
     return this.#base * 16 * 1.5;

@@ -349,6 +349,13 @@ export class Host {
     this.#input(process, () => this.#turn(() => process.replica.onLogCramped(process.cramped)));
   }
 
+  /** The process is told that another can be reached again. */
+  connected(): void {
+    const process = this.#process;
+    if (process === null) return;
+    this.#input(process, () => this.#turn(() => { process.replica.onConnected(); }));
+  }
+
   /** The process is told to end. */
   stepDown(): void {
     const process = this.#process;

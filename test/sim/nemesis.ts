@@ -218,6 +218,16 @@ export class Nemesis {
     }
     this.#cluster.coverage.count('restarts');
     host.start();
+    this.#tellConnected();
+  }
+
+  /** Connections come back: some are told, some are not, and some have none. */
+  #tellConnected(): void {
+    for (const host of this.#alive) {
+      if (!this.#random.chance(0.5)) continue;
+      host.connected();
+      this.#cluster.coverage.count('told of a connection');
+    }
   }
 
   // --- partitions ------------------------------------------------------------------------------------------------------
@@ -255,7 +265,10 @@ export class Nemesis {
 
   #block(links: readonly (readonly [number, number])[]): void {
     for (const [from, to] of links) this.#policy.block(from, to);
-    this.#later(() => { for (const [from, to] of links) this.#policy.unblock(from, to); });
+    this.#later(() => {
+      for (const [from, to] of links) this.#policy.unblock(from, to);
+      this.#tellConnected();
+    });
   }
 
   // --- the end -----------------------------------------------------------------------------------------------------------

@@ -47,6 +47,19 @@ describe('recovery in memory mode (VRR 4.3)', () => {
     expect(defined(nonces[0], 'nonce').length).toBe(32);
   });
 
+  test('does not wait until it would ask again when a member can be reached', () => {
+    const { cluster, client } = started(memory);
+    client.write('before');
+    cluster.isolate(memberId(3));
+    cluster.node(2).restart();
+    cluster.run(5_000);
+    expect(cluster.node(2).replica.phase).toBe('recovering');
+    cluster.heal();
+    cluster.node(2).replica.onConnected();
+    cluster.run(30);
+    expect(cluster.node(2).replica.phase).toBe('normal');
+  });
+
   test('needs a quorum of others, the primary among them', () => {
     const { cluster } = started({ ...memory, members: 5 });
     const five = cluster.node(4);

@@ -33,6 +33,18 @@ describe('fail-over (VRR 4.2)', () => {
     expect(cluster.welcomes.map((w) => [w.node, w.view]).sort()).toEqual([[0, 1], [1, 1], [2, 1]]);
   });
 
+  test('two that could not reach each other agree as soon as they can: they do not wait until they would say it again', () => {
+    const { cluster } = started();
+    cluster.drop = () => true;
+    cluster.node(0).crash();
+    // Each says it again after seconds only by now.
+    cluster.run(5_000);
+    cluster.heal();
+    for (const i of [1, 2]) cluster.node(i).replica.onConnected();
+    cluster.run(30);
+    expect(cluster.leader?.id).toBe(2);
+  });
+
   test('each member in turn', () => {
     const { cluster, client } = started({ members: 5 });
     for (let v = 0; v < 6; v++) {

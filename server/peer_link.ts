@@ -15,12 +15,14 @@ import type { LinkStatus } from './running_replica.ts';
 export const QUEUE_BYTES = 16 << 20;
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 500;
-const CONNECT_TIMEOUT_MS = 5_000;
+/** To connect, and then to be told who is there. */
+const CONNECT_TIMEOUT_MS = 2_000;
+const ANSWER_TIMEOUT_MS = 5_000;
 /** A ping after so much silence of this side; the end of the connection after so much of the other. */
 export const PING_AFTER_MS = 1_000;
 export const DEAD_AFTER_MS = 6_000;
 const DIAL_ANYWAY_MS = 3_000;
-/** What the other side has said on a connection of its own by then, it may have said before it heard of this side's. */
+/** The other side may have dialled before it heard of this side's connection, as long as that is no older; by then it has given up its own. */
 const CROSSING_MS = 2_000;
 const ANEW = 'the peer has connected anew';
 
@@ -51,8 +53,8 @@ export class PeerLink {
   #framed: FramedSocket | null = null;
   /** The own connection that has not come through the handshake. */
   #dialling: FramedSocket | null = null;
-  /** The other side's, where both have dialled: it is answered if the own one fails. */
-  #crossing: FramedSocket | null = null;
+  /** The other side's, where both have dialled: it is answered if the own one fails, or if it is still there after a while. */
+  #crossing: { readonly framed: FramedSocket; readonly since: number } | null = null;
   /** Since when there is a connection that this side has dialled; null: it is the other side's, or there is none. */
   #ownSince: number | null = null;
   #outbox: Buffer[] = [];
@@ -105,6 +107,8 @@ export class PeerLink {
 
   /** Called now and then: keeps an idle connection alive, ends a dead one. */
   watch(now: number): void {
+    // The other side would have given it up if it had heard of this side's.
+    if (this.#crossing !== null && now - this.#crossing.since > CROSSING_MS) this.#answerCrossing();
     const framed = this.#framed;
     if (framed === null) {
       // The other one should dial. It may not know of this one: it was away while the members changed, or this one was.
@@ -125,16 +129,13 @@ export class PeerLink {
    * of the lower id stays, so that they do not end each other's: the other side gives up this one when it hears of that.
    */
   accept(framed: FramedSocket): void {
-    if (this.#dials && this.#crosses()) {
-      this.#crossing?.destroy(ANEW);
-      this.#crossing = framed;
-      framed.handle(() => 'it goes on before it was answered');
+    if (!this.#dials || !this.#crosses()) {
+      this.#answer(framed);
       return;
     }
-    const own = this.#dialling;
-    this.#dialling = null;
-    own?.destroy('the other side has dialled');
-    this.#answer(framed);
+    this.#crossing?.framed.destroy(ANEW);
+    this.#crossing = { framed, since: performance.now() };
+    framed.handle(() => 'it goes on before it was answered', PING.length);
   }
 
   /** Whether the other side may have dialled before it has heard of this side's connection. As long as that only begins nothing has been said on it: it can be given up. */
@@ -143,24 +144,27 @@ export class PeerLink {
     return this.#ownSince !== null && performance.now() - this.#ownSince < CROSSING_MS;
   }
 
-  /** The other side's connection takes the place of the own one, which has ended; false: there is none. */
+  /** False: there is none. */
   #answerCrossing(): boolean {
     const crossing = this.#crossing;
     if (crossing === null) return false;
     this.#crossing = null;
-    this.#answer(crossing);
+    this.#answer(crossing.framed);
     return true;
   }
 
   #answer(framed: FramedSocket): void {
     const { clusterId, self, instance } = this.#context;
+    const own = this.#dialling;
+    this.#dialling = null;
+    own?.destroy('the other side has dialled');
     framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member, instance }))]);
     this.#establish(framed);
   }
 
   /** A connection of this link has ended. */
   lost(framed: FramedSocket, reason: string | null): void {
-    if (this.#crossing === framed) this.#crossing = null;
+    if (this.#crossing?.framed === framed) this.#crossing = null;
     if (this.#framed !== framed) return;
     this.#forget(framed, reason);
     if (!this.#stopped && !this.#answerCrossing() && this.#dials) this.#retry();
@@ -181,7 +185,6 @@ export class PeerLink {
     this.#stopRetrying();
     this.flush();
     this.#dialling?.destroy('stopped');
-    this.#crossing?.destroy('stopped');
     this.#framed?.finish();
   }
 
@@ -232,8 +235,11 @@ export class PeerLink {
       onClosed: (reason) => { this.#onDialledClosed(framed, reason); },
     });
     this.#dialling = framed;
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => { framed.destroy(`no answer within ${CONNECT_TIMEOUT_MS} ms`); });
-    socket.once('connect', () => { framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member, instance }))]); });
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => { framed.destroy(`no answer within ${socket.timeout ?? 0} ms`); });
+    socket.once('connect', () => {
+      socket.setTimeout(ANSWER_TIMEOUT_MS);
+      framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member, instance }))]);
+    });
   }
 
   #onAnswer(framed: FramedSocket, payload: Buffer): string | null {

@@ -174,8 +174,10 @@ export class LogCatchUp {
     }
   }
 
+  /** Not where an answer may be on its way: what is asked anew is asked of the next. */
   onConnected(): void {
-    this.#resend.hasten(this.#r.now);
+    const { now, options } = this.#r;
+    if (now - this.progressAt > options.resendMs) this.#resend.hasten(now);
   }
 
   tick(): void {

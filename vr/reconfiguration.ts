@@ -451,10 +451,6 @@ export class Reconfiguration {
     else if (r.isPrimary && r.options.autoPromoteMs > 0) this.#promote();
   }
 
-  onConnected(): void {
-    this.#resend.hasten(this.#r.now);
-  }
-
   #resendStartEpoch(): void {
     const r = this.#r;
     const next = this.#next;

@@ -14,7 +14,8 @@ import { Backoff } from './timeouts.ts';
 export class Recovery {
   readonly #r: Replica;
   readonly #resend: Backoff;
-  #nonce: Buffer | null = null;
+  /** The present attempt. */
+  #asking: RecoveryMessage | null = null;
   readonly #responses = new Map<MemberId, RecoveryResponse>();
   /** When each of the others asked last, in need of a recovery itself. */
   readonly #asked = new Map<MemberId, number>();
@@ -34,11 +35,11 @@ export class Recovery {
   begin(): void {
     const r = this.#r;
     r.catchUp.cancel();
-    this.#nonce = r.ports.random.bytes(16);
+    this.#asking = { type: 'recovery', nonce: r.ports.random.bytes(16), checkpoint: r.executed, floor: this.floor() };
     this.#responses.clear();
     if (!this.#resend.running) this.#resend.start(r.now);
     r.event('recovering', { checkpoint: r.executed, floor: this.floor() });
-    r.broadcast({ type: 'recovery', nonce: this.#nonce, checkpoint: r.executed, floor: this.floor() });
+    r.broadcast(this.#asking);
   }
 
   forget(member: MemberId): void {
@@ -46,8 +47,10 @@ export class Recovery {
     this.#asked.delete(member);
   }
 
+  /** The same attempt, whose responses count on: a new one with each connection could come before the last one was answered, and so for ever. */
   onConnected(): void {
-    this.#resend.hasten(this.#r.now);
+    const r = this.#r;
+    if (this.#asking !== null && r.phase === 'recovering' && !r.handOver.fetching && r.catchUp.gathering === null) r.broadcast(this.#asking);
   }
 
   tick(): void {
@@ -103,7 +106,7 @@ export class Recovery {
   onRecoveryResponse(from: MemberId, m: RecoveryResponse): void {
     const r = this.#r;
     this.#asked.delete(from);
-    if (this.#nonce === null || !m.nonce.equals(this.#nonce) || r.handOver.fetching || r.catchUp.gathering !== null) return;
+    if (this.#asking === null || !m.nonce.equals(this.#asking.nonce) || r.handOver.fetching || r.catchUp.gathering !== null) return;
     if (!r.reconfiguration.isElector(from)) return;
     this.#responses.set(from, m);
     if (this.#responses.size < r.quorum) return;

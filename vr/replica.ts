@@ -317,7 +317,6 @@ export class Replica implements ReplicaEvents {
     this.viewChange.onConnected();
     this.recovery.onConnected();
     this.catchUp.onConnected();
-    this.reconfiguration.onConnected();
   }
 
   onJournalDurable(ticket: number): void {

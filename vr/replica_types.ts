@@ -167,7 +167,7 @@ export interface ReplicaStatus {
  *   tick(now)                        at least every 10 ms
  *   onJournalDurable(ticket), onSuperblockDurable(ticket), onCheckpointDurable(id), onStateInstalled(id),
  *   onStateFetchFailed(reason, intact), onLogCramped(cramped)
- *   onConnected()                    another can be reached again; a hint, which may be wrong or be left out
+ *   onConnected()                    another can be reached again; a hint, which may be wrong, come at any time, or be left out
  *   status()
  */
 export interface ReplicaEvents {
@@ -187,7 +187,7 @@ export interface ReplicaEvents {
   onStateFetchFailed(reason: string, intact: boolean): void;
   /** A checkpoint waits for room on the disk, and there is hardly any left for the log; or there is again. */
   onLogCramped(cramped: boolean): void;
-  /** Another that could not be reached can be: what waits to be said again is said at the next tick. A hint, which may be wrong or be left out. */
+  /** Another that could not be reached can be: what a view change, a recovery or a log that is behind waits to say again is said at the next tick. */
   onConnected(): void;
   status(): ReplicaStatus;
   /** It has left the group for good, and that is durable: nothing more is to be expected of it. */

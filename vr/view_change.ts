@@ -451,7 +451,6 @@ export class ViewChange {
   /** Whoever could not hear this replica can now: it need not wait until the next time that it would say again what it says. */
   onConnected(): void {
     this.#resend.hasten(this.#r.now);
-    this.#askAgain.hasten(this.#r.now);
   }
 
   // --- time --------------------------------------------------------------------------------------------------------------

@@ -39,7 +39,21 @@ function answers(accepted: Dialled, from: number, to: number): void {
 async function refusedBy(address: string): Promise<void> {
   const stranger = await dial(address);
   stranger.socket.write(encodeFrame(encodePeerHello({ clusterId: Buffer.alloc(16, 9), from: memberId(2), to: memberId(1), instance: Buffer.alloc(16, 2) })));
-  await until(() => stranger.ended, 'the refusal');
+  await turnsUntil(() => stranger.ended, 'the refusal');
+}
+
+/** Member 1 has dialled member 2, and has no answer yet; member 2 has dialled too, and member 1 has seen that. */
+async function crossed(): Promise<{ readonly a: Edge; readonly dialled: readonly Dialled[]; readonly crossing: Dialled }> {
+  const [one, two] = await pair();
+  const a = new Edge(memberId(1), one.configuration);
+  await a.listen(one.address);
+  const dialled = await accepting(two.address);
+  a.peers.start();
+  await turnsUntil(() => dialled[0]?.payloads.length === 1, 'it says hello');
+  const crossing = await says(a.address, 2, 1);
+  // What comes on a connection behind it has been seen to, by the time that this is.
+  await refusedBy(a.address);
+  return { a, dialled, crossing };
 }
 
 /** An address at which connections are neither taken nor refused, as of a machine that is down: its queue of one is full. */
@@ -47,6 +61,8 @@ async function unanswering(): Promise<string> {
   const program = 'import socket\ns = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(0)\nc = socket.create_connection(s.getsockname())\nprint(s.getsockname()[1], flush=True)\ninput()';
   const child = spawn('python3', ['-c', program], { stdio: ['pipe', 'pipe', 'inherit'] });
   cleanups.push(() => { child.kill('SIGKILL'); });
+  // Rejects where there is no such program.
+  await once(child, 'spawn');
   const [port] = await once(child.stdout, 'data') as [Buffer];
   return `127.0.0.1:${Number(port.toString())}`;
 }
@@ -101,7 +117,7 @@ describe('the links between replicas', () => {
     const again = new Edge(memberId(2), configuration);
     await again.listen(defined(addresses[1], 'address'));
     again.peers.start();
-    await until(() => a.peers.status()[0]?.connected === true, 'connected again');
+    await until(() => isConnected(a) && isConnected(again), 'connected again');
     again.peers.send(memberId(1), commit(3));
     await until(() => a.received.length === 1, 'a message over the new connection');
   });
@@ -147,17 +163,10 @@ describe('the links between replicas', () => {
   });
 
   it('of two that cross, that of the lower id stays: it does not answer the other while its own is under way', async () => {
-    const [one, two] = await pair();
-    const a = new Edge(memberId(1), one.configuration);
-    await a.listen(one.address);
-    const dialled = await accepting(two.address);
-    a.peers.start();
-    await until(() => dialled[0]?.payloads.length === 1, 'it says hello');
-    const crossing = await says(a.address, 2, 1);
+    const { a, dialled, crossing } = await crossed();
     const own = defined(dialled[0], 'its connection');
     answers(own, 2, 1);
     await until(() => isConnected(a), 'it is connected');
-    await refusedBy(a.address);
     expect([crossing.payloads, own.ended, a.lost]).toEqual([[], false, []]);
     // So does whoever restarts in that moment, as its old connection ends.
     own.socket.destroy();
@@ -165,15 +174,7 @@ describe('the links between replicas', () => {
   });
 
   it('of two that cross, the other one stays when that of the lower id fails', async () => {
-    const [one, two] = await pair();
-    const a = new Edge(memberId(1), one.configuration);
-    await a.listen(one.address);
-    const dialled = await accepting(two.address);
-    a.peers.start();
-    await until(() => dialled[0]?.payloads.length === 1, 'it says hello');
-    const crossing = await says(a.address, 2, 1);
-    // What comes on a connection behind it has been seen to, by the time that this is.
-    await refusedBy(a.address);
+    const { a, dialled, crossing } = await crossed();
     expect(crossing.payloads).toEqual([]);
     defined(dialled[0], 'its connection').socket.destroy();
     await until(() => isConnected(a) && crossing.payloads.length === 1, 'an answer on the other');
@@ -202,12 +203,48 @@ describe('the links between replicas', () => {
     const [silent, come] = [await accepting(addresses[0]), await accepting(addresses[2])];
     b.peers.start();
     await turnsUntil(() => silent.length === 1, 'one is dialled');
-    // Long enough to dial although it is the other's part, but for what is under way.
-    for (let i = 0; i < 20; i++) vi.advanceTimersByTime(500);
+    // Long enough to dial although it is the other's part, but for what is under way; not so long that a silent connection ends.
+    for (let i = 0; i < 8; i++) vi.advanceTimersByTime(500);
     // Connections come in the order in which they were dialled.
     for (const address of [addresses[0], addresses[2]]) await dial(address);
     await turnsUntil(() => silent.length > 1 && come.length > 0, 'those of this test');
-    expect([silent.length, come.length, other.ended]).toEqual([2, 1, false]);
+    expect([silent.length, come.length, other.ended, b.lost]).toEqual([2, 1, false, []]);
+  });
+
+  it('of two that cross, the other one is answered when it is still there after a while: who has heard of this side gives it up', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+    const { a, dialled, crossing } = await crossed();
+    expect(crossing.payloads).toEqual([]);
+    for (let i = 0; i < 6; i++) vi.advanceTimersByTime(500);
+    // Before any time-out of the own one, which is the machine's time, ends that.
+    await refusedBy(a.address);
+    expect([isConnected(a), crossing.payloads.length, dialled.map((d) => d.ended), a.lost]).toEqual([true, 1, [true], []]);
+  });
+
+  it('of two that cross, one waits; another one takes its place, and it may not go on unanswered', async () => {
+    const { a, crossing } = await crossed();
+    const second = await says(a.address, 2, 1);
+    await until(() => crossing.ended, 'the first has ended');
+    second.socket.write(encodeFrame(encodeMessage(commit(1))));
+    await until(() => second.ended, 'it has gone on too early');
+    expect([a.received, second.payloads]).toEqual([[], []]);
+  });
+
+  it('give way to a new one of the other side where the own one has been there for a while: a machine that lost power says no goodbye', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+    const [one, two] = await pair();
+    const a = new Edge(memberId(1), one.configuration);
+    await a.listen(one.address);
+    const dialled = await accepting(two.address);
+    a.peers.start();
+    await turnsUntil(() => dialled[0]?.payloads.length === 1, 'it says hello');
+    const own = defined(dialled[0], 'its connection');
+    answers(own, 2, 1);
+    await turnsUntil(() => isConnected(a), 'it is connected');
+    for (let i = 0; i < 6; i++) vi.advanceTimersByTime(500);
+    const other = await says(a.address, 2, 1);
+    await turnsUntil(() => other.payloads.length === 1 && own.ended, 'the other is answered, and the own one ends');
+    expect([isConnected(a), a.lost]).toEqual([true, ['the peer has connected anew']]);
   });
 
   it('of two that cross, the higher id gives up its own', async () => {
@@ -317,7 +354,7 @@ describe('the links between replicas', () => {
     await b.listen(defined(addresses[1], 'address'));
     a.peers.start();
     b.peers.start();
-    await until(() => b.refusals.length > 1, 'the refusal, at each attempt');
+    await until(() => b.refusals.length > 2 && a.lost.length > 0, 'the refusal, at each attempt');
     expect(b.refusals[0]).toMatch(/^1: member 2 comes with another data directory than before: it was formatted anew/);
     expect(a.lost.filter((r) => r !== null).at(0)).toMatch(/member 2 comes with another data directory/);
     expect(a.refusals).toEqual([]);

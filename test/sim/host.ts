@@ -353,7 +353,10 @@ export class Host {
   connected(): void {
     const process = this.#process;
     if (process === null) return;
-    this.#input(process, () => this.#turn(() => { process.replica.onConnected(); }));
+    this.#input(process, () => this.#turn(() => {
+      this.#world.coverage.count(`told of a connection: ${process.replica.phase}`);
+      process.replica.onConnected();
+    }));
   }
 
   /** The process is told to end. */

@@ -221,12 +221,10 @@ export class Nemesis {
     this.#tellConnected();
   }
 
-  /** Connections come back: some are told, some are not, and some have none. */
+  /** Connections come back, soon or later: some are told, some are not, and some are told more than once. */
   #tellConnected(): void {
     for (const host of this.#alive) {
-      if (!this.#random.chance(0.5)) continue;
-      host.connected();
-      this.#cluster.coverage.count('told of a connection');
+      for (let times = this.#random.below(3); times > 0; times--) this.#cluster.queue.after(this.#random.below(200), () => { host.connected(); });
     }
   }
 
@@ -258,6 +256,7 @@ export class Nemesis {
         if (down && !over) this.#policy.block(from, to);
         else this.#policy.unblock(from, to);
       }
+      if (!down) this.#tellConnected();
       if (!over) this.#cluster.queue.after(1 + this.#random.below(period), () => turn(!down));
     };
     turn(true);

@@ -37,6 +37,24 @@ describe('log catch-up (VRR 5.2)', () => {
     expect(lost).toBeGreaterThan(4);
   });
 
+  test('are asked for at once when somebody can be reached again, but not while an answer may be on its way', () => {
+    const { cluster, client } = started();
+    const three = cluster.node(2);
+    cluster.isolate(three.id);
+    for (let i = 0; i < 5; i++) client.write(`w${i}`);
+    cluster.drop = (p) => p.message.type === 'newState';
+    const questions = (): number => cluster.sentBy(three.id, 'getState').length;
+    cluster.until(() => questions() === 1, 'it asks');
+    three.replica.onConnected();
+    cluster.run(30);
+    expect(questions()).toBe(1);
+    cluster.until(() => questions() === 5, 'it has asked in vain');
+    cluster.heal();
+    three.replica.onConnected();
+    cluster.run(30);
+    expect(three.replica.executed).toBe(cluster.node(0).replica.executed);
+  });
+
   test('an answer to an earlier question is not taken, while another one is open: it would begin a transfer', () => {
     const { cluster, client } = started(everyFive);
     const { replica } = cluster.node(2);

@@ -60,6 +60,24 @@ describe('recovery in memory mode (VRR 4.3)', () => {
     expect(cluster.node(2).replica.phase).toBe('normal');
   });
 
+  test('comes to its end however often members can be reached again: the question that is out counts on', () => {
+    const { cluster, client } = started(memory);
+    client.write('before');
+    const three = cluster.node(2);
+    cluster.hold = (p) => p.message.type === 'recoveryResponse';
+    three.restart();
+    // Each answer takes longer than it is until the next connection.
+    for (let i = 0; i < 100 && three.replica.phase === 'recovering'; i++) {
+      three.replica.onConnected();
+      const late = cluster.held;
+      cluster.held = [];
+      cluster.run(50);
+      for (const p of late) cluster.deliver(p);
+      cluster.settle();
+    }
+    expect(three.replica.phase).toBe('normal');
+  });
+
   test('needs a quorum of others, the primary among them', () => {
     const { cluster } = started({ ...memory, members: 5 });
     const five = cluster.node(4);

@@ -42,6 +42,16 @@ describe('Backoff', () => {
     expect(b.due(210)).toBe(true);
   });
 
+  test('hastened it is due at once, and soon again; what was stopped stays so', () => {
+    const b = new Backoff(10, fixed(0));
+    b.hasten(0);
+    expect(dueTimes(b, 100)).toEqual([]);
+    b.start(0);
+    expect(dueTimes(b, 200)).toEqual([10, 30, 70, 150]);
+    b.hasten(200);
+    expect([200, 219, 220].map((now) => b.due(now))).toEqual([true, false, true]);
+  });
+
   test('each interval has up to half of itself as jitter', () => {
     const longest = new Backoff(10, fixed(0.999999));
     longest.start(0);

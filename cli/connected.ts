@@ -6,6 +6,7 @@ import { parseDestination } from '../lib/address.ts';
 import { parseSize, SIZE_EXAMPLES } from '../lib/size.ts';
 import type { Io } from './io.ts';
 import { UsageError } from './failure.ts';
+import { markReading } from './reading.ts';
 
 export const DEFAULT_SERVERS = '127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103';
 
@@ -25,21 +26,6 @@ export function serverOption(command: Command): Command {
 export function connectionOptions(command: Command): Command {
   return serverOption(command)
     .option('--timeout <ms>', 'how long to wait for the group, milliseconds', timeoutMilliseconds, 10_000);
-}
-
-const READING = new WeakMap<Command, (args: readonly string[]) => boolean>();
-
-/**
- * It may end, with success, in the midst of what it does, when nobody reads its output any more. `when`: with these arguments. Not for what tells by its
- * exit code how the group is (status, scrub): that has to be told all the same.
- */
-export function markReading(command: Command, when: (args: readonly string[]) => boolean = () => true): Command {
-  READING.set(command, when);
-  return command;
-}
-
-export function onlyReads(command: Command): boolean {
-  return READING.get(command)?.(command.args) === true;
 }
 
 /** The options of commands that only read files. */

@@ -1,14 +1,13 @@
 /** From whatever a command threw to a message and an exit code. */
 import { CommanderError } from 'commander';
+import { ChangeRefused, NoAnswer } from '../client/administrator_errors.ts';
 import { errnoText, FsError } from '../client/fs_error.ts';
 import { NotVerified, VrfsError, WrongArgument } from '../client/errors.ts';
-import { NoAnswer } from '../client/line.ts';
 import type { ErrnoName } from '../fsservice/errno.ts';
-import { ChangeRefused } from '../client/administrator.ts';
 import { AssertionError } from '../lib/assert.ts';
 import { MountError } from '../mount/binding.ts';
-import { JoinError } from '../server/join.ts';
-import { RevivalRefusedError } from '../server/revive.ts';
+import { JoinError } from '../server/join_error.ts';
+import { RevivalRefusedError } from '../server/revival_refused.ts';
 import { ExitCode } from './exit_codes.ts';
 
 /** Something about this machine or directory is in the way. */

@@ -3,7 +3,8 @@
  * members were changed, name the members of an earlier day, so whoever answers first is not believed: all servers are asked, and the newest counts.
  */
 import { onlyTheMoment } from '../lib/promises.ts';
-import { introduce, NoAnswer } from '../client/line.ts';
+import { NoAnswer } from '../client/administrator_errors.ts';
+import { introduce } from '../client/line.ts';
 import type { Configuration, Member } from '../vr/configuration.ts';
 import { serversOf, type ConnectionOptions } from './connected.ts';
 import { UsageError } from './failure.ts';

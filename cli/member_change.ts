@@ -1,6 +1,7 @@
 /** One change of the members of a group, with what is told of it on the way: behind `vrfs members add`, `remove`, `replace` and `set-role`. */
-import { Administrator, ChangeRefused } from '../client/administrator.ts';
-import { introduce, NoAnswer } from '../client/line.ts';
+import { Administrator } from '../client/administrator.ts';
+import { ChangeRefused, NoAnswer } from '../client/administrator_errors.ts';
+import { introduce } from '../client/line.ts';
 import { parseDestination } from '../lib/address.ts';
 import { defined } from '../lib/assert.ts';
 import type { MemberId } from '../lib/ids.ts';

@@ -2,27 +2,17 @@
 import { isUtf8 } from 'node:buffer';
 import { Command } from 'commander';
 import { VERSION } from '../server/version.ts';
-import { attributeCommands } from './commands/attributes.ts';
-import { checkpointCommands } from './commands/checkpoint.ts';
-import { contentCommands } from './commands/content.ts';
-import { groupCommands } from './commands/group.ts';
-import { membersCommands } from './commands/members.ts';
-import { mountCommands } from './commands/mounts.ts';
-import { namespaceCommands } from './commands/namespace.ts';
-import { replicaCommands } from './commands/replica.ts';
-import { reviveCommand } from './commands/revive.ts';
-import { scrubCommand } from './commands/scrub.ts';
-import { sessionsCommand } from './commands/sessions.ts';
-import { startCommand } from './commands/start.ts';
-import { statCommand } from './commands/stat.ts';
-import { tuneCommand } from './commands/tune.ts';
-import { onlyReads } from './connected.ts';
+import { filesFor } from './commands.ts';
 import { EXIT_CODES_HELP, ExitCode } from './exit_codes.ts';
 import { failureOf, USAGE_REMEDY, UsageError, type Failure } from './failure.ts';
 import { note, write, type Io } from './io.ts';
+import { onlyReads } from './reading.ts';
 
-/** `written`: the writes of help and version, which commander does not wait for. `json`: what is wrong with the command line is left to `run`, which has commander's text otherwise. */
-export function buildProgram(io: Io, written: Promise<void>[] = [], json = false): Command {
+/**
+ * `args`: has the commands that these need; without any, all. `written`: the writes of help and version, which commander does not wait for. `json`: what is wrong with the
+ * command line is left to `run`, which has commander's text otherwise.
+ */
+export async function buildProgram(io: Io, args: readonly string[] = [], written: Promise<void>[] = [], json = false): Promise<Command> {
   const program = new Command('vrfs')
     .description('A replicated file-system metadata service: a namespace on several replicas that one can mount.')
     .version(VERSION)
@@ -40,20 +30,7 @@ export function buildProgram(io: Io, written: Promise<void>[] = [], json = false
     outputError: (text, write) => { if (!json) write(text); },
   });
   program.hook('preAction', (_, command) => { if (onlyReads(command)) io.onlyReads?.(); });
-  startCommand(program, io);
-  tuneCommand(program, io);
-  replicaCommands(program, io);
-  reviveCommand(program, io);
-  mountCommands(program, io);
-  groupCommands(program, io);
-  membersCommands(program, io);
-  sessionsCommand(program, io);
-  scrubCommand(program, io);
-  checkpointCommands(program, io);
-  namespaceCommands(program, io);
-  statCommand(program, io);
-  contentCommands(program, io);
-  attributeCommands(program, io);
+  for (const register of await Promise.all(filesFor(args).map((file) => file.load()))) register(program, io);
   return program;
 }
 
@@ -64,7 +41,7 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
   try {
     refuseSpoiltText(args, io);
     try {
-      await buildProgram(io, written, json).parseAsync([...args], { from: 'user' });
+      await (await buildProgram(io, args, written, json)).parseAsync([...args], { from: 'user' });
     } catch (error) {
       // Help and version end as an error of code 0; what nobody has read was not printed.
       if (failureOf(error).exitCode !== ExitCode.ok) throw error;

@@ -1,11 +1,11 @@
 /** One replica in this process, with its HTTP API: what `vrfs serve` and every child of `vrfs start` runs. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { VrfsClient } from '../client/client.ts';
 import { parseAddress } from '../lib/address.ts';
 import { onlyTheMoment } from '../lib/promises.ts';
 import { loadConfig, type ConfigSources, type ServerConfig } from '../server/config.ts';
 import { DataDirectoryError } from '../server/data_directory.ts';
 import { prepareToJoin, type JoinRequest } from '../server/join.ts';
-import { startHttp } from '../server/http/server.ts';
 import { createLog, type Log } from '../server/log.ts';
 import { startReplica } from '../server/replica_process.ts';
 import type { AttachHttp, HttpHandle, RunningReplica } from '../server/running_replica.ts';
@@ -54,6 +54,9 @@ function httpOf(config: ServerConfig, log: Log): AttachHttp {
   return async (running): Promise<HttpHandle> => {
     const at = parseAddress(config.httpListen ?? running.addresses.httpAddress);
     if (!at.ok) throw new EnvironmentError(at.reason, 'give the address of the HTTP API as host:port (--http-listen)');
+    // Not before: the replica and its links to the others need not wait for it. Both this and what follows hold the event loop for a while, and what has come meanwhile goes between them.
+    const { startHttp } = await import('../server/http/server.ts');
+    await nextTurn();
     // The handlers are a client of the group as any other; the nearest way in is this replica itself, and what it has need not be fetched elsewhere.
     const servers = [...new Set([running.address, ...running.configuration().members.map((m) => m.address)])];
     const client = VrfsClient.open({ servers, clusterId: running.clusterId, readFrom: running.addresses.address, name: `http ${running.memberId}` });

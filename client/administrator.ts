@@ -7,27 +7,16 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as after } from 'node:timers/promises';
 import type { Epoch } from '../lib/ids.ts';
 import { primaryOf, type Configuration, type Member } from '../vr/configuration.ts';
-import type { Interval, IntervalChange, NewEpoch, RefusedCode, ReplicaToClient } from '../vr/messages.ts';
+import type { Interval, IntervalChange, NewEpoch, ReplicaToClient } from '../vr/messages.ts';
+import { ChangeRefused, NoAnswer } from './administrator_errors.ts';
 import { OutcomeUnknown } from './errors.ts';
 import { GroupPin } from './group_pin.ts';
-import { Line, NoAnswer, type Question } from './line.ts';
-
-export { NoAnswer };
+import { Line, type Question } from './line.ts';
 
 const ANSWER_MS = 1000;
 const PAUSE_MS = 100;
 /** Who waits is told what for after so long, and again after as long. */
 const TELL_AFTER_MS = 3000;
-
-/** The group will not have it. */
-export class ChangeRefused extends Error {
-  override readonly name = 'ChangeRefused';
-  readonly code: RefusedCode;
-  constructor(code: RefusedCode, reason: string) {
-    super(reason);
-    this.code = code;
-  }
-}
 
 export class Administrator {
   /** What one replica says leads to the next one: all of them have to be of one group, whatever answers at an address by now. */

@@ -1,13 +1,9 @@
 /** One connection to one replica and one question at a time: for administrators, who ask seldom and want to know who said what. */
 import { parseDestination } from '../lib/address.ts';
 import type { AskInterval, CheckEpoch, Reconfigure, ReplicaToClient, Welcome } from '../vr/messages.ts';
+import { NoAnswer } from './administrator_errors.ts';
 import { Connection } from './connection.ts';
 import { GroupPin } from './group_pin.ts';
-
-/** Nobody answered in time. */
-export class NoAnswer extends Error {
-  override readonly name = 'NoAnswer';
-}
 
 export type Question = Reconfigure | CheckEpoch | AskInterval;
 

@@ -11,12 +11,11 @@ import { configuration, type Configuration } from '../vr/configuration.ts';
 import { DEFAULT_REPLICA_OPTIONS, type ReplicaOptions } from '../vr/replica_types.ts';
 import { DEFAULT_SEGMENT_BYTES } from './journal.ts';
 import { PAGE_BYTES } from './journal_format.ts';
+import { LOG_LEVELS } from './log_levels.ts';
 
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
-
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
 /** Of a JSON number, or of text that `parse` makes one of. Nothing else: what is empty or null would be 0, which turns many a thing off. */
 const number = (what: string, parse: (text: string) => number | undefined, checked: z.ZodNumber): z.ZodType<number> => z.unknown().transform((given, ctx) => {

@@ -1,21 +1,18 @@
 /** How a node with an empty data directory comes to be one that a group can take in: it asks a member what group it is. */
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
-import { introduce, NoAnswer } from '../client/line.ts';
+import { NoAnswer } from '../client/administrator_errors.ts';
+import { introduce } from '../client/line.ts';
 import { memberId, type MemberId } from '../lib/ids.ts';
 import { isMember } from '../vr/configuration.ts';
 import type { Welcome } from '../vr/messages.ts';
 import { DataDirectoryError, format, inspect, type NodeAddresses } from './data_directory.ts';
+import { JoinError } from './join_error.ts';
 import type { Log } from './log.ts';
 
 /** Ids below are those that groups are founded with. */
 const FIRST_RANDOM_ID = 0x1_0000;
 const WELCOME_MS = 5000;
-
-/** No server of the list could be asked. */
-export class JoinError extends Error {
-  override readonly name = 'JoinError';
-}
 
 export interface JoinRequest {
   readonly directory: string;

@@ -11,17 +11,8 @@ import { revivedClusterId, revivedSuperblock } from '../vr/revival.ts';
 import { DATA_FORMAT, DATA_VERSION, DataDirectoryError, inspect, layout, type Lineage } from './data_directory.ts';
 import { holdingOf, shortRoot, type HeldCheckpoint, type Holding } from './holding.ts';
 import { lockDirectory } from './process_lock.ts';
+import { RevivalRefusedError } from './revival_refused.ts';
 import { copyRecords, finishRevival, replaceContents, syncFiles, type BeforeStep } from './revival_files.ts';
-
-/** It may not be done, or there is nothing to do. */
-export class RevivalRefusedError extends Error {
-  override readonly name = 'RevivalRefusedError';
-  readonly remedy: string;
-  constructor(what: string, remedy: string, options?: ErrorOptions) {
-    super(what, options);
-    this.remedy = remedy;
-  }
-}
 
 /** A group that goes on from a checkpoint. */
 export interface Revival {

@@ -18,7 +18,8 @@ import { holdingOf, type HeldCheckpoint, type Holding } from './holding.ts';
 import { formatJournalWith } from './journal.ts';
 import { hashAt, scanJournal, type ScanResult, type SegmentBytes } from './journal_scan.ts';
 import { replaceContents, syncFiles, type BeforeStep } from './revival_files.ts';
-import { copyVerified, locked, RevivalRefusedError } from './revive.ts';
+import { RevivalRefusedError } from './revival_refused.ts';
+import { copyVerified, locked } from './revive.ts';
 import { readSegments } from './segment_files.ts';
 
 export interface SurvivorPlan {

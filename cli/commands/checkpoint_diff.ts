@@ -1,16 +1,17 @@
 /** `vrfs checkpoint diff A B`: which paths differ between two checkpoints, at one replica or at two. */
 import type { Command } from 'commander';
-import { diffNamespaces, type NamespaceDiff, type PathChange } from '../../client/checkpoint_diff.ts';
+import type { NamespaceDiff, PathChange } from '../../client/checkpoint_diff.ts';
 import { CheckpointUnavailable } from '../../client/errors.ts';
 import { printable } from '../../client/paths.ts';
-import { RemoteCheckpoint } from '../../client/remote_checkpoint.ts';
+import type { RemoteCheckpoint } from '../../client/remote_checkpoint.ts';
 import { digest, opNumber } from '../../lib/ids.ts';
 import type { Member } from '../../vr/configuration.ts';
-import { connectionOptions, jsonOption, markReading, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, type ConnectionOptions } from '../connected.ts';
 import { UsageError } from '../failure.ts';
 import { jsonName, sizeText } from '../format.ts';
 import { newestConfiguration } from '../group_members.ts';
 import { note, print, printJson, type Io } from '../io.ts';
+import { markReading } from '../reading.ts';
 import { checkpointsOf, keepers, type Checkpoints } from './checkpoint_lists.ts';
 
 interface DiffOptions extends ConnectionOptions {
@@ -29,6 +30,7 @@ export function checkpointDiffCommand(checkpoint: Command, io: Io): void {
     const onSearch = async (names: number): Promise<void> => {
       if (options.json !== true) await note(io, `looking for the names of ${names} files among all entries (--no-search leaves them out)`);
     };
+    const { diffNamespaces } = await import('../../client/checkpoint_diff.ts');
     const found = await diffNamespaces(before, after, { search: options.search, onSearch });
     await show(found, before, after, options, io);
   });
@@ -68,6 +70,7 @@ async function open({ text, member, op }: Wanted, lists: readonly Held[], { time
     const all = lists.map((held) => `replica ${held.member.id}: ${held.checkpoints.held.map((one) => one.op).join(', ') || 'none'}`).join('; ');
     throw new CheckpointUnavailable(`no replica that answers holds the checkpoint ${text} (${all}). vrfs checkpoint take --keep <seconds> makes one that stays`);
   }
+  const { RemoteCheckpoint } = await import('../../client/remote_checkpoint.ts');
   return RemoteCheckpoint.open(found.member, { op: opNumber(found.op), root: digest(Buffer.from(found.root, 'hex').latin1Slice()) }, timeout);
 }
 

@@ -1,14 +1,14 @@
 /** The group as it is now: status, metrics. Asked of each replica's HTTP API, whose addresses the group's configuration has. */
-import { request } from 'undici';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import type { Member } from '../../vr/configuration.ts';
 import { CheckpointStatus, costTable } from '../checkpoint_costs.ts';
-import { connectionOptions, jsonOption, markReading, positiveInteger, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, positiveInteger, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
 import { durationText, sizeText, table } from '../format.ts';
 import { membersOf } from '../group_members.ts';
 import { note, print, printJson, write, type Io } from '../io.ts';
+import { markReading } from '../reading.ts';
 
 /** The part of GET /v1/status that the table shows; --json passes on all of it. */
 const Status = z.looseObject({
@@ -77,6 +77,8 @@ type Fetched = { readonly ok: true; readonly body: string } | { readonly ok: fal
 
 async function fetchText(member: Member, path: string, timeoutMs: number): Promise<Fetched> {
   const url = `http://${member.httpAddress}${path}`;
+  // It takes longer to load than the rest of a command, whose help needs none of it.
+  const { request } = await import('undici');
   try {
     const answer = await request(url, { headersTimeout: timeoutMs, bodyTimeout: timeoutMs, signal: AbortSignal.timeout(timeoutMs) });
     const body = await answer.body.text();

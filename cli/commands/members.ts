@@ -4,13 +4,14 @@ import { parseDestination } from '../../lib/address.ts';
 import { defined } from '../../lib/assert.ts';
 import { memberId } from '../../lib/ids.ts';
 import { memberOf, type Configuration, type Member, type Role } from '../../vr/configuration.ts';
-import { connectionOptions, jsonOption, markReading, positiveInteger, timeoutMilliseconds, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, positiveInteger, timeoutMilliseconds, type ConnectionOptions } from '../connected.ts';
 import { listByDefault } from '../default_list.ts';
 import { UsageError } from '../failure.ts';
 import { table } from '../format.ts';
 import { byId, newestConfiguration } from '../group_members.ts';
 import { print, printJson, type Io } from '../io.ts';
-import { MemberChange, type ChangeOptions, type Identity } from '../member_change.ts';
+import type { ChangeOptions, Identity, MemberChange } from '../member_change.ts';
+import { markReading } from '../reading.ts';
 
 interface NewNodeOptions extends ChangeOptions {
   readonly id?: number;
@@ -34,7 +35,7 @@ export function membersCommands(program: Command, io: Io): void {
     .addOption(new Option('--role <role>', 'what they become').choices(['voter', 'witness', 'observer']).default('voter'))
     .addHelpText('after', '\nExample:\n  vrfs members add 10.0.0.4:7101')
     .action(async (addresses: string[], options: NewNodeOptions & { role: Role }) => {
-      const change = new MemberChange(io, options);
+      const change = await memberChange(io, options);
       const nodes = await change.newNodes(addresses, identityOf(options, addresses));
       for (const m of nodes) {
         if (m.role !== 'observer' && m.role !== options.role) throw new UsageError(`${m.address} is a member already, ${m.id}, a ${m.role}: to make it something else: vrfs members set-role ${m.id} ${options.role}`);
@@ -45,14 +46,14 @@ export function membersCommands(program: Command, io: Io): void {
   changing(members.command('remove <member...>'), 'by address or id; what leaves serves what it has until the others have it, and ends')
     .addHelpText('after', '\nExample:\n  vrfs members remove 10.0.0.3:7101')
     .action(async (names: string[], options: ChangeOptions) => {
-      const change = new MemberChange(io, options);
+      const change = await memberChange(io, options);
       await change.to((c) => without(c, names.map((name) => memberNamed(c, name))));
     });
 
   takingIn(members.command('replace <member> <address>'), 'a new node in the place of a member, which may be down for good')
     .addHelpText('after', '\nExample:\n  vrfs members replace 10.0.0.3:7101 10.0.0.4:7101')
     .action(async (name: string, address: string, options: NewNodeOptions) => {
-      const change = new MemberChange(io, options);
+      const change = await memberChange(io, options);
       const node = defined((await change.newNodes([address], identityOf(options, [address])))[0], 'the new node');
       const { configuration: c } = await change.administrator.current();
       const present = memberOf(c, node.id);
@@ -68,9 +69,15 @@ export function membersCommands(program: Command, io: Io): void {
     .addHelpText('after', '\nExample:\n  vrfs members set-role 10.0.0.4:7101 voter')
     .action(async (name: string, role: string, options: ChangeOptions) => {
       if (role !== 'voter' && role !== 'witness' && role !== 'observer') throw new UsageError(`'${role}' is no role: voter, witness or observer`);
-      const change = new MemberChange(io, options);
+      const change = await memberChange(io, options);
       await change.to((c) => [...without(c, [memberNamed(c, name)]), { ...memberNamed(c, name), role }]);
     });
+}
+
+/** Loaded by the changes alone: it asks replicas about themselves by HTTP, and a list needs none of that. */
+async function memberChange(io: Io, options: ChangeOptions): Promise<MemberChange> {
+  const { MemberChange } = await import('../member_change.ts');
+  return new MemberChange(io, options);
 }
 
 function changing(command: Command, description: string): Command {

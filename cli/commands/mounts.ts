@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 import { startMount, unmountPath, type MountHandle, type MountRequest } from '../../mount/start_mount.ts';
 import type { MountLog } from '../../mount/binding.ts';
-import { LOG_LEVELS } from '../../server/config.ts';
+import { LOG_LEVELS } from '../../server/log_levels.ts';
 import { nonNegativeInteger, serverOption, serversOf, timeoutMilliseconds, type ConnectionOptions } from '../connected.ts';
 import { Failed } from '../failure.ts';
 import { note, print, type Io } from '../io.ts';

@@ -1,15 +1,13 @@
 /** A replica and a group from the operator's side: new-cluster, format, serve. */
-import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import { epoch, memberId } from '../../lib/ids.ts';
-import { describeCluster, inBothRoles, loadCluster, MAX_MEMBERS } from '../../server/config.ts';
-import { format, newClusterId } from '../../server/data_directory.ts';
 import { parseDestination } from '../../lib/address.ts';
 import { configuration, type Durability, type Member } from '../../vr/configuration.ts';
 import { positiveInteger } from '../connected.ts';
 import { UsageError } from '../failure.ts';
 import { print, write, type Io } from '../io.ts';
 import { onTheDiskOf } from '../local_disk.ts';
-import { serve } from '../serve.ts';
+import { collect, durabilityOption } from '../replica_options.ts';
 
 export function replicaCommands(program: Command, io: Io): void {
   program.command('new-cluster').description('describe a new group; the output is the cluster file that each member is formatted from')
@@ -17,6 +15,8 @@ export function replicaCommands(program: Command, io: Io): void {
     .addOption(durabilityOption().default('disk'))
     .addHelpText('after', '\nExample:\n  vrfs new-cluster 10.0.0.1:7101/10.0.0.1:7201 10.0.0.2:7101/10.0.0.2:7201 10.0.0.3:7101/10.0.0.3:7201 > cluster.json')
     .action(async (members: string[], options: { durability: Durability }) => {
+      const { describeCluster, inBothRoles, MAX_MEMBERS } = await import('../../server/config.ts');
+      const { newClusterId } = await import('../../server/data_directory.ts');
       const all = members.map(parseMember);
       for (const key of ['address', 'httpAddress'] as const) {
         if (new Set(all.map((m) => m[key])).size < all.length) throw new UsageError(`two members have the same ${key}`);
@@ -31,16 +31,14 @@ export function replicaCommands(program: Command, io: Io): void {
     .requiredOption('--cluster <file>', 'what new-cluster printed').requiredOption('--member <id>', 'which of its members', positiveInteger).requiredOption('--data <directory>', 'absent or empty')
     .addHelpText('after', '\nExample:\n  vrfs format --cluster cluster.json --member 1 --data /var/lib/vrfs')
     .action(async (options: { cluster: string; member: number; data: string }) => {
+      const { loadCluster } = await import('../../server/config.ts');
+      const { format } = await import('../../server/data_directory.ts');
       const cluster = await loadCluster(options.cluster);
       await onTheDiskOf(options.data, () => format({ directory: options.data, clusterId: cluster.clusterId, memberId: memberId(options.member), configuration: cluster.configuration }));
       await print(io, `${options.data} is the data directory of member ${options.member} of group ${cluster.clusterId.toString('hex')}; start it with: vrfs serve --data ${options.data}`);
     });
 
   serveCommand(program, io);
-}
-
-export function durabilityOption(): Option {
-  return new Option('--durability <mode>', 'disk: an acknowledged change survives the power loss of all; memory: it survives as long as a majority runs').choices(['disk', 'memory']);
 }
 
 function parseMember(text: string, index: number): Member {
@@ -73,6 +71,7 @@ function serveCommand(program: Command, io: Io): void {
     .action(async (options: Record<string, unknown> & { config?: string; join?: string; address?: string; httpAddress?: string; http: boolean; option: Readonly<Record<string, string>> }) => {
       const { config, http, option, join, address, httpAddress, ...rest } = options;
       const flags = { ...option, ...rest, ...(http ? {} : { http: false }) };
+      const { serve } = await import('../serve.ts');
       await serve({ environment: io.env, flags, ...(config === undefined ? {} : { file: config }) }, joinOf(join, address, httpAddress));
     });
 }
@@ -91,11 +90,4 @@ function joinOf(join: string | undefined, address: string | undefined, httpAddre
   if (address === httpAddress) throw new UsageError(`--address and --http-address are both ${address}: both are listened on, so give two ports`);
   if (servers.length === 0) throw new UsageError('--join is empty: give host:port of a member');
   return { servers, addresses: { address, httpAddress } };
-}
-
-/** `key=value`, once or more often. */
-export function collect(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
-  const equals = text.indexOf('=');
-  if (equals < 1) throw new InvalidArgumentError('key=value is needed');
-  return { ...before, [text.slice(0, equals)]: text.slice(equals + 1) };
 }

@@ -1,5 +1,4 @@
 /** One JSON request to the HTTP API of one replica, for commands that ask each replica about itself. */
-import { request } from 'undici';
 import type { z } from 'zod';
 import type { Member } from '../../vr/configuration.ts';
 
@@ -19,6 +18,8 @@ async function ask<T>(member: Member, path: string, sent: { readonly body?: stri
   const url = `http://${member.httpAddress}${path}`;
   let text: string;
   let status: number;
+  // It takes longer to load than the rest of a command, whose help needs none of it.
+  const { request } = await import('undici');
   try {
     const answer = await request(url, {
       headersTimeout: timeoutMs, bodyTimeout: timeoutMs, signal: AbortSignal.timeout(timeoutMs),

@@ -3,11 +3,12 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { printable } from '../../client/paths.ts';
 import type { Member } from '../../vr/configuration.ts';
-import { connectionOptions, jsonOption, markReading, positiveInteger, type ConnectionOptions } from '../connected.ts';
+import { connectionOptions, jsonOption, positiveInteger, type ConnectionOptions } from '../connected.ts';
 import { Failed, UsageError } from '../failure.ts';
 import { momentText, table } from '../format.ts';
 import { membersOf } from '../group_members.ts';
 import { note, print, printJson, type Io } from '../io.ts';
+import { markReading } from '../reading.ts';
 import { getJson, type Answered } from './replica_http.ts';
 
 const Session = z.looseObject({ id: z.number(), name: z.string(), lastActiveMicros: z.number(), holdsOpens: z.boolean(), slots: z.number() });

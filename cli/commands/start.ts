@@ -1,12 +1,11 @@
 /** The command line of `vrfs start`. */
 import { Option, type Command } from 'commander';
-import { LOG_LEVELS } from '../../server/config.ts';
+import { LOG_LEVELS } from '../../server/log_levels.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { compiledMain } from '../compiled_main.ts';
 import { nonNegativeSize, positiveInteger } from '../connected.ts';
 import type { Io } from '../io.ts';
-import { start } from '../start/start.ts';
-import { durabilityOption } from './replica.ts';
+import { durabilityOption } from '../replica_options.ts';
 
 interface StartOptions {
   readonly data: string;
@@ -42,6 +41,7 @@ export function startCommand(program: Command, io: Io): void {
       ...(options.transferRate === undefined ? {} : { transferRate: options.transferRate }),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
     };
+    const { start } = await import('../start/start.ts');
     await start({
       data: options.data,
       mountpoint: options.mount === false ? DEFAULT_MOUNTPOINT : options.mount,

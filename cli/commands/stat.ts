@@ -1,10 +1,10 @@
 /** `vrfs stat`, and with --verify what is proved against a root that a quorum has. */
 import type { Command } from 'commander';
-import { VrfsClient } from '../../client/client.ts';
+import type { VrfsClient } from '../../client/client.ts';
 import { processCredentials } from '../../client/file_system.ts';
 import { printable } from '../../client/paths.ts';
 import type { Stats } from '../../client/stats.ts';
-import { verifiedStat, type VerifiedStat } from '../../client/verified_stat.ts';
+import type { VerifiedStat } from '../../client/verified_stat.ts';
 import { defined } from '../../lib/assert.ts';
 import { digestToHex } from '../../lib/hash.ts';
 import { askedAhead } from '../asked_ahead.ts';
@@ -46,6 +46,8 @@ export function statCommand(program: Command, io: Io): void {
 }
 
 async function verify(client: VrfsClient, paths: readonly string[], options: StatOptions, io: Io): Promise<void> {
+  // By HTTP, as nothing else here: undici takes longer to load than a stat.
+  const { verifiedStat } = await import('../../client/verified_stat.ts');
   const configuration = defined(client.configuration ?? undefined, 'configuration');
   const all: { path: string; verified: VerifiedStat }[] = [];
   for (const path of paths) all.push({ path, verified: await verifiedStat(configuration, path, { credentials: processCredentials(), timeoutMs: options.timeout }) });

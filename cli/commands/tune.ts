@@ -5,10 +5,9 @@ import { compiledMain } from '../compiled_main.ts';
 import { connectionOptions, jsonOption, nonNegativeInteger, positiveInteger, serversOf, type ConnectionOptions } from '../connected.ts';
 import { UsageError } from '../failure.ts';
 import type { Io } from '../io.ts';
-import { tuneSettings, type TuneFlags } from '../tune/settings.ts';
-import { tune } from '../tune/tune.ts';
+import { collect, durabilityOption } from '../replica_options.ts';
+import type { TuneFlags } from '../tune/settings.ts';
 import { LOADS } from '../tune/workloads.ts';
-import { collect, durabilityOption } from './replica.ts';
 
 export function tuneCommand(program: Command, io: Io): void {
   const command = program.command('tune').description('measure what checkpoint intervals cost and buy on this machine: runs a group of its own for each, and recommends one')
@@ -32,8 +31,10 @@ export function tuneCommand(program: Command, io: Io): void {
     .addHelpText('after', '\nExamples:\n  vrfs tune --recovery-under 5s --throughput-loss-under 5%\n  vrfs tune --ops 500,2000,8000 --bytes 16M,64M --load mixed --repeats 5 --data /srv --out report\n  vrfs tune --recovery-under 5s --set --server db1:7101,db2:7101,db3:7101')
     .action(async (flags: TuneFlags & ConnectionOptions & { readonly data: string; readonly out: string; readonly set?: boolean }) => {
       if (flags.server !== undefined && flags.set !== true) throw new UsageError('--server is the group that --set changes; what is measured is always a group made for it on this machine');
+      const { tuneSettings } = await import('../tune/settings.ts');
       const settings = await tuneSettings(flags);
       const target = flags.set === true ? targets(serversOf(flags, io), flags.timeout) : null;
+      const { tune } = await import('../tune/tune.ts');
       await tune({ settings, target, out: flags.out, parent: flags.data, json: flags.json === true, main: compiledMain() }, io);
     });
 }

@@ -1,6 +1,6 @@
 /** /v1/checkpoints/interval: how often the group takes checkpoints, and changing that while it runs. JSON in and out. */
 import type { FastifyInstance } from 'fastify';
-import { ChangeRefused, NoAnswer } from '../../client/administrator.ts';
+import { ChangeRefused, NoAnswer } from '../../client/administrator_errors.ts';
 import { OutcomeUnknown } from '../../client/errors.ts';
 import type { CheckpointInterval } from '../../vr/checkpoint_interval.ts';
 import { IntervalBody, jsonSchemaOf, parseJson } from './json_bodies.ts';

@@ -34,8 +34,8 @@ beforeEach(async () => {
   await ok('mkdir', home);
 });
 
-describe('every command', () => {
-  const commands = buildProgram(processIo()).commands.flatMap((c) => (c.commands.length > 0 ? c.commands.map((s) => [c.name(), s.name()]) : [[c.name()]])).filter(([name]) => name !== 'help');
+describe('every command', async () => {
+  const commands = (await buildProgram(processIo())).commands.flatMap((c) => (c.commands.length > 0 ? c.commands.map((s) => [c.name(), s.name()]) : [[c.name()]])).filter(([name]) => name !== 'help');
 
   it.each(commands.map((c) => [c.join(' '), c] as const))('%s explains itself with an example', async (_, command) => {
     const { exitCode, stdout } = await vrfs([...command, '--help']);

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseOwner } from '../../cli/commands/attributes.ts';
 import { EnvironmentError, failureOf } from '../../cli/failure.ts';
 import { WrongArgument } from '../../client/errors.ts';
-import { JoinError } from '../../server/join.ts';
+import { JoinError } from '../../server/join_error.ts';
 import { durationText, modeText, shortTime, sizeText, table, timeText } from '../../cli/format.ts';
 import { changeMode } from '../../cli/mode.ts';
 import { openGroup } from '../../cli/start/group_directory.ts';

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Administrator, ChangeRefused, NoAnswer } from '../../client/administrator.ts';
+import { Administrator } from '../../client/administrator.ts';
+import { ChangeRefused, NoAnswer } from '../../client/administrator_errors.ts';
 import { OutcomeUnknown } from '../../client/errors.ts';
 import { introduce } from '../../client/line.ts';
 import { defined } from '../../lib/assert.ts';

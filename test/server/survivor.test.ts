@@ -7,7 +7,7 @@ import { FileSystem } from '../../client/file_system.ts';
 import { inspect } from '../../server/data_directory.ts';
 import { holdingOf } from '../../server/holding.ts';
 import { DirectoryLockedError } from '../../server/process_lock.ts';
-import { RevivalRefusedError } from '../../server/revive.ts';
+import { RevivalRefusedError } from '../../server/revival_refused.ts';
 import { findLog, goOnAlone, proposeSurvivor, type Survivor } from '../../server/survivor.ts';
 import type { Durability } from '../../vr/configuration.ts';
 import { readSegments } from '../../server/segment_files.ts';

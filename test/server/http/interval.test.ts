@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ChangeRefused, NoAnswer } from '../../../client/administrator.ts';
+import { ChangeRefused, NoAnswer } from '../../../client/administrator_errors.ts';
 import { OutcomeUnknown } from '../../../client/errors.ts';
 import { opNumber } from '../../../lib/ids.ts';
 import { buildHttp } from '../../../server/http/server.ts';

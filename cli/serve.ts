@@ -21,32 +21,31 @@ export type FromReplica =
 /** Runs until SIGINT, SIGTERM or the end of the supervisor. */
 export async function serve(sources: ConfigSources, join?: Omit<JoinRequest, 'directory'>): Promise<void> {
   let running: RunningReplica;
+  const orders = new Orders();
   try {
     const config = await loadConfig(sources);
     if (join !== undefined && !config.http) throw new UsageError('a node that joins needs its HTTP API: the other members fetch checkpoints there, and vrfs members looks there how far it has caught up. Leave out --no-http (http, VRFS_HTTP)');
     running = await onTheDiskOf(config.data, async () => {
       const log = createLog(config);
       if (join !== undefined) await prepareToJoin({ ...join, directory: config.data }, log);
-      return startReplica(config, log, config.http ? { attachHttp: httpOf(config, log) } : {});
+      // It takes part before its HTTP API is up, and so has to be stopped in order by then.
+      const attachHttp: AttachHttp = (started) => {
+        orders.heed(started);
+        return httpOf(config, log)(started);
+      };
+      return startReplica(config, log, config.http ? { attachHttp } : {});
     });
   } catch (error) {
+    orders.end();
     const { message, remedy, exitCode } = failureOf(error);
     const final = error instanceof DataDirectoryError && error.code === 'left';
     await tell({ type: 'failed', message, exitCode, ...(remedy === undefined ? {} : { remedy }), ...(final ? { final } : {}) });
     throw error;
   }
-  // `stopped` has the outcome.
-  const stop = (): void => { running.stop().catch(onlyTheMoment); };
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
-  // A supervisor that was killed cannot say so; its channel does, and it may have broken while this replica was starting.
-  process.on('disconnect', stop);
-  if (process.send !== undefined && !process.connected) stop();
-  await tell({ type: 'ready', address: running.address, httpAddress: running.httpAddress });
+  orders.heed(running);
+  if (!orders.given) await tell({ type: 'ready', address: running.address, httpAddress: running.httpAddress });
   await running.stopped;
-  process.off('SIGINT', stop);
-  process.off('SIGTERM', stop);
-  process.off('disconnect', stop);
+  orders.end();
   if (process.connected) process.disconnect();
 }
 
@@ -82,4 +81,32 @@ function tell(message: FromReplica): Promise<void> {
     if (process.send === undefined || !process.connected) resolve();
     else process.send(message, undefined, {}, () => { resolve(); });
   });
+}
+
+/** To stop: from a terminal, a service manager, or a supervisor, whose channel breaks when it is killed. */
+class Orders {
+  #running: RunningReplica | null = null;
+  given = false;
+  readonly #stop = (): void => {
+    this.given = true;
+    // `stopped` of the replica has the outcome.
+    this.#running?.stop().catch(onlyTheMoment);
+  };
+
+  /** From now on; before, there is nothing that has to be stopped in order. */
+  heed(running: RunningReplica): void {
+    if (this.#running !== null) return;
+    this.#running = running;
+    process.on('SIGINT', this.#stop);
+    process.on('SIGTERM', this.#stop);
+    process.on('disconnect', this.#stop);
+    // It may have broken while this replica was starting.
+    if (process.send !== undefined && !process.connected) this.#stop();
+  }
+
+  end(): void {
+    process.off('SIGINT', this.#stop);
+    process.off('SIGTERM', this.#stop);
+    process.off('disconnect', this.#stop);
+  }
 }

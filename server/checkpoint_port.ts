@@ -3,7 +3,7 @@
  * bulk data is never in front of a Prepare. Bad or vanished donors are told to the replica, which asks the group anew;
  * an error of the own database ends the process.
  */
-import type { Agent, request } from 'undici';
+import { Agent, request } from 'undici';
 import type { CheckpointInfo } from '../checkpoint/checkpoint_info.ts';
 import { FetchFailed, TargetGone, type DonorConnection, type FetchOptions, type FetchProgress, type FetchReport } from '../checkpoint/fetch_report.ts';
 import { StoreDamageError } from '../checkpoint/store_damage.ts';
@@ -36,28 +36,14 @@ export function checkpointId(info: CheckpointInfo): CheckpointId {
   return { op: info.op, root: info.root, ...extra.value };
 }
 
-/** undici, and the agent that keeps connections open between requests. */
-interface Http {
-  readonly request: typeof request;
-  readonly agent: Agent;
-}
-
-async function loadHttp(): Promise<Http> {
-  const undici = await import('undici');
-  const agent = new undici.Agent({
+/** HTTP connections to donors; one agent keeps them open between requests. */
+export class DonorClient {
+  readonly #clusterId: string;
+  readonly #agent = new Agent({
     // How long an answer may take is up to the transfer (checkpoint/donor_pool.ts). What goes beyond two requests waits here, ready to be sent: with four
     // connections a donor works at four answers at once, and each takes longer.
     connect: { timeout: CONNECT_MS }, connections: 2, headersTimeout: 0, bodyTimeout: 0, maxResponseSize: CHECKPOINT_BODY_MAX,
   });
-  return { request: undici.request, agent };
-}
-
-/** HTTP connections to donors. */
-export class DonorClient {
-  readonly #clusterId: string;
-  /** From the first request on: loading it takes a fifth of a replica's start, and most starts fetch nothing. */
-  #http: Promise<Http> | null = null;
-  #closed = false;
 
   constructor(clusterId: Buffer) {
     this.#clusterId = clusterId.toString('hex');
@@ -69,10 +55,8 @@ export class DonorClient {
   }
 
   async #post(httpAddress: string, body: Buffer, signal: AbortSignal, arrived: (bytes: number) => void): Promise<Buffer> {
-    if (this.#closed) throw new Error('nothing is fetched any more: the replica is being stopped');
-    const { request, agent } = await (this.#http ??= loadHttp());
     const answer = await request(`http://${httpAddress}${CHECKPOINT_PATH}`, {
-      method: 'POST', body, signal, dispatcher: agent,
+      method: 'POST', body, signal, dispatcher: this.#agent,
       headers: { 'content-type': 'application/octet-stream', [CLUSTER_ID_HEADER]: this.#clusterId },
     });
     if (answer.statusCode !== 200) {
@@ -87,9 +71,8 @@ export class DonorClient {
     return Buffer.concat(chunks);
   }
 
-  async close(): Promise<void> {
-    this.#closed = true;
-    await (await this.#http)?.agent.destroy();
+  close(): Promise<void> {
+    return this.#agent.destroy();
   }
 }
 

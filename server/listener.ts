@@ -34,7 +34,8 @@ export function listenError(error: NodeJS.ErrnoException, at: HostPort, option: 
   const address = formatAddress(at);
   switch (error.code) {
     case 'EADDRINUSE': return new ListenError(`${address} is in use by another process: stop that one, or choose another port (${option})`, { cause: error });
-    case 'EADDRNOTAVAIL': return new ListenError(`${address} is not an address of this machine: give one that is (${option})`, { cause: error });
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND': return new ListenError(`${address} is not an address of this machine: give one that is (${option})`, { cause: error });
     case 'EACCES': return new ListenError(`this user may not listen on ${address}: choose a port above 1023 (${option})`, { cause: error });
     default: return new ListenError(`cannot listen on ${address}: ${error.message} (${option})`, { cause: error });
   }

@@ -2,7 +2,7 @@
  * The connection to one other replica. Messages are best effort: while there is no connection, or the other side is too slow to
  * take what waits for it, they are dropped and counted; the protocol re-sends what matters. Memory stays bounded.
  */
-import { connect, type Socket } from 'node:net';
+import { connect, isIP, type Socket } from 'node:net';
 import type { HostPort } from '../lib/address.ts';
 import { encodeFrame } from '../lib/frame.ts';
 import type { MemberId } from '../lib/ids.ts';
@@ -15,15 +15,17 @@ import type { LinkStatus } from './running_replica.ts';
 export const QUEUE_BYTES = 16 << 20;
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 500;
-/** To connect, and then to be told who is there. */
 const CONNECT_TIMEOUT_MS = 2_000;
-const ANSWER_TIMEOUT_MS = 5_000;
+/** The same where a name has to be looked up first. */
+const LOOKUP_TIMEOUT_MS = 5_000;
 /** A ping after so much silence of this side; the end of the connection after so much of the other. */
 export const PING_AFTER_MS = 1_000;
 export const DEAD_AFTER_MS = 6_000;
 const DIAL_ANYWAY_MS = 3_000;
 /** The other side may have dialled before it heard of this side's connection, as long as that is no older; by then it has given up its own. */
 const CROSSING_MS = 2_000;
+/** To be told who is there: the other side may hold this side's connection for as long as that, and looks at it twice a second. */
+const ANSWER_TIMEOUT_MS = CROSSING_MS + 3_000;
 const ANEW = 'the peer has connected anew';
 
 export interface PeerLinkContext {
@@ -158,6 +160,9 @@ export class PeerLink {
     const own = this.#dialling;
     this.#dialling = null;
     own?.destroy('the other side has dialled');
+    // Older than this one.
+    this.#crossing?.framed.destroy(ANEW);
+    this.#crossing = null;
     framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member, instance }))]);
     this.#establish(framed);
   }
@@ -185,6 +190,7 @@ export class PeerLink {
     this.#stopRetrying();
     this.flush();
     this.#dialling?.destroy('stopped');
+    this.#crossing?.framed.destroy('stopped');
     this.#framed?.finish();
   }
 
@@ -235,7 +241,7 @@ export class PeerLink {
       onClosed: (reason) => { this.#onDialledClosed(framed, reason); },
     });
     this.#dialling = framed;
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => { framed.destroy(`no answer within ${socket.timeout ?? 0} ms`); });
+    socket.setTimeout(isIP(address.host) === 0 ? LOOKUP_TIMEOUT_MS : CONNECT_TIMEOUT_MS, () => { framed.destroy(`no answer within ${socket.timeout ?? 0} ms`); });
     socket.once('connect', () => {
       socket.setTimeout(ANSWER_TIMEOUT_MS);
       framed.write([encodeFrame(encodePeerHello({ clusterId, from: self, to: this.member, instance }))]);

@@ -60,6 +60,7 @@ export class LogCatchUp {
   readonly #r: Replica;
   readonly #resend: Backoff;
   #task: Task | null = null;
+  #askedAt = -Infinity;
   /** Whose turn it was last when anybody was asked: the next such task goes on from there, since a view change may end each before it comes round. */
   #turn = 0;
 
@@ -164,6 +165,7 @@ export class LogCatchUp {
   #ask(task: Task): void {
     const r = this.#r;
     const { nonce, view } = task;
+    this.#askedAt = r.now;
     if (task.kind === 'append') {
       r.send(r.primary, { type: 'getState', view, nonce, after: r.log.head, parent: r.log.headHash, repairHead: null });
     } else if (task.kind === 'gather') {
@@ -177,7 +179,7 @@ export class LogCatchUp {
   /** Not where an answer may be on its way: what is asked anew is asked of the next. */
   onConnected(): void {
     const { now, options } = this.#r;
-    if (now - this.progressAt > options.resendMs) this.#resend.hasten(now);
+    if (now - this.#askedAt > options.resendMs) this.#resend.hasten(now);
   }
 
   tick(): void {

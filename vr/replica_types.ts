@@ -187,7 +187,7 @@ export interface ReplicaEvents {
   onStateFetchFailed(reason: string, intact: boolean): void;
   /** A checkpoint waits for room on the disk, and there is hardly any left for the log; or there is again. */
   onLogCramped(cramped: boolean): void;
-  /** Another that could not be reached can be: what a view change, a recovery or a log that is behind waits to say again is said at the next tick. */
+  /** Another that could not be reached can be: what a view change, a recovery or a log that is behind waits to say again is said by the next tick. */
   onConnected(): void;
   status(): ReplicaStatus;
   /** It has left the group for good, and that is durable: nothing more is to be expected of it. */

@@ -7,6 +7,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { LogController, fastify, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { Administrator } from '../../client/administrator.ts';
 import { tellAcceptFailures } from '../accept_failures.ts';
+import { listenError } from '../listener.ts';
 import { connectionShares, descriptorLimit } from '../descriptors.ts';
 import type { RunningReplica } from '../running_replica.ts';
 import { attributeRoutes } from './attribute_routes.ts';
@@ -208,7 +209,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     await app.listen({ host, port });
   } catch (error) {
     await app.close();
-    throw listenError(error, host, port);
+    throw listenError(error as NodeJS.ErrnoException, { host, port }, '--http-listen');
   }
   const address = addressOf(app);
   log.info({ address }, 'HTTP API is up');
@@ -236,20 +237,4 @@ function addressOf(app: FastifyInstance): string {
   const bound = app.server.address();
   if (bound === null || typeof bound === 'string') return bound ?? '';
   return bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`;
-}
-
-function listenError(error: unknown, host: string, port: number): Error {
-  const code = (error as { readonly code?: string }).code;
-  const where = `${host}:${port}`;
-  switch (code) {
-    case 'EADDRINUSE':
-      return new Error(`HTTP: ${where} is in use by another program. Stop it, or choose another HTTP port.`, { cause: error });
-    case 'EACCES':
-      return new Error(`HTTP: not allowed to listen on ${where}. Choose a port above 1023.`, { cause: error });
-    case 'EADDRNOTAVAIL':
-    case 'ENOTFOUND':
-      return new Error(`HTTP: ${host} is no address of this machine. Choose one that is, such as 127.0.0.1.`, { cause: error });
-    default:
-      return new Error(`HTTP: cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-  }
 }

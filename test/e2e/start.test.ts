@@ -159,6 +159,27 @@ describe('vrfs start', () => {
     expect(await exited).toEqual([0, null]);
   });
 
+  it('ends in order when it is told to before its HTTP API is up, and says which port of that is in use', async () => {
+    const replicaPort = port + 31;
+    const addresses = [1, 2, 3].map((i) => `127.0.0.1:${replicaPort + i - 1}/127.0.0.1:${replicaPort + 100 + i}`);
+    writeFileSync(join(directory, 'early.json'), vrfs('new-cluster', ...addresses).stdout);
+    expect(vrfs('format', '--cluster', 'early.json', '--member', '1', '--data', 'early').status).toBe(0);
+    const replica = spawn(process.execPath, [MAIN, 'serve', '--data', join(directory, 'early')], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const exited = once(replica, 'exit');
+    let log = '';
+    replica.stdout.on('data', (chunk: Buffer) => { log += chunk.toString(); });
+    await until(() => log.includes('"msg":"started"'), 60_000, () => `that it takes part in:\n${log}`);
+    replica.kill('SIGTERM');
+    expect(await exited).toEqual([0, null]);
+    expect(log).toContain('"msg":"replica stopped"');
+    const server = createServer();
+    server.listen(replicaPort + 101, '127.0.0.1');
+    await once(server, 'listening');
+    const refused = vrfs('serve', '--data', 'early', '--log-level', 'silent');
+    server.close();
+    expect([refused.status, refused.stderr]).toEqual([5, expect.stringMatching(/^vrfs: 127\.0\.0\.1:\d+ is in use by another process: stop that one, or choose another port \(--http-listen\)/)]);
+  });
+
   it('says which port is in use, and goes on without a mount where there can be none', async () => {
     const server = createServer();
     server.listen(port + 1, '127.0.0.1');

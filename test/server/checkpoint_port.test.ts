@@ -190,19 +190,4 @@ describe('the connection to a donor', () => {
     await expect(nobody.request(Buffer.from('x'), never, arrived)).rejects.toThrow(/ECONNREFUSED/);
     await expect(donor.request(Buffer.from('x'), AbortSignal.abort(new Error('stopped')), arrived)).rejects.toThrow(/stopped/);
   });
-
-  it.each(['before it has asked anybody', 'while it asks', 'when it has asked'])('ends what it asks, and asks no more, when it is closed %s', async (when) => {
-    const server = createServer((_, response) => { response.end('x'); });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    cleanups.push(() => { server.close(); });
-    const client = new DonorClient(CLUSTER_ID);
-    const donor = client.connection('member 2', `127.0.0.1:${(server.address() as AddressInfo).port}`);
-    const ask = (): Promise<Buffer> => donor.request(Buffer.from('x'), never, () => undefined);
-    if (when === 'when it has asked') expect(await ask()).toEqual(Buffer.from('x'));
-    const asking = when === 'while it asks' ? expect(ask()).rejects.toThrow() : null;
-    await client.close();
-    await asking;
-    await expect(ask()).rejects.toThrow('nothing is fetched any more: the replica is being stopped');
-  });
 });

@@ -230,6 +230,23 @@ describe('the links between replicas', () => {
     expect([a.received, second.payloads]).toEqual([[], []]);
   });
 
+  it('of two that cross, one that waits ends when the other side comes once more and is answered', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const { a, dialled, crossing } = await crossed();
+    answers(defined(dialled[0], 'its connection'), 2, 1);
+    await turnsUntil(() => isConnected(a), 'its own stays');
+    vi.advanceTimersByTime(2_500);
+    const later = await says(a.address, 2, 1);
+    await turnsUntil(() => later.payloads.length === 1 && crossing.ended, 'an answer, and the end of what waited');
+    expect([isConnected(a), later.ended]).toEqual([true, false]);
+  });
+
+  it('of two that cross, one that waits ends with the member', async () => {
+    const { a, crossing } = await crossed();
+    a.peers.setPeers([]);
+    await until(() => crossing.ended, 'it has ended');
+  });
+
   it('give way to a new one of the other side where the own one has been there for a while: a machine that lost power says no goodbye', async () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
     const [one, two] = await pair();

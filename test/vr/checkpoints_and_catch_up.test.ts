@@ -49,6 +49,7 @@ describe('log catch-up (VRR 5.2)', () => {
     cluster.run(30);
     expect(questions()).toBe(1);
     cluster.until(() => questions() === 5, 'it has asked in vain');
+    cluster.run(200);
     cluster.heal();
     three.replica.onConnected();
     cluster.run(30);

@@ -583,10 +583,10 @@ describe('requests that do not wait for the answers before them', () => {
 describe('start and stop', () => {
   test('a port in use', async () => {
     const [, port = ''] = http.address.split(':');
-    await expect(startHttp({ running: new FakeReplica(), client, host: '127.0.0.1', port: Number(port), log })).rejects.toThrow(/in use.*another HTTP port/);
+    await expect(startHttp({ running: new FakeReplica(), client, host: '127.0.0.1', port: Number(port), log })).rejects.toThrow(/in use.*another port \(--http-listen\)/);
   });
   test('an address of another machine', async () => {
-    await expect(startHttp({ running: new FakeReplica(), client, host: '203.0.113.1', port: 0, log })).rejects.toThrow('no address of this machine');
+    await expect(startHttp({ running: new FakeReplica(), client, host: '203.0.113.1', port: 0, log })).rejects.toThrow(/^203\.0\.113\.1:0 is not an address of this machine: give one that is \(--http-listen\)$/);
   });
   test('close lets a request under way finish, and is idempotent', async () => {
     let release: () => void = () => undefined;

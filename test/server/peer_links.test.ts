@@ -42,14 +42,21 @@ async function refusedBy(address: string): Promise<void> {
   await turnsUntil(() => stranger.ended, 'the refusal');
 }
 
+/** A member of a group of two has dialled the other, and has no answer yet. */
+async function asking(self: 1 | 2): Promise<{ readonly edge: Edge; readonly dialled: readonly Dialled[] }> {
+  const [one, two] = await pair();
+  const edge = new Edge(memberId(self), one.configuration);
+  const [own, other] = self === 1 ? [one.address, two.address] : [two.address, one.address];
+  await edge.listen(own);
+  const dialled = await accepting(other);
+  edge.peers.start();
+  await turnsUntil(() => dialled[0]?.payloads.length === 1, 'it says hello');
+  return { edge, dialled };
+}
+
 /** Member 1 has dialled member 2, and has no answer yet; member 2 has dialled too, and member 1 has seen that. */
 async function crossed(): Promise<{ readonly a: Edge; readonly dialled: readonly Dialled[]; readonly crossing: Dialled }> {
-  const [one, two] = await pair();
-  const a = new Edge(memberId(1), one.configuration);
-  await a.listen(one.address);
-  const dialled = await accepting(two.address);
-  a.peers.start();
-  await turnsUntil(() => dialled[0]?.payloads.length === 1, 'it says hello');
+  const { edge: a, dialled } = await asking(1);
   const crossing = await says(a.address, 2, 1);
   // What comes on a connection behind it has been seen to, by the time that this is.
   await refusedBy(a.address);
@@ -249,12 +256,7 @@ describe('the links between replicas', () => {
 
   it('give way to a new one of the other side where the own one has been there for a while: a machine that lost power says no goodbye', async () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
-    const [one, two] = await pair();
-    const a = new Edge(memberId(1), one.configuration);
-    await a.listen(one.address);
-    const dialled = await accepting(two.address);
-    a.peers.start();
-    await turnsUntil(() => dialled[0]?.payloads.length === 1, 'it says hello');
+    const { edge: a, dialled } = await asking(1);
     const own = defined(dialled[0], 'its connection');
     answers(own, 2, 1);
     await turnsUntil(() => isConnected(a), 'it is connected');
@@ -265,12 +267,7 @@ describe('the links between replicas', () => {
   });
 
   it('of two that cross, the higher id gives up its own', async () => {
-    const [one, two] = await pair();
-    const b = new Edge(memberId(2), one.configuration);
-    await b.listen(two.address);
-    const dialled = await accepting(one.address);
-    b.peers.start();
-    await until(() => dialled[0]?.payloads.length === 1, 'it says hello');
+    const { edge: b, dialled } = await asking(2);
     const crossing = await says(b.address, 1, 2);
     await until(() => isConnected(b) && crossing.payloads.length === 1 && dialled[0]?.ended === true, 'it answers, and ends its own');
     expect(b.lost).toEqual([]);

@@ -254,12 +254,12 @@ export class Donor {
     for (let at = 0; at < items.length && (at === 0 || (w.length < limit && !pace.isSpent(performance.now()))); ) {
       const before = w.length;
       const chunk = items.slice(at, at + CHUNK);
-      const { answered, followers } = await this.#chunk(w, snapshot, chunk, request, Math.min(limit, w.length + CHUNK_BYTES), slices);
+      const { answered, records, followers } = await this.#chunk(w, snapshot, chunk, request, Math.min(limit, w.length + CHUNK_BYTES), slices);
       for (const follower of followers) items.push(follower);
       at += answered;
       // At once, not at the end: another request may be waiting for its turn.
       slices.pause();
-      pace.spend(w.length - before, slices.takeBusyMs(), performance.now());
+      pace.spend({ bytes: w.length - before, records, busyMs: slices.takeBusyMs() }, performance.now());
       slices.begin();
     }
     return w.finish();
@@ -273,7 +273,7 @@ export class Donor {
     request: TransferRequest,
     limit: number,
     slices: Slices,
-  ): Promise<{ answered: number; followers: NodeRequest[] }> {
+  ): Promise<{ answered: number; records: number; followers: NodeRequest[] }> {
     const { since } = request;
     const followers: NodeRequest[] = [];
     // Beside others' work not by single reads: by the thousand they make LevelDB compact the tables that they go through.
@@ -307,7 +307,7 @@ export class Donor {
       }
       if (slices.over) await slices.giveWay();
     }
-    return { answered: told.length, followers };
+    return { answered: told.length, records: told.reduce((n, { entries }) => n + entries.length, 0), followers };
   }
 }
 

@@ -13,8 +13,12 @@ export interface PaceOptions {
 
 /** What is left to the donor where the rest of the process has much to do. */
 const LEAST_SHARE = 0.05;
-/** So many times as much whenever a fetcher comes back for a newer checkpoint, because the state changes faster than it was given. */
-const AGAIN = 4;
+/** So many times as much whenever a fetcher turns out to chase the state: because that changes nearly as fast as it is given, or was gone when a checkpoint had been given. */
+const CHASED = 4;
+/** How fast it changes and is given is seen over so long, milliseconds. Clients lose little meanwhile. */
+const CHASE_MS = 10_000;
+/** What is given has to be so many times of what changes: each transfer then has less than half to do of what the one before had. */
+const AHEAD = 2;
 /** Who has not asked for so long, milliseconds, does not come back: he has it, or has gone. */
 const GIVEN_MS = 20_000;
 /** What the donor leaves free where the rest of the process takes nothing. */
@@ -40,10 +44,14 @@ export class Pace {
   // At the beginning of the window.
   #observedAt = 0;
   #othersMs: number;
-  // The newest checkpoint that was asked for, when anything was last, and how often it was a newer one since nobody asked.
+  // The newest checkpoint that was asked for, when anything was last, and how often the fetcher turned out to chase the state since nobody asked.
   #newest = 0;
   #askedAt = -Infinity;
-  #again = 0;
+  #chased = 0;
+  // Records that were given and that changed since then.
+  #comparedAt = 0;
+  #given = 0;
+  #changed = 0;
   /** Share of the loop that the rest of the process took in the last window. */
   #others = 0;
 
@@ -65,9 +73,28 @@ export class Pace {
 
   /** Somebody asks for nodes of the checkpoint of this op. */
   asked(op: number, now: number): void {
-    if (now - this.#askedAt > GIVEN_MS) [this.#newest, this.#again] = [op, 0];
-    else if (op > this.#newest) [this.#newest, this.#again] = [op, this.#again + 1];
+    if (now - this.#askedAt > GIVEN_MS) {
+      [this.#newest, this.#chased] = [op, 0];
+      this.#compareFrom(now);
+    } else if (op > this.#newest) {
+      [this.#newest, this.#chased] = [op, this.#chased + 1];
+    }
     this.#askedAt = now;
+    if (now - this.#comparedAt < CHASE_MS) return;
+    if (this.#given < AHEAD * this.#changed) this.#chased++;
+    else if (this.#given > CHASED * AHEAD * this.#changed) this.#chased = Math.max(0, this.#chased - 1);
+    this.#compareFrom(now);
+  }
+
+  #compareFrom(now: number): void {
+    this.#comparedAt = now;
+    this.#given = 0;
+    this.#changed = 0;
+  }
+
+  /** A checkpoint has so many records that the one before had not, or had otherwise. */
+  changed(records: number): void {
+    this.#changed += records;
   }
 
   /** The rest of the process has so much to do that its clients would notice what the donor does. */
@@ -80,9 +107,10 @@ export class Pace {
     return this.waitMs(now) >= ANSWER_MS;
   }
 
-  /** An answer of so many bytes was given, and its slices took so many milliseconds of the event loop. */
-  spend(bytes: number, busyMs: number, now: number): void {
+  /** An answer, or a part of one, was given; `busyMs`: what its slices took of the event loop. */
+  spend({ bytes, records, busyMs }: { readonly bytes: number; readonly records: number; readonly busyMs: number }, now: number): void {
     const { bytesPerSecond } = this.#options;
+    this.#given += records;
     const forBytes = bytesPerSecond === 0 ? 0 : bytes * 1000 / bytesPerSecond;
     // Answers that were given side by side are paid for one after the other.
     this.#freeAt = Math.max(this.#freeAt, now) + Math.max(forBytes, this.#forWork(busyMs, now));
@@ -91,7 +119,7 @@ export class Pace {
   #forWork(busyMs: number, now: number): number {
     if (this.#options.othersMs === null) return 0;
     this.#observe(this.#options.othersMs(), now);
-    const least = Math.min(1 - RESERVE, LEAST_SHARE * AGAIN ** this.#again);
+    const least = Math.min(1 - RESERVE, LEAST_SHARE * CHASED ** this.#chased);
     const share = Math.max(least, 1 - RESERVE - OTHERS_WEIGHT * this.#others);
     return busyMs * ALL_WORK * (1 / share - 1);
   }

@@ -104,6 +104,7 @@ export class RecordStore implements Table {
   readonly #options: RecordStoreOptions;
   readonly #sliceMs: number;
   readonly #donor: Donor;
+  readonly #pace: Pace;
   readonly #records: RecordCaches;
   #live = new Overlay();
   #frozen: Overlay | null = null;
@@ -133,6 +134,7 @@ export class RecordStore implements Table {
     const cacheBytes = options.cacheBytes ?? 192 << 20;
     this.#records = new RecordCaches((cacheBytes / 4) * 3);
     this.#nodes = new ByteCache(cacheBytes / 4, (id, bytes) => (isInnerId(id) ? besideInner(bytes) : 0));
+    this.#pace = new Pace(options.pace ?? { bytesPerSecond: 0, othersMs: null });
     this.#donor = new Donor({
       maxCheckpoints: options.servedCheckpoints ?? 8,
       maxPinned: 3,
@@ -140,7 +142,7 @@ export class RecordStore implements Table {
       maxIdleMs: options.servedIdleMs ?? 60_000,
       maxAnswerBytes: MAX_ANSWER_BYTES,
       sliceMs: this.#sliceMs,
-      pace: new Pace(options.pace ?? { bytesPerSecond: 0, othersMs: null }),
+      pace: this.#pace,
     });
   }
 
@@ -356,6 +358,7 @@ export class RecordStore implements Table {
       this.#frozen = null;
       slices.pause();
       this.#costs.end(performance.now(), { records, recordBytes: overlay.bytes, nodeBytes, busyMs: slices.busyMs, longestMs: slices.longestMs });
+      this.#pace.changed(records);
       await this.#serveNewest();
     } catch (error) {
       this.#failedTakes++;

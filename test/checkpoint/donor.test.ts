@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { EMPTY } from '../../lib/bytes.ts';
 import { opNumber } from '../../lib/ids.ts';
 import { MemoryTable } from '../../lib/memory_table.ts';
@@ -59,4 +59,39 @@ test('a donor that gives way to clients reads otherwise and answers the same, wh
   for (const one of places.filter(({ kind }) => kind === 'page').slice(0, 30)) await answer({ items: [one, { ...one, full: false }], since: 3 });
   // Whatever was asked for, it was found at once.
   expect(level.settled).toBe(0);
+});
+
+/** What a donor whose replica has much to do asks for behind an answer, milliseconds, before and after so many seconds in each of which so many records change. */
+async function waitsWhile(changed: number, seconds: number): Promise<{ first: number; last: number }> {
+  let now = 1e6;
+  vi.spyOn(performance, 'now').mockImplementation(() => (now += 0.01));
+  onTestFinished(() => { vi.restoreAllMocks(); });
+  const store = await openStore({ directory: temporaryDirectory(), pace: { bytesPerSecond: 0, othersMs: () => now / 2 } });
+  const put = (at: number, value: string): void => { store.put(Buffer.from(`k${at}`), Buffer.from(value)); };
+  for (let at = 0; at < 2000; at++) put(at, 'old');
+  const { op, root } = await store.take(opNumber(1), EMPTY);
+  const request: TransferRequest = { op, root, since: 0, maxBytes: 1 << 20, top: 'full', items: [] };
+  const waits: number[] = [];
+  for (let second = 1; second <= seconds; second++) {
+    for (let at = 0; at < changed; at++) put(at, `new ${second}`);
+    await store.take(opNumber(1 + second), EMPTY);
+    for (const type of ['nodes', 'wait'] as const) {
+      const answer = decodeWhole(await store.serve(encodeRequest(request)), request);
+      if (!answer.ok || answer.value.type !== type) throw new Error(`not ${type}`);
+      if (answer.value.type === 'wait') waits.push(answer.value.milliseconds);
+    }
+    now += 1000;
+  }
+  // How busy the replica is shows from the second on.
+  return { first: waits[1] as number, last: waits.at(-1) as number };
+}
+
+test('a donor gives more when the state changes as fast as it gives', async () => {
+  const { first, last } = await waitsWhile(1500, 12);
+  expect(last).toBeLessThan(first / 2);
+});
+
+test('and no more when it gives much more than changes', async () => {
+  const { first, last } = await waitsWhile(500, 12);
+  expect(last).toBeGreaterThan(first / 2);
 });

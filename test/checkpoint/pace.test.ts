@@ -1,10 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { Pace } from '../../checkpoint/pace.ts';
 
+const idle = { records: 0, busyMs: 0 };
+
 describe('the pace of a donor', () => {
   test('without bounds there is nothing to wait for', () => {
     const pace = new Pace({ bytesPerSecond: 0, othersMs: null });
-    pace.spend(1 << 30, 1000, 0);
+    pace.spend({ bytes: 1 << 30, records: 0, busyMs: 1000 }, 0);
     expect(pace.waitMs(0)).toBe(0);
     expect(pace.answerBytes).toBe(Infinity);
   });
@@ -12,15 +14,15 @@ describe('the pace of a donor', () => {
   test('an answer is paid off before the next, at so many bytes a second', () => {
     const pace = new Pace({ bytesPerSecond: 1_000_000, othersMs: null });
     expect(pace.waitMs(5000)).toBe(0);
-    pace.spend(500_000, 0, 5000);
+    pace.spend({ bytes: 500_000, ...idle }, 5000);
     expect(pace.waitMs(5000)).toBe(500);
     expect(pace.waitMs(5400)).toBe(100);
     // Another one, which was let in before: both are to be paid for.
-    pace.spend(500_000, 0, 5400);
+    pace.spend({ bytes: 500_000, ...idle }, 5400);
     expect(pace.waitMs(5400)).toBe(600);
     expect(pace.waitMs(6000)).toBe(0);
     // What was not used does not gather: a donor that rested gives no burst.
-    pace.spend(1000, 0, 100_000);
+    pace.spend({ bytes: 1000, ...idle }, 100_000);
     expect(pace.waitMs(100_000)).toBe(1);
   });
 
@@ -31,7 +33,7 @@ describe('the pace of a donor', () => {
     for (let i = 0; i < 500; i++) {
       now += pace.waitMs(now);
       const bytes = 1000 + (i * 7919) % 90_000;
-      pace.spend(bytes, 0, now);
+      pace.spend({ bytes, ...idle }, now);
       given += bytes;
     }
     now += pace.waitMs(now);
@@ -50,10 +52,10 @@ describe('the pace of a donor', () => {
       now = 0;
       readonly pace = new Pace({ bytesPerSecond: 0, othersMs: () => this.#othersMs });
       /** The rest takes so much of the loop for a while, then the slices of an answer `slices` ms. What is to be waited then, by ms of the slices. */
-      wait(others: number, slices: number, since = 1e6): number {
+      wait(others: number, slices: number, since = 1e6, records = 0): number {
         this.now += since;
         this.#othersMs = others * this.now;
-        this.pace.spend(1, slices, this.now);
+        this.pace.spend({ bytes: 1, records, busyMs: slices }, this.now);
         return this.pace.waitMs(this.now) / slices;
       }
     }
@@ -88,11 +90,75 @@ describe('the pace of a donor', () => {
       expect(ask(9000)).toBe(first);
     });
 
+    describe('while a checkpoint is given', () => {
+      const first = 3.2 * (1 / 0.05 - 1);
+      const four = 3.2 * (1 / 0.2 - 1);
+      const sixteen = 3.2 * (1 / 0.8 - 1);
+      /** A loop whose others have much to do, a second at a time: so many records are given in it, and so many change. */
+      class Giving {
+        readonly #loop = new Loop();
+        constructor() {
+          this.#loop.now = 1e6;
+        }
+        seconds(n: number, given: number, changed: number, op = 1000): number {
+          let wait = NaN;
+          for (let i = 0; i < n; i++) {
+            this.#loop.pace.changed(changed);
+            this.#loop.pace.asked(op, this.#loop.now);
+            wait = this.#loop.wait(0.5, 10, 1000, given);
+          }
+          return wait;
+        }
+        rest(seconds: number): void {
+          this.#loop.now += seconds * 1000;
+        }
+      }
+
+      test('a donor that gives less than twice of what changes gives four times as much, every ten seconds', () => {
+        const giving = new Giving();
+        expect(giving.seconds(9, 1900, 1000)).toBeCloseTo(first, 1);
+        expect(giving.seconds(10, 1900, 1000)).toBeCloseTo(four, 1);
+        expect(giving.seconds(10, 1900, 1000)).toBeCloseTo(sixteen, 1);
+        expect(giving.seconds(100, 1900, 1000)).toBeCloseTo(3.2 / 9, 1);
+      });
+
+      test('one that gives more than that goes on as it does', () => {
+        const giving = new Giving();
+        expect(giving.seconds(100, 2100, 1000)).toBeCloseTo(first, 1);
+        // Nobody changes anything.
+        expect(giving.seconds(100, 0, 0)).toBeCloseTo(first, 1);
+      });
+
+      test('when so little changes that a quarter would do it gives that', () => {
+        const giving = new Giving();
+        giving.seconds(9, 1000, 1000);
+        expect(giving.seconds(10, 4000, 1000)).toBeCloseTo(four, 1);
+        expect(giving.seconds(20, 7900, 1000)).toBeCloseTo(four, 1);
+        expect(giving.seconds(20, 8100, 1000)).toBeCloseTo(first, 1);
+        expect(giving.seconds(50, 8100, 1000)).toBeCloseTo(first, 1);
+      });
+
+      test('what changed before anybody asked is no reason', () => {
+        const giving = new Giving();
+        giving.seconds(1, 1000, 0);
+        giving.rest(60);
+        expect(giving.seconds(1, 1000, 1_000_000)).toBeCloseTo(first, 1);
+        expect(giving.seconds(30, 1000, 0)).toBeCloseTo(first, 1);
+      });
+
+      test('who asks again long after is given as little as at first', () => {
+        const giving = new Giving();
+        giving.seconds(30, 1000, 1000);
+        giving.rest(21);
+        expect(giving.seconds(1, 1000, 1000)).toBeCloseTo(first, 1);
+      });
+    });
+
     test('an answer ends when it has to be paid for longer than anybody should wait', () => {
       const loop = new Loop();
       loop.wait(0.5, 0.1);
       expect(loop.pace.isSpent(loop.now)).toBe(false);
-      loop.pace.spend(1, 10, loop.now);
+      loop.pace.spend({ bytes: 1, records: 0, busyMs: 10 }, loop.now);
       expect(loop.pace.isSpent(loop.now)).toBe(true);
     });
   });

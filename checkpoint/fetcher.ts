@@ -18,7 +18,7 @@ import type { RecordChange } from './checkpoint_writer.ts';
 import { DonorPool, type NodesAnswer, type PooledDonor, type PoolLimits, type Question } from './donor_pool.ts';
 import type { DonorConnection, FetchOptions, FetchReport } from './fetch_report.ts';
 import { rootHash } from './hashes.ts';
-import type { NodeSource, Top } from './merkle_tree.ts';
+import { recordsOf, type NodeSource, type Top } from './merkle_tree.ts';
 import type { Slices } from './slices.ts';
 import { MAX_ITEMS, isFollowed, tellsAll, toldChildren, type AnswerNodes, type NodeAnswer, type NodeRequest, type TopAnswer } from './transfer_messages.ts';
 import { findInner, findPage, recordsInRange, type Range } from './tree_walk.ts';
@@ -132,6 +132,8 @@ export class Fetcher {
   /** Shares of the target that were fetched, and that were here. */
   #fetched = 0;
   #present = 0;
+  /** Records by which the target has more: so many have to come at least. */
+  #more = 0;
   readonly #startedAt = performance.now();
 
   constructor(target: FetchTarget, own: OwnTree, donors: readonly DonorConnection[], options: FetchOptions, limits: FetcherLimits, slices: Slices) {
@@ -148,6 +150,7 @@ export class Fetcher {
   async run(): Promise<FetchReport> {
     try {
       const header = await this.#begin();
+      this.#more = header.count - recordsOf(this.#own.top());
       this.#progress();
       while (this.#wanted.length > 0 || this.#clears.length > 0 || this.#underWay.size > 0) {
         await this.#clear();
@@ -477,10 +480,13 @@ export class Fetcher {
     const asked = new Set([...this.#underWay.keys()].map(({ lot }) => lot));
     const wanted = [...asked].reduce((n, { open }) => n + open.size, this.#wanted.length);
     const milliseconds = performance.now() - this.#startedAt;
-    const settled = Math.min(1, this.#present + this.#fetched);
+    // A node's share says nothing of how much lies below it: a corner of the tree may hold most of the records.
+    const most = this.#more > 0 ? Math.min(1, this.#total.recordsChanged / this.#more) : 1;
+    const settled = Math.min(most, this.#present + this.#fetched);
+    const fetched = Math.min(most, this.#fetched);
     onProgress({
       ...this.#pool.traffic, ...this.#total, verified: this.#verified, wanted, settled, milliseconds,
-      etaMs: this.#fetched === 0 ? null : milliseconds * (1 - settled) / this.#fetched,
+      etaMs: fetched === 0 ? null : milliseconds * (1 - settled) / fetched,
     });
   }
 }

@@ -514,24 +514,6 @@ describe('the end of a transfer', () => {
   });
 });
 
-test('progress goes from nothing to all of it, and says what is left', async () => {
-  const world = await made(4000);
-  const seen: FetchProgress[] = [];
-  const report = await arrives(world, [connect('d', world.donor)], (p) => { seen.push(p); });
-  for (const [i, p] of seen.entries()) {
-    expect(p.settled).toBeGreaterThanOrEqual(seen[i - 1]?.settled ?? 0);
-    expect(p.verified).toBeGreaterThanOrEqual(seen[i - 1]?.verified ?? 0);
-  }
-  expect(seen[0]?.settled).toBeLessThan(0.2);
-  const middle = seen[seen.length >> 1];
-  expect(middle?.wanted).toBeGreaterThan(0);
-  expect(middle?.etaMs).toBeGreaterThan(0);
-  const last = seen.at(-1);
-  expect(last?.settled).toBeCloseTo(1, 9);
-  expect(last).toMatchObject({ wanted: 0, recordsChanged: 4000, bytesReceived: report.bytesReceived });
-  expect(last?.etaMs).toBeCloseTo(0, 3);
-});
-
 function fail(): never {
   throw new Error('the donor has a checkpoint');
 }

@@ -31,6 +31,7 @@ export function healthOf(s: ReplicaStatus, at: Circumstances): Health {
   if (s.status === 'retired') return { ok: false, reason: 'this member has left the group; it ends when the others have all that it had' };
   if (s.status === 'transitioning') return { ok: false, reason: 'the members have changed, and what came before is being fetched from the others; wait' };
   if (s.status === 'recovering') return { ok: false, reason: `recovering: this needs the answers of ${quorum(s.configuration)} other replicas or of a working group; start them if they are down` };
+  if (s.lacksLog) return { ok: false, reason: 'the log is being fetched from the primary; wait' };
   if (s.status === 'view-change') return { ok: false, reason: 'a new primary is being elected; this needs a majority of the replicas' };
   if (!s.isPrimary && (s.peers.find((p) => p.id === s.primary)?.silentMs ?? null) === null) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, yet` };
   if (s.primarySilentMs > PRIMARY_SILENCE_MS) return { ok: false, reason: `nothing was heard of the primary, member ${s.primary}, for ${Math.round(s.primarySilentMs / 1000)} s` };

@@ -139,6 +139,8 @@ export interface ReplicaStatus {
   /** A checkpoint is being written, or waits for its turn / the state is being fetched from a peer. */
   readonly checkpointing: boolean;
   readonly transferring: boolean;
+  /** The present view works, and all that is missing here is its log. */
+  readonly lacksLog: boolean;
   /** So many recover at once that too few are left who could answer. */
   readonly recoveryImpossible: boolean;
   /** The disk has hardly room for the log: nothing more is taken into it. */

@@ -1,5 +1,6 @@
 /** What a replica says of itself, and what to do. */
 import { describe, expect, test } from 'vitest';
+import { memberId } from '../../lib/ids.ts';
 import { healthOf, type Circumstances } from '../../server/health.ts';
 import type { Health } from '../../server/running_replica.ts';
 import type { Cluster } from '../vr/cluster.ts';
@@ -36,6 +37,21 @@ describe('the primary', () => {
     cluster.run(10_000);
     for (const index of [0, 1, 2]) expect(health(cluster, index)).toEqual({ ok: true });
   });
+});
+
+test('a replica that lacks nothing but the log of a view that works waits for that, and not for an election', () => {
+  const { cluster, client } = started({ members: 5 });
+  cluster.isolate(memberId(5));
+  for (let i = 0; i < 50; i++) client.write(`w${i}`);
+  cluster.node(0).crash();
+  cluster.run(5000);
+  // It hears of the new view, and is not given its log.
+  cluster.drop = (p) => p.to === 5 && p.message.type === 'newState';
+  cluster.run(1000);
+  expect(health(cluster, 4)).toEqual({ ok: false, reason: 'the log is being fetched from the primary; wait' });
+  cluster.heal();
+  cluster.run(5000);
+  expect(health(cluster, 4)).toEqual({ ok: true });
 });
 
 describe('a group of which too many recover at once', () => {

@@ -93,7 +93,7 @@ export class FakeReplica implements RunningReplica {
       clusterId: CLUSTER_ID.toString('hex'), version: '0.1.0', pid: 4711, uptimeMs: 90_061_000, clientConnections: 2,
       replica: {
         memberId: memberId(1), epoch: epoch(0), status: 'normal', view: view(3), logView: view(3), primary: memberId(1), isPrimary: true, primarySilentMs: 0,
-        op: opNumber(42), commit: opNumber(41), executed: opNumber(41), checkpointInterval: { ops: 1000, bytes: 64 << 20, since: opNumber(0) }, checkpointing: true, transferring: false, recoveryImpossible: false, cramped: true, sessions: 4, maxSessions: 4096,
+        op: opNumber(42), commit: opNumber(41), executed: opNumber(41), checkpointInterval: { ops: 1000, bytes: 64 << 20, since: opNumber(0) }, checkpointing: true, transferring: false, lacksLog: false, recoveryImpossible: false, cramped: true, sessions: 4, maxSessions: 4096,
         checkpoint: { op: opNumber(40), root: ZERO_DIGEST, entryHash: ZERO_DIGEST, view: view(3), time: 5 },
         configuration: this.configuration(), role: 'voter' as const, epochComplete: true, leaseMs: 0, stalenessMs: null, peers: [peer(2), peer(3)],
       },

@@ -15,6 +15,8 @@ export interface PaceOptions {
 const LEAST_SHARE = 0.05;
 /** So many times as much whenever a fetcher turns out to chase the state: because that changes nearly as fast as it is given, or was gone when a checkpoint had been given. */
 const CHASED = 4;
+/** So often at most: then it is all that a donor ever gives. A fetcher may chase for a reason of its own, a slow line perhaps. */
+const MOST_CHASED = 3;
 /** How fast it changes and is given is seen over so long, milliseconds. Clients lose little meanwhile. */
 const CHASE_MS = 10_000;
 /** What is given has to be so many times of what changes: each transfer then has less than half to do of what the one before had. */
@@ -77,11 +79,11 @@ export class Pace {
       [this.#newest, this.#chased] = [op, 0];
       this.#compareFrom(now);
     } else if (op > this.#newest) {
-      [this.#newest, this.#chased] = [op, this.#chased + 1];
+      [this.#newest, this.#chased] = [op, Math.min(MOST_CHASED, this.#chased + 1)];
     }
     this.#askedAt = now;
     if (now - this.#comparedAt < CHASE_MS) return;
-    if (this.#given < AHEAD * this.#changed) this.#chased++;
+    if (this.#given < AHEAD * this.#changed) this.#chased = Math.min(MOST_CHASED, this.#chased + 1);
     else if (this.#given > CHASED * AHEAD * this.#changed) this.#chased = Math.max(0, this.#chased - 1);
     this.#compareFrom(now);
   }

@@ -120,6 +120,8 @@ describe('the pace of a donor', () => {
         expect(giving.seconds(10, 1900, 1000)).toBeCloseTo(four, 1);
         expect(giving.seconds(10, 1900, 1000)).toBeCloseTo(sixteen, 1);
         expect(giving.seconds(100, 1900, 1000)).toBeCloseTo(3.2 / 9, 1);
+        // However long that lasted, it is back where it was after half a minute without changes.
+        expect(giving.seconds(40, 1900, 0)).toBeCloseTo(first, 1);
       });
 
       test('one that gives more than that goes on as it does', () => {

@@ -69,6 +69,8 @@ export interface WriteRequest {
   /** Sorted by key, distinct; each part is done with before the next is asked for. */
   readonly changes: Iterable<readonly RecordChange[]>;
   readonly stamp: number;
+  /** For `renewed` of the result: the op behind which a record's first change counts, and no other; all do without it. */
+  readonly since?: number;
   /** The meta record for the tree's new top. */
   readonly meta: (top: Top) => Meta;
   readonly slices: Slices;
@@ -83,6 +85,8 @@ export interface WriteResult {
   readonly meta: Meta;
   /** Changes. */
   readonly records: number;
+  /** Records that are new, or had not changed since `since`. */
+  readonly renewed: number;
   readonly nodeBytes: number;
 }
 
@@ -90,7 +94,7 @@ export interface WriteResult {
 export async function writeChanges(request: WriteRequest): Promise<WriteResult> {
   const { store, source, slices } = request;
   let ahead: ReadonlyMap<string, Buffer> = new Map();
-  const draft = new TreeDraft((id, hash) => ahead.get(id) ?? source(id, hash), request.top, request.stamp);
+  const draft = new TreeDraft((id, hash) => ahead.get(id) ?? source(id, hash), request.top, request.stamp, request.since);
   const batch = store.batch();
   let records = 0;
   let recordBytes = 0;
@@ -139,7 +143,7 @@ export async function writeChanges(request: WriteRequest): Promise<WriteResult> 
   await batch.write();
   slices.begin();
   // Not the draft: what was read for it may go.
-  return { update: { top: draft.top, puts: draft.puts, deletes: draft.deletes }, meta, records, nodeBytes };
+  return { update: { top: draft.top, puts: draft.puts, deletes: draft.deletes }, meta, records, renewed: draft.renewed, nodeBytes };
 }
 
 /** The tree is worked on so many pages, or changes of one page, at a time before the clock is looked at: a millisecond or less. */

@@ -19,7 +19,7 @@ export interface FetchProgress {
   /** Nodes of the target's tree that were fetched and found right, and those known to differ and not fetched yet. */
   readonly verified: number;
   readonly wanted: number;
-  /** How much of the target is settled, 0 to 1: each node counts for an equal share of the one above, and no more than was fetched of the records by which the target has more. */
+  /** How much of the target is settled, 0 to 1: each node counts for an equal share of the one above; less where the records by which the target has more have not come. */
   readonly settled: number;
   readonly milliseconds: number;
   /** Milliseconds that the rest takes at the rate of what was fetched so far; null: nothing was yet. */

@@ -132,8 +132,10 @@ export class Fetcher {
   /** Shares of the target that were fetched, and that were here. */
   #fetched = 0;
   #present = 0;
-  /** Records by which the target has more: so many have to come at least. */
+  /** Records of the target; by how many it had more than the own tree, so that so many have to come at least; and how many have come. */
+  #count = 0;
   #more = 0;
+  #come = 0;
   readonly #startedAt = performance.now();
 
   constructor(target: FetchTarget, own: OwnTree, donors: readonly DonorConnection[], options: FetchOptions, limits: FetcherLimits, slices: Slices) {
@@ -150,7 +152,6 @@ export class Fetcher {
   async run(): Promise<FetchReport> {
     try {
       const header = await this.#begin();
-      this.#more = header.count - recordsOf(this.#own.top());
       this.#progress();
       while (this.#wanted.length > 0 || this.#clears.length > 0 || this.#underWay.size > 0) {
         await this.#clear();
@@ -178,6 +179,8 @@ export class Fetcher {
     let full = base === null || isMixed;
     for (;;) {
       const { donor, answer, top } = await this.#askForTop(full);
+      this.#count = top.count;
+      if (this.#come === 0) this.#more = top.count - recordsOf(this.#own.top());
       if (top.top === null) {
         this.#clears.push({ range: WHOLE, except: null, only: null });
         this.#present = 1;
@@ -454,7 +457,8 @@ export class Fetcher {
     if (!isAscending(run)) run.sort((a, b) => a.key.compare(b.key));
     this.#runs.push(run);
     this.#total.recordsChanged += run.length;
-    for (const { key, size } of run) {
+    for (const { key, value, size } of run) {
+      if (value !== null) this.#come++;
       this.#total.recordBytes += key.length + size;
       this.#gatheredBytes += Math.max(CHANGE_BYTES, key.length + size);
     }
@@ -480,13 +484,14 @@ export class Fetcher {
     const asked = new Set([...this.#underWay.keys()].map(({ lot }) => lot));
     const wanted = [...asked].reduce((n, { open }) => n + open.size, this.#wanted.length);
     const milliseconds = performance.now() - this.#startedAt;
-    // A node's share says nothing of how much lies below it: a corner of the tree may hold most of the records.
-    const most = this.#more > 0 ? Math.min(1, this.#total.recordsChanged / this.#more) : 1;
-    const settled = Math.min(most, this.#present + this.#fetched);
-    const fetched = Math.min(most, this.#fetched);
+    // A node's share says nothing of how much lies below it: a corner of the tree may hold most of the records. But so many are left at least.
+    const left = Math.max(0, this.#more - this.#come);
+    const shares = Math.min(1, this.#present + this.#fetched);
+    const settled = left === 0 ? shares : Math.min(shares, 1 - left / this.#count);
+    const [toDo, done] = settled < shares ? [left, this.#come] : [1 - shares, this.#fetched];
     onProgress({
       ...this.#pool.traffic, ...this.#total, verified: this.#verified, wanted, settled, milliseconds,
-      etaMs: fetched === 0 ? null : milliseconds * (1 - settled) / fetched,
+      etaMs: done === 0 ? null : milliseconds * toDo / done,
     });
   }
 }

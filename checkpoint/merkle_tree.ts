@@ -98,12 +98,21 @@ export class TreeDraft implements TreeUpdate {
     return this.#arena.subarray(at, at + length);
   };
 
+  readonly #since: number;
+  #renewed = 0;
   #applied = 0;
 
-  constructor(source: NodeSource, top: Top, stamp: number) {
+  /** `since`: records that had changed since are not counted in `renewed`. */
+  constructor(source: NodeSource, top: Top, stamp: number, since = Infinity) {
     this.#source = source;
     this.top = top;
     this.#stamp = stamp;
+    this.#since = since;
+  }
+
+  /** Of all records that were written those that are new, or had not changed since `since`. */
+  get renewed(): number {
+    return this.#renewed;
   }
 
   /** Changes to apply, sorted by key and distinct, of other keys than those before. */
@@ -150,8 +159,9 @@ export class TreeDraft implements TreeUpdate {
 
   #page(child: PageChild, bits: number, i: number, j: number): PageChild | null | Overfull {
     const id = nodeId(PAGE, prefixOf(this.#change(i).key, bits), bits);
-    const merged = mergePage(this.#read(id, child.hash), this.#changes, i, j, this.#stamp);
+    const merged = mergePage(this.#read(id, child.hash), this.#changes, i, j, this.#stamp, this.#since);
     if (!merged.changed) return child;
+    this.#renewed += merged.renewed;
     if (merged.count === 0) {
       this.#delete(id);
       return null;
@@ -275,6 +285,7 @@ export class TreeDraft implements TreeUpdate {
       const change = this.#change(c);
       if (change.entry !== null) out.push(entryOfChange(change, this.#stamp));
     }
+    this.#renewed += out.length;
     return out;
   }
 

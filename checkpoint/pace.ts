@@ -17,10 +17,13 @@ const LEAST_SHARE = 0.05;
 const CHASED = 4;
 /** So often at most: then it is all that a donor ever gives. A fetcher may chase for a reason of its own, a slow line perhaps. */
 const MOST_CHASED = 3;
-/** How fast it changes and is given is seen over so long, milliseconds. Clients lose little meanwhile. */
+/** How fast it changes and is given is seen over so long, milliseconds: clients lose little meanwhile. And so long where no checkpoint says what has changed. */
 const CHASE_MS = 10_000;
+const CHASE_MOST_MS = 60_000;
 /** What is given has to be so many times of what changes: each transfer then has less than half to do of what the one before had. */
 const AHEAD = 2;
+/** With so many times of it less will do: an answer at the next lower share takes up to eight times as long. */
+const FAR_AHEAD = 16;
 /** Who has not asked for so long, milliseconds, does not come back: he has it, or has gone. */
 const GIVEN_MS = 20_000;
 /** What the donor leaves free where the rest of the process takes nothing. */
@@ -50,10 +53,10 @@ export class Pace {
   #newest = 0;
   #askedAt = -Infinity;
   #chased = 0;
-  // Records that were given and that changed since then.
+  // Records that were given, and that changed, since then; null: there was no checkpoint.
   #comparedAt = 0;
   #given = 0;
-  #changed = 0;
+  #changed: number | null = null;
   /** Share of the loop that the rest of the process took in the last window. */
   #others = 0;
 
@@ -73,30 +76,38 @@ export class Pace {
     return Math.max(0, Math.ceil(this.#freeAt - now));
   }
 
+  /** The newest checkpoint that was asked for, since nobody asked for long. */
+  get newest(): number {
+    return this.#newest;
+  }
+
   /** Somebody asks for nodes of the checkpoint of this op. */
   asked(op: number, now: number): void {
     if (now - this.#askedAt > GIVEN_MS) {
       [this.#newest, this.#chased] = [op, 0];
       this.#compareFrom(now);
     } else if (op > this.#newest) {
+      // What lay between the two was no giving.
       [this.#newest, this.#chased] = [op, Math.min(MOST_CHASED, this.#chased + 1)];
+      this.#compareFrom(now);
     }
     this.#askedAt = now;
-    if (now - this.#comparedAt < CHASE_MS) return;
-    if (this.#given < AHEAD * this.#changed) this.#chased = Math.min(MOST_CHASED, this.#chased + 1);
-    else if (this.#given > CHASED * AHEAD * this.#changed) this.#chased = Math.max(0, this.#chased - 1);
+    if (now - this.#comparedAt < (this.#changed === null ? CHASE_MOST_MS : CHASE_MS)) return;
+    const changed = this.#changed ?? 0;
+    if (this.#given < AHEAD * changed) this.#chased = Math.min(MOST_CHASED, this.#chased + 1);
+    else if (this.#given > FAR_AHEAD * changed) this.#chased = Math.max(0, this.#chased - 1);
     this.#compareFrom(now);
   }
 
   #compareFrom(now: number): void {
     this.#comparedAt = now;
     this.#given = 0;
-    this.#changed = 0;
+    this.#changed = null;
   }
 
-  /** A checkpoint has so many records that the one before had not, or had otherwise. */
+  /** There is a checkpoint, with so many records that are new, or had not changed since `newest`. */
   changed(records: number): void {
-    this.#changed += records;
+    this.#changed = (this.#changed ?? 0) + records;
   }
 
   /** The rest of the process has so much to do that its clients would notice what the donor does. */

@@ -179,16 +179,19 @@ export interface Merged {
   readonly lastDelete: number;
   /** False: the changes say what the page already holds. */
   readonly changed: boolean;
+  /** Records that are new, or had not changed since `since`. */
+  readonly renewed: number;
 }
 
 /** A page with the changes [from, to) made, as runs of its bytes and of theirs. */
-export function mergePage(page: Buffer, changes: readonly Change[], from: number, to: number, stamp: number): Merged {
+export function mergePage(page: Buffer, changes: readonly Change[], from: number, to: number, stamp: number, since: number): Merged {
   const total = pageCount(page);
   const hintsAt = hintsOf(page);
   const runs: Run[] = [];
   let count = 0;
   let removed = false;
   let changed = false;
+  let renewed = 0;
   let at = HEADER;
   let index = 0;
   let runAt = at;
@@ -216,6 +219,7 @@ export function mergePage(page: Buffer, changes: readonly Change[], from: number
     // The same value again is no change: it keeps its stamp, and the run goes on over it.
     if (match && entry !== null && page.compare(entry, 2 + length, entry.length, at + 2 + length, end) === 0) continue;
     changed = true;
+    if (entry !== null && (!match || page.readUIntBE(hintsAt + HINT * index, 6) <= since)) renewed++;
     endRun();
     if (match) {
       at = end;
@@ -233,7 +237,7 @@ export function mergePage(page: Buffer, changes: readonly Change[], from: number
   at = hintsAt;
   index = total;
   endRun();
-  return { runs, count, lastDelete: removed ? stamp : lastDelete(page), changed };
+  return { runs, count, lastDelete: removed ? stamp : lastDelete(page), changed, renewed };
 }
 
 /** How the `length` bytes from `at` on stand to the key. A few bytes mostly: quicker so than by a call. */

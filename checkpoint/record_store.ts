@@ -347,9 +347,10 @@ export class RecordStore implements Table {
         const count = recordsOf(top);
         return { op, root: rootHash(op, count, extra, top?.hash ?? null), extra, count };
       };
-      const { records, nodeBytes } = await this.#write({
+      const { records, renewed, nodeBytes } = await this.#write({
         changes: changesOf(overlay),
         stamp: op,
+        since: this.#pace.newest,
         meta: (top) => ({ top, state: { kind: 'checkpoint', info: info(top) } }),
         slices,
         // It stays in memory, in place of what was there before. Until it is durable, and for good if it never is, `#frozen` is asked first.
@@ -358,7 +359,7 @@ export class RecordStore implements Table {
       this.#frozen = null;
       slices.pause();
       this.#costs.end(performance.now(), { records, recordBytes: overlay.bytes, nodeBytes, busyMs: slices.busyMs, longestMs: slices.longestMs });
-      this.#pace.changed(records);
+      this.#pace.changed(renewed);
       await this.#serveNewest();
     } catch (error) {
       this.#failedTakes++;
@@ -370,7 +371,7 @@ export class RecordStore implements Table {
   }
 
   /** Writes changes and makes the tree that results the own one. */
-  async #write(request: Pick<WriteRequest, 'changes' | 'stamp' | 'meta' | 'slices' | 'onChange'>): Promise<WriteResult> {
+  async #write(request: Pick<WriteRequest, 'changes' | 'stamp' | 'since' | 'meta' | 'slices' | 'onChange'>): Promise<WriteResult> {
     assert(!this.#needsReopen, 'a database whose write failed is opened again before the next one');
     // The batch becomes visible at some moment before we learn of it. Until then `range` reads the nodes of before,
     // from the newest checkpoint's snapshot. A fetch has no readers, and its tree may be between two checkpoints.

@@ -431,7 +431,7 @@ export class Replica implements ReplicaEvents {
       checkpointing: this.handOver.taking,
       cramped: this.room.cramped,
       transferring: this.handOver.fetching,
-      lacksLog: this.viewChange.follows,
+      lacksLog: this.viewChange.lacksLog,
       recoveryImpossible: this.recovery.impossible,
       sessions: this.clients.size,
       maxSessions: this.options.maxSessions,

@@ -139,7 +139,7 @@ export interface ReplicaStatus {
   /** A checkpoint is being written, or waits for its turn / the state is being fetched from a peer. */
   readonly checkpointing: boolean;
   readonly transferring: boolean;
-  /** The present view works, and all that is missing here is its log. */
+  /** The present view works, its primary was heard of late, and all that is missing here is its log. */
   readonly lacksLog: boolean;
   /** So many recover at once that too few are left who could answer. */
   readonly recoveryImpossible: boolean;

@@ -50,6 +50,7 @@ export class ViewChange {
   readonly #askAgain: Backoff;
   /** The highest view in which its primary has been heard while this replica was not normal in it. */
   #begun: View | null = null;
+  #begunAt = -Infinity;
   #installing = false;
   /** A quorum wants another view, and this replica is bound to the primary for a moment yet. */
   #waitsForLease = false;
@@ -74,6 +75,7 @@ export class ViewChange {
       // The view is alive without this replica: however long its log takes to fetch, that is no reason to end it.
       if (v === r.view) {
         this.#begun = v;
+        this.#begunAt = r.now;
         this.#deadline = r.now + this.#patience();
       }
       this.#learn(v);
@@ -87,6 +89,11 @@ export class ViewChange {
   /** The present view works, and all that is missing here is its log. */
   get follows(): boolean {
     return this.#r.phase === 'view-change' && this.#begun === this.#r.view;
+  }
+
+  /** And it worked a moment ago: its primary sends heart-beats meanwhile. */
+  get lacksLog(): boolean {
+    return this.follows && this.#fresh(this.#begunAt);
   }
 
   #stopSuspecting(): void {
@@ -398,6 +405,7 @@ export class ViewChange {
       r.transition('view-change');
       if (m.view > r.view) this.#enterView(m.view, false);
       this.#begun = m.view;
+      this.#begunAt = r.now;
       // The state comes first: when it is there, the view's log is asked for from it on.
       if (r.handOver.fetching) {
         this.#deadline = r.now + this.#patience();

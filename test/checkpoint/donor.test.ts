@@ -5,6 +5,7 @@ import { MemoryTable } from '../../lib/memory_table.ts';
 import { Prng } from '../../lib/prng.ts';
 import { Donor, type PinnedCheckpoint } from '../../checkpoint/donor.ts';
 import { Pace } from '../../checkpoint/pace.ts';
+import type { RecordStore } from '../../checkpoint/record_store.ts';
 import { encodeRequest, toldChildren, type NodeRequest, type TransferRequest } from '../../checkpoint/transfer_messages.ts';
 import { FailingStore, change, openStore, temporaryDirectory } from './store_support.ts';
 import { decodeWhole } from './whole_answer.ts';
@@ -61,19 +62,18 @@ test('a donor that gives way to clients reads otherwise and answers the same, wh
   expect(level.settled).toBe(0);
 });
 
-/** What a donor whose replica has much to do asks for behind an answer, milliseconds, before and after so many seconds in each of which so many records change. */
-async function waitsWhile(changed: number, seconds: number): Promise<{ first: number; last: number }> {
+/** What a donor whose replica has much to do asks for behind an answer, milliseconds, before and after seconds in each of which something changes. */
+async function waitsWhile(change: (store: RecordStore, second: number) => void): Promise<{ first: number; last: number }> {
   let now = 1e6;
   vi.spyOn(performance, 'now').mockImplementation(() => (now += 0.01));
   onTestFinished(() => { vi.restoreAllMocks(); });
   const store = await openStore({ directory: temporaryDirectory(), pace: { bytesPerSecond: 0, othersMs: () => now / 2 } });
-  const put = (at: number, value: string): void => { store.put(Buffer.from(`k${at}`), Buffer.from(value)); };
-  for (let at = 0; at < 2000; at++) put(at, 'old');
+  putRecords(store, 0, 2000, 'old');
   const { op, root } = await store.take(opNumber(1), EMPTY);
   const request: TransferRequest = { op, root, since: 0, maxBytes: 1 << 20, top: 'full', items: [] };
   const waits: number[] = [];
-  for (let second = 1; second <= seconds; second++) {
-    for (let at = 0; at < changed; at++) put(at, `new ${second}`);
+  for (let second = 1; second <= 12; second++) {
+    change(store, second);
     await store.take(opNumber(1 + second), EMPTY);
     for (const type of ['nodes', 'wait'] as const) {
       const answer = decodeWhole(await store.serve(encodeRequest(request)), request);
@@ -86,12 +86,29 @@ async function waitsWhile(changed: number, seconds: number): Promise<{ first: nu
   return { first: waits[1] as number, last: waits.at(-1) as number };
 }
 
-test('a donor gives more when the state changes as fast as it gives', async () => {
-  const { first, last } = await waitsWhile(1500, 12);
+function putRecords(store: RecordStore, from: number, to: number, value: string): void {
+  for (let at = from; at < to; at++) store.put(Buffer.from(`k${at}`), Buffer.from(value));
+}
+
+test('a donor gives more when as much is added as it gives', async () => {
+  const { first, last } = await waitsWhile((store, second) => { putRecords(store, second * 2000, second * 2000 + 1500, 'new'); });
   expect(last).toBeLessThan(first / 2);
 });
 
-test('and no more when it gives much more than changes', async () => {
-  const { first, last } = await waitsWhile(500, 12);
+test('and no more when it gives much more than that', async () => {
+  const { first, last } = await waitsWhile((store, second) => { putRecords(store, second * 2000, second * 2000 + 500, 'new'); });
+  expect(last).toBeGreaterThan(first / 2);
+});
+
+test('nor when the same records change again and again, which have to be given once', async () => {
+  const { first, last } = await waitsWhile((store, second) => { putRecords(store, 0, 2000, `new ${second}`); });
+  expect(last).toBeGreaterThan(first / 2);
+});
+
+test('nor for what goes', async () => {
+  const { first, last } = await waitsWhile((store, second) => {
+    putRecords(store, second * 2000, second * 2000 + 500, 'new');
+    for (let at = 0; at < 1500; at++) store.delete(Buffer.from(`k${second === 1 ? at : (second - 1) * 2000 + at}`));
+  });
   expect(last).toBeGreaterThan(first / 2);
 });

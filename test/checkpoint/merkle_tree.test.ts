@@ -106,7 +106,8 @@ describe('the shape of the tree', () => {
       }
       const sorted = [...changes.keys()].sort().map((id) => changes.get(id) as Change);
       const source = sourceOf(before.nodes);
-      const draft = new TreeDraft(source, before.top, 2);
+      const since = r.below(2);
+      const draft = new TreeDraft(source, before.top, 2, since);
       for (let from = 0; from < sorted.length;) {
         const to = r.chance(0.5) ? sorted.length : from + 1 + r.below(300);
         draft.begin(sorted.slice(from, to));
@@ -119,6 +120,12 @@ describe('the shape of the tree', () => {
         for (const [id, { bytes }] of update.puts) all.set(id, bytes);
         return all;
       };
+      // All that was there had changed at 1.
+      const renewed = [...values].filter(([id, value]) => {
+        const old = before.records.get(Buffer.from(id, 'latin1'));
+        return old === undefined || (since === 1 && !old.equals(value));
+      });
+      expect(draft.renewed).toBe(renewed.length);
       const atOnce = applyChanges(source, before.top, sorted, 2);
       expect(draft.top?.hash).toEqual(atOnce.top?.hash);
       // Their hints may differ: what was deleted from where is known in less detail once ranges were joined.

@@ -76,7 +76,7 @@ describe('the pace of a donor', () => {
       const loop = new Loop();
       const ask = (op: number): number => {
         loop.pace.asked(op, loop.now);
-        return loop.wait(0.5, 100, 19_000);
+        return loop.wait(0.5, 100, 19_000, 1000);
       };
       const first = ask(1000);
       expect(ask(1000)).toBe(first);
@@ -100,10 +100,10 @@ describe('the pace of a donor', () => {
         constructor() {
           this.#loop.now = 1e6;
         }
-        seconds(n: number, given: number, changed: number, op = 1000): number {
+        seconds(n: number, given: number, changed: number | null, op = 1000): number {
           let wait = NaN;
           for (let i = 0; i < n; i++) {
-            this.#loop.pace.changed(changed);
+            if (changed !== null) this.#loop.pace.changed(changed);
             this.#loop.pace.asked(op, this.#loop.now);
             wait = this.#loop.wait(0.5, 10, 1000, given);
           }
@@ -120,7 +120,7 @@ describe('the pace of a donor', () => {
         expect(giving.seconds(10, 1900, 1000)).toBeCloseTo(four, 1);
         expect(giving.seconds(10, 1900, 1000)).toBeCloseTo(sixteen, 1);
         expect(giving.seconds(100, 1900, 1000)).toBeCloseTo(3.2 / 9, 1);
-        // However long that lasted, it is back where it was after half a minute without changes.
+        // However long that lasted, it is back where it was half a minute after the changes.
         expect(giving.seconds(40, 1900, 0)).toBeCloseTo(first, 1);
       });
 
@@ -131,13 +131,32 @@ describe('the pace of a donor', () => {
         expect(giving.seconds(100, 0, 0)).toBeCloseTo(first, 1);
       });
 
-      test('when so little changes that a quarter would do it gives that', () => {
+      test('when so little changes that a sixteenth would do it gives about a quarter', () => {
         const giving = new Giving();
         giving.seconds(9, 1000, 1000);
         expect(giving.seconds(10, 4000, 1000)).toBeCloseTo(four, 1);
-        expect(giving.seconds(20, 7900, 1000)).toBeCloseTo(four, 1);
-        expect(giving.seconds(20, 8100, 1000)).toBeCloseTo(first, 1);
-        expect(giving.seconds(50, 8100, 1000)).toBeCloseTo(first, 1);
+        expect(giving.seconds(20, 15_900, 1000)).toBeCloseTo(four, 1);
+        expect(giving.seconds(20, 16_100, 1000)).toBeCloseTo(first, 1);
+        expect(giving.seconds(50, 16_100, 1000)).toBeCloseTo(first, 1);
+      });
+
+      test('without a checkpoint it is not known what changes: it goes on as it does for a minute', () => {
+        const giving = new Giving();
+        giving.seconds(11, 1000, 1000);
+        expect(giving.seconds(59, 1000, null)).toBeCloseTo(four, 1);
+        expect(giving.seconds(10, 1000, null)).toBeCloseTo(first, 1);
+      });
+
+      test('who comes back after a pause is given four times as much, once: nothing was given in the pause', () => {
+        const giving = new Giving();
+        giving.seconds(9, 10_000, 1000);
+        giving.rest(15);
+        expect(giving.seconds(1, 10_000, 1000, 2000)).toBeCloseTo(four, 1);
+        // Neither was more given than had to be.
+        const other = new Giving();
+        other.seconds(9, 100_000, 1000);
+        other.rest(2);
+        expect(other.seconds(1, 100_000, 1000, 2000)).toBeCloseTo(four, 1);
       });
 
       test('what changed before anybody asked is no reason', () => {

@@ -51,9 +51,47 @@ test('where most records lie in one corner of the tree, what else there is does 
   await donor.take(opNumber(2), EMPTY);
   const { seen, report } = await watched(donor, fetcher);
   expect(seen.length).toBeGreaterThan(10);
-  for (const p of seen) expect(p.settled).toBeLessThanOrEqual(p.recordsChanged / report.recordsChanged + 1e-9);
-  // Behind it nothing is told before it has come, so that all of it is the last of what is told.
-  expect(seen[seen.length >> 1]?.settled).toBeGreaterThan(0.2);
+  expect(report.recordsChanged).toBe(6140);
+  for (const p of seen) {
+    expect(p.settled).toBeLessThanOrEqual((1000 + p.recordsChanged) / 7140 + 1e-9);
+  }
+  // What is left takes as long for each as what has come.
+  const early = seen.filter((p) => p.recordsChanged >= 140 && p.recordsChanged < 3000);
+  expect(early.length).toBeGreaterThan(3);
+  for (const p of early) expect(p.etaMs).toBeCloseTo(p.milliseconds * (6140 - p.recordsChanged) / p.recordsChanged, 6);
+  expect(seen[seen.length >> 1]?.settled).toBeGreaterThan(0.3);
+});
+
+test('one that is resumed says of the whole what is here, and of the rest how long it takes', async () => {
+  const donor = await openStore();
+  for (let i = 0; i < 4000; i++) donor.put(fileKey(i, 0), Buffer.alloc(80, i));
+  const target = await donor.take(opNumber(1), EMPTY);
+  const fetcher = await openStore({ fetcher: { maxAnswerBytes: 4000, installBytes: 1000 } });
+  const stop = new AbortController();
+  const first = fetcher.fetch(target, [connect('d', donor)], { signal: stop.signal, onProgress: (p) => { if (p.recordsChanged > 3000) stop.abort(new Error('stopped')); } });
+  await expect(first).rejects.toThrow('stopped');
+  const { seen, report } = await watched(donor, fetcher);
+  expect(report.recordsChanged).toBeLessThan(1100);
+  const middle = seen.find((p) => p.recordsChanged >= report.recordsChanged / 2);
+  expect(middle?.settled).toBeGreaterThan(0.8);
+  expect(middle?.etaMs).toBeLessThan((middle?.milliseconds ?? 0) * 2);
+});
+
+test('what goes at the same time is not taken for what has come', async () => {
+  const donor = await openStore();
+  const fetcher = await openStore(small);
+  const inCorner = (corner: number, i: number): Buffer => Buffer.from([corner << 4, ...fileKey(i, 0)]);
+  for (let i = 0; i < 3000; i++) for (const store of [donor, fetcher]) store.put(inCorner(15, i), Buffer.alloc(20, i));
+  for (const store of [donor, fetcher]) await store.take(opNumber(1), EMPTY);
+  for (let i = 0; i < 3000; i++) donor.delete(inCorner(15, i));
+  for (let corner = 0; corner < 15; corner++) for (let i = 0; i < (corner === 0 ? 6000 : 10); i++) donor.put(inCorner(corner, i), Buffer.alloc(20, i));
+  await donor.take(opNumber(2), EMPTY);
+  const { seen, report } = await watched(donor, fetcher);
+  expect(report.recordsChanged).toBe(9140);
+  // All that goes has gone, and of what comes there is little.
+  const early = seen.filter((p) => p.recordsChanged > 3000 && p.recordsChanged <= 3200);
+  expect(early.length).toBeGreaterThan(0);
+  for (const p of early) expect(p.settled).toBeLessThan(0.6);
 });
 
 test('where little has changed it is the part of that which is here', async () => {

@@ -49,6 +49,11 @@ test('a replica that lacks nothing but the log of a view that works waits for th
   cluster.drop = (p) => p.to === 5 && p.message.type === 'newState';
   cluster.run(1000);
   expect(health(cluster, 4)).toEqual({ ok: false, reason: 'the log is being fetched from the primary; wait' });
+  // The primary dies, and nobody else can lead.
+  for (const index of [1, 2]) cluster.node(index).crash();
+  cluster.run(5000);
+  expect(health(cluster, 4)).toEqual({ ok: false, reason: 'a new primary is being elected; this needs a majority of the replicas' });
+  for (const index of [1, 2]) cluster.node(index).start();
   cluster.heal();
   cluster.run(5000);
   expect(health(cluster, 4)).toEqual({ ok: true });

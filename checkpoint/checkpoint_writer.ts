@@ -69,7 +69,7 @@ export interface WriteRequest {
   /** Sorted by key, distinct; each part is done with before the next is asked for. */
   readonly changes: Iterable<readonly RecordChange[]>;
   readonly stamp: number;
-  /** For `renewed` of the result: the op behind which a record's first change counts, and no other; all do without it. */
+  /** What `renewed` of the result leaves out: records that a checkpoint after this op has changed before. Without it nothing is left out. */
   readonly since?: number;
   /** The meta record for the tree's new top. */
   readonly meta: (top: Top) => Meta;
